@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * faultline.h - the public interface: userfaultfd as a library.
+ *
+ * Two kinds of address space carry the same engine:
+ *
+ *   - the process itself (fl_mm_process): loads and stores are the program's own instructions, a page fault
+ *     is a SIGSEGV that faultline's handler resolves;
+ *   - a soft address space (fl_mm_create): memory of an emulated guest or of a test. Every access is a call.
+ *
+ * On either one a userfaultfd object (fl_uffd_open) answers the kernel's ioctls with the kernel's structures
+ * and errno values, see userfaultfd(2) and ioctl_userfaultfd(2).
+ *
+ * Conventions. Unless a comment says otherwise a function returns 0 or a count on success and -1 with errno
+ * on failure, and a failed call changed nothing. Addresses and lengths are in bytes. All functions may be called
+ * from any thread; none may be called from a signal handler, but an fl_fault_fn, which runs in the faulting
+ * thread, may use every fl_uffd_* call on the object it was given.
+ */
+#ifndef FAULTLINE_FAULTLINE_H
+#define FAULTLINE_FAULTLINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <faultline/uapi.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FL_API __attribute__((visibility("default")))
+
+struct fl_mm;   /* an address space */
+struct fl_uffd; /* a userfaultfd object */
+
+/* ---- address spaces ------------------------------------------------------------------------------------ */
+
+/*
+ * Create a soft address space whose pages come from a pool of at most `mem_bytes` of memory (rounded up to a
+ * page; 0 means 1 GiB). The memory is taken from the host as pages are first used.
+ * ENOMEM: the host refuses the memory. The caller owns *mm and ends it with fl_mm_destroy().
+ */
+FL_API int fl_mm_create(struct fl_mm **mm, uint64_t mem_bytes);
+
+/*
+ * End a soft address space. No other thread may be using it; every object opened on it must be closed.
+ * EBUSY: an object is still open. EINVAL: this is the process's address space.
+ */
+FL_API int fl_mm_destroy(struct fl_mm *mm);
+
+/*
+ * The address space of this process. The first call installs faultline's SIGSEGV handler; handlers installed
+ * before it are chained. Mapping calls on registered ranges must go through fl_munmap() and its siblings, or the
+ * program must run under libfaultline-preload.so, which makes libc's functions do so.
+ * ENOMEM, ENOSYS: the host lacks what the native backend needs (memfd_create, SIGSEGV with error codes).
+ */
+FL_API int fl_mm_process(struct fl_mm **mm);
+
+#define FL_MAP_FAILED ((uint64_t)-1)
+
+/*
+ * mmap(2) and its siblings on an address space, with the system's PROT_*, MAP_*, MREMAP_* and MADV_* values and
+ * errnos. A soft address space knows MAP_PRIVATE|MAP_ANONYMOUS with MAP_FIXED, MAP_FIXED_NOREPLACE and
+ * MAP_NORESERVE (EINVAL for others), addresses from 64 KiB to 2^47. fl_mmap() and fl_mremap() return
+ * FL_MAP_FAILED on failure.
+ */
+FL_API uint64_t fl_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags);
+FL_API int fl_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len);
+FL_API int fl_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot);
+FL_API uint64_t fl_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
+			  uint64_t new_addr);
+FL_API int fl_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice);
+
+/*
+ * Loads and stores on a soft address space, as instructions of its program: each may fault, and then waits until
+ * the fault is resolved. They return 0, or the number of the signal that the program would receive (SIGSEGV,
+ * SIGBUS); bytes before the faulting one have then been transferred. Accesses inside an aligned page are not torn
+ * by fills: a page appears whole. On the process's own address space they act on its memory.
+ */
+FL_API int fl_load(struct fl_mm *mm, uint64_t addr, void *buf, size_t len);
+FL_API int fl_store(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len);
+FL_API int fl_copy(struct fl_mm *mm, uint64_t dst, uint64_t src, size_t len);
+
+/*
+ * The same, as the kernel does for a system call: for emulators that implement system calls with buffers in guest
+ * memory. 0, or -1 with EFAULT. On memory of an object opened with UFFD_USER_MODE_ONLY a missing page is EFAULT.
+ */
+FL_API int fl_copy_from_user(struct fl_mm *mm, void *buf, uint64_t addr, size_t len);
+FL_API int fl_copy_to_user(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len);
+
+/* ---- the userfaultfd object ---------------------------------------------------------------------------- */
+
+/*
+ * With FL_UFFD_SRC_HOST uffdio_copy.src of an object on a soft address space is a pointer of the calling process;
+ * without it, it is an address of that address space (as for an emulated guest's system call).
+ */
+#define FL_UFFD_SRC_HOST (1 << 30)
+
+/*
+ * userfaultfd(2): `flags` may hold O_CLOEXEC, O_NONBLOCK, UFFD_USER_MODE_ONLY and FL_UFFD_SRC_HOST.
+ * EINVAL: other flags. EMFILE, ENFILE, ENOMEM: as in the manual page. Close it with fl_uffd_close().
+ */
+FL_API int fl_uffd_open(struct fl_mm *mm, int flags, struct fl_uffd **uffd);
+
+/*
+ * Close the object: every range registered with it is unregistered, every waiter goes on and its fault is handled
+ * as if the memory had never been registered. `uffd` is gone afterwards, also for other threads that hold it.
+ */
+FL_API int fl_uffd_close(struct fl_uffd *uffd);
+
+/* A descriptor that is readable (POLLIN) whenever a message is waiting. Only poll it; the object owns it. */
+FL_API int fl_uffd_fd(const struct fl_uffd *uffd);
+
+/* Set (1) or clear (0) O_NONBLOCK. */
+FL_API int fl_uffd_set_nonblock(struct fl_uffd *uffd, int on);
+
+/*
+ * ioctl(2) with the commands of uapi.h; `arg` points to the command's structure in the calling process.
+ * Errnos are those of ioctl_userfaultfd(2).
+ */
+FL_API int fl_uffd_ioctl(struct fl_uffd *uffd, unsigned long cmd, void *arg);
+
+/*
+ * read(2): as many whole messages as are waiting and fit. Blocks for the first one unless O_NONBLOCK (EAGAIN).
+ * EINVAL: before UFFDIO_API, or len is less than one message. EINTR: a signal.
+ */
+FL_API ssize_t fl_uffd_read(struct fl_uffd *uffd, void *buf, size_t len);
+
+/* poll(2) on the object alone: the revents (POLLIN, or POLLERR on a blocking object), 0 after timeout_ms. */
+FL_API int fl_uffd_poll(struct fl_uffd *uffd, int timeout_ms);
+
+/* The ioctls as functions. Outputs may be NULL. */
+FL_API int fl_uffd_api(struct fl_uffd *uffd, uint64_t features, uint64_t *available);
+FL_API int fl_uffd_register(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t mode, uint64_t *ioctls);
+FL_API int fl_uffd_unregister(struct fl_uffd *uffd, uint64_t addr, uint64_t len);
+FL_API int fl_uffd_wake(struct fl_uffd *uffd, uint64_t addr, uint64_t len);
+FL_API int fl_uffd_copy(struct fl_uffd *uffd, uint64_t dst, uint64_t src, uint64_t len, uint64_t mode,
+			int64_t *copied);
+FL_API int fl_uffd_zeropage(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t mode, int64_t *zeroed);
+FL_API int fl_uffd_writeprotect(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t mode);
+
+/*
+ * The in-thread handler: called in the faulting thread, with no lock held and no context switch, for every page
+ * fault on the object's ranges. On the process's address space it runs inside the SIGSEGV handler: it may use
+ * fl_uffd_* on its object and whatever signal-safety(7) allows, and must not touch a page that it would have to
+ * resolve itself. It returns what shall happen:
+ */
+enum fl_fault_action {
+	FL_FAULT_RETRY,	 /* resolved: run the access again */
+	FL_FAULT_QUEUE,	 /* give the message to the descriptor and wait, as without a handler */
+	FL_FAULT_SIGBUS, /* raise SIGBUS for this access */
+};
+typedef enum fl_fault_action fl_fault_fn(struct fl_uffd *uffd, const struct fl_uffd_msg *msg, void *arg);
+
+/* Install (NULL: remove) the handler. Faults already being delivered may still reach the old one. */
+FL_API int fl_uffd_set_handler(struct fl_uffd *uffd, fl_fault_fn *fn, void *arg);
+
+/* ---- fault points: failures on demand ------------------------------------------------------------------- */
+
+/*
+ * Make the fault point `name` fail: skip `after` hits, then fail `times` hits (UINT32_MAX: for good). times 0
+ * disarms. ENOENT: no such point. Names are listed by fl_faultpoint_name(i), i from 0, NULL past the end.
+ */
+FL_API int fl_faultpoint_set(const char *name, uint32_t after, uint32_t times);
+FL_API const char *fl_faultpoint_name(unsigned index);
+/* How often the point was passed, and how often it failed, since the process started. */
+FL_API int fl_faultpoint_count(const char *name, uint64_t *hits, uint64_t *failed);
+
+/* Walk every invariant of the engine on an address space. 0, or -1 with EUCLEAN and a line on stderr for each. */
+FL_API int fl_mm_check(struct fl_mm *mm);
+
+/* Bytes of metadata (page tables, folios, mappings, caches) that the address space holds now. */
+FL_API uint64_t fl_mm_metadata_bytes(struct fl_mm *mm);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
