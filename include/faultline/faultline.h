@@ -29,7 +29,9 @@
 extern "C" {
 #endif
 
+#ifndef FL_API
 #define FL_API __attribute__((visibility("default")))
+#endif
 
 struct fl_mm;   /* an address space */
 struct fl_uffd; /* a userfaultfd object */

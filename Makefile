@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+# The short way to everything; Meson does the work. BUILD=dir builds elsewhere.
+
+BUILD ?= build
+CLANG_FORMAT ?= clang-format
+
+# the sanitizers' shadow memory may collide with a randomized address space
+NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+TEST = meson test --print-errorlogs -C
+
+.PHONY: build demo check bench asan tsan clang cross tidy install clean format deps
+build: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	meson setup $(BUILD)
+
+deps:
+	scripts/install-deps
+
+demo: deps
+	$(MAKE) build
+	scripts/demo $(BUILD)
+
+check: deps
+	$(MAKE) build
+	$(TEST) $(BUILD)
+
+bench: build
+	bench/run $(BUILD)
+
+asan: OPTIONS = -Db_sanitize=address,undefined -Db_lundef=false
+tsan: OPTIONS = -Db_sanitize=thread -Db_lundef=false
+asan tsan:
+	test -e $(BUILD)-$@/build.ninja || meson setup $(OPTIONS) $(BUILD)-$@
+	$(NO_ASLR) ninja -C $(BUILD)-$@
+	$(NO_ASLR) $(TEST) $(BUILD)-$@ --timeout-multiplier 5
+
+# a second compiler's warnings
+clang:
+	test -e $(BUILD)-clang/build.ninja || CC=clang meson setup $(BUILD)-clang
+	ninja -C $(BUILD)-clang
+
+cross:
+	scripts/check-cross
+
+tidy: build
+	git ls-files 'src/*.c' 'tools/*.c' | xargs clang-tidy --quiet -p $(BUILD)
+
+install: build
+	meson install -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-clang
+
+format:
+	git ls-files '*.[ch]' | xargs $(CLANG_FORMAT) -i

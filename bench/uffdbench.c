@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * uffdbench.c - measures one row of the benchmark through libc's entry points alone. The same binary runs on the
+ * kernel's userfaultfd, and on faultline's under `faultline run`; bench/run puts the two side by side.
+ */
+#include <errno.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "uffdbench.h"
+
+extern char **environ;
+
+/* How long a command takes from posix_spawnp() to waitpid(); a batch is one start. */
+void measure_start_up(const struct run *run, struct series *out)
+{
+	if (!run->argv || !run->argv[0])
+		die("%s: no command given", run->row->name);
+	for (unsigned batch = 0; batch <= run->batches; batch++) {
+		pid_t pid;
+		int status;
+
+		uint64_t start = now_ns();
+		int err = posix_spawnp(&pid, run->argv[0], NULL, NULL, run->argv, environ);
+		if (err)
+			die("%s: %s", run->argv[0], strerror(err));
+		if (waitpid(pid, &status, 0) != pid)
+			die("waitpid: %s", strerror(errno));
+		if (batch)
+			series_add(out, now_ns() - start, 1);
+		if (status)
+			die("%s: wait status %#x", run->argv[0], status);
+	}
+}
+
+#define FAULT(...)  .unit = "ns/fault", .measure = measure_fault, __VA_ARGS__
+#define CROWD(...)  .unit = "ns/fault", .measure = measure_threads, .answer = OTHER_CORE, __VA_ARGS__
+#define FILL(...)   .unit = "ns/page", .measure = measure_fill, __VA_ARGS__
+#define ACCESS(...) .unit = "x plain", .measure = measure_access, __VA_ARGS__
+
+/* clang-format off */
+static const struct row rows[] = {
+	{"missing-same-core",		FAULT(.answer = SAME_CORE, .ops = 4096)},
+	{"missing-other-core",		FAULT(.answer = OTHER_CORE, .ops = 512)},
+	{"missing-sigbus",		FAULT(.answer = IN_THREAD, .ops = 8192)},
+	{"missing-sigbus-random",	FAULT(.answer = IN_THREAD, .ops = 8192, .random = true)},
+	{"wp-other-core",		FAULT(.answer = OTHER_CORE, .ops = 512, .wp = true)},
+	{"wp-other-core-random",	FAULT(.answer = OTHER_CORE, .ops = 512, .wp = true, .random = true)},
+	{"wp-sigbus",			FAULT(.answer = IN_THREAD, .ops = 16384, .wp = true)},
+	{"wp-sigbus-random",		FAULT(.answer = IN_THREAD, .ops = 16384, .wp = true, .random = true)},
+	{"threads-1",			CROWD(.threads = 1, .ops = 512)},
+	{"threads-4",			CROWD(.threads = 4, .ops = 2048)},
+	{"threads-16",			CROWD(.threads = 16, .ops = 4096)},
+	{"threads-64",			CROWD(.threads = 64, .ops = 4096)},
+	{"copy-4k-recycled",		FILL(.chunk = KIB(4))},
+	{"copy-64k-recycled",		FILL(.chunk = KIB(64))},
+	{"copy-2m-recycled",		FILL(.chunk = MIB(2))},
+	{"copy-4k-fresh",		FILL(.chunk = KIB(4), .fresh = true)},
+	{"copy-64k-fresh",		FILL(.chunk = KIB(64), .fresh = true)},
+	{"copy-2m-fresh",		FILL(.chunk = MIB(2), .fresh = true)},
+	{"copy-64k-recycled-touch",	FILL(.chunk = KIB(64), .touch = true)},
+	{"copy-64k-fresh-touch",	FILL(.chunk = KIB(64), .touch = true, .fresh = true)},
+	{"zeropage-4k-recycled",	FILL(.chunk = KIB(4), .zero = true)},
+	{"zeropage-64k-recycled",	FILL(.chunk = KIB(64), .zero = true)},
+	{"zeropage-2m-recycled",	FILL(.chunk = MIB(2), .zero = true)},
+	{"zeropage-4k-fresh",		FILL(.chunk = KIB(4), .zero = true, .fresh = true)},
+	{"zeropage-64k-fresh",		FILL(.chunk = KIB(64), .zero = true, .fresh = true)},
+	{"zeropage-2m-fresh",		FILL(.chunk = MIB(2), .zero = true, .fresh = true)},
+	{"zeropage-64k-recycled-store",	FILL(.chunk = KIB(64), .zero = true, .touch = true, .store = true)},
+	{"wp-arm-64m",			.unit = "ns/page", .measure = measure_arm},
+	{"wp-unprotect-4k",		.unit = "ns/page", .measure = measure_unprotect},
+	{"load-in-order",		ACCESS(.random = false)},
+	{"load-random",			ACCESS(.random = true)},
+	{"store-in-order",		ACCESS(.store = true)},
+	{"store-random",		ACCESS(.store = true, .random = true)},
+	{"start-up",			.unit = "ns/start", .measure = measure_start_up},
+};
+/* clang-format on */
+
+int main(int argc, char **argv)
+{
+	return bench_main(argc, argv, rows, sizeof(rows) / sizeof(*rows));
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * uffdbench.h - the kinds of rows of uffdbench, a file each.
+ */
+#ifndef BENCH_UFFDBENCH_H
+#define BENCH_UFFDBENCH_H
+
+#include "bench.h"
+
+void measure_fault(const struct run *run, struct series *out);	   /* faults.c */
+void measure_threads(const struct run *run, struct series *out);   /* faults.c */
+void measure_fill(const struct run *run, struct series *out);	   /* fills.c */
+void measure_arm(const struct run *run, struct series *out);	   /* fills.c */
+void measure_unprotect(const struct run *run, struct series *out); /* fills.c */
+void measure_access(const struct run *run, struct series *out);	   /* access.c */
+void measure_start_up(const struct run *run, struct series *out);  /* uffdbench.c */
+
+#endif

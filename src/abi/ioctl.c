@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ioctl.c - one function for each ioctl. Source of the behaviour: ioctl_userfaultfd(2); where that is silent, Linux 6.18 as
+ * observed by the conformance cases.
+ */
+#include "abi/abi.h"
+
+#include <fcntl.h>
+
+struct call {
+	struct fl_uffd_ctx *ctx;
+	const struct fl_caller *caller;
+	uint64_t arg;
+};
+
+/* The structures' last field is output only: `len` says how much of them is read. */
+static int get_arg(const struct call *c, void *buf, size_t len)
+{
+	return c->caller->copy_in(c->ctx->mm, buf, c->arg, len);
+}
+
+static int put_arg(const struct call *c, size_t offset, const void *buf, size_t len)
+{
+	return c->caller->copy_out(c->ctx->mm, c->arg + offset, buf, len);
+}
+
+static int check_range(const struct fl_uffdio_range *r)
+{
+	if (!PAGE_ALIGNED(r->start) || !PAGE_ALIGNED(r->len) || !r->len)
+		return -EINVAL;
+	if (r->start >= TASK_SIZE || r->len > TASK_SIZE - r->start)
+		return -EINVAL;
+	return 0;
+}
+
+static uint64_t range_end(const struct fl_uffdio_range *r)
+{
+	return r->start + r->len;
+}
+
+/* ---- UFFDIO_API ---- */
+
+static int api(struct call *c)
+{
+	struct fl_uffdio_api a;
+	uint32_t before = 0, enabled;
+	int err = get_arg(c, &a, sizeof(a));
+
+	if (err)
+		return err;
+	enabled = (uint32_t)a.features | FL_UFFD_INITIALIZED;
+	if (a.api != FL_UFFD_API || (a.features & ~FL_FEATURES) ||
+	    !__atomic_compare_exchange_n(&c->ctx->features, &before, enabled, false, __ATOMIC_RELEASE,
+					 __ATOMIC_RELAXED)) {
+		a = (struct fl_uffdio_api){ 0 };
+		err = put_arg(c, 0, &a, sizeof(a));
+		return err ? err : -EINVAL;
+	}
+	a.features = FL_FEATURES;
+	a.ioctls = FL_IOCTL_BIT(FL_UFFDIO_API) | FL_IOCTL_BIT(FL_UFFDIO_REGISTER) | FL_IOCTL_BIT(FL_UFFDIO_UNREGISTER);
+	err = put_arg(c, 0, &a, sizeof(a));
+	if (err) /* the caller never learned of it */
+		__atomic_store_n(&c->ctx->features, 0, __ATOMIC_RELEASE);
+	return err;
+}
+
+/* ---- ranges ---- */
+
+static int do_register(struct call *c)
+{
+	struct fl_uffdio_register r;
+	uint32_t vm_flags = 0;
+	uint64_t ioctls;
+	int err = get_arg(c, &r, offsetof(struct fl_uffdio_register, ioctls));
+
+	if (err)
+		return err;
+	if (!r.mode || (r.mode & ~(FL_UFFDIO_REGISTER_MODE_MISSING | FL_UFFDIO_REGISTER_MODE_WP)))
+		return -EINVAL; /* minor faults need a page cache: private anonymous memory has none */
+	if (r.mode & FL_UFFDIO_REGISTER_MODE_MISSING)
+		vm_flags |= VM_UFFD_MISSING;
+	if (r.mode & FL_UFFDIO_REGISTER_MODE_WP)
+		vm_flags |= VM_UFFD_WP;
+	err = check_range(&r.range);
+	if (!err)
+		err = fl_ctx_register(c->ctx, r.range.start, range_end(&r.range), vm_flags);
+	if (err)
+		return err;
+	ioctls = FL_IOCTL_BIT(FL_UFFDIO_WAKE) | FL_IOCTL_BIT(FL_UFFDIO_COPY) | FL_IOCTL_BIT(FL_UFFDIO_ZEROPAGE);
+	if (vm_flags & VM_UFFD_WP)
+		ioctls |= FL_IOCTL_BIT(FL_UFFDIO_WRITEPROTECT);
+	return put_arg(c, offsetof(struct fl_uffdio_register, ioctls), &ioctls, sizeof(ioctls));
+}
+
+static int unregister(struct call *c)
+{
+	struct fl_uffdio_range r;
+	int err = get_arg(c, &r, sizeof(r));
+
+	if (!err)
+		err = check_range(&r);
+	return err ? err : fl_ctx_unregister(c->ctx, r.start, range_end(&r));
+}
+
+static int wake(struct call *c)
+{
+	struct fl_uffdio_range r;
+	int err = get_arg(c, &r, sizeof(r));
+
+	if (!err)
+		err = check_range(&r);
+	if (!err)
+		fl_ctx_wake(c->ctx, r.start, range_end(&r));
+	return err;
+}
+
+/* ---- fills ---- */
+
+/*
+ * Fill as far as possible. A source that faults is made present with no lock held, and everything is looked up again.
+ * Returns what the structure's result field gets: bytes, or -errno when there are none.
+ */
+static int64_t fill(struct call *c, const struct fl_fill *f, bool dontwake)
+{
+	uint64_t done = 0, src_fault = 0;
+	int err;
+
+	do {
+		err = fl_mfill_atomic(c->ctx->mm, f, &done, &src_fault);
+		if (err == -EFAULT && c->caller->fault_in(c->ctx->mm, src_fault) == 0)
+			err = -EAGAIN;
+	} while (err == -EAGAIN);
+	if (!done)
+		return err;
+	if (!dontwake)
+		fl_ctx_wake(c->ctx, f->dst, f->dst + done);
+	return (int64_t)done;
+}
+
+/* The ioctl's own result, from the field's. */
+static int fill_result(int64_t result, uint64_t len)
+{
+	if (result < 0)
+		return (int)result;
+	return (uint64_t)result == len ? 0 : -EAGAIN;
+}
+
+static int copy(struct call *c)
+{
+	struct fl_uffdio_copy a;
+	struct fl_uffdio_range r;
+	struct fl_fill f;
+	int err = get_arg(c, &a, offsetof(struct fl_uffdio_copy, copy));
+
+	if (err)
+		return err;
+	r = (struct fl_uffdio_range){ a.dst, a.len };
+	err = check_range(&r);
+	if (err || a.src + a.len <= a.src || (a.mode & ~(FL_UFFDIO_COPY_MODE_DONTWAKE | FL_UFFDIO_COPY_MODE_WP)))
+		return -EINVAL;
+	f = (struct fl_fill){
+		.dst = a.dst,
+		.len = a.len,
+		.src = a.src,
+		.src_is_host = c->ctx->flags & FL_CTX_SRC_HOST,
+		.wp = a.mode & FL_UFFDIO_COPY_MODE_WP,
+	};
+	a.copy = fill(c, &f, a.mode & FL_UFFDIO_COPY_MODE_DONTWAKE);
+	err = put_arg(c, offsetof(struct fl_uffdio_copy, copy), &a.copy, sizeof(a.copy));
+	return err ? err : fill_result(a.copy, a.len);
+}
+
+static int zeropage(struct call *c)
+{
+	struct fl_uffdio_zeropage a;
+	struct fl_fill f;
+	int err = get_arg(c, &a, offsetof(struct fl_uffdio_zeropage, zeropage));
+
+	if (err)
+		return err;
+	err = check_range(&a.range);
+	if (err || (a.mode & ~FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE))
+		return -EINVAL;
+	f = (struct fl_fill){ .dst = a.range.start, .len = a.range.len, .zero = true };
+	a.zeropage = fill(c, &f, a.mode & FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE);
+	err = put_arg(c, offsetof(struct fl_uffdio_zeropage, zeropage), &a.zeropage, sizeof(a.zeropage));
+	return err ? err : fill_result(a.zeropage, a.range.len);
+}
+
+/* ---- write protection ---- */
+
+static int writeprotect(struct call *c)
+{
+	struct fl_uffdio_writeprotect a;
+	bool protect, dontwake;
+	int err = get_arg(c, &a, sizeof(a));
+
+	if (err)
+		return err;
+	protect = a.mode & FL_UFFDIO_WRITEPROTECT_MODE_WP;
+	dontwake = a.mode & FL_UFFDIO_WRITEPROTECT_MODE_DONTWAKE;
+	err = check_range(&a.range);
+	if (err || (a.mode & ~(FL_UFFDIO_WRITEPROTECT_MODE_WP | FL_UFFDIO_WRITEPROTECT_MODE_DONTWAKE)) ||
+	    (protect && dontwake))
+		return -EINVAL;
+	err = fl_ctx_writeprotect(c->ctx, a.range.start, range_end(&a.range), protect);
+	if (!err && !protect && !dontwake)
+		fl_ctx_wake(c->ctx, a.range.start, range_end(&a.range));
+	return err;
+}
+
+/* ---- dispatch ---- */
+
+int fl_abi_ioctl(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, unsigned long cmd, uint64_t arg)
+{
+	struct call c = { .ctx = ctx, .caller = caller, .arg = arg };
+
+	if (cmd == FL_UFFDIO_API)
+		return api(&c);
+	if (!__atomic_load_n(&ctx->features, __ATOMIC_ACQUIRE))
+		return -EINVAL;
+	switch (cmd) {
+	case FL_UFFDIO_REGISTER:
+		return do_register(&c);
+	case FL_UFFDIO_UNREGISTER:
+		return unregister(&c);
+	case FL_UFFDIO_WAKE:
+		return wake(&c);
+	case FL_UFFDIO_COPY:
+		return copy(&c);
+	case FL_UFFDIO_ZEROPAGE:
+		return zeropage(&c);
+	case FL_UFFDIO_WRITEPROTECT:
+		return writeprotect(&c);
+	default:
+		return -EINVAL;
+	}
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* read.c - reading messages, readiness, and the flags of creation. */
+#include "abi/abi.h"
+
+#include <fcntl.h>
+#include <poll.h>
+
+#define BATCH 8u /* messages taken at a time: kept small, for small stacks */
+
+/* Take what is there and fits. Bytes, or -EFAULT when not even the first batch could be handed over. */
+static int64_t read_some(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uint64_t buf, uint64_t len)
+{
+	struct fl_uffd_msg msgs[BATCH];
+	uint64_t done = 0;
+
+	while (len - done >= sizeof(msgs[0])) {
+		uint64_t want = fl_min((len - done) / sizeof(msgs[0]), (uint64_t)BATCH);
+		unsigned n = fl_ctx_take(ctx, msgs, (unsigned)want);
+
+		if (!n)
+			break;
+		if (caller->copy_out(ctx->mm, buf + done, msgs, n * sizeof(msgs[0])))
+			return done ? (int64_t)done : -EFAULT;
+		done += n * sizeof(msgs[0]);
+		if (n < want)
+			break;
+	}
+	return (int64_t)done;
+}
+
+int64_t fl_abi_read(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uint64_t buf, uint64_t len,
+		    uint64_t sigmask)
+{
+	if (!__atomic_load_n(&ctx->features, __ATOMIC_ACQUIRE) || len < sizeof(struct fl_uffd_msg))
+		return -EINVAL;
+	for (;;) {
+		int64_t n = read_some(ctx, caller, buf, len);
+		int err;
+
+		if (n)
+			return n;
+		if (__atomic_load_n(&ctx->flags, __ATOMIC_RELAXED) & O_NONBLOCK)
+			return -EAGAIN;
+		if (fl_ctx_spin(ctx, FL_READER_SPIN_NS))
+			continue;
+		err = fl_ctx_sleep(ctx, sigmask);
+		if (err == -EINTR)
+			return err;
+		if (__atomic_load_n(&ctx->released, __ATOMIC_RELAXED))
+			return -EBADF;
+	}
+}
+
+int fl_abi_poll(struct fl_uffd_ctx *ctx)
+{
+	if (!__atomic_load_n(&ctx->features, __ATOMIC_ACQUIRE) ||
+	    !(__atomic_load_n(&ctx->flags, __ATOMIC_RELAXED) & O_NONBLOCK))
+		return POLLERR;
+	return fl_ctx_readable(ctx) ? POLLIN : 0;
+}
+
+int fl_abi_check_flags(int flags)
+{
+	return (flags & ~(O_CLOEXEC | O_NONBLOCK | FL_UFFD_USER_MODE_ONLY)) ? -EINVAL : 0;
+}

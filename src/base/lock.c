@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/* lock.c - the futex side of lock.h. */
+#include "base/lock.h"
+#include "base/sys.h"
+
+#include <linux/futex.h>
+#include <time.h>
+
+/* Critical sections are short, so a moment's spinning often saves two context switches; more would waste the only CPU. */
+#define SPINS 40
+
+int fl_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns)
+{
+	struct timespec ts = {
+		.tv_sec = (time_t)(timeout_ns / 1000000000u),
+		.tv_nsec = (long)(timeout_ns % 1000000000u),
+	};
+	long ret = fl_sys(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, timeout_ns ? &ts : NULL, NULL, 0);
+
+	return ret == -EAGAIN ? 0 : (int)ret;
+}
+
+int fl_futex_wake(uint32_t *word, int n)
+{
+	return (int)fl_sys(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+void fl_mutex_init(struct fl_mutex *m, enum fl_rank rank)
+{
+	m->word = 0;
+	m->rank = (uint8_t)rank;
+}
+
+static bool mutex_try(struct fl_mutex *m)
+{
+	uint32_t free = 0;
+
+	return __atomic_compare_exchange_n(&m->word, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+void fl_mutex_lock(struct fl_mutex *m)
+{
+	for (int i = 0; i < SPINS; i++) {
+		if (likely(mutex_try(m)))
+			return;
+		fl_cpu_relax();
+	}
+	while (__atomic_exchange_n(&m->word, 2, __ATOMIC_ACQUIRE) != 0)
+		fl_futex_wait(&m->word, 2, 0);
+}
+
+void fl_mutex_unlock(struct fl_mutex *m)
+{
+	if (__atomic_exchange_n(&m->word, 0, __ATOMIC_RELEASE) == 2)
+		fl_futex_wake(&m->word, 1);
+}
+
+#define WRITER	 (1u << 31)
+#define SLEEPERS (1u << 30)
+#define READERS	 (SLEEPERS - 1)
+
+void fl_rwlock_init(struct fl_rwlock *l, enum fl_rank rank)
+{
+	l->state = 0;
+	l->writers_waiting = 0;
+	l->rank = (uint8_t)rank;
+}
+
+/* Announce a sleeper and sleep until the state changes from `s`. */
+static void rw_sleep(struct fl_rwlock *l, uint32_t s)
+{
+	if (!(s & SLEEPERS) && !__atomic_compare_exchange_n(&l->state, &s, s | SLEEPERS, false, __ATOMIC_RELAXED,
+							    __ATOMIC_RELAXED))
+		return;
+	fl_futex_wait(&l->state, s | SLEEPERS, 0);
+}
+
+void fl_read_lock(struct fl_rwlock *l)
+{
+	for (unsigned spin = 0;; spin++) {
+		uint32_t s = __atomic_load_n(&l->state, __ATOMIC_RELAXED);
+		bool blocked = (s & WRITER) || __atomic_load_n(&l->writers_waiting, __ATOMIC_RELAXED);
+
+		if (!blocked && __atomic_compare_exchange_n(&l->state, &s, s + 1, false, __ATOMIC_ACQUIRE,
+							    __ATOMIC_RELAXED))
+			return;
+		if (spin < SPINS)
+			fl_cpu_relax();
+		else if (s & (WRITER | READERS)) /* someone holds it, and wakes the sleepers when done */
+			rw_sleep(l, s);
+		else /* only a waiting writer, which is about to take it */
+			fl_sys(SYS_sched_yield, 0);
+	}
+}
+
+static void rw_release(struct fl_rwlock *l, uint32_t old)
+{
+	if (!(old & SLEEPERS))
+		return;
+	__atomic_fetch_and(&l->state, ~SLEEPERS, __ATOMIC_RELAXED);
+	fl_futex_wake(&l->state, INT32_MAX);
+}
+
+void fl_read_unlock(struct fl_rwlock *l)
+{
+	uint32_t old = __atomic_fetch_sub(&l->state, 1, __ATOMIC_RELEASE);
+
+	if ((old & READERS) == 1)
+		rw_release(l, old);
+}
+
+void fl_write_lock(struct fl_rwlock *l)
+{
+	__atomic_fetch_add(&l->writers_waiting, 1, __ATOMIC_RELAXED);
+	for (unsigned spin = 0;; spin++) {
+		uint32_t s = __atomic_load_n(&l->state, __ATOMIC_RELAXED);
+
+		if (!(s & (WRITER | READERS))) {
+			if (__atomic_compare_exchange_n(&l->state, &s, s | WRITER, false, __ATOMIC_ACQUIRE,
+							__ATOMIC_RELAXED))
+				break;
+		} else if (spin < SPINS) {
+			fl_cpu_relax();
+		} else {
+			rw_sleep(l, s);
+		}
+	}
+	__atomic_fetch_sub(&l->writers_waiting, 1, __ATOMIC_RELAXED);
+}
+
+void fl_write_unlock(struct fl_rwlock *l)
+{
+	rw_release(l, __atomic_fetch_and(&l->state, ~WRITER, __ATOMIC_RELEASE));
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lock.h - mutexes and reader-writer locks on futexes. They need no thread-local storage (two tasks may share one) and
+ * no allocation, and may be taken in the fault path: whoever holds one has signals blocked and touches no client memory.
+ *
+ * Every lock has a rank; locks are taken in rising order of rank. mm/mm.h has the theory of the order.
+ */
+#ifndef FL_BASE_LOCK_H
+#define FL_BASE_LOCK_H
+
+#include "base/types.h"
+
+enum fl_rank {
+	FL_RANK_MMAP,	 /* fl_mm.mmap_lock */
+	FL_RANK_PT,	 /* fl_mm.pt_lock[] */
+	FL_RANK_UFFDS,	 /* fl_mm.uffd_lock */
+	FL_RANK_QUEUE,	 /* fl_uffd_ctx.lock */
+	FL_RANK_BACKEND, /* the backend's own */
+	FL_RANK_ALLOC,	 /* base/alloc.c */
+	FL_NR_RANKS
+};
+
+struct fl_mutex {
+	uint32_t word; /* 0 free, 1 held, 2 held and somebody sleeps */
+	uint8_t rank;
+};
+
+/*
+ * Readers share, a writer is alone. A waiting writer keeps new readers out, so a reader must not take it twice.
+ * The state: bit 31 a writer holds it; bit 30 somebody sleeps; bit 29 a writer waits; below, the number of readers.
+ */
+struct fl_rwlock {
+	uint32_t state;
+	uint32_t writers_waiting;
+	uint8_t rank;
+};
+
+void fl_mutex_init(struct fl_mutex *m, enum fl_rank rank);
+void fl_mutex_lock(struct fl_mutex *m);
+void fl_mutex_unlock(struct fl_mutex *m);
+
+void fl_rwlock_init(struct fl_rwlock *l, enum fl_rank rank);
+void fl_read_lock(struct fl_rwlock *l);
+void fl_read_unlock(struct fl_rwlock *l);
+void fl_write_lock(struct fl_rwlock *l);
+void fl_write_unlock(struct fl_rwlock *l);
+
+/*
+ * Sleep while *word == val, until fl_futex_wake(word), a signal's handler has run, or timeout_ns has passed (0: never).
+ * 0: look again; -EINTR, -ETIMEDOUT.
+ */
+int fl_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns);
+/* Wake up to n sleepers. The word may be gone already: nothing is read from it. Returns how many were woken. */
+int fl_futex_wake(uint32_t *word, int n);
+
+static inline void fl_cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* stats.c - where the counters live: in the process, until somebody offers memory that outlives it. */
+#include "base/count.h"
+
+static struct fl_stats own = { .magic = FL_STATS_MAGIC, .size = sizeof(struct fl_stats) };
+
+struct fl_stats *fl_stats = &own;
+
+void fl_stats_use(struct fl_stats *shared)
+{
+	fl_stats = shared;
+}
+
+void fl_stats_latency(uint64_t ns)
+{
+	uint64_t max = __atomic_load_n(&fl_stats->fault_ns_max, __ATOMIC_RELAXED);
+
+	__atomic_fetch_add(&fl_stats->fault_ns[fl_hist_bucket(ns)], 1, __ATOMIC_RELAXED);
+	while (ns > max && !__atomic_compare_exchange_n(&fl_stats->fault_ns_max, &max, ns, true, __ATOMIC_RELAXED,
+							__ATOMIC_RELAXED))
+		;
+}

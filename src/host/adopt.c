@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * adopt.c - a registration makes private anonymous memory of the program ours; an unregistration lets the host serve it
+ * alone again.
+ *
+ * Adopting, while other threads use the memory: hide it (their accesses fault, and wait for mmap_lock), look which pages hold
+ * data, make tables for them, move the pages aside, copy them into the pool, map the pool in their place. Every step until the
+ * last can be undone.
+ */
+#include "host/host.h"
+
+#include "base/count.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+static int access_prot(uint32_t access)
+{
+	return ((access & VM_READ) ? PROT_READ : 0) | ((access & VM_WRITE) ? PROT_WRITE : 0) |
+	       ((access & VM_EXEC) ? PROT_EXEC : 0);
+}
+
+/* ---- fit ---- */
+
+int fl_host_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	bool any = false;
+
+	for (uint64_t addr = start; addr < end;) {
+		struct fl_vma *vma = fl_find_vma(mm, addr);
+		struct fl_map map;
+		int ret;
+
+		if (vma && vma->start <= addr) {
+			any = true;
+			addr = vma->end;
+			continue;
+		}
+		ret = fl_maps_next(addr, &map);
+		if (ret < 0)
+			return ret;
+		if (!ret || map.start >= end)
+			break;
+		vma = fl_find_vma(mm, map.start);
+		if (!(vma && vma->start <= map.start) && !map.anon)
+			return -EINVAL;
+		any = true;
+		addr = map.end;
+	}
+	return any ? 0 : -EINVAL;
+}
+
+/* ---- adopt ---- */
+
+/* The page tables that the data in [start, end) needs, so that nothing can fail later. *any: there is data */
+static int prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *any)
+{
+	uint64_t run_end;
+	int ret;
+
+	*any = false;
+	for (; start < end && (ret = fl_resident_next(&start, end, &run_end)); start = run_end) {
+		if (ret < 0)
+			return ret;
+		*any = true;
+		for (uint64_t a = start; a < run_end; a = PMD_ALIGN_DOWN(a) + PMD_SIZE)
+			if (!fl_pte_alloc(mm, a))
+				return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Move the pages of [start, end) to another place, leaving the range mapped and empty. */
+static long move_aside(uint64_t start, uint64_t end)
+{
+	uint64_t len = end - start;
+	long aside = fl_sys(SYS_mremap, start, len, len, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, 0);
+
+	fl_count(host_mmap, 1);
+	if (aside != -EINVAL)
+		return aside;
+	/* before 5.7 the range is unmapped for a moment */
+	aside = fl_sys(SYS_mmap, NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (fl_sys_failed(aside))
+		return aside;
+	aside = fl_sys(SYS_mremap, start, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, aside);
+	fl_sys(SYS_mmap, start, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	return aside;
+}
+
+/* Copy the data of [start, end), which lies at `aside` now, to the frames from pgoff on. */
+static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgoff)
+{
+	uint64_t at = aside, limit = aside + (end - start), run_end;
+	int ret;
+
+	for (; at < limit && (ret = fl_resident_next(&at, limit, &run_end)); at = run_end) {
+		if (ret < 0)
+			return ret;
+		for (uint64_t a = at; a < run_end;) {
+			long n = fl_fail(FL_FP_FILL) ? -ENOMEM
+						     : fl_sys(SYS_pwrite64, fl_host.pool_fd, a, run_end - a,
+							      (pgoff << PAGE_SHIFT) + (a - aside));
+			if (n <= 0)
+				return -ENOMEM;
+			a += (uint64_t)n;
+		}
+	}
+	return 0;
+}
+
+/* Entries for the data of a range: that at `aside`, or, when that is 0, what the pool holds. => tables exist */
+static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+{
+	uint64_t pfn = vma_pfn(vma, addr);
+
+	bit_fill(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), 1, true);
+	fl_folio(mm, pfn)->refcount = 1;
+	fl_folio(mm, pfn)->mapcount = 1;
+	set_pte(fl_pte_offset(mm, addr), pte_mkdirty(mk_pte(pfn, vma)));
+}
+
+static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
+{
+	uint64_t at = aside, limit = aside + (vma->end - vma->start), run_end;
+
+	for (; at < limit && fl_resident_next(&at, limit, &run_end) == 1; at = run_end)
+		for (uint64_t a = at; a < run_end; a += PAGE_SIZE)
+			set_entry(mm, vma, vma->start + (a - aside));
+}
+
+static int map_pool(uint64_t start, uint64_t end, uint64_t pgoff)
+{
+	long ret = fl_fail(FL_FP_ADOPT) ? -ENOMEM
+					: fl_sys(SYS_mmap, start, end - start, PROT_NONE,
+						 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_host.pool_fd,
+						 pgoff << PAGE_SHIFT);
+
+	fl_count(host_mmap, 1);
+	if (fl_sys_failed(ret))
+		return (int)ret;
+	fl_sys(SYS_munlock, start, end - start); /* markers are refused on locked memory; after mlockall(MCL_FUTURE) */
+	return 0;
+}
+
+/* Swap the range for the pool. The range is hidden, tables exist. On failure the pages are back where they were. */
+static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff, bool data, uint64_t *aside)
+{
+	uint64_t len = end - start;
+	long at = data ? move_aside(start, end) : 0;
+	int err = 0;
+
+	if (fl_sys_failed(at))
+		return (int)at;
+	if (data) {
+		fl_sys(SYS_mprotect, at, len, PROT_READ);
+		err = copy_aside(start, end, (uint64_t)at, pgoff);
+	}
+	if (!err)
+		err = map_pool(start, end, pgoff);
+	if (err && data) {
+		fl_sys(SYS_mprotect, at, len, PROT_NONE);
+		fl_sys(SYS_mremap, at, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, start);
+	}
+	*aside = (uint64_t)at;
+	return err;
+}
+
+/* One host mapping. One spare fl_vma is reserved. */
+static int adopt_map(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access)
+{
+	uint64_t pgoff = fl_extent_alloc(start, end), aside = 0;
+	struct fl_vma *vma;
+	bool data;
+	int err;
+
+	if (pgoff == FL_PFN_NONE)
+		return -ENOMEM;
+	err = (int)fl_sys(SYS_mprotect, start, end - start, PROT_NONE);
+	if (!err)
+		err = prepare_tables(mm, start, end, &data);
+	if (!err)
+		err = exchange(mm, start, end, pgoff, data, &aside);
+	if (err) {
+		fl_sys(SYS_mprotect, start, end - start, access_prot(access));
+		fl_extent_free(start, end, pgoff);
+		return err;
+	}
+	vma = fl_vma_insert(mm, start, end, pgoff, access, NULL);
+	if (data) {
+		set_entries(mm, vma, aside);
+		fl_sys(SYS_munmap, aside, end - start);
+	}
+	return 0;
+}
+
+/* ---- released ranges, back again: what the pool holds is what is there ---- */
+
+static int file_next(uint64_t *start, uint64_t end, uint64_t *run_end)
+{
+	long data = fl_sys(SYS_lseek, fl_host.pool_fd, *start, SEEK_DATA), hole;
+
+	if (fl_sys_failed(data) || (uint64_t)data >= end)
+		return 0;
+	hole = fl_sys(SYS_lseek, fl_host.pool_fd, data, SEEK_HOLE);
+	*start = (uint64_t)data;
+	*run_end = fl_sys_failed(hole) ? end : fl_min((uint64_t)hole, end);
+	return 1;
+}
+
+static int readopt(struct fl_mm *mm, struct fl_vma *vma)
+{
+	uint64_t base = vma->pgoff << PAGE_SHIFT, limit = base + (vma->end - vma->start), run_end;
+
+	if (fl_sys(SYS_mprotect, vma->start, vma->end - vma->start, PROT_NONE))
+		return -ENOMEM;
+	for (int pass = 0; pass < 2; pass++) /* first what can fail */
+		for (uint64_t at = base; at < limit && file_next(&at, limit, &run_end); at = run_end)
+			for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
+				uint64_t addr = vma->start + (a - base);
+
+				if (pass)
+					set_entry(mm, vma, addr);
+				else if (!fl_pte_alloc(mm, addr)) {
+					fl_sys(SYS_mprotect, vma->start, vma->end - vma->start,
+					       access_prot(vma->vm_page_prot));
+					return -ENOMEM;
+				}
+			}
+	fl_vma_set(vma, vma->flags & ~VM_RELEASED, NULL);
+	return 0;
+}
+
+static int readopt_range(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+	int err = fl_vma_reserve(mm, 2);
+
+	if (err)
+		return err;
+	for (uint64_t addr = start; (vma = fl_find_vma(mm, addr)) && vma->start < end; addr = vma->end) {
+		if (!(vma->flags & VM_RELEASED))
+			continue;
+		fl_vma_split(mm, start);
+		fl_vma_split(mm, end);
+		vma = fl_find_vma(mm, fl_max(addr, start));
+		err = readopt(mm, vma);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int fl_host_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	int err = readopt_range(mm, start, end);
+
+	for (uint64_t addr = start; addr < end && !err;) {
+		struct fl_vma *vma = fl_find_vma(mm, addr);
+		struct fl_map map;
+		uint64_t limit;
+		int ret;
+
+		if (vma && vma->start <= addr) {
+			addr = vma->end;
+			continue;
+		}
+		ret = fl_maps_next(addr, &map);
+		if (ret < 0)
+			return ret;
+		if (!ret || map.start >= end)
+			break;
+		addr = fl_max(addr, map.start);
+		if (vma && vma->start <= addr)
+			continue; /* ours, as the host lists it */
+		limit = fl_min(map.end, end);
+		if (vma)
+			limit = fl_min(limit, vma->start);
+		err = fl_vma_reserve(mm, 1);
+		if (!err)
+			err = adopt_map(mm, addr, limit, map.access);
+		addr = limit;
+	}
+	fl_vma_merge(mm, start, end);
+	return err;
+}
+
+/* ---- release ---- */
+
+/* The entries of one table go; the pool shall hold memory exactly where there were entries. */
+static void release_table(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t end)
+{
+	while (addr < end) {
+		uint64_t from = addr, pfn = vma_pfn(vma, addr);
+		bool present = pte_present(ptep_get(fl_pte_offset(mm, addr)));
+
+		for (; addr < end && pte_present(ptep_get(fl_pte_offset(mm, addr))) == present; addr += PAGE_SIZE) {
+			struct fl_folio *folio = fl_folio(mm, vma_pfn(vma, addr));
+
+			if (!present)
+				continue;
+			set_pte(fl_pte_offset(mm, addr), (fl_pte_t){ 0 });
+			folio->refcount = folio->mapcount = 0;
+		}
+		if (present)
+			fl_sys(SYS_fallocate, fl_host.pool_fd, 0, pfn << PAGE_SHIFT, addr - from);
+		else if (bit_any(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), (unsigned)PAGES(addr - from), true))
+			fl_frames_punch(pfn, PAGES(addr - from));
+	}
+}
+
+/* Ranges without a table can have no entry, but frames that kept their memory. */
+static void release_chunk(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t end)
+{
+	uint64_t pfn = vma_pfn(vma, addr);
+	unsigned first = (unsigned)(pfn % CHUNK_PAGES), nr = (unsigned)PAGES(end - addr);
+
+	if (fl_pte_offset(mm, addr))
+		release_table(mm, vma, addr, end);
+	else if (bit_any(chunk_of(pfn)->resident, first, nr, true))
+		fl_frames_punch(pfn, nr);
+}
+
+void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
+{
+	uint64_t len = vma->end - vma->start;
+
+	for (uint64_t a = vma->start, next; a < vma->end; a = next) {
+		next = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, vma->end);
+		release_chunk(mm, vma, a, next);
+	}
+	/* One fresh mapping has no markers and no splits. Whoever is hit by the change faults, and finds it released. */
+	fl_cache_forget(vma->pgoff, PAGES(len));
+	while (fl_sys_failed(fl_sys(SYS_mmap, vma->start, len, access_prot(vma->vm_page_prot),
+				    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_host.pool_fd, vma->pgoff << PAGE_SHIFT)) &&
+	       fl_cache_shrink())
+		;
+	fl_count(host_mmap, 1);
+	fl_vma_set(vma, vma->flags | VM_RELEASED, NULL);
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cache.c - the host's page tables as a cache of ours.
+ *
+ * With guard markers a hidden page costs no host mapping: a chunk in use ("active") is one mapping with the rights of its
+ * pages, and a marker on every page that is hidden. A chunk not yet in use has no markers, and no rights either. Only pages that
+ * may be read but not written, among others that may be written, split the host mapping.
+ * Without guard markers PROT_NONE hides, and every border between unlike pages is a split.
+ *
+ * The number of splits is the capacity of the cache, which the host limits. It is kept below a budget by eviction: a chunk
+ * forgets all it showed and becomes one mapping again. Nothing fails for it; the pages fault once more when they are used.
+ *
+ * The order of host calls keeps the invariant "never more than the entry": rights are taken before a page is shown, and a
+ * page is hidden before rights are given around it.
+ */
+#include "host/host.h"
+
+#include "base/count.h"
+
+#include <sys/mman.h>
+
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE  103
+
+/* ---- host calls ---- */
+
+static int right_prot(const struct fl_vma *vma, enum fl_right right)
+{
+	int prot = PROT_NONE;
+
+	if (right != FL_RIGHT_NONE)
+		prot = PROT_READ | ((vma->vm_page_prot & VM_EXEC) ? PROT_EXEC : 0);
+	return right == FL_RIGHT_WRITE ? prot | PROT_WRITE : prot;
+}
+
+static int host_guard(uint64_t start, uint64_t end, int advice)
+{
+	long ret = fl_fail(FL_FP_GUARD) ? -ENOMEM : fl_sys(SYS_madvise, start, end - start, advice);
+
+	while (ret == -EAGAIN || ret == -EINTR) /* the host wants to be asked again */
+		ret = fl_sys(SYS_madvise, start, end - start, advice);
+	fl_count(host_guard, 1);
+	return (int)ret;
+}
+
+static int host_mprotect(uint64_t start, uint64_t end, int prot)
+{
+	fl_count(host_mprotect, 1);
+	return fl_fail(FL_FP_PROTECT) ? -ENOMEM : (int)fl_sys(SYS_mprotect, start, end - start, prot);
+}
+
+/* ---- pieces: the parts of a chunk that belong to mappings ---- */
+
+struct piece {
+	struct fl_vma *vma;
+	uint64_t start, end;
+	unsigned first, nr;
+};
+
+/* The next piece of a chunk at or above *addr. => mmap_lock held */
+static bool piece_next(struct fl_mm *mm, const struct chunk *c, uint64_t *addr, struct piece *p)
+{
+	uint64_t index = (uint64_t)(c - fl_host.chunks), limit = c->vbase + PMD_SIZE;
+	struct fl_vma *vma;
+
+	while (*addr < limit && (vma = fl_find_vma(mm, *addr)) && vma->start < limit) {
+		p->start = fl_max(*addr, vma->start);
+		p->end = fl_min(vma->end, limit);
+		*addr = p->end;
+		if ((vma->flags & VM_RELEASED) || vma_pfn(vma, p->start) / CHUNK_PAGES != index)
+			continue;
+		p->vma = vma;
+		p->first = (unsigned)PAGES(p->start - c->vbase);
+		p->nr = (unsigned)PAGES(p->end - p->start);
+		return true;
+	}
+	return false;
+}
+
+/* ---- counting ---- */
+
+/* Borders between unlike neighbours in a bitmap. */
+static unsigned borders(const uint64_t *map)
+{
+	unsigned n = 0;
+
+	for (unsigned w = 0; w < CHUNK_WORDS; w++) {
+		uint64_t next = w + 1 < CHUNK_WORDS ? map[w + 1] : map[w] >> 63;
+
+		n += (unsigned)__builtin_popcountll(map[w] ^ (map[w] >> 1 | next << 63));
+	}
+	return n;
+}
+
+static void recount(struct chunk *c)
+{
+	unsigned now = borders(c->writable);
+
+	if (!fl_host.guard)
+		now += borders(c->shown);
+	fl_host.splits += now;
+	fl_host.splits -= c->splits;
+	c->splits = (uint16_t)now;
+}
+
+void fl_cache_set_budget(void)
+{
+	uint64_t max = 65530, used = fl_maps_count();
+	char text[24] = { 0 };
+	long fd = fl_sys(SYS_openat, -100, "/proc/sys/vm/max_map_count", 0, 0);
+
+	if (!fl_sys_failed(fd)) {
+		if (fl_sys(SYS_read, fd, text, sizeof(text) - 1) > 0) {
+			max = 0;
+			for (const char *p = text; *p >= '0' && *p <= '9'; p++)
+				max = max * 10 + (uint64_t)(*p - '0');
+		}
+		fl_sys(SYS_close, fd);
+	}
+	/* half of what is left now is the program's to grow into */
+	fl_host.budget = max > used + 256 ? (max - used) / 2 : 128;
+}
+
+/* ---- eviction ---- */
+
+/* Forget all that a chunk shows; afterwards it is one host mapping. => fl_host.lock held */
+static void evict(struct fl_mm *mm, struct chunk *c)
+{
+	uint64_t addr = c->vbase;
+	struct piece p;
+
+	while (piece_next(mm, c, &addr, &p)) {
+		bool w = fl_host.guard && (p.vma->vm_page_prot & VM_WRITE);
+		enum fl_right base = w ? FL_RIGHT_WRITE : fl_host.guard ? FL_RIGHT_READ : FL_RIGHT_NONE;
+
+		if (fl_host.guard && host_guard(p.start, p.end, MADV_GUARD_INSTALL))
+			continue; /* still shown: leave its rights alone */
+		if (host_mprotect(p.start, p.end, right_prot(p.vma, base)))
+			continue;
+		bit_fill(c->shown, p.first, p.nr, false);
+		bit_fill(c->writable, p.first, p.nr, w);
+	}
+	recount(c);
+	fl_count(evictions, 1);
+}
+
+/* Evict, round-robin, until no more than `target` splits are left. Returns whether there was anything to evict. */
+static bool evict_to(struct fl_mm *mm, uint64_t target, const struct chunk *keep)
+{
+	bool any = false;
+
+	for (uint64_t seen = 0; seen < fl_host.nr_chunks && fl_host.splits > target; seen++) {
+		struct chunk *c = &fl_host.chunks[fl_host.hand];
+
+		if (!c->vbase && !c->used) /* past the chunks ever used */
+			fl_host.hand = 0;
+		else
+			fl_host.hand = (fl_host.hand + 1) % fl_host.nr_chunks;
+		if (!c->splits || c == keep || !c->used)
+			continue;
+		evict(mm, c);
+		any = true;
+	}
+	return any;
+}
+
+bool fl_cache_shrink(void)
+{
+	bool any;
+
+	fl_mutex_lock(&fl_host.lock);
+	any = evict_to(&fl_host.mm, fl_host.splits / 2, NULL);
+	fl_mutex_unlock(&fl_host.lock);
+	return any;
+}
+
+/* mprotect that makes room when the host's table is full. */
+static int protect(struct fl_mm *mm, struct chunk *c, uint64_t start, uint64_t end, int prot)
+{
+	int err = host_mprotect(start, end, prot);
+
+	while (err == -ENOMEM && evict_to(mm, fl_host.splits / 2, c))
+		err = host_mprotect(start, end, prot);
+	return err;
+}
+
+/* ---- granting ---- */
+
+/* First use of a chunk: markers on all of it, then rights. */
+static int activate(struct fl_mm *mm, struct chunk *c)
+{
+	uint64_t addr = c->vbase;
+	struct piece p;
+
+	while (piece_next(mm, c, &addr, &p)) {
+		bool w = p.vma->vm_page_prot & VM_WRITE;
+		int err = host_guard(p.start, p.end, MADV_GUARD_INSTALL);
+
+		if (!err)
+			err = protect(mm, c, p.start, p.end, right_prot(p.vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ));
+		if (err)
+			return err;
+		bit_fill(c->writable, p.first, p.nr, w);
+		bit_fill(c->shown, p.first, p.nr, false);
+	}
+	c->active = true;
+	recount(c);
+	return 0;
+}
+
+/* Give the pages the right, run by run of pages that have another one now. */
+static int set_rights(struct fl_mm *mm, struct fl_vma *vma, struct chunk *c, unsigned first, unsigned nr, bool w)
+{
+	int prot = right_prot(vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ);
+	int err = 0;
+
+	while (nr && !err) {
+		unsigned run = bit_run(c->writable, first, nr);
+		uint64_t addr = c->vbase + ((uint64_t)first << PAGE_SHIFT);
+		bool same = bit_get(c->writable, first) == w;
+
+		if (!fl_host.guard) {
+			run = fl_min(run, bit_run(c->shown, first, nr));
+			same = same && bit_get(c->shown, first);
+		}
+		if (!same)
+			err = protect(mm, c, addr, addr + ((uint64_t)run << PAGE_SHIFT), prot);
+		if (!err)
+			bit_fill(c->writable, first, run, w);
+		if (!err && !fl_host.guard)
+			bit_fill(c->shown, first, run, true);
+		first += run;
+		nr -= run;
+	}
+	return err;
+}
+
+void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right)
+{
+	uint64_t pfn = vma_pfn(vma, addr);
+	struct chunk *c = chunk_of(pfn);
+	unsigned first = (unsigned)(pfn % CHUNK_PAGES);
+	int err = 0;
+
+	if (right == FL_RIGHT_NONE)
+		return;
+	bit_fill(c->resident, first, (unsigned)nr, true); /* the program's own touch may allocate from now on */
+	fl_mutex_lock(&fl_host.lock);
+	if (fl_host.guard && !c->active)
+		err = activate(mm, c);
+	if (!err)
+		err = set_rights(mm, vma, c, first, (unsigned)nr, right == FL_RIGHT_WRITE);
+	if (!err && fl_host.guard && bit_any(c->shown, first, (unsigned)nr, false) &&
+	    host_guard(addr, addr + (nr << PAGE_SHIFT), MADV_GUARD_REMOVE) == 0)
+		bit_fill(c->shown, first, (unsigned)nr, true);
+	recount(c);
+	if (fl_host.splits > fl_host.budget)
+		evict_to(mm, fl_host.budget - fl_host.budget / 8, c);
+	fl_mutex_unlock(&fl_host.lock);
+}
+
+/* ---- taking rights away ---- */
+
+/* Like host calls on neighbouring ranges become one call. */
+struct batch {
+	struct fl_mm *mm;
+	uint64_t start, end;
+	int prot; /* for mprotect; -1: a guard marker */
+};
+
+static void batch_flush(struct batch *b)
+{
+	int err;
+
+	if (b->start == b->end)
+		return;
+	if (b->prot < 0) {
+		while (host_guard(b->start, b->end, MADV_GUARD_INSTALL))
+			fl_sys(SYS_sched_yield, 0); /* hiding has no alternative */
+	} else {
+		err = protect(b->mm, NULL, b->start, b->end, b->prot);
+		while (err)
+			err = host_mprotect(b->start, b->end, b->prot);
+	}
+	b->start = b->end = 0;
+}
+
+static void batch_add(struct batch *b, uint64_t start, uint64_t end, int prot)
+{
+	if (b->start == b->end || b->end != start || b->prot != prot) {
+		batch_flush(b);
+		b->start = start;
+		b->prot = prot;
+	}
+	b->end = end;
+}
+
+static void shrink_piece(struct batch *b, struct chunk *c, const struct piece *p, enum fl_right max)
+{
+	bool writes = false;
+
+	if (!bit_any(c->shown, p->first, p->nr, true))
+		return;
+	if (max == FL_RIGHT_NONE) {
+		batch_add(b, p->start, p->end, fl_host.guard ? -1 : PROT_NONE);
+		bit_fill(c->shown, p->first, p->nr, false);
+		if (!fl_host.guard)
+			bit_fill(c->writable, p->first, p->nr, false);
+		return;
+	}
+	if (fl_host.guard) {
+		if (!bit_any(c->writable, p->first, p->nr, true))
+			return;
+		batch_add(b, p->start, p->end, right_prot(p->vma, FL_RIGHT_READ));
+		bit_fill(c->writable, p->first, p->nr, false);
+		return;
+	}
+	for (unsigned i = 0, run; i < p->nr; i += run) { /* hidden pages must stay hidden */
+		uint64_t at = p->start + ((uint64_t)i << PAGE_SHIFT);
+
+		run = bit_run(c->shown, p->first + i, p->nr - i);
+		writes = bit_any(c->writable, p->first + i, run, true);
+		if (writes && bit_get(c->shown, p->first + i))
+			batch_add(b, at, at + ((uint64_t)run << PAGE_SHIFT), right_prot(p->vma, FL_RIGHT_READ));
+		bit_fill(c->writable, p->first + i, run, false);
+	}
+}
+
+void fl_host_invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max)
+{
+	struct batch b = { .mm = mm };
+	struct fl_vma *vma;
+
+	if (max == FL_RIGHT_WRITE)
+		return;
+	fl_mutex_lock(&fl_host.lock);
+	while (start < end && (vma = fl_find_vma(mm, start)) && vma->start < end) {
+		struct piece p = { .vma = vma, .start = fl_max(start, vma->start) };
+		struct chunk *c = chunk_of(vma_pfn(vma, p.start));
+
+		p.end = fl_min(fl_min(end, vma->end), PMD_ALIGN_DOWN(p.start) + PMD_SIZE);
+		p.first = (unsigned)PAGES(p.start & ~PMD_MASK);
+		p.nr = (unsigned)PAGES(p.end - p.start);
+		if (!(vma->flags & VM_RELEASED)) {
+			shrink_piece(&b, c, &p, max);
+			recount(c);
+		}
+		start = p.end;
+	}
+	batch_flush(&b);
+	if (fl_host.splits > fl_host.budget)
+		evict_to(mm, fl_host.budget - fl_host.budget / 8, NULL);
+	fl_mutex_unlock(&fl_host.lock);
+}
+
+void fl_cache_forget(uint64_t pfn, uint64_t nr)
+{
+	fl_mutex_lock(&fl_host.lock);
+	while (nr) {
+		struct chunk *c = chunk_of(pfn);
+		unsigned first = (unsigned)(pfn % CHUNK_PAGES);
+		unsigned n = (unsigned)fl_min(nr, (uint64_t)(CHUNK_PAGES - first));
+
+		bit_fill(c->shown, first, n, false);
+		bit_fill(c->writable, first, n, false);
+		if (n == c->used) /* all that anybody used of it: next time it starts without markers */
+			c->active = false;
+		recount(c);
+		pfn += n;
+		nr -= n;
+	}
+	fl_mutex_unlock(&fl_host.lock);
+}
+
+bool fl_host_caches(struct fl_mm *mm, uint64_t addr, enum fl_right right)
+{
+	struct fl_vma *vma = fl_find_vma(mm, addr);
+	uint64_t pfn = vma_pfn(vma, addr);
+	struct chunk *c = chunk_of(pfn);
+	unsigned i = (unsigned)(pfn % CHUNK_PAGES);
+
+	return bit_get(c->shown, i) && (right <= FL_RIGHT_READ || bit_get(c->writable, i));
+}
+
+/* ---- standing still ---- */
+
+static void freeze_piece(struct chunk *c, const struct piece *p, bool frozen)
+{
+	for (unsigned i = 0, run; i < p->nr; i += run) {
+		uint64_t at = p->start + ((uint64_t)i << PAGE_SHIFT);
+		bool shown = fl_host.guard ? c->active : bit_get(c->shown, p->first + i);
+
+		run = bit_run(c->writable, p->first + i, p->nr - i);
+		if (!fl_host.guard)
+			run = fl_min(run, bit_run(c->shown, p->first + i, p->nr - i));
+		if (shown && bit_get(c->writable, p->first + i))
+			host_mprotect(at, at + ((uint64_t)run << PAGE_SHIFT),
+				      right_prot(p->vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE));
+	}
+}
+
+void fl_cache_freeze(struct fl_mm *mm, bool frozen)
+{
+	struct fl_vma *vma;
+	struct piece p;
+
+	fl_mutex_lock(&fl_host.lock);
+	for (uint64_t i = 0; i < fl_host.nr_chunks && fl_host.chunks[i].vbase; i++) {
+		struct chunk *c = &fl_host.chunks[i];
+		uint64_t addr = c->vbase;
+
+		while (c->used && piece_next(mm, c, &addr, &p))
+			freeze_piece(c, &p, frozen);
+	}
+	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end)
+		if ((vma->flags & VM_RELEASED) && (vma->vm_page_prot & VM_WRITE))
+			host_mprotect(vma->start, vma->end, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE));
+	fl_mutex_unlock(&fl_host.lock);
+}

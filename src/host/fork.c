@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fork.c - a child gets a copy of the pool before the parent's threads may write again, and starts with nothing registered,
+ * as with the kernel when nobody asked for fork events.
+ *
+ * The parent's side holds every lock, has taken all write rights, and waits on a pipe until the child has copied the
+ * pool or died. The child's metadata are already a copy: fork() made it. So the child puts its new pool under the very
+ * same addresses and offsets, and lets everything be cached anew.
+ */
+#include "host/host.h"
+
+#include "base/alloc.h"
+#include "base/count.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+static int gate[2];
+static uint64_t irq;
+
+int fl_fork_prepare(void)
+{
+	int err;
+
+	irq = fl_irq_save();
+	err = fl_fail(FL_FP_FORK) ? -ENOMEM : (int)fl_sys(SYS_pipe2, gate, 02000000 /* O_CLOEXEC */);
+	if (err) {
+		fl_irq_restore(irq);
+		return err;
+	}
+	fl_write_lock(&fl_host.mm.mmap_lock);
+	fl_mutex_lock(&fl_host.mm.uffd_lock);
+	fl_cache_freeze(&fl_host.mm, true);
+	fl_mutex_lock(&fl_host.lock);
+	fl_alloc_fork_prepare();
+	fl_count(forks, 1);
+	return 0;
+}
+
+void fl_fork_parent(void)
+{
+	char byte;
+
+	fl_alloc_fork_done();
+	fl_mutex_unlock(&fl_host.lock);
+	fl_sys(SYS_close, gate[1]);
+	while (fl_sys(SYS_read, gate[0], &byte, 1) == -EINTR)
+		; /* end of file: the child is done, or dead, or never was */
+	fl_sys(SYS_close, gate[0]);
+	fl_cache_freeze(&fl_host.mm, false);
+	fl_mutex_unlock(&fl_host.mm.uffd_lock);
+	fl_write_unlock(&fl_host.mm.mmap_lock);
+	fl_irq_restore(irq);
+}
+
+/* Copy what the parent's pool holds into `fd`, at the same offsets. */
+static bool copy_pool(int fd, uint64_t bytes)
+{
+	for (uint64_t at = 0, hole; at < bytes; at = hole) {
+		long data = fl_sys(SYS_lseek, fl_host.pool_fd, at, SEEK_DATA);
+
+		if (fl_sys_failed(data))
+			return data == -ENXIO;
+		hole = (uint64_t)fl_sys(SYS_lseek, fl_host.pool_fd, data, SEEK_HOLE);
+		for (at = (uint64_t)data; at < hole;) {
+			long n = fl_sys(SYS_pwrite64, fd, fl_host.mm.pool.base + at, hole - at, at);
+
+			if (n <= 0)
+				return false;
+			at += (uint64_t)n;
+		}
+	}
+	return true;
+}
+
+/* Every range maps the new pool; nothing is shown yet, but what the host serves alone. */
+static void remap(void)
+{
+	struct fl_mm *mm = &fl_host.mm;
+
+	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
+		struct fl_vma *v = mm->vmas[i];
+		int prot = PROT_NONE;
+
+		if (v->flags & VM_RELEASED)
+			prot = ((v->vm_page_prot & VM_READ) ? PROT_READ : 0) |
+			       ((v->vm_page_prot & VM_WRITE) ? PROT_WRITE : 0) |
+			       ((v->vm_page_prot & VM_EXEC) ? PROT_EXEC : 0);
+		fl_sys(SYS_mmap, v->start, v->end - v->start, prot, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+		       fl_host.pool_fd, v->pgoff << PAGE_SHIFT);
+		fl_cache_forget(v->pgoff, PAGES(v->end - v->start));
+	}
+}
+
+static void new_pool(void)
+{
+	uint64_t bytes = fl_host.mm.pool.nr_frames << PAGE_SHIFT;
+	long fd = fl_sys(SYS_memfd_create, "faultline", MFD_CLOEXEC);
+
+	/* Without memory the child cannot go on: what it would see is the parent's. The kernel kills for want of memory, too. */
+	if (fl_sys_failed(fd) || fl_sys(SYS_ftruncate, fd, bytes) || !copy_pool((int)fd, bytes))
+		fl_sys(SYS_exit_group, 137);
+	fl_sys(SYS_dup3, fd, fl_host.pool_fd, 02000000);
+	fl_sys(SYS_close, fd);
+	fl_sys(SYS_mmap, fl_host.mm.pool.base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+	       fl_host.pool_fd, 0);
+	fl_sys(SYS_madvise, fl_host.mm.pool.base, bytes, MADV_DONTDUMP);
+	for (uint64_t i = 0; i < fl_host.nr_chunks && fl_host.chunks[i].vbase; i++)
+		for (unsigned w = 0; w < CHUNK_WORDS; w++)
+			fl_host.chunks[i].mapped[w] = 0;
+}
+
+/* What the program has asked not to be inherited. => everything is remapped */
+static void drop_unwanted(struct fl_mm *mm)
+{
+	struct fl_vma *vma;
+
+	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end) {
+		uint64_t start = vma->start, end = vma->end;
+
+		if (vma->flags & VM_WIPEONFORK)
+			fl_zap_range(mm, vma, start, end);
+		if (!(vma->flags & VM_DONTFORK))
+			continue;
+		fl_do_munmap(mm, start, end);
+		fl_sys(SYS_munmap, start, end - start);
+		if (!(vma = fl_find_vma(mm, end)))
+			break;
+	}
+}
+
+void fl_fork_child(void (*forget_objects)(struct fl_mm *mm))
+{
+	struct fl_mm *mm = &fl_host.mm;
+
+	fl_alloc_fork_done();
+	fl_mutex_init(&fl_host.lock, FL_RANK_BACKEND);
+	for (unsigned i = 0; i < FL_PT_LOCKS; i++) /* a thread of the parent may have held one */
+		fl_mutex_init(&mm->pt_lock[i], FL_RANK_PT);
+	new_pool();
+	remap();
+	fl_sys(SYS_close, gate[0]);
+	fl_sys(SYS_close, gate[1]);
+	fl_mutex_init(&mm->uffd_lock, FL_RANK_UFFDS);
+	forget_objects(mm);
+	drop_unwanted(mm);
+	fl_rwlock_init(&mm->mmap_lock, FL_RANK_MMAP);
+	fl_irq_restore(irq);
+}

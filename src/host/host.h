@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * host.h - the native backend: the process itself as an address space.
+ *
+ * "Physical memory" is the pool, a sparse memfd that is mapped once, read-write, out of the program's way: the direct map.
+ * A registered range gets a contiguous extent of the pool as its home and becomes a mapping of it. The rights that the host's page
+ * tables hold are the cache (cache.c); what they refuse arrives as SIGSEGV (segv.c).
+ *
+ * The pool is managed in chunks of 2 MiB. A chunk belongs to one extent, so it also is one aligned 2 MiB of the program's
+ * addresses, and what is cached for its 512 pages is a handful of bitmaps.
+ */
+#ifndef FL_HOST_HOST_H
+#define FL_HOST_HOST_H
+
+#include "base/faultpoint.h"
+#include "mm/mm.h"
+
+#define CHUNK_PAGES 512u
+#define CHUNK_WORDS (CHUNK_PAGES / 64)
+
+struct chunk {
+	uint64_t vbase;			/* [m] address of page 0; 0: unused */
+	uint16_t used;			/* [m] pages that belong to a mapping */
+	uint16_t splits;		/* [b] borders between host rights inside it */
+	bool active;			/* [b] the host mapping carries rights, and markers where pages are hidden */
+	uint64_t shown[CHUNK_WORDS];	/* [b] the program reaches the page */
+	uint64_t writable[CHUNK_WORDS]; /* [b] the host mapping of the page is writable (whether shown or hidden) */
+	uint64_t resident[CHUNK_WORDS]; /* [p] the pool may hold memory for it */
+	uint64_t mapped[CHUNK_WORDS];	/* [p] the direct map has it */
+};
+
+/* Letters as in mm_types.h, and [b] the lock below. */
+struct fl_host {
+	struct fl_mm mm;
+	struct fl_mutex lock;	/* rank BACKEND */
+	int pool_fd;		/* [c] */
+	struct chunk *chunks;	/* [c] for every 2 MiB of the pool */
+	uint64_t nr_chunks;	/* [c] */
+	uint64_t cursor;	/* [m] where to look for free chunks next */
+	uint64_t used_chunks;	/* [m] */
+	uint64_t stale;		/* [a] pages whose memory is kept for the next fill */
+	bool guard;		/* [c] hide by guard markers; otherwise by protection alone */
+	uint64_t splits;	/* [b] sum over the chunks */
+	uint64_t budget;	/* [b] the most that `splits` may be */
+	uint64_t hand;		/* [b] where eviction goes on */
+	bool ready;		/* [a] */
+};
+
+extern struct fl_host fl_host;
+
+static inline struct chunk *chunk_of(uint64_t pfn)
+{
+	return &fl_host.chunks[pfn / CHUNK_PAGES];
+}
+
+static inline uint64_t vma_pfn(const struct fl_vma *vma, uint64_t addr)
+{
+	return vma->pgoff + PAGES(addr - vma->start);
+}
+
+static inline bool bit_get(const uint64_t *map, unsigned i)
+{
+	return map[i / 64] >> (i % 64) & 1;
+}
+
+/* The bits of word w among the `nr` from `first` on. */
+static inline uint64_t bit_span(unsigned w, unsigned first, unsigned nr)
+{
+	unsigned lo = fl_max(first, w * 64), hi = fl_min(first + nr, w * 64 + 64);
+
+	if (lo >= hi)
+		return 0;
+	return (hi - lo == 64 ? ~0ull : ((1ull << (hi - lo)) - 1) << (lo - w * 64));
+}
+
+static inline void bit_fill(uint64_t *map, unsigned first, unsigned nr, bool value)
+{
+	for (unsigned w = first / 64; w < CHUNK_WORDS && w * 64 < first + nr; w++)
+		map[w] = value ? map[w] | bit_span(w, first, nr) : map[w] & ~bit_span(w, first, nr);
+}
+
+static inline bool bit_any(const uint64_t *map, unsigned first, unsigned nr, bool value)
+{
+	for (unsigned w = first / 64; w < CHUNK_WORDS && w * 64 < first + nr; w++)
+		if ((value ? map[w] : ~map[w]) & bit_span(w, first, nr))
+			return true;
+	return false;
+}
+
+/* How many pages from `first` on, at most nr, have the same bit as the first. */
+static inline unsigned bit_run(const uint64_t *map, unsigned first, unsigned nr)
+{
+	unsigned n = 1;
+
+	while (n < nr && bit_get(map, first + n) == bit_get(map, first))
+		n++;
+	return n;
+}
+
+/* ---- pool.c ---- */
+
+/* Create pool and direct map. 0, -ENOMEM, -ENOSYS */
+int fl_pool_create(struct fl_pool *pool);
+/* A home for [start, end): the page offset, congruent to start in 2 MiB; FL_PFN_NONE: full. => mmap_lock for writing */
+uint64_t fl_extent_alloc(uint64_t start, uint64_t end);
+/* Its pages are no longer anybody's; their memory goes back to the host. => as above */
+void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff);
+/* Give the memory of frames back. */
+void fl_frames_punch(uint64_t pfn, uint64_t nr);
+
+/* the frame part of fl_mmu_ops */
+uint64_t fl_host_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
+void fl_host_frame_put(struct fl_mm *mm, uint64_t pfn);
+int fl_host_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr);
+int64_t fl_host_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host);
+uint64_t fl_host_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host);
+
+/* ---- cache.c: the cached rights ---- */
+
+void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right);
+void fl_host_invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max);
+bool fl_host_caches(struct fl_mm *mm, uint64_t addr, enum fl_right right);
+/* Forget what is cached for pages whose host mapping is about to be replaced or removed. */
+void fl_cache_forget(uint64_t pfn, uint64_t nr);
+/* Give host mappings back: the program's own call found the table full. Returns whether anything was given. */
+bool fl_cache_shrink(void);
+/* How many mappings the host lets the cache have. */
+void fl_cache_set_budget(void);
+/* Take the write right off / back on the host mapping of everything shown, entries untouched. Around fork(). */
+void fl_cache_freeze(struct fl_mm *mm, bool frozen);
+
+/* ---- adopt.c: turning the program's memory into ours and back ---- */
+
+int fl_host_fit(struct fl_mm *mm, uint64_t start, uint64_t end);
+int fl_host_adopt(struct fl_mm *mm, uint64_t start, uint64_t end);
+void fl_host_release(struct fl_mm *mm, struct fl_vma *vma);
+
+/* ---- maps.c: what the host has mapped ---- */
+
+struct fl_map {
+	uint64_t start, end;
+	uint32_t access; /* VM_ACCESS bits */
+	bool anon;	 /* private, anonymous, and no special mapping of the kernel's */
+};
+
+/* The first mapping of the process that ends above addr. 1 found, 0 none, -errno. => mmap_lock for writing */
+int fl_maps_next(uint64_t addr, struct fl_map *map);
+/* How many mappings the process has. */
+uint64_t fl_maps_count(void);
+/* The next run of pages in [*start, end) that hold data (present or swapped). 1, 0 none, -errno */
+int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end);
+
+/* ---- uaccess.c: client memory ---- */
+
+/* Copy with page faults disabled: a fault ends the copy. Returns the bytes NOT copied. */
+size_t fl_copy_nofault(void *dst, const void *src, size_t len);
+/* Copy as the kernel does for a system call: faults are resolved, waiting if need be; a bad address ends the copy. */
+size_t fl_copy_user(void *dst, const void *src, size_t len);
+/* A write fault, and nothing written: no store of another thread is lost. 0, or 1 for a bad address. As fl_copy_user(). */
+size_t fl_touch_user(void *addr);
+/* Was the program counter inside one of them? Then the one to go on at; 0: no. */
+uintptr_t fl_uaccess_nofault_fixup(uintptr_t pc);
+uintptr_t fl_uaccess_user_fixup(uintptr_t pc);
+
+/* ---- segv.c: the fault entry ---- */
+
+/* Install the handler. What the program had installed becomes the one that is chained to. */
+int fl_segv_install(void);
+
+/* A signal action as the host's rt_sigaction(2) has it. */
+struct fl_ksigaction {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+
+/* sigaction(2) for SIGSEGV as the program sees it. Either may be NULL. */
+void fl_segv_action(const struct fl_ksigaction *act, struct fl_ksigaction *old);
+/* rt_sigaction(2) itself. */
+long fl_host_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
+
+/* ---- init.c ---- */
+
+/* The one instance; the first call creates it. 0, -ENOMEM, -ENOSYS */
+int fl_host_init(void);
+/* Is addr inside the span of ranges that are ours? Cheap, no lock: a first look for calls that mostly are not about us. */
+bool fl_host_touches(uint64_t start, uint64_t end);
+
+/* ---- fork.c ---- */
+
+/*
+ * Around fork(): everything stands still, and the child gets a pool of its own. -ENOMEM, -EMFILE, -ENFILE.
+ * => no lock held; between prepare and the other two the caller does nothing but fork
+ */
+int fl_fork_prepare(void);
+void fl_fork_parent(void);
+/* `forget_objects` takes the parent's userfaultfd objects off the child's mappings. */
+void fl_fork_child(void (*forget_objects)(struct fl_mm *mm));
+
+#endif

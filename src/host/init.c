@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* init.c - setting up the one native address space, and the table of what it does for the memory manager. */
+#include "host/host.h"
+
+#include "base/alloc.h"
+#include "base/count.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+struct fl_host fl_host;
+
+static void host_unmapped(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff)
+{
+	fl_cache_forget(pgoff, PAGES(end - start));
+	fl_extent_free(start, end, pgoff);
+}
+
+static uint64_t host_metadata(struct fl_mm *mm)
+{
+	/* a chunk's record, and its 512 folios, which are one page of the folio array */
+	return fl_host.used_chunks * (sizeof(struct chunk) + CHUNK_PAGES * sizeof(struct fl_folio));
+}
+
+static const struct fl_mmu_ops host_ops = {
+	.name = "native",
+	.frame_get = fl_host_frame_get,
+	.frame_put = fl_host_frame_put,
+	.frames_zero = fl_host_frames_zero,
+	.frames_fill = fl_host_frames_fill,
+	.probe = fl_host_probe,
+	.grant = fl_host_grant,
+	.invalidate = fl_host_invalidate,
+	.unmapped = host_unmapped,
+	.fit = fl_host_fit,
+	.adopt = fl_host_adopt,
+	.release = fl_host_release,
+	.caches = fl_host_caches,
+	.metadata = host_metadata,
+};
+
+/* Does this host have guard markers for shared mappings of files, and do they survive mprotect()? Ask it. */
+static bool guard_works(void)
+{
+	const char *want = getenv("FAULTLINE_GUARD");
+	long p;
+	bool ok;
+
+	if (want && strcmp(want, "off") == 0)
+		return false;
+	p = fl_sys(SYS_mmap, NULL, PAGE_SIZE, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fl_host.pool_fd, 0);
+	if (fl_sys_failed(p))
+		return false;
+	ok = fl_sys(SYS_madvise, p, PAGE_SIZE, 102) == 0 && fl_sys(SYS_mprotect, p, PAGE_SIZE, PROT_READ) == 0 &&
+	     fl_sys(SYS_madvise, p, PAGE_SIZE, 103) == 0;
+	fl_sys(SYS_munmap, p, PAGE_SIZE);
+	return ok;
+}
+
+static int create(void)
+{
+	struct fl_pool pool;
+	int err = fl_pool_create(&pool);
+
+	if (err)
+		return err;
+	fl_mutex_init(&fl_host.lock, FL_RANK_BACKEND);
+	fl_host.guard = guard_works();
+	fl_cache_set_budget();
+	err = fl_mm_init(&fl_host.mm, &host_ops, &fl_host, &pool);
+	if (!err)
+		err = fl_segv_install();
+	if (!err)
+		fl_irq_enabled = true;
+	return err;
+}
+
+int fl_host_init(void)
+{
+	static struct fl_mutex once;
+	int err = 0;
+
+	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+		return 0;
+	fl_mutex_lock(&once);
+	if (!fl_host.ready)
+		err = create();
+	if (!err)
+		__atomic_store_n(&fl_host.ready, true, __ATOMIC_RELEASE);
+	fl_mutex_unlock(&once);
+	return err;
+}
+
+bool fl_host_touches(uint64_t start, uint64_t end)
+{
+	struct fl_mm *mm = &fl_host.mm;
+	uint64_t irq;
+	struct fl_vma *vma;
+	bool ret;
+
+	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE) ||
+	    !__atomic_load_n(&mm->nr_vmas, __ATOMIC_RELAXED))
+		return false;
+	irq = fl_irq_save();
+	fl_read_lock(&mm->mmap_lock);
+	vma = fl_find_vma(mm, start);
+	ret = vma && vma->start < end;
+	fl_read_unlock(&mm->mmap_lock);
+	fl_irq_restore(irq);
+	return ret;
+}

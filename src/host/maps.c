@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* maps.c - what the host has mapped and which of it holds data, read with raw system calls and small buffers. */
+#include "host/host.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+/* ---- /proc/self/maps ---- */
+
+struct reader {
+	long fd;
+	char buf[1024];
+	unsigned len, at;
+};
+
+static int reader_open(struct reader *r)
+{
+	r->fd = fl_fail(FL_FP_MAPS) ? -ENOMEM : fl_sys(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+	r->len = r->at = 0;
+	return fl_sys_failed(r->fd) ? (int)r->fd : 0;
+}
+
+static int next_char(struct reader *r)
+{
+	if (r->at == r->len) {
+		long n = fl_sys(SYS_read, r->fd, r->buf, sizeof(r->buf));
+
+		if (n <= 0)
+			return -1;
+		r->len = (unsigned)n;
+		r->at = 0;
+	}
+	return r->buf[r->at++];
+}
+
+static bool read_hex(struct reader *r, uint64_t *value, int *stop)
+{
+	*value = 0;
+	for (;;) {
+		int c = next_char(r);
+
+		if (c >= '0' && c <= '9')
+			*value = *value << 4 | (uint64_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			*value = *value << 4 | (uint64_t)(c - 'a' + 10);
+		else {
+			*stop = c;
+			return c >= 0;
+		}
+	}
+}
+
+/* The rest of a line after the rights, " offset dev inode   name": its inode is 0, and its name ordinary memory's. */
+static bool read_anonymous(struct reader *r)
+{
+	char name[16] = { 0 };
+	unsigned field = 0, len = 0;
+	bool in_space = true, inode_zero = true;
+	int c;
+
+	while ((c = next_char(r)) >= 0 && c != '\n') {
+		if (field < 4 && c == ' ') {
+			in_space = true;
+			continue;
+		}
+		if (in_space) {
+			in_space = false;
+			field++;
+		}
+		if (field == 3 && c != '0')
+			inode_zero = false;
+		if (field == 4 && len < sizeof(name) - 1)
+			name[len++] = (char)c;
+	}
+	return inode_zero && (!len || !strncmp(name, "[anon", 5) || !strncmp(name, "[heap]", 6) ||
+			      !strncmp(name, "[stack", 6));
+}
+
+static int read_map(struct reader *r, struct fl_map *map)
+{
+	char rights[4];
+	int stop;
+
+	if (!read_hex(r, &map->start, &stop) || !read_hex(r, &map->end, &stop))
+		return 0;
+	for (unsigned i = 0; i < sizeof(rights); i++)
+		rights[i] = (char)next_char(r);
+	map->access = (rights[0] == 'r' ? VM_READ : 0) | (rights[1] == 'w' ? VM_WRITE : 0) |
+		      (rights[2] == 'x' ? VM_EXEC : 0);
+	map->anon = read_anonymous(r) && rights[3] == 'p';
+	return 1;
+}
+
+int fl_maps_next(uint64_t addr, struct fl_map *map)
+{
+	struct reader r;
+	int ret = reader_open(&r);
+
+	if (ret)
+		return ret;
+	do
+		ret = read_map(&r, map);
+	while (ret == 1 && map->end <= addr);
+	fl_sys(SYS_close, r.fd);
+	return ret;
+}
+
+uint64_t fl_maps_count(void)
+{
+	struct reader r;
+	uint64_t n = 0;
+	int c;
+
+	if (reader_open(&r))
+		return 0;
+	while ((c = next_char(&r)) >= 0)
+		n += c == '\n';
+	fl_sys(SYS_close, r.fd);
+	return n;
+}
+
+/* ---- which pages hold data ---- */
+
+/* PAGEMAP_SCAN, Documentation/admin-guide/mm/pagemap.rst; Linux 6.7 */
+struct pm_scan {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+struct pm_region {
+	uint64_t start, end, categories;
+};
+#define PAGEMAP_SCAN 0xc0606610ul
+#define PM_PRESENT   (1ull << 3)
+#define PM_SWAPPED   (1ull << 4)
+
+static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end)
+{
+	struct pm_region region = { 0 };
+	struct pm_scan arg = {
+		.size = sizeof(arg),
+		.start = *start,
+		.end = end,
+		.vec = fl_addr(&region),
+		.vec_len = 1,
+		.category_anyof_mask = PM_PRESENT | PM_SWAPPED,
+		.return_mask = PM_PRESENT | PM_SWAPPED,
+	};
+	long n = fl_sys(SYS_ioctl, fd, PAGEMAP_SCAN, &arg);
+
+	if (n <= 0)
+		return (int)n;
+	*start = region.start;
+	*run_end = region.end;
+	return 1;
+}
+
+/* Before 6.7: a word for every page; bits 63 and 62 are present and swapped. */
+static int scan_words(long fd, uint64_t *start, uint64_t end, uint64_t *run_end)
+{
+	uint64_t words[64], first = 0;
+
+	for (uint64_t addr = *start; addr < end;) {
+		uint64_t want = fl_min(PAGES(end - addr), (uint64_t)ARRAY_SIZE(words));
+		long n = fl_sys(SYS_pread64, fd, words, want * sizeof(words[0]), PAGES(addr) * sizeof(words[0]));
+
+		if (n <= 0)
+			return n ? (int)n : -EIO;
+		for (unsigned i = 0; i < (unsigned long)n / sizeof(words[0]); i++, addr += PAGE_SIZE) {
+			bool data = words[i] >> 62;
+
+			if (data && !first)
+				first = addr;
+			if (!data && first) {
+				*start = first;
+				*run_end = addr;
+				return 1;
+			}
+		}
+	}
+	*start = first;
+	*run_end = end;
+	return first != 0;
+}
+
+int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end)
+{
+	long fd = fl_sys(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+	int ret;
+
+	if (fl_sys_failed(fd))
+		return (int)fd;
+	ret = scan(fd, start, end, run_end);
+	if (ret < 0)
+		ret = scan_words(fd, start, end, run_end);
+	fl_sys(SYS_close, fd);
+	return ret;
+}

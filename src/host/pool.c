@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pool.c - the physical memory of the process's address space: extents of a sparse memfd, and the contents of frames.
+ *
+ * Memory that the host has given is worth keeping: writing to a page that the direct map has costs a tenth of writing to a hole.
+ * So frames that the program drops keep their memory, up to a limit, for the next fill of the same page.
+ */
+#include "host/host.h"
+
+#include "base/alloc.h"
+#include "base/count.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define POOL_BYTES  (1ull << 40) /* address space only */
+#define POOL_MIN    (1ull << 32)
+#define STALE_PAGES PAGES(256ull << 20)
+#define HIGH_FD	    900 /* out of the way of programs that expect the lowest numbers */
+
+/* Move a descriptor out of the program's way. */
+static int fd_high(long fd)
+{
+	long high = fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
+
+	if (fl_sys_failed(high))
+		return (int)fd;
+	fl_sys(SYS_close, fd);
+	return (int)high;
+}
+
+static int map_direct(struct fl_pool *pool, uint64_t bytes)
+{
+	long base;
+
+	if (fl_sys(SYS_ftruncate, fl_host.pool_fd, bytes))
+		return -ENOMEM;
+	base = fl_sys(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fl_host.pool_fd, 0);
+	if (fl_sys_failed(base))
+		return -ENOMEM;
+	fl_sys(SYS_madvise, base, bytes, MADV_DONTDUMP);
+	pool->base = (char *)base;
+	pool->nr_frames = PAGES(bytes);
+	return 0;
+}
+
+int fl_pool_create(struct fl_pool *pool)
+{
+	long fd = fl_fail(FL_FP_POOL) ? -ENOMEM : fl_sys(SYS_memfd_create, "faultline", MFD_CLOEXEC);
+	uint64_t bytes = POOL_BYTES;
+
+	if (fl_sys_failed(fd))
+		return (int)fd;
+	fl_host.pool_fd = fd_high(fd);
+	while (map_direct(pool, bytes)) /* less where address space is rationed */
+		if ((bytes /= 2) < POOL_MIN)
+			goto fail;
+	fl_host.nr_chunks = pool->nr_frames / CHUNK_PAGES;
+	fl_host.chunks = fl_reserve(fl_host.nr_chunks * sizeof(struct chunk));
+	pool->folios = fl_reserve(pool->nr_frames * sizeof(*pool->folios));
+	if (fl_host.chunks && pool->folios)
+		return 0;
+	if (fl_host.chunks)
+		fl_unreserve(fl_host.chunks, fl_host.nr_chunks * sizeof(struct chunk));
+	fl_sys(SYS_munmap, pool->base, bytes);
+fail:
+	fl_sys(SYS_close, fl_host.pool_fd);
+	return -ENOMEM;
+}
+
+/* ---- extents ---- */
+
+/* `nr` free chunks in a row, from the cursor on. */
+static uint64_t find_chunks(uint64_t from, uint64_t to, uint64_t nr)
+{
+	uint64_t run = 0;
+
+	for (uint64_t i = from; i < to; i++) {
+		run = fl_host.chunks[i].used ? 0 : run + 1;
+		if (run == nr)
+			return i + 1 - nr;
+	}
+	return FL_PFN_NONE;
+}
+
+uint64_t fl_extent_alloc(uint64_t start, uint64_t end)
+{
+	uint64_t nr = (PMD_ALIGN(end) - PMD_ALIGN_DOWN(start)) >> PMD_SHIFT;
+	uint64_t first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(fl_host.cursor, fl_host.nr_chunks, nr);
+
+	if (first == FL_PFN_NONE)
+		first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(0, fl_host.nr_chunks, nr);
+	if (first == FL_PFN_NONE)
+		return FL_PFN_NONE;
+	for (uint64_t i = 0; i < nr; i++) {
+		struct chunk *c = &fl_host.chunks[first + i];
+		uint64_t base = PMD_ALIGN_DOWN(start) + (i << PMD_SHIFT);
+
+		memset(c, 0, sizeof(*c));
+		c->vbase = base;
+		c->used = (uint16_t)PAGES(fl_min(end, base + PMD_SIZE) - fl_max(start, base));
+	}
+	fl_host.cursor = first + nr;
+	fl_host.used_chunks += nr;
+	return first * CHUNK_PAGES + PAGES(start & ~PMD_MASK);
+}
+
+void fl_frames_punch(uint64_t pfn, uint64_t nr)
+{
+	fl_sys(SYS_fallocate, fl_host.pool_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pfn << PAGE_SHIFT,
+	       nr << PAGE_SHIFT);
+	fl_count(host_madvise, 1);
+	while (nr) {
+		unsigned first = (unsigned)(pfn % CHUNK_PAGES);
+		unsigned n = (unsigned)fl_min(nr, (uint64_t)(CHUNK_PAGES - first));
+
+		bit_fill(chunk_of(pfn)->resident, first, n, false);
+		bit_fill(chunk_of(pfn)->mapped, first, n, false);
+		pfn += n;
+		nr -= n;
+	}
+}
+
+void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff)
+{
+	uint64_t stale = 0;
+
+	for (uint64_t a = start; a < end;) {
+		uint64_t next = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, end), pfn = pgoff + PAGES(a - start);
+		struct chunk *c = chunk_of(pfn);
+
+		for (unsigned i = 0; i < PAGES(next - a); i++)
+			stale += bit_get(c->resident, (unsigned)(pfn % CHUNK_PAGES) + i);
+		c->used = (uint16_t)(c->used - PAGES(next - a));
+		if (!c->used) {
+			fl_host.used_chunks--;
+			fl_host.cursor = fl_min(fl_host.cursor, pfn / CHUNK_PAGES);
+		}
+		a = next;
+	}
+	__atomic_fetch_sub(&fl_host.stale, fl_min(stale, fl_host.stale), __ATOMIC_RELAXED);
+	fl_frames_punch(pgoff, PAGES(end - start));
+}
+
+/* ---- frames ---- */
+
+uint64_t fl_host_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+{
+	uint64_t pfn = vma_pfn(vma, addr);
+
+	if (fl_fail(FL_FP_FRAME))
+		return FL_PFN_NONE;
+	if (bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
+		__atomic_fetch_sub(&fl_host.stale, 1, __ATOMIC_RELAXED);
+	fl_folio(mm, pfn)->refcount = 1;
+	return pfn;
+}
+
+void fl_host_frame_put(struct fl_mm *mm, uint64_t pfn)
+{
+	if (!bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
+		return;
+	if (__atomic_add_fetch(&fl_host.stale, 1, __ATOMIC_RELAXED) <= STALE_PAGES)
+		return;
+	__atomic_fetch_sub(&fl_host.stale, 1, __ATOMIC_RELAXED);
+	fl_frames_punch(pfn, 1);
+}
+
+int fl_host_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
+{
+	if (fl_fail(FL_FP_FILL))
+		return -ENOMEM;
+	while (nr) {
+		struct chunk *c = chunk_of(pfn);
+		unsigned first = (unsigned)(pfn % CHUNK_PAGES);
+		unsigned n = (unsigned)fl_min(nr, (uint64_t)(CHUNK_PAGES - first));
+
+		n = fl_min(bit_run(c->resident, first, n), bit_run(c->mapped, first, n));
+		if (bit_get(c->mapped, first))
+			memset(fl_kmap_local(mm, pfn), 0, (size_t)n << PAGE_SHIFT);
+		else if (bit_get(c->resident, first))
+			fl_frames_punch(pfn, n);
+		pfn += n;
+		nr -= n;
+	}
+	return 0;
+}
+
+/*
+ * Write `n` frames of one chunk that are alike. Three speeds: into memory that the direct map has, a plain copy; into memory that it has not,
+ * the same after mapping it; into a hole, a write to the file, which the host need not zero first.
+ */
+static int64_t fill_alike(struct fl_mm *mm, struct chunk *c, unsigned first, uint64_t pfn, uint64_t src, uint64_t len)
+{
+	unsigned n = (unsigned)PAGES(len);
+	char *dst = fl_kmap_local(mm, pfn);
+	int64_t done;
+
+	if (!bit_get(c->mapped, first) && bit_get(c->resident, first) &&
+	    fl_sys(SYS_madvise, dst, len, MADV_POPULATE_WRITE) == 0)
+		bit_fill(c->mapped, first, n, true);
+	if (bit_get(c->mapped, first))
+		return (int64_t)(len - fl_copy_nofault(dst, fl_ptr(src), len));
+	done = fl_sys(SYS_pwrite64, fl_host.pool_fd, src, len, pfn << PAGE_SHIFT);
+	if (done == -EFAULT)
+		return 0;
+	if (done < 0)
+		return -ENOMEM;
+	bit_fill(c->resident, first, n, true);
+	return done;
+}
+
+int64_t fl_host_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host)
+{
+	uint64_t done = 0;
+
+	if (fl_fail(FL_FP_FILL))
+		return -ENOMEM;
+	while (done < len) {
+		uint64_t at = pfn + PAGES(done);
+		struct chunk *c = chunk_of(at);
+		unsigned first = (unsigned)(at % CHUNK_PAGES);
+		unsigned n = (unsigned)fl_min(PAGES(len - done), (uint64_t)(CHUNK_PAGES - first));
+		int64_t got;
+
+		n = fl_min(bit_run(c->resident, first, n), bit_run(c->mapped, first, n));
+		got = fill_alike(mm, c, first, at, src + done, (uint64_t)n << PAGE_SHIFT);
+		if (got < 0)
+			return done ? (int64_t)done : got;
+		done += (uint64_t)got;
+		if ((uint64_t)got < (uint64_t)n << PAGE_SHIFT)
+			break;
+	}
+	return (int64_t)done;
+}
+
+uint64_t fl_host_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host)
+{
+	uint64_t done = 0;
+	char byte;
+
+	while (done < len) {
+		if (fl_copy_nofault(&byte, fl_ptr(src + done), 1))
+			break;
+		done = fl_min(PAGE_ALIGN_DOWN(src + done) + PAGE_SIZE - src, len);
+	}
+	return done;
+}

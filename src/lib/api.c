@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/* api.c - faultline.h: decoding into the layers below, and -errno into errno. */
+#include "lib/lib.h"
+
+#include "base/alloc.h"
+#include "base/count.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static int64_t ret_errno(int64_t ret)
+{
+	if (ret >= 0)
+		return ret;
+	errno = (int)-ret;
+	return -1;
+}
+
+static bool is_process(const struct fl_mm *mm)
+{
+	return mm == &fl_host.mm;
+}
+
+/* ---- address spaces ---- */
+
+int fl_mm_create(struct fl_mm **mm, uint64_t mem_bytes)
+{
+	uint64_t irq = fl_irq_save();
+	struct fl_soft *soft;
+	int err = fl_soft_create(mem_bytes ? mem_bytes : 1ull << 30, &soft);
+
+	fl_irq_restore(irq);
+	if (!err)
+		*mm = &soft->mm;
+	return (int)ret_errno(err);
+}
+
+int fl_mm_destroy(struct fl_mm *mm)
+{
+	uint64_t irq;
+
+	if (is_process(mm))
+		return (int)ret_errno(-EINVAL);
+	if (!fl_list_empty(&mm->uffds))
+		return (int)ret_errno(-EBUSY);
+	irq = fl_irq_save();
+	fl_soft_destroy(container_of(mm, struct fl_soft, mm));
+	fl_irq_restore(irq);
+	return 0;
+}
+
+int fl_mm_process(struct fl_mm **mm)
+{
+	int err = fl_host_init();
+
+	if (!err)
+		*mm = &fl_host.mm;
+	return (int)ret_errno(err);
+}
+
+uint64_t fl_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
+{
+	uint64_t irq;
+	int64_t ret;
+
+	if (is_process(mm))
+		return (uint64_t)ret_errno(fl_process_mmap(addr, len, prot, flags, -1, 0));
+	irq = fl_irq_save();
+	ret = fl_soft_mmap(mm, addr, len, prot, flags);
+	fl_irq_restore(irq);
+	return (uint64_t)ret_errno(ret);
+}
+
+int fl_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
+{
+	uint64_t irq;
+	int ret;
+
+	if (is_process(mm))
+		return (int)ret_errno(fl_process_munmap(addr, len));
+	irq = fl_irq_save();
+	ret = fl_soft_munmap(mm, addr, len);
+	fl_irq_restore(irq);
+	return (int)ret_errno(ret);
+}
+
+int fl_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
+{
+	uint64_t irq;
+	int ret;
+
+	if (is_process(mm))
+		return (int)ret_errno(fl_process_mprotect(addr, len, prot));
+	irq = fl_irq_save();
+	ret = fl_soft_mprotect(mm, addr, len, prot);
+	fl_irq_restore(irq);
+	return (int)ret_errno(ret);
+}
+
+uint64_t fl_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	uint64_t irq;
+	int64_t ret;
+
+	if (is_process(mm))
+		return (uint64_t)ret_errno(fl_process_mremap(addr, old_len, new_len, flags, new_addr));
+	irq = fl_irq_save();
+	ret = fl_soft_mremap(mm, addr, old_len, new_len, flags, new_addr);
+	fl_irq_restore(irq);
+	return (uint64_t)ret_errno(ret);
+}
+
+int fl_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
+{
+	uint64_t irq;
+	int ret;
+
+	if (is_process(mm))
+		return (int)ret_errno(fl_process_madvise(addr, len, advice));
+	irq = fl_irq_save();
+	ret = fl_soft_madvise(mm, addr, len, advice);
+	fl_irq_restore(irq);
+	return (int)ret_errno(ret);
+}
+
+/* ---- loads and stores ---- */
+
+/* A plain access of the process: the instruction faults by itself. */
+static enum fl_fault process_access(uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done)
+{
+	if (flags & FAULT_KERNEL) {
+		size_t left = (flags & FAULT_WRITE) ? fl_copy_user(fl_ptr(addr), buf, len)
+						    : fl_copy_user(buf, fl_ptr(addr), len);
+		*done = len - left;
+		return left ? FL_SEGV : FL_DONE;
+	}
+	memcpy((flags & FAULT_WRITE) ? fl_ptr(addr) : buf, (flags & FAULT_WRITE) ? buf : fl_ptr(addr), len);
+	*done = len;
+	return FL_DONE;
+}
+
+static enum fl_fault do_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done)
+{
+	enum fl_fault ret;
+	uint64_t irq;
+
+	if (is_process(mm))
+		return process_access(addr, buf, len, flags, done);
+	irq = fl_irq_save();
+	ret = fl_soft_access(mm, addr, buf, len, flags, done);
+	fl_irq_restore(irq);
+	return ret;
+}
+
+static int fault_signal(enum fl_fault fault)
+{
+	return fault == FL_DONE ? 0 : fault == FL_SIGBUS ? SIGBUS : SIGSEGV;
+}
+
+int fl_load(struct fl_mm *mm, uint64_t addr, void *buf, size_t len)
+{
+	size_t done;
+
+	return fault_signal(do_access(mm, addr, buf, len, 0, &done));
+}
+
+int fl_store(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len)
+{
+	union {
+		const void *in;
+		void *out;
+	} b = { .in = buf }; /* a store only reads the buffer */
+	size_t done;
+
+	return fault_signal(do_access(mm, addr, b.out, len, FAULT_WRITE, &done));
+}
+
+int fl_copy(struct fl_mm *mm, uint64_t dst, uint64_t src, size_t len)
+{
+	char bounce[512];
+
+	for (size_t n, done; len; len -= n, src += n, dst += n) {
+		enum fl_fault fault;
+
+		n = fl_min(len, sizeof(bounce));
+		fault = do_access(mm, src, bounce, n, 0, &done);
+		if (fault == FL_DONE)
+			fault = do_access(mm, dst, bounce, n, FAULT_WRITE, &done);
+		if (fault != FL_DONE)
+			return fault_signal(fault);
+	}
+	return 0;
+}
+
+int fl_copy_from_user(struct fl_mm *mm, void *buf, uint64_t addr, size_t len)
+{
+	size_t done;
+
+	return (int)ret_errno(do_access(mm, addr, buf, len, FAULT_KERNEL, &done) == FL_DONE ? 0 : -EFAULT);
+}
+
+int fl_copy_to_user(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len)
+{
+	union {
+		const void *in;
+		void *out;
+	} b = { .in = buf };
+	size_t done;
+
+	return (int)ret_errno(do_access(mm, addr, b.out, len, FAULT_KERNEL | FAULT_WRITE, &done) == FL_DONE ? 0
+													    : -EFAULT);
+}
+
+/* ---- the object ---- */
+
+int fl_uffd_open(struct fl_mm *mm, int flags, struct fl_uffd **uffd)
+{
+	int err = fl_abi_check_flags(flags & ~FL_UFFD_SRC_HOST);
+
+	return (int)ret_errno(err ? err : fl_object_new(mm, flags, uffd));
+}
+
+int fl_uffd_close(struct fl_uffd *uffd)
+{
+	int fd = uffd->fd;
+	struct fl_uffd *closing = fl_object_closing(fd);
+
+	if (!closing)
+		return (int)ret_errno(-EBADF);
+	fl_sys(SYS_close, fd);
+	fl_object_closed(closing);
+	return 0;
+}
+
+int fl_uffd_fd(const struct fl_uffd *uffd)
+{
+	return uffd->fd;
+}
+
+int fl_uffd_ioctl(struct fl_uffd *uffd, unsigned long cmd, void *arg)
+{
+	return (int)ret_errno(fl_object_ioctl(uffd, cmd, fl_addr(arg)));
+}
+
+ssize_t fl_uffd_read(struct fl_uffd *uffd, void *buf, size_t len)
+{
+	return (ssize_t)ret_errno(fl_object_read(uffd, fl_addr(buf), len));
+}
+
+int fl_uffd_poll(struct fl_uffd *uffd, int timeout_ms)
+{
+	struct pollfd p = { .fd = uffd->fd, .events = POLLIN };
+	int ret = fl_abi_poll(uffd->ctx);
+
+	if (ret || !timeout_ms)
+		return ret;
+	ret = poll(&p, 1, timeout_ms);
+	return ret < 0 ? ret : fl_abi_poll(uffd->ctx);
+}
+
+int fl_uffd_api(struct fl_uffd *uffd, uint64_t features, uint64_t *available)
+{
+	struct fl_uffdio_api a = { .api = FL_UFFD_API, .features = features };
+	int ret = fl_uffd_ioctl(uffd, FL_UFFDIO_API, &a);
+
+	if (!ret && available)
+		*available = a.features;
+	return ret;
+}
+
+int fl_uffd_register(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t mode, uint64_t *ioctls)
+{
+	struct fl_uffdio_register r = { .range = { addr, len }, .mode = mode };
+	int ret = fl_uffd_ioctl(uffd, FL_UFFDIO_REGISTER, &r);
+
+	if (!ret && ioctls)
+		*ioctls = r.ioctls;
+	return ret;
+}
+
+int fl_uffd_unregister(struct fl_uffd *uffd, uint64_t addr, uint64_t len)
+{
+	struct fl_uffdio_range r = { addr, len };
+
+	return fl_uffd_ioctl(uffd, FL_UFFDIO_UNREGISTER, &r);
+}
+
+int fl_uffd_wake(struct fl_uffd *uffd, uint64_t addr, uint64_t len)
+{
+	struct fl_uffdio_range r = { addr, len };
+
+	return fl_uffd_ioctl(uffd, FL_UFFDIO_WAKE, &r);
+}
+
+int fl_uffd_copy(struct fl_uffd *uffd, uint64_t dst, uint64_t src, uint64_t len, uint64_t mode, int64_t *copied)
+{
+	struct fl_uffdio_copy c = { .dst = dst, .src = src, .len = len, .mode = mode };
+	int ret = fl_uffd_ioctl(uffd, FL_UFFDIO_COPY, &c);
+
+	if (copied)
+		*copied = c.copy;
+	return ret;
+}
+
+int fl_uffd_zeropage(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t mode, int64_t *zeroed)
+{
+	struct fl_uffdio_zeropage z = { .range = { addr, len }, .mode = mode };
+	int ret = fl_uffd_ioctl(uffd, FL_UFFDIO_ZEROPAGE, &z);
+
+	if (zeroed)
+		*zeroed = z.zeropage;
+	return ret;
+}
+
+int fl_uffd_writeprotect(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t mode)
+{
+	struct fl_uffdio_writeprotect w = { .range = { addr, len }, .mode = mode };
+
+	return fl_uffd_ioctl(uffd, FL_UFFDIO_WRITEPROTECT, &w);
+}
+
+/* ---- fault points, checking ---- */
+
+int fl_faultpoint_set(const char *name, uint32_t after, uint32_t times)
+{
+	return (int)ret_errno(fl_fp_set(name, after, times));
+}
+
+const char *fl_faultpoint_name(unsigned index)
+{
+	return fl_fp_name(index);
+}
+
+int fl_faultpoint_count(const char *name, uint64_t *hits, uint64_t *failed)
+{
+	return (int)ret_errno(fl_fp_count(name, hits, failed));
+}
+
+static void say(const char *invariant, uint64_t addr)
+{
+	char line[96];
+	size_t n = 0;
+	const char *parts[] = { "faultline: broken invariant ", invariant, " at 0x" };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
+		for (const char *p = parts[i]; *p && n < sizeof(line) - 20; p++)
+			line[n++] = *p;
+	for (int shift = 60; shift >= 0; shift -= 4)
+		line[n++] = "0123456789abcdef"[addr >> shift & 15];
+	line[n++] = '\n';
+	fl_sys(SYS_write, 2, line, n);
+}
+
+int fl_mm_check(struct fl_mm *mm)
+{
+	return (int)ret_errno(fl_mm_verify(mm, say) ? -EUCLEAN : 0);
+}
+
+uint64_t fl_mm_metadata_bytes(struct fl_mm *mm)
+{
+	return __atomic_load_n(&mm->metadata, __ATOMIC_RELAXED) + mm->ops->metadata(mm);
+}

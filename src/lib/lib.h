@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lib.h - where the layers are wired together: objects with descriptors, the caller's memory, the process's mapping calls.
+ * The public API and the interposed libc functions are both thin over this. Results are -errno.
+ */
+#ifndef FL_LIB_LIB_H
+#define FL_LIB_LIB_H
+
+#include "abi/abi.h"
+#include "host/host.h"
+#include "soft/soft.h"
+
+#include <faultline/faultline.h>
+
+/* ---- objects (object.c) ---- */
+
+/*
+ * A userfaultfd object and the descriptors that name it. The descriptor is one end of a socket pair: a byte in it makes it
+ * readable, and the end of the last copy of it, wherever in the system, hangs up the other end.
+ */
+struct fl_uffd {
+	uint32_t refs;	 /* [a] table entries and calls in progress; memory of objects is only ever used for objects */
+	uint32_t nr_fds; /* [t] table entries */
+	int fd;		 /* [ctx->lock] a descriptor of ours, for taking the byte out again; -1: none left */
+	int peer;	 /* [c] the other end */
+	int32_t pid;	 /* [c] whose it is: a forked child holds the descriptor, but not the memory */
+	struct fl_uffd_ctx *ctx; /* [c] */
+	const struct fl_caller *caller; /* [c] */
+	fl_fault_fn *handler; /* [a] */
+	void *handler_arg;
+	struct fl_uffd *next_free;
+};
+
+/* A new object; *fd is its lowest free descriptor. `flags` as in fl_uffd_open(), checked. -ENOMEM, -EMFILE, -ENFILE */
+int fl_object_new(struct fl_mm *mm, int flags, struct fl_uffd **object);
+
+/* The object that a descriptor of this process names, with a reference; NULL: it names something else. Async-signal-safe. */
+struct fl_uffd *fl_object_get(int fd);
+void fl_object_put(struct fl_uffd *object);
+/* Is any descriptor at all one of ours? No lock, for the first instruction of interposed calls. */
+bool fl_object_any(void);
+
+/* `fd` is about to be closed. Returns what to give to fl_object_closed() when it is, or NULL. */
+struct fl_uffd *fl_object_closing(int fd);
+/* It is closed. The last one ends the object. */
+void fl_object_closed(struct fl_uffd *object);
+/* `copy` is a new descriptor of what `fd` names. */
+void fl_object_dup(int fd, int copy);
+/* The same object's ioctl and read, with signals kept out. */
+int fl_object_ioctl(struct fl_uffd *object, unsigned long cmd, uint64_t arg);
+int64_t fl_object_read(struct fl_uffd *object, uint64_t buf, uint64_t len);
+/* Descriptors that are the engine's own: the program does not know them and must not close them. */
+bool fl_object_private_fd(int fd);
+/* In a forked child: no descriptor's object is this process's. */
+void fl_object_after_fork(void);
+
+/* ---- the process's mapping calls (process.c): mmap(2) and its siblings, aware of ranges of ours ---- */
+
+int64_t fl_process_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset);
+int fl_process_munmap(uint64_t addr, uint64_t len);
+int fl_process_mprotect(uint64_t addr, uint64_t len, int prot);
+int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr);
+int fl_process_madvise(uint64_t addr, uint64_t len, int advice);
+int fl_process_mlock(uint64_t addr, uint64_t len, unsigned flags);
+int fl_process_munlock(uint64_t addr, uint64_t len);
+/* mincore(2): what is present is what the tables say. */
+int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
+
+/*
+ * A system call came back with EFAULT: make the pages of [addr, addr + len) that are ours and hidden present, for reading or
+ * writing, as the kernel would have.
+ */
+enum fl_present {
+	FL_NOT_OURS,	 /* the fault is the program's */
+	FL_WAS_PRESENT,	 /* nothing is hidden now, but may have been a moment ago */
+	FL_MADE_PRESENT, /* the call is worth repeating */
+};
+enum fl_present fl_process_fault_in(uint64_t addr, uint64_t len, bool write);
+
+/*
+ * Around fork(). A child whose prepare failed, where the caller could not refuse the fork, must not be let run.
+ * -ENOMEM, -EMFILE, -ENFILE
+ */
+int fl_process_fork_prepare(void);
+void fl_process_fork_parent(void);
+void fl_process_fork_child(void);
+
+/* ---- callers (caller.c) ---- */
+
+extern const struct fl_caller fl_native_caller, fl_soft_caller;
+
+#endif

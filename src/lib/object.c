@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/* object.c - descriptors and the objects they name. */
+#include "lib/lib.h"
+
+#include "base/alloc.h"
+#include "base/count.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#define MAX_FDS 65536
+#define HIGH_FD 900
+
+static struct fl_uffd *table[MAX_FDS];
+static struct fl_mutex table_lock = { .rank = FL_RANK_MMAP }; /* [t]; nothing else is taken inside */
+static uint32_t nr_objects;
+static struct fl_uffd *free_objects; /* [t] */
+static uint64_t account;
+
+bool fl_object_any(void)
+{
+	return __atomic_load_n(&nr_objects, __ATOMIC_RELAXED) != 0;
+}
+
+/* ---- lookup, without a lock ---- */
+
+/* Objects' memory stays objects' memory, so a stale pointer can be asked for its count; then the table is asked again. */
+struct fl_uffd *fl_object_get(int fd)
+{
+	struct fl_uffd *o;
+	uint32_t n;
+
+	if (!fl_object_any() || fd < 0 || fd >= MAX_FDS)
+		return NULL;
+	o = __atomic_load_n(&table[fd], __ATOMIC_ACQUIRE);
+	if (!o)
+		return NULL;
+	n = __atomic_load_n(&o->refs, __ATOMIC_RELAXED);
+	do
+		if (!n)
+			return NULL;
+	while (!__atomic_compare_exchange_n(&o->refs, &n, n + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	if (__atomic_load_n(&table[fd], __ATOMIC_ACQUIRE) == o)
+		return o;
+	fl_object_put(o);
+	return NULL;
+}
+
+void fl_object_put(struct fl_uffd *o)
+{
+	uint64_t irq;
+
+	if (__atomic_fetch_sub(&o->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	irq = fl_irq_save();
+	fl_sys(SYS_close, o->peer);
+	fl_ctx_put(o->ctx);
+	fl_mutex_lock(&table_lock);
+	o->next_free = free_objects;
+	free_objects = o;
+	nr_objects--;
+	fl_mutex_unlock(&table_lock);
+	fl_irq_restore(irq);
+}
+
+/* ---- what the engine asks of the descriptor ---- */
+
+/* => ctx->lock held */
+static void notify(struct fl_uffd_ctx *ctx, bool readable)
+{
+	struct fl_uffd *o = ctx->owner;
+	char bytes[64];
+
+	if (readable)
+		fl_sys(SYS_sendto, o->peer, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
+	else if (o->fd >= 0)
+		while (fl_sys(SYS_recvfrom, o->fd, bytes, sizeof(bytes), MSG_DONTWAIT, NULL, NULL) > 0)
+			;
+}
+
+/* The last copy of the descriptor is gone. */
+static bool hung_up(const struct fl_uffd *o)
+{
+	struct pollfd p = { .fd = o->peer };
+	struct timespec now = { 0 };
+
+	fl_sys(SYS_ppoll, &p, 1, &now, NULL, 0);
+	return p.revents & (POLLHUP | POLLERR | POLLNVAL);
+}
+
+static bool orphaned(struct fl_uffd_ctx *ctx)
+{
+	return hung_up(ctx->owner);
+}
+
+static enum fl_fault inthread(struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg)
+{
+	struct fl_uffd *o = ctx->owner;
+	fl_fault_fn *fn = __atomic_load_n(&o->handler, __ATOMIC_ACQUIRE);
+
+	switch (fn ? fn(o, msg, o->handler_arg) : FL_FAULT_QUEUE) {
+	case FL_FAULT_RETRY:
+		return FL_DONE;
+	case FL_FAULT_SIGBUS:
+		return FL_SIGBUS;
+	default:
+		return FL_HANDOFF;
+	}
+}
+
+int fl_uffd_set_handler(struct fl_uffd *o, fl_fault_fn *fn, void *arg)
+{
+	o->handler_arg = arg;
+	__atomic_store_n(&o->handler, fn, __ATOMIC_RELEASE);
+	__atomic_store_n(&o->ctx->inthread, fn ? inthread : NULL, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* ---- creation ---- */
+
+static int make_sockets(int flags, int *fd, int *peer)
+{
+	int pair[2], type = SOCK_SEQPACKET | ((flags & O_CLOEXEC) ? SOCK_CLOEXEC : 0);
+	long ret = fl_fail(FL_FP_SOCKET) ? -ENFILE
+					 : fl_sys(SYS_socketpair, AF_UNIX, type | SOCK_NONBLOCK, 0, pair), high;
+
+	if (ret)
+		return (int)ret;
+	high = fl_sys(SYS_fcntl, pair[1], F_DUPFD_CLOEXEC, HIGH_FD);
+	if (!fl_sys_failed(high)) {
+		fl_sys(SYS_close, pair[1]);
+		pair[1] = (int)high;
+	} else {
+		fl_sys(SYS_fcntl, pair[1], F_SETFD, FD_CLOEXEC);
+	}
+	if (pair[0] >= MAX_FDS) {
+		fl_sys(SYS_close, pair[0]);
+		fl_sys(SYS_close, pair[1]);
+		return -EMFILE;
+	}
+	*fd = pair[0];
+	*peer = pair[1];
+	return 0;
+}
+
+/* Memory for an object, which keeps its reference count of 0 until it is complete. => table_lock held */
+static struct fl_uffd *object_alloc(void)
+{
+	struct fl_uffd *o = free_objects;
+
+	if (o)
+		free_objects = o->next_free;
+	else
+		o = fl_alloc(&account, sizeof(*o), FL_FP_CTX);
+	if (o)
+		nr_objects++;
+	return o;
+}
+
+static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, int fd, int peer)
+{
+	o->nr_fds = 1;
+	o->fd = fd;
+	o->peer = peer;
+	o->pid = (int32_t)fl_sys(SYS_getpid, 0);
+	o->ctx = ctx;
+	o->caller = ctx->mm == &fl_host.mm ? &fl_native_caller : &fl_soft_caller;
+	o->handler = NULL;
+	ctx->owner = o;
+	ctx->notify = notify;
+	ctx->orphaned = orphaned;
+	__atomic_store_n(&o->refs, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&table[fd], o, __ATOMIC_RELEASE);
+}
+
+int fl_object_new(struct fl_mm *mm, int flags, struct fl_uffd **out)
+{
+	uint64_t irq = fl_irq_save();
+	struct fl_uffd_ctx *ctx;
+	struct fl_uffd *o = NULL;
+	uint32_t ctx_flags = (uint32_t)flags & (O_NONBLOCK | FL_UFFD_USER_MODE_ONLY);
+	int fd = -1, peer = -1, err;
+
+	if (flags & FL_UFFD_SRC_HOST)
+		ctx_flags |= FL_CTX_SRC_HOST;
+	err = make_sockets(flags, &fd, &peer);
+	if (err)
+		goto out;
+	err = fl_ctx_new(mm, ctx_flags, &ctx);
+	if (err)
+		goto close;
+	fl_mutex_lock(&table_lock);
+	o = object_alloc();
+	if (o)
+		object_init(o, ctx, fd, peer);
+	fl_mutex_unlock(&table_lock);
+	if (o)
+		goto out;
+	fl_ctx_put(ctx);
+	err = -ENOMEM;
+close:
+	fl_sys(SYS_close, fd);
+	fl_sys(SYS_close, peer);
+out:
+	fl_irq_restore(irq);
+	*out = o;
+	return err;
+}
+
+/* ---- descriptors come and go ---- */
+
+/* Another descriptor of the object, for the readiness byte. => table_lock held */
+static int other_fd(const struct fl_uffd *o)
+{
+	for (int i = 0; o->nr_fds && i < MAX_FDS; i++)
+		if (table[i] == o)
+			return i;
+	return -1;
+}
+
+struct fl_uffd *fl_object_closing(int fd)
+{
+	struct fl_uffd *o = fl_object_get(fd);
+	uint64_t irq;
+	int other = -1;
+
+	/* the child of a vfork() shares our memory but closes descriptors of its own */
+	if (!o || o->pid != (int32_t)fl_sys(SYS_getpid, 0)) {
+		if (o)
+			fl_object_put(o);
+		return NULL;
+	}
+	irq = fl_irq_save();
+	fl_mutex_lock(&table_lock);
+	if (table[fd] == o) {
+		table[fd] = NULL;
+		o->nr_fds--;
+		__atomic_fetch_sub(&o->refs, 1, __ATOMIC_RELAXED); /* the table's; we hold one */
+		other = other_fd(o);
+	}
+	fl_mutex_unlock(&table_lock);
+	fl_mutex_lock(&o->ctx->lock);
+	if (o->fd == fd)
+		o->fd = other;
+	fl_mutex_unlock(&o->ctx->lock);
+	fl_irq_restore(irq);
+	return o;
+}
+
+void fl_object_closed(struct fl_uffd *o)
+{
+	uint64_t irq;
+
+	if (!o)
+		return;
+	irq = fl_irq_save();
+	if (!o->nr_fds && hung_up(o)) /* otherwise another process holds a copy: its waiters look again from time to time */
+		fl_ctx_release(o->ctx);
+	else if (!o->nr_fds)
+		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED); /* the waiters need `peer` */
+	fl_irq_restore(irq);
+	fl_object_put(o);
+}
+
+void fl_object_dup(int fd, int copy)
+{
+	struct fl_uffd *o = fl_object_get(fd);
+	uint64_t irq;
+
+	if (!o)
+		return;
+	if (copy >= 0 && copy < MAX_FDS) {
+		irq = fl_irq_save();
+		fl_mutex_lock(&table_lock);
+		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
+		o->nr_fds++;
+		__atomic_store_n(&table[copy], o, __ATOMIC_RELEASE);
+		fl_mutex_unlock(&table_lock);
+		fl_irq_restore(irq);
+	}
+	fl_object_put(o);
+}
+
+bool fl_object_private_fd(int fd)
+{
+	if (fd < 0 || !__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+		return false;
+	if (fd == fl_host.pool_fd)
+		return true;
+	if (!fl_object_any())
+		return false;
+	for (int i = 0; i < MAX_FDS && fd >= HIGH_FD; i++) { /* rare: somebody closes a high descriptor */
+		struct fl_uffd *o = __atomic_load_n(&table[i], __ATOMIC_RELAXED);
+
+		if (o && o->peer == fd)
+			return true;
+	}
+	return false;
+}
+
+void fl_object_after_fork(void)
+{
+	fl_mutex_init(&table_lock, FL_RANK_MMAP);
+	for (int i = 0; i < MAX_FDS; i++) {
+		if (!table[i])
+			continue;
+		if (table[i]->peer >= 0) /* or the parent would never see its end hang up */
+			fl_sys(SYS_close, table[i]->peer);
+		table[i]->peer = -1;
+		table[i]->pid = (int32_t)fl_sys(SYS_getpid, 0);
+	}
+}
+
+/* ---- calls ---- */
+
+int fl_object_ioctl(struct fl_uffd *o, unsigned long cmd, uint64_t arg)
+{
+	uint64_t irq;
+	int ret, on = 0;
+
+	if (cmd == FIONBIO) {
+		if (o->caller->copy_in(o->ctx->mm, &on, arg, sizeof(on)))
+			return -EFAULT;
+		return fl_uffd_set_nonblock(o, on);
+	}
+	if (o->ctx->released) /* a forked child's view of its parent's object */
+		return -ESRCH;
+	irq = fl_irq_save();
+	ret = fl_abi_ioctl(o->ctx, o->caller, cmd, arg);
+	fl_irq_restore(irq);
+	return ret;
+}
+
+int64_t fl_object_read(struct fl_uffd *o, uint64_t buf, uint64_t len)
+{
+	uint64_t irq = fl_irq_save();
+	int64_t ret = fl_abi_read(o->ctx, o->caller, buf, len, irq);
+
+	fl_irq_restore(irq);
+	return ret;
+}
+
+int fl_uffd_set_nonblock(struct fl_uffd *o, int on)
+{
+	if (on)
+		__atomic_fetch_or(&o->ctx->flags, O_NONBLOCK, __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_and(&o->ctx->flags, ~(uint32_t)O_NONBLOCK, __ATOMIC_RELAXED);
+	return 0;
+}

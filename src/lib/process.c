@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * process.c - the program's mapping calls, where they meet ranges of ours. A call that does not is passed to the host as it
+ * is. One that does is cut at the borders of our ranges: the tables change for our parts, the host's mappings for the rest.
+ * Order: what shrinks reaches the cache before the call returns; memory that leaves the tables is unmapped before anybody
+ * could see the pool behind it.
+ */
+#include "lib/lib.h"
+
+#include "base/count.h"
+
+#include <linux/mman.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+static struct fl_mm *const mm = &fl_host.mm;
+
+static uint32_t access_of(int prot)
+{
+	return ((prot & PROT_READ) ? VM_READ : 0) | ((prot & PROT_WRITE) ? VM_WRITE : 0) |
+	       ((prot & PROT_EXEC) ? VM_EXEC : 0);
+}
+
+static uint64_t lock(void)
+{
+	uint64_t irq = fl_irq_save();
+
+	fl_write_lock(&mm->mmap_lock);
+	return irq;
+}
+
+static void unlock(uint64_t irq)
+{
+	fl_write_unlock(&mm->mmap_lock);
+	fl_irq_restore(irq);
+}
+
+/* A host call that may find the mapping table full, because of us. */
+#define WITH_ROOM(call)                                                                                                \
+	({                                                                                                             \
+		long room_ret = (call);                                                                                \
+		while (room_ret == -ENOMEM && fl_host.ready && fl_host.splits > 64 && fl_cache_shrink())               \
+			room_ret = (call);                                                                             \
+		room_ret;                                                                                              \
+	})
+
+/* Does the call concern us? Sane arguments only: the host complains about the others. */
+static bool ours(uint64_t addr, uint64_t len)
+{
+	return len && len <= TASK_SIZE && addr < TASK_SIZE && PAGE_ALIGNED(addr) &&
+	       fl_host_touches(addr, PAGE_ALIGN(addr + len));
+}
+
+/* The next part of [*at, end): inside one mapping of ours (*vma) or outside all of them (NULL). => mmap_lock held */
+static bool next_part(uint64_t *at, uint64_t end, uint64_t *start, uint64_t *stop, struct fl_vma **vma)
+{
+	struct fl_vma *v;
+
+	if (*at >= end)
+		return false;
+	v = fl_find_vma(mm, *at);
+	*start = *at;
+	*vma = v && v->start <= *at ? v : NULL;
+	*stop = !v ? end : fl_min(end, *vma ? v->end : v->start);
+	*at = *stop;
+	return true;
+}
+
+/*
+ * The host has unmapped [start, end): so do we. What was cached went with the mappings, and the range may be somebody
+ * else's already, so nothing may be told to the host about it.
+ * => mmap_lock held for writing, two reserved
+ */
+static void forget_range(uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(mm, vma, i, start, end) {
+		uint64_t from = fl_max(start, vma->start);
+
+		fl_cache_forget(vma_pfn(vma, from), PAGES(fl_min(end, vma->end) - from));
+	}
+	fl_do_munmap(mm, start, end);
+}
+
+/* ---- munmap, mmap ---- */
+
+int fl_process_munmap(uint64_t addr, uint64_t len)
+{
+	uint64_t irq, end = addr + PAGE_ALIGN(len);
+	long ret;
+
+	if (!ours(addr, len))
+		return (int)WITH_ROOM(fl_sys(SYS_munmap, addr, len));
+	irq = lock();
+	ret = fl_vma_reserve(mm, 2);
+	if (!ret)
+		ret = WITH_ROOM(fl_sys(SYS_munmap, addr, len));
+	if (!ret)
+		forget_range(addr, end);
+	unlock(irq);
+	return (int)ret;
+}
+
+int64_t fl_process_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset)
+{
+	uint64_t irq;
+	long ret;
+
+	if (!(flags & MAP_FIXED) || !ours(addr, len))
+		return WITH_ROOM(fl_sys(SYS_mmap, addr, len, prot, flags, fd, offset));
+	irq = lock();
+	ret = fl_vma_reserve(mm, 2);
+	if (!ret)
+		ret = WITH_ROOM(fl_sys(SYS_mmap, addr, len, prot, flags, fd, offset));
+	if (!fl_sys_failed(ret))
+		forget_range(addr, addr + PAGE_ALIGN(len));
+	unlock(irq);
+	return ret;
+}
+
+/* ---- mprotect ---- */
+
+static long protect_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int prot)
+{
+	if (!vma)
+		return WITH_ROOM(fl_sys(SYS_mprotect, start, stop - start, prot));
+	if (vma->flags & VM_RELEASED) {
+		long ret = WITH_ROOM(fl_sys(SYS_mprotect, start, stop - start, prot));
+
+		if (ret)
+			return ret;
+	}
+	fl_do_mprotect(mm, start, stop, access_of(prot));
+	return 0;
+}
+
+int fl_process_mprotect(uint64_t addr, uint64_t len, int prot)
+{
+	uint64_t irq, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
+	struct fl_vma *vma;
+	long ret;
+
+	if (!ours(addr, len) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)))
+		return (int)WITH_ROOM(fl_sys(SYS_mprotect, addr, len, prot));
+	irq = lock();
+	do { /* part by part: what comes before a hole is changed, as by the host */
+		ret = fl_vma_reserve(mm, 2);
+		if (ret || !next_part(&at, end, &start, &stop, &vma))
+			break;
+		ret = protect_part(vma, start, stop, prot);
+	} while (!ret);
+	unlock(irq);
+	return (int)ret;
+}
+
+/* ---- madvise ---- */
+
+/* Pages of a released range: the host serves it, but dropping what it holds is not dropping what the pool holds. */
+static void drop_released(struct fl_vma *vma, uint64_t start, uint64_t stop)
+{
+	fl_frames_punch(vma_pfn(vma, start), PAGES(stop - start));
+}
+
+static void set_flag(uint64_t start, uint64_t stop, uint32_t set, uint32_t clear)
+{
+	struct fl_vma *vma;
+
+	fl_vma_split(mm, start);
+	fl_vma_split(mm, stop);
+	vma = fl_vma_lookup(mm, start);
+	fl_vma_set(vma, (vma->flags & ~clear) | set, vma->ctx);
+	fl_vma_merge(mm, start, stop);
+}
+
+/* => mmap_lock held for writing */
+static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int advice)
+{
+	switch (advice) {
+	case MADV_DONTNEED:
+	case 24 /* MADV_DONTNEED_LOCKED */:
+		if (vma->flags & VM_RELEASED)
+			drop_released(vma, start, stop);
+		else
+			fl_zap_range(mm, vma, start, stop);
+		return 0;
+	case MADV_DONTFORK:
+		set_flag(start, stop, VM_DONTFORK, 0);
+		return 0;
+	case MADV_DOFORK:
+		set_flag(start, stop, 0, VM_DONTFORK);
+		return 0;
+	case MADV_WIPEONFORK:
+		set_flag(start, stop, VM_WIPEONFORK, 0);
+		return 0;
+	case MADV_KEEPONFORK:
+		set_flag(start, stop, 0, VM_WIPEONFORK);
+		return 0;
+	case MADV_REMOVE: /* what the program has is private memory, whatever it is made of */
+	case 25 /* MADV_COLLAPSE */:
+		return -EINVAL;
+	case 102 /* MADV_GUARD_INSTALL */:
+	case 103 /* MADV_GUARD_REMOVE */:
+		return -EINVAL; /* the markers of these ranges are in use */
+	default: /* advice that nothing needs to follow: FREE, WILLNEED, COLD, PAGEOUT, HUGEPAGE, MERGEABLE, ... */
+		return 0;
+	}
+}
+
+/* An advice that the host does not know is refused by it, before anything is changed. */
+static bool advice_known(int advice)
+{
+	return fl_sys(SYS_madvise, 0, 0, advice) == 0;
+}
+
+int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
+{
+	uint64_t irq, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
+	struct fl_vma *vma;
+	long ret = 0, hole = 0;
+
+	if (!ours(addr, len) || !advice_known(advice))
+		return (int)fl_sys(SYS_madvise, addr, len, advice);
+	if (advice == 22 /* MADV_POPULATE_READ */ || advice == 23 /* MADV_POPULATE_WRITE */)
+		fl_process_fault_in(addr, end - addr, advice == 23);
+	irq = lock();
+	while (!ret && !(ret = fl_vma_reserve(mm, 2)) && next_part(&at, end, &start, &stop, &vma)) {
+		ret = vma ? advise_part(vma, start, stop, advice) : fl_sys(SYS_madvise, start, stop - start, advice);
+		if (ret == -ENOMEM && !vma) { /* holes are skipped, and told of at the end */
+			hole = ret;
+			ret = 0;
+		}
+	}
+	unlock(irq);
+	return (int)(ret ? ret : hole);
+}
+
+/* ---- mremap ---- */
+
+static void reframe(struct fl_mm *m, uint64_t from, uint64_t to)
+{
+	fl_host_frames_fill(m, to, fl_addr(fl_kmap_local(m, from)), PAGE_SIZE, true);
+}
+
+/* Tables for the entries of [from, from + len) at their new place. */
+static int prepare_move(uint64_t from, uint64_t to, uint64_t len)
+{
+	for (uint64_t a = fl_pgtable_next(mm, from, from + len); a < from + len;
+	     a = fl_pgtable_next(mm, a + PAGE_SIZE, from + len))
+		if (!pte_none(ptep_get(fl_pte_offset(mm, a))) && !fl_pte_alloc(mm, to + (a - from)))
+			return -ENOMEM;
+	return 0;
+}
+
+/* Map pool for [start, start + len) at a place that is free, or is to be replaced. The extent, or FL_PFN_NONE. */
+static uint64_t map_new(uint64_t start, uint64_t len)
+{
+	uint64_t pgoff = fl_extent_alloc(start, start + len);
+	long ret;
+
+	if (pgoff == FL_PFN_NONE)
+		return FL_PFN_NONE;
+	ret = WITH_ROOM(fl_sys(SYS_mmap, start, len, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+			       fl_host.pool_fd, pgoff << PAGE_SHIFT));
+	fl_count(host_mmap, 1);
+	if (!fl_sys_failed(ret))
+		return pgoff;
+	fl_extent_free(start, start + len, pgoff);
+	return FL_PFN_NONE;
+}
+
+/* A range of ours that is released has no entries: take it back first, and release it again at its new place. */
+static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
+{
+	uint64_t moved = fl_min(old_len, new_len), pgoff;
+	uint32_t keep = vma->flags & ~(VM_UFFD | VM_RELEASED);
+	struct fl_vma *new;
+	long place = (long)to;
+	int err = (vma->flags & VM_RELEASED) ? fl_host_adopt(mm, addr, addr + old_len) : 0;
+
+	if (!err && !(flags & MREMAP_FIXED))
+		place = fl_sys(SYS_mmap, to, new_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (err || fl_sys_failed(place))
+		return err ? err : place;
+	to = (uint64_t)place;
+	err = fl_vma_reserve(mm, 6);
+	if (!err)
+		err = prepare_move(addr, to, moved);
+	if (err)
+		goto unplace;
+	if (flags & MREMAP_FIXED)
+		fl_do_munmap(mm, to, to + new_len);
+	pgoff = map_new(to, new_len);
+	err = pgoff == FL_PFN_NONE ? -ENOMEM : 0;
+	if (err)
+		goto unplace;
+	vma = fl_vma_lookup(mm, addr);
+	new = fl_vma_insert(mm, to, to + new_len, pgoff, keep, NULL);
+	fl_move_entries(mm, vma, addr, new, to, moved, reframe);
+	if (!(flags & MREMAP_DONTUNMAP)) {
+		fl_sys(SYS_munmap, addr, old_len);
+		forget_range(addr, addr + old_len);
+	}
+	fl_host_release(mm, fl_vma_lookup(mm, to));
+	return (int64_t)to;
+unplace:
+	if (!(flags & MREMAP_FIXED))
+		fl_sys(SYS_munmap, to, new_len);
+	return err;
+}
+
+/* Grow in place: the new part is a mapping of its own with the same registration. */
+static int64_t grow(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len)
+{
+	uint64_t at = addr + old_len, len = new_len - old_len, pgoff;
+	long ret;
+
+	if (vma->end != at)
+		return -ENOMEM;
+	ret = fl_sys(SYS_mmap, at, len, PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	if (fl_sys_failed(ret) || (uint64_t)ret != at) {
+		if (!fl_sys_failed(ret))
+			fl_sys(SYS_munmap, ret, len);
+		return -ENOMEM;
+	}
+	pgoff = map_new(at, len);
+	if (pgoff == FL_PFN_NONE) {
+		fl_sys(SYS_munmap, at, len);
+		return -ENOMEM;
+	}
+	fl_vma_insert(mm, at, at + len, pgoff, vma->flags & ~VM_RELEASED, vma->ctx);
+	if (!(vma->flags & VM_UFFD))
+		fl_host_release(mm, fl_vma_lookup(mm, at));
+	return (int64_t)addr;
+}
+
+/* => mmap_lock held for writing */
+static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	struct fl_vma *vma = fl_vma_lookup(mm, addr);
+	int64_t ret;
+
+	if (!vma || vma->end < addr + old_len)
+		return -EFAULT;
+	if (fl_vma_reserve(mm, 6))
+		return -ENOMEM;
+	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
+		return move(vma, addr, old_len, new_len, flags, (flags & MREMAP_FIXED) ? new_addr : 0);
+	if (new_len <= old_len) {
+		if (new_len < old_len) {
+			fl_sys(SYS_munmap, addr + new_len, old_len - new_len);
+			forget_range(addr + new_len, addr + old_len);
+		}
+		return (int64_t)addr;
+	}
+	ret = grow(vma, addr, old_len, new_len);
+	if (ret < 0 && (flags & MREMAP_MAYMOVE))
+		ret = move(fl_vma_lookup(mm, addr), addr, old_len, new_len, flags, 0);
+	return ret;
+}
+
+int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	bool fixed = flags & MREMAP_FIXED;
+	uint64_t irq;
+	int64_t ret;
+
+	if (!ours(addr, old_len ? old_len : 1)) {
+		if (!fixed || !ours(new_addr, new_len))
+			return WITH_ROOM(fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr));
+		irq = lock();
+		ret = fl_vma_reserve(mm, 2);
+		if (!ret)
+			ret = fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr);
+		if (!fl_sys_failed(ret))
+			forget_range(new_addr, new_addr + PAGE_ALIGN(new_len));
+		unlock(irq);
+		return ret;
+	}
+	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) || !new_len || new_len > TASK_SIZE ||
+	    (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) && !(flags & MREMAP_MAYMOVE)) || !old_len ||
+	    (flags & MREMAP_DONTUNMAP && PAGE_ALIGN(old_len) != PAGE_ALIGN(new_len)))
+		return -EINVAL;
+	old_len = PAGE_ALIGN(old_len);
+	new_len = PAGE_ALIGN(new_len);
+	if (fixed && (!PAGE_ALIGNED(new_addr) || new_addr > TASK_SIZE - new_len ||
+		      (new_addr < addr + old_len && addr < new_addr + new_len)))
+		return -EINVAL;
+	irq = lock();
+	ret = do_mremap(addr, old_len, new_len, flags, new_addr);
+	unlock(irq);
+	return ret;
+}
+
+/* ---- presence ---- */
+
+/* Is the page hidden although the program may use it: worth a fault? */
+static bool hidden(uint64_t addr, bool write)
+{
+	uint64_t irq = fl_irq_save();
+	struct fl_vma *vma;
+	bool ret = false;
+
+	fl_read_lock(&mm->mmap_lock);
+	vma = fl_vma_lookup(mm, addr);
+	if (vma && !(vma->flags & VM_RELEASED) && (vma->vm_page_prot & (write ? VM_WRITE : VM_READ)))
+		ret = !fl_host_caches(mm, addr, write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
+	fl_read_unlock(&mm->mmap_lock);
+	fl_irq_restore(irq);
+	return ret;
+}
+
+enum fl_present fl_process_fault_in(uint64_t addr, uint64_t len, bool write)
+{
+	uint64_t end = addr + len, irq;
+	bool any = false;
+
+	if (!len || end < addr || !fl_host_touches(addr, end))
+		return FL_NOT_OURS;
+	for (uint64_t at = addr; at < end; at = PAGE_ALIGN_DOWN(at) + PAGE_SIZE) {
+		char byte;
+		size_t left;
+
+		if (!hidden(at, write))
+			continue;
+		irq = fl_irq_save();
+		left = write ? fl_touch_user(fl_ptr(at)) : fl_copy_user(&byte, fl_ptr(at), 1);
+		fl_irq_restore(irq);
+		if (left) /* the program may not: the host says so, too */
+			return any ? FL_MADE_PRESENT : FL_NOT_OURS;
+		any = true;
+	}
+	return any ? FL_MADE_PRESENT : FL_WAS_PRESENT;
+}
+
+static int populate(uint64_t addr, uint64_t len)
+{
+	uint64_t irq = lock(), at = addr, end = addr + len, start, stop;
+	struct fl_vma *vma;
+	bool write = true;
+
+	while (next_part(&at, end, &start, &stop, &vma))
+		if (vma && !(vma->vm_page_prot & VM_WRITE))
+			write = false;
+	unlock(irq);
+	fl_process_fault_in(addr, len, write);
+	return 0;
+}
+
+/* Memory of the pool is not swapped where there is no swap, and cannot be locked without losing the markers. */
+int fl_process_mlock(uint64_t addr, uint64_t len, unsigned flags)
+{
+	uint64_t irq, start, stop, at = PAGE_ALIGN_DOWN(addr), end = PAGE_ALIGN(addr + len), first = at;
+	struct fl_vma *vma;
+	long ret = 0;
+
+	if (!len || len > TASK_SIZE || !fl_host_touches(at, end))
+		return (int)(flags ? fl_sys(SYS_mlock2, addr, len, flags) : fl_sys(SYS_mlock, addr, len));
+	irq = lock();
+	while (!ret && next_part(&at, end, &start, &stop, &vma))
+		if (!vma)
+			ret = fl_sys(SYS_mlock2, start, stop - start, flags);
+	unlock(irq);
+	if (!ret && !flags)
+		ret = populate(first, end - first);
+	return (int)ret;
+}
+
+int fl_process_munlock(uint64_t addr, uint64_t len)
+{
+	return (int)fl_sys(SYS_munlock, addr, len);
+}
+
+int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec)
+{
+	uint64_t irq, end = addr + PAGE_ALIGN(len);
+	long ret = fl_sys(SYS_mincore, addr, len, vec);
+
+	if (ret || !ours(addr, len))
+		return (int)ret;
+	irq = lock();
+	for (uint64_t at = addr; at < end; at += PAGE_SIZE) {
+		struct fl_vma *vma = fl_vma_lookup(mm, at);
+		fl_pte_t *ptep = vma ? fl_pte_offset(mm, at) : NULL;
+
+		if (vma && !(vma->flags & VM_RELEASED))
+			vec[PAGES(at - addr)] = ptep && pte_present(ptep_get(ptep));
+	}
+	unlock(irq);
+	return 0;
+}
+
+/* ---- fork ---- */
+
+static bool forking; /* between prepare and the other two, where every lock is held */
+
+int fl_process_fork_prepare(void)
+{
+	int err = 0;
+
+	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE)) {
+		err = fl_fork_prepare();
+		forking = !err;
+	}
+	return err;
+}
+
+void fl_process_fork_parent(void)
+{
+	if (!forking)
+		return;
+	forking = false;
+	fl_fork_parent();
+}
+
+void fl_process_fork_child(void)
+{
+	if (forking) {
+		forking = false;
+		fl_object_after_fork();
+		fl_fork_child(fl_ctx_forget_all);
+	}
+	fl_count(processes, 1);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fill.c - UFFDIO_COPY and UFFDIO_ZEROPAGE below the ABI. A fill works in runs: consecutive missing pages of one mapping
+ * under one page-table lock whose frames are consecutive too. The frames are written while no entry and no cached right leads to them,
+ * then the entries are set: other threads see a page whole or not at all.
+ */
+#include "mm/mm.h"
+
+#include "base/count.h"
+
+#define RUN_PAGES 64u /* the longest run, so that a large fill does not keep the lock from the faults beside it */
+
+struct run {
+	fl_pte_t *ptep;
+	uint64_t addr, pfn;
+	uint64_t nr;
+};
+
+/* How far the fill may go in one run from addr: within the mapping, the table and the limit. */
+static uint64_t run_limit(const struct fl_vma *vma, uint64_t addr, uint64_t end)
+{
+	uint64_t limit = fl_min(end, vma->end);
+
+	limit = fl_min(limit, PMD_ALIGN_DOWN(addr) + PMD_SIZE);
+	return fl_min(PAGES(limit - addr), (uint64_t)RUN_PAGES);
+}
+
+/* Collect missing pages with consecutive frames. Leaves run->nr 0 and says why. => page-table lock held */
+static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, uint64_t limit)
+{
+	for (run->nr = 0; run->nr < limit; run->nr++) {
+		uint64_t pfn;
+
+		if (!pte_none(ptep_get(run->ptep + run->nr)))
+			return -EEXIST;
+		pfn = mm->ops->frame_get(mm, vma, run->addr + (run->nr << PAGE_SHIFT));
+		if (pfn == FL_PFN_NONE)
+			return -ENOMEM;
+		if (run->nr && pfn != run->pfn + run->nr) {
+			fl_folio_put(mm, pfn);
+			return 0;
+		}
+		if (!run->nr)
+			run->pfn = pfn;
+	}
+	return 0;
+}
+
+/* Give back the frames from the `from`th on. */
+static void run_shorten(struct fl_mm *mm, struct run *run, uint64_t from)
+{
+	while (run->nr > from) {
+		run->nr--;
+		fl_folio_put(mm, run->pfn + run->nr);
+	}
+}
+
+static void run_install(struct fl_mm *mm, struct fl_vma *vma, const struct run *run, bool wp)
+{
+	fl_pte_t pte = { 0 };
+
+	for (uint64_t i = 0; i < run->nr; i++) {
+		pte = pte_mkdirty(mk_pte(run->pfn + i, vma));
+		if (wp)
+			pte = pte_mkuffd_wp(pte);
+		fl_folio(mm, run->pfn + i)->mapcount++;
+		set_pte(run->ptep + i, pte);
+	}
+	if (run->nr && pte_right(pte, vma) != FL_RIGHT_NONE)
+		mm->ops->grant(mm, vma, run->addr, run->nr, pte_right(pte, vma));
+}
+
+/* Write the frames of a run; shortens it to the pages that could be written. */
+static int run_write(struct fl_mm *mm, const struct fl_fill *f, struct run *run, uint64_t *src_fault)
+{
+	uint64_t src = f->src + (run->addr - f->dst);
+	int64_t done;
+
+	if (f->zero) {
+		if (mm->ops->frames_zero(mm, run->pfn, run->nr) == 0)
+			return 0;
+		run_shorten(mm, run, 0);
+		return -ENOMEM;
+	}
+	done = mm->ops->frames_fill(mm, run->pfn, src, run->nr << PAGE_SHIFT, f->src_is_host);
+	if (done == (int64_t)(run->nr << PAGE_SHIFT))
+		return 0;
+	run_shorten(mm, run, done > 0 ? PAGES((uint64_t)done) : 0);
+	if (done < 0)
+		return (int)done;
+	*src_fault = src + (uint64_t)done;
+	return -EFAULT;
+}
+
+/* Could the source of the page at addr be read now? */
+static bool source_readable(struct fl_mm *mm, const struct fl_fill *f, uint64_t addr, uint64_t *src_fault)
+{
+	uint64_t src = f->src + (addr - f->dst), n;
+
+	n = mm->ops->probe(mm, src, PAGE_SIZE, f->src_is_host);
+	*src_fault = src + n;
+	return n == PAGE_SIZE;
+}
+
+/* One run. The bytes filled; *err says what ended it early. => mmap_lock held for reading */
+static uint64_t fill_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fill *f, uint64_t addr, int *err,
+			 uint64_t *src_fault)
+{
+	struct fl_mutex *ptl = fl_pt_lock(mm, addr);
+	struct run run = { .addr = addr, .ptep = fl_pte_alloc(mm, addr) };
+	int write_err;
+
+	if (!run.ptep) {
+		*err = -ENOMEM;
+		return 0;
+	}
+	fl_mutex_lock(ptl);
+	*err = run_collect(mm, vma, &run, run_limit(vma, addr, f->dst + f->len));
+	if (!run.nr && *err == -EEXIST && !f->zero && !source_readable(mm, f, addr, src_fault))
+		*err = -EFAULT; /* the kernel reads the source first */
+	if (run.nr) {
+		write_err = run_write(mm, f, &run, src_fault);
+		if (write_err)
+			*err = write_err;
+		run_install(mm, vma, &run, f->wp);
+	}
+	fl_mutex_unlock(ptl);
+	return run.nr << PAGE_SHIFT;
+}
+
+/*
+ * May the fill go on at addr? The whole of what is left must lie in one registered mapping, as the kernel demands; whose
+ * registration it is does not matter.
+ */
+static int fill_check(const struct fl_vma *vma, const struct fl_fill *f)
+{
+	if (!vma || f->dst + f->len > vma->end || !(vma->flags & VM_UFFD))
+		return -ENOENT;
+	if (f->wp && !(vma->flags & VM_UFFD_WP))
+		return -EINVAL;
+	return 0;
+}
+
+int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *f, uint64_t *done, uint64_t *src_fault)
+{
+	int err = 0;
+
+	while (*done < f->len && !err) {
+		uint64_t filled = 0;
+		struct fl_vma *vma;
+
+		fl_read_lock(&mm->mmap_lock);
+		vma = fl_vma_lookup(mm, f->dst + *done);
+		err = fill_check(vma, f);
+		if (!err)
+			filled = fill_run(mm, vma, f, f->dst + *done, &err, src_fault);
+		fl_read_unlock(&mm->mmap_lock);
+		*done += filled;
+		if (f->zero)
+			fl_count(zeropages, PAGES(filled));
+		else
+			fl_count(copies, PAGES(filled));
+	}
+	return err;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* mm.c - birth and death of an address space. */
+#include "mm/mm.h"
+
+#include "base/alloc.h"
+
+#include <string.h>
+
+bool fl_irq_enabled;
+
+int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, const struct fl_pool *pool)
+{
+	memset(mm, 0, sizeof(*mm));
+	fl_rwlock_init(&mm->mmap_lock, FL_RANK_MMAP);
+	for (unsigned i = 0; i < FL_PT_LOCKS; i++)
+		fl_mutex_init(&mm->pt_lock[i], FL_RANK_PT);
+	fl_mutex_init(&mm->uffd_lock, FL_RANK_UFFDS);
+	fl_list_init(&mm->uffds);
+	for (unsigned i = 0; i < ARRAY_SIZE(mm->waits); i++)
+		fl_list_init(&mm->waits[i]);
+	mm->pool = *pool;
+	mm->ops = ops;
+	mm->backend = backend;
+	mm->pgd = fl_alloc(&mm->metadata, PAGE_SIZE, FL_FP_PGTABLE);
+	return mm->pgd ? 0 : -ENOMEM;
+}
+
+void fl_mm_exit(struct fl_mm *mm)
+{
+	if (fl_vma_reserve(mm, 2) == 0)
+		fl_do_munmap(mm, 0, TASK_SIZE);
+	while (mm->spare) {
+		struct fl_vma *v = mm->spare;
+
+		mm->spare = (struct fl_vma *)(void *)v->ctx;
+		fl_free(&mm->metadata, v, sizeof(*v));
+	}
+	fl_free(&mm->metadata, mm->vmas, mm->cap_vmas * sizeof(*mm->vmas));
+	fl_free(&mm->metadata, mm->pgd, PAGE_SIZE);
+}

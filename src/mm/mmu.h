@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mmu.h - what the memory manager asks of a backend, and all that a backend sees of the manager.
+ *
+ * The page tables are the truth; a backend is a cache of them. It may hold fewer rights than an entry grants, never
+ * more. It may forget a right at any time, without a word.
+ */
+#ifndef FL_MM_MMU_H
+#define FL_MM_MMU_H
+
+#include "mm/mm_types.h"
+
+/* A cached right. */
+enum fl_right { FL_RIGHT_NONE, FL_RIGHT_READ, FL_RIGHT_WRITE };
+
+struct fl_mmu_ops {
+	const char *name;
+
+	/*
+	 * The frame for a page that is about to be filled, its folio counted once; FL_PFN_NONE: no memory.
+	 * => mmap_lock held, page-table lock of addr held.
+	 */
+	uint64_t (*frame_get)(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
+	/* A frame that no entry maps any more and no right is cached for. => page-table lock held */
+	void (*frame_put)(struct fl_mm *mm, uint64_t pfn);
+
+	/* Zero `nr` consecutive frames that nothing maps. 0 or -ENOMEM. => page-table lock held */
+	int (*frames_zero)(struct fl_mm *mm, uint64_t pfn, uint64_t nr);
+	/*
+	 * Copy up to `len` bytes of client memory at `src` into consecutive frames that nothing maps. Page faults are
+	 * disabled: returns the bytes copied before the first one; -ENOMEM when the frames cannot be had.
+	 * => page-table lock held
+	 */
+	int64_t (*frames_fill)(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host);
+
+	/* How many of `len` bytes of client memory could be read now, with page faults disabled? => as above */
+	uint64_t (*probe)(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host);
+
+	/*
+	 * Entries of [addr, addr + nr pages) of one mapping now grant `right`, and the backend may cache it.
+	 * => mmap_lock held, page-table lock of the range held: no stale grant can land after a shrink.
+	 */
+	void (*grant)(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right);
+	/* Entries of the range shrank. On return nothing above `max` is cached for it. => mmap_lock held */
+	void (*invalidate)(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max);
+	/* [start, end) is unmapped, with frame numbers from pgoff. => mmap_lock held for writing; entries are gone */
+	void (*unmapped)(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff);
+
+	/*
+	 * Optional (NULL): for a backend whose host has mappings of which the engine does not know yet.
+	 * => mmap_lock held for writing
+	 */
+	/* Is there anything mapped in the range, and is all of it fit for userfaultfd? 0, -EINVAL */
+	int (*fit)(struct fl_mm *mm, uint64_t start, uint64_t end);
+	/* Insert mappings for whatever the host has there. 0 or -errno, with nothing changed */
+	int (*adopt)(struct fl_mm *mm, uint64_t start, uint64_t end);
+	/* The mapping is registered no more: the backend may serve it alone and set VM_RELEASED. */
+	void (*release)(struct fl_mm *mm, struct fl_vma *vma);
+
+	/* Does the cache hold at least `right` for this page? For the checker. => page-table lock held */
+	bool (*caches)(struct fl_mm *mm, uint64_t addr, enum fl_right right);
+	/* Bytes of the backend's own metadata. */
+	uint64_t (*metadata)(struct fl_mm *mm);
+};
+
+/* The first mapping that ends above addr, or NULL. => mmap_lock held */
+struct fl_vma *fl_find_vma(const struct fl_mm *mm, uint64_t addr);
+
+/* The memory of a frame: an address of this process, valid for ever. */
+static inline void *fl_kmap_local(const struct fl_mm *mm, uint64_t pfn)
+{
+	return mm->pool.base + (pfn << PAGE_SHIFT);
+}
+
+static inline struct fl_folio *fl_folio(const struct fl_mm *mm, uint64_t pfn)
+{
+	return &mm->pool.folios[pfn];
+}
+
+/* A reference on a frame that may be being freed: false when it is free. */
+static inline bool fl_folio_try_get(struct fl_folio *folio)
+{
+	int32_t n = __atomic_load_n(&folio->refcount, __ATOMIC_RELAXED);
+
+	while (n > 0)
+		if (__atomic_compare_exchange_n(&folio->refcount, &n, n + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+/* Drop a reference; the last one gives the frame back. */
+static inline void fl_folio_put(struct fl_mm *mm, uint64_t pfn)
+{
+	if (__atomic_sub_fetch(&fl_folio(mm, pfn)->refcount, 1, __ATOMIC_ACQ_REL) == 0)
+		mm->ops->frame_put(mm, pfn);
+}
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vma.c - the table of mappings: a sorted array, found in by bisection. A process registers few ranges, so the copying of
+ * pointers at an insertion is cheaper than a tree's indirections in every fault.
+ *
+ * Nothing here fails once fl_vma_reserve() has succeeded: operations first reserve, then change.
+ */
+#include "mm/mm.h"
+
+#include "base/alloc.h"
+
+#include <string.h>
+
+uint32_t fl_vm_page_prot(uint32_t flags)
+{
+	uint32_t prot = flags & VM_ACCESS;
+
+	/* x86 has no write-only pages: what may be written may be read */
+	return (prot & VM_WRITE) ? prot | VM_READ : prot;
+}
+
+void fl_vma_set(struct fl_vma *vma, uint32_t flags, struct fl_uffd_ctx *ctx)
+{
+	vma->flags = flags;
+	vma->vm_page_prot = fl_vm_page_prot(flags);
+	vma->ctx = (flags & VM_UFFD) ? ctx : NULL;
+}
+
+uint32_t fl_vma_index(const struct fl_mm *mm, uint64_t addr)
+{
+	uint32_t lo = 0, hi = mm->nr_vmas;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (mm->vmas[mid]->end <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+struct fl_vma *fl_find_vma(const struct fl_mm *mm, uint64_t addr)
+{
+	uint32_t i = fl_vma_index(mm, addr);
+
+	return i < mm->nr_vmas ? mm->vmas[i] : NULL;
+}
+
+struct fl_vma *fl_vma_lookup(const struct fl_mm *mm, uint64_t addr)
+{
+	struct fl_vma *vma = fl_find_vma(mm, addr);
+
+	return vma && vma->start <= addr ? vma : NULL;
+}
+
+static int grow_table(struct fl_mm *mm, uint32_t need)
+{
+	uint32_t cap = mm->cap_vmas ? mm->cap_vmas : 32;
+	struct fl_vma **table;
+
+	while (cap < need)
+		cap *= 2;
+	if (cap == mm->cap_vmas)
+		return 0;
+	table = fl_alloc(&mm->metadata, cap * sizeof(*table), FL_FP_VMA_TABLE);
+	if (!table)
+		return -ENOMEM;
+	if (mm->nr_vmas)
+		memcpy(table, mm->vmas, mm->nr_vmas * sizeof(*table));
+	fl_free(&mm->metadata, mm->vmas, mm->cap_vmas * sizeof(*table));
+	mm->vmas = table;
+	mm->cap_vmas = cap;
+	return 0;
+}
+
+/* Spare mappings are chained by their ctx field. */
+static void put_spare(struct fl_mm *mm, struct fl_vma *vma)
+{
+	vma->ctx = (struct fl_uffd_ctx *)(void *)mm->spare;
+	mm->spare = vma;
+	mm->nr_spare++;
+}
+
+static struct fl_vma *take_spare(struct fl_mm *mm)
+{
+	struct fl_vma *vma = mm->spare;
+
+	FL_BUG_ON(!vma); /* fl_vma_reserve() was forgotten */
+	mm->spare = (struct fl_vma *)(void *)vma->ctx;
+	mm->nr_spare--;
+	return vma;
+}
+
+int fl_vma_reserve(struct fl_mm *mm, uint32_t nr)
+{
+	if (grow_table(mm, mm->nr_vmas + nr))
+		return -ENOMEM;
+	while (mm->nr_spare < nr) {
+		struct fl_vma *vma = fl_alloc(&mm->metadata, sizeof(*vma), FL_FP_VMA);
+
+		if (!vma)
+			return -ENOMEM;
+		put_spare(mm, vma);
+	}
+	return 0;
+}
+
+static void table_insert(struct fl_mm *mm, uint32_t i, struct fl_vma *vma)
+{
+	FL_BUG_ON(mm->nr_vmas == mm->cap_vmas);
+	memmove(&mm->vmas[i + 1], &mm->vmas[i], (mm->nr_vmas - i) * sizeof(*mm->vmas));
+	mm->vmas[i] = vma;
+	mm->nr_vmas++;
+}
+
+static void table_remove(struct fl_mm *mm, uint32_t i)
+{
+	put_spare(mm, mm->vmas[i]);
+	mm->nr_vmas--;
+	memmove(&mm->vmas[i], &mm->vmas[i + 1], (mm->nr_vmas - i) * sizeof(*mm->vmas));
+}
+
+struct fl_vma *fl_vma_insert(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff, uint32_t flags,
+			     struct fl_uffd_ctx *ctx)
+{
+	struct fl_vma *vma = take_spare(mm);
+
+	*vma = (struct fl_vma){ .start = start, .end = end, .pgoff = pgoff };
+	fl_vma_set(vma, flags, ctx);
+	table_insert(mm, fl_vma_index(mm, start), vma);
+	return vma;
+}
+
+void fl_vma_split(struct fl_mm *mm, uint64_t addr)
+{
+	struct fl_vma *vma = fl_vma_lookup(mm, addr);
+	uint64_t end;
+
+	if (!vma || vma->start == addr)
+		return;
+	end = vma->end;
+	vma->end = addr;
+	fl_vma_insert(mm, addr, end, vma->pgoff + PAGES(addr - vma->start), vma->flags, vma->ctx);
+}
+
+static bool can_merge(const struct fl_vma *a, const struct fl_vma *b)
+{
+	return a->end == b->start && a->flags == b->flags && a->ctx == b->ctx &&
+	       a->pgoff + PAGES(a->end - a->start) == b->pgoff;
+}
+
+void fl_vma_merge(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	uint32_t i = fl_vma_index(mm, start ? start - 1 : 0);
+
+	while (i + 1 < mm->nr_vmas && mm->vmas[i]->end <= end) {
+		if (can_merge(mm->vmas[i], mm->vmas[i + 1])) {
+			mm->vmas[i]->end = mm->vmas[i + 1]->end;
+			table_remove(mm, i + 1);
+		} else {
+			i++;
+		}
+	}
+}
+
+void fl_vma_remove(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	uint32_t i = fl_vma_index(mm, start);
+
+	while (i < mm->nr_vmas && mm->vmas[i]->start < end)
+		table_remove(mm, i);
+}

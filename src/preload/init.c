@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* init.c - start-up of the preloaded library: libc's functions, the shared counters, what an exec has left behind. */
+#include "preload/preload.h"
+
+#include "base/count.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+struct fl_real fl_real_table;
+
+void *fl_preload_find(void **cache, const char *name)
+{
+	void *f = __atomic_load_n(cache, __ATOMIC_RELAXED);
+
+	if (!f) {
+		f = dlsym(RTLD_NEXT, name);
+		__atomic_store_n(cache, f, __ATOMIC_RELAXED);
+	}
+	return f;
+}
+
+/* `read` is stored last: whoever sees it sees all. */
+void fl_preload_init(void)
+{
+	struct fl_real r;
+	ssize_t (*read_fn)(int, void *, size_t);
+
+#define FIND(ret, name, params) *(void **)(void *)&r.name = dlsym(RTLD_NEXT, #name);
+	FL_REAL_FUNCTIONS(FIND)
+#undef FIND
+	read_fn = r.read;
+	r.read = NULL;
+	if (__atomic_load_n(&fl_real_table.read, __ATOMIC_ACQUIRE))
+		return;
+	fl_real_table = r;
+	__atomic_store_n(&fl_real_table.read, read_fn, __ATOMIC_RELEASE);
+}
+
+/* Count into the memory that the `faultline` command shares with us, if it is of this version. */
+static void use_shared_stats(void)
+{
+	const char *path = getenv("FAULTLINE_STATS");
+	struct fl_stats *s;
+	long fd, p;
+
+	if (!path)
+		return;
+	fd = fl_sys(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
+	if (fl_sys_failed(fd))
+		return;
+	p = fl_sys(SYS_mmap, NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	fl_sys(SYS_close, fd);
+	if (fl_sys_failed(p))
+		return;
+	s = (struct fl_stats *)p;
+	if (s->magic == FL_STATS_MAGIC && s->size == sizeof(*s))
+		fl_stats_use(s);
+	else
+		fl_sys(SYS_munmap, p, sizeof(*s));
+}
+
+
+/*
+ * fork() and whatever in libc forks runs these handlers. Ours are the first to be registered, so that ours run last before
+ * the fork and first after it, with no code of the program's between.
+ */
+static void before_fork(void)
+{
+	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+		fl_process_fork_prepare();
+}
+
+static void after_fork_parent(void)
+{
+	fl_process_fork_parent();
+}
+
+static void after_fork_child(void)
+{
+	fl_process_fork_child();
+}
+
+__attribute__((constructor(101))) static void start(void)
+{
+	fl_preload_init();
+	fl_signal_init();
+	fl_exec_init();
+	use_shared_stats();
+	fl_count(processes, 1);
+	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* memory.c - mmap and its siblings, and the ways to a new process that libc's fork handlers do not see. */
+#include "preload/preload.h"
+
+#include <stdarg.h>
+#include <sys/mman.h>
+
+FL_EXPORT void *mmap64(void *addr, size_t len, int prot, int flags, int fd, off64_t offset)
+{
+	return (void *)fl_ret(fl_process_mmap(fl_addr(addr), len, prot, flags, fd, (uint64_t)offset));
+}
+
+FL_EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	return mmap64(addr, len, prot, flags, fd, offset);
+}
+
+FL_EXPORT int munmap(void *addr, size_t len)
+{
+	return (int)fl_ret(fl_process_munmap(fl_addr(addr), len));
+}
+
+FL_EXPORT int mprotect(void *addr, size_t len, int prot)
+{
+	return (int)fl_ret(fl_process_mprotect(fl_addr(addr), len, prot));
+}
+
+FL_EXPORT int madvise(void *addr, size_t len, int advice)
+{
+	return (int)fl_ret(fl_process_madvise(fl_addr(addr), len, advice));
+}
+
+FL_EXPORT int posix_madvise(void *addr, size_t len, int advice)
+{
+	/* POSIX_MADV_DONTNEED must not lose data */
+	return advice == POSIX_MADV_DONTNEED ? 0 : (int)-fl_process_madvise(fl_addr(addr), len, advice);
+}
+
+FL_EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ...)
+{
+	va_list ap;
+	void *new_addr;
+
+	va_start(ap, flags);
+	new_addr = va_arg(ap, void *);
+	va_end(ap);
+	return (void *)fl_ret(fl_process_mremap(fl_addr(addr), old_len, new_len, flags, fl_addr(new_addr)));
+}
+
+FL_EXPORT int mlock(const void *addr, size_t len)
+{
+	return (int)fl_ret(fl_process_mlock(fl_addr(addr), len, 0));
+}
+
+FL_EXPORT int mlock2(const void *addr, size_t len, unsigned flags)
+{
+	return (int)fl_ret(fl_process_mlock(fl_addr(addr), len, flags));
+}
+
+FL_EXPORT int munlock(const void *addr, size_t len)
+{
+	return (int)fl_ret(fl_process_munlock(fl_addr(addr), len));
+}
+
+FL_EXPORT int mincore(void *addr, size_t len, unsigned char *vec)
+{
+	return (int)FL_RETRY(long, fl_ret(fl_process_mincore(fl_addr(addr), len, vec)),
+			     fl_out(vec, PAGES(PAGE_ALIGN(len))));
+}
+
+/* ---- new processes ---- */
+
+FL_EXPORT pid_t _Fork(void)
+{
+	pid_t pid;
+
+	if (fl_process_fork_prepare()) {
+		errno = ENOMEM;
+		return -1;
+	}
+	pid = fl_real()->_Fork();
+	if (pid)
+		fl_process_fork_parent();
+	else
+		fl_process_fork_child();
+	return pid;
+}
+
+struct clone_start {
+	int (*fn)(void *);
+	void *arg;
+};
+
+static int clone_child(void *arg)
+{
+	struct clone_start start = *(struct clone_start *)arg; /* the child's own copy of the parent's stack */
+
+	fl_process_fork_child();
+	return start.fn(start.arg);
+}
+
+FL_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
+{
+	struct clone_start start = { fn, arg };
+	void *ptid, *tls, *ctid;
+	va_list ap;
+	int pid;
+
+	va_start(ap, arg);
+	ptid = va_arg(ap, void *);
+	tls = va_arg(ap, void *);
+	ctid = va_arg(ap, void *);
+	va_end(ap);
+	if (flags & CLONE_VM)
+		return fl_real()->clone(fn, stack, flags, arg, ptid, tls, ctid);
+	if (fl_process_fork_prepare()) {
+		errno = ENOMEM;
+		return -1;
+	}
+	pid = fl_real()->clone(clone_child, stack, flags, &start, ptid, tls, ctid);
+	fl_process_fork_parent();
+	return pid;
+}

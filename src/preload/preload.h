@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * preload.h - the interposed entry points of libc. Each decides in a few instructions whether the call concerns faultline, and
+ * otherwise is libc's own function. Nothing is exported but the interposed names.
+ *
+ *   init.c     finding libc's functions; start-up
+ *   fd.c       descriptors that are userfaultfd objects: open, close, dup, ioctl, read, poll, select, epoll, fcntl
+ *   memory.c   mmap and its siblings, fork and clone
+ *   signal.c   the program's SIGSEGV handler and signal masks
+ *   efault.c   system calls whose buffers lie on hidden pages
+ *   syscall.c  syscall(), which may be any of them
+ */
+#ifndef FL_PRELOAD_PRELOAD_H
+#define FL_PRELOAD_PRELOAD_H
+
+#include "lib/lib.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#define FL_EXPORT __attribute__((visibility("default")))
+
+/* libc's functions: X(result, name, parameters) */
+#define FL_REAL_FUNCTIONS(X)                                                                                           \
+	X(int, open, (const char *, int, ...))                                                                         \
+	X(int, open64, (const char *, int, ...))                                                                       \
+	X(int, openat, (int, const char *, int, ...))                                                                  \
+	X(int, openat64, (int, const char *, int, ...))                                                                \
+	X(FILE *, fopen, (const char *, const char *))                                                                 \
+	X(FILE *, fopen64, (const char *, const char *))                                                               \
+	X(int, close, (int))                                                                                           \
+	X(int, dup, (int))                                                                                             \
+	X(int, dup2, (int, int))                                                                                       \
+	X(int, dup3, (int, int, int))                                                                                  \
+	X(int, fcntl, (int, int, ...))                                                                                 \
+	X(int, fcntl64, (int, int, ...))                                                                               \
+	X(int, ioctl, (int, unsigned long, ...))                                                                       \
+	X(int, poll, (struct pollfd *, nfds_t, int))                                                                   \
+	X(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))                            \
+	X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                                          \
+	X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))                \
+	X(int, epoll_ctl, (int, int, int, struct epoll_event *))                                                       \
+	X(int, epoll_wait, (int, struct epoll_event *, int, int))                                                      \
+	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))                                   \
+	X(ssize_t, read, (int, void *, size_t))                                                                        \
+	X(ssize_t, write, (int, const void *, size_t))                                                                 \
+	X(ssize_t, readv, (int, const struct iovec *, int))                                                            \
+	X(ssize_t, writev, (int, const struct iovec *, int))                                                           \
+	X(ssize_t, pread64, (int, void *, size_t, off64_t))                                                            \
+	X(ssize_t, pwrite64, (int, const void *, size_t, off64_t))                                                     \
+	X(ssize_t, preadv64, (int, const struct iovec *, int, off64_t))                                                \
+	X(ssize_t, pwritev64, (int, const struct iovec *, int, off64_t))                                               \
+	X(off64_t, lseek64, (int, off64_t, int))                                                                       \
+	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                         \
+	X(int, sigprocmask, (int, const sigset_t *, sigset_t *))                                                       \
+	X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *))                                                   \
+	X(int, sigsuspend, (const sigset_t *))                                                                         \
+	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                     \
+	X(pid_t, _Fork, (void))
+
+struct fl_real {
+#define FL_REAL_FIELD(ret, name, params) ret(*name) params;
+	FL_REAL_FUNCTIONS(FL_REAL_FIELD)
+#undef FL_REAL_FIELD
+};
+
+extern struct fl_real fl_real_table;
+void fl_preload_init(void);
+/* libc's function of a name that is looked up once. */
+void *fl_preload_find(void **cache, const char *name);
+
+/* libc's functions, also for constructors that run before ours. */
+static inline const struct fl_real *fl_real(void)
+{
+	if (unlikely(!__atomic_load_n(&fl_real_table.read, __ATOMIC_ACQUIRE)))
+		fl_preload_init();
+	return &fl_real_table;
+}
+
+/* -errno to libc's convention. */
+static inline long fl_ret(int64_t ret)
+{
+	if (!fl_sys_failed((long)ret))
+		return (long)ret;
+	errno = (int)-ret;
+	return -1;
+}
+
+/* ---- fd.c ---- */
+
+/* userfaultfd(2) */
+int fl_do_userfaultfd(int flags);
+int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours);
+
+/* ---- signal.c ---- */
+
+/* A mask as the host may have it: SIGSEGV never blocked, for it must reach us. NULL stays NULL. */
+const sigset_t *fl_host_mask(const sigset_t *set, sigset_t *copy);
+/* In a new process or after exec. */
+void fl_signal_init(void);
+
+/* ---- efault.c ---- */
+
+struct fl_retry {
+	unsigned idle;
+};
+
+/* One argument's memory: present now? The results of several are combined with fl_max(). */
+static inline int fl_in(const void *p, size_t len)
+{
+	return (int)fl_process_fault_in(fl_addr(p), len, false);
+}
+static inline int fl_out(void *p, size_t len)
+{
+	return (int)fl_process_fault_in(fl_addr(p), len, true);
+}
+int fl_in_str(const char *s);
+int fl_iov(const struct iovec *iov, int n, bool write);
+int fl_msghdr(const struct msghdr *msg, bool write);
+
+/* Does the byte after the first `done` of a transfer lie on a hidden page of ours? Then the rest is made present. */
+bool fl_short_by_fault(const struct iovec *iov, int n, size_t done, bool write);
+
+/* ---- exec.c ---- */
+
+/* Remember what a program started by this one needs in its environment to be run on faultline, too. */
+void fl_exec_init(void);
+
+/* After a call that failed: is it worth repeating? `present` is the best of its arguments' results. */
+bool fl_again(struct fl_retry *r, int present);
+
+/* Could an EFAULT be ours at all? Keeps the fast path of every wrapper to a load and a branch. */
+static inline bool fl_maybe_ours(void)
+{
+	return __atomic_load_n(&fl_host.ready, __ATOMIC_RELAXED) && __atomic_load_n(&fl_host.mm.nr_vmas, __ATOMIC_RELAXED);
+}
+
+/* Repeat `call` while it fails with EFAULT because of hidden pages; `faults` makes its arguments present. */
+#define FL_RETRY(ret_type, call, faults)                                                                               \
+	({                                                                                                             \
+		struct fl_retry retry_ = { 0 };                                                                        \
+		ret_type ret_;                                                                                         \
+		do                                                                                                     \
+			ret_ = (call);                                                                                 \
+		while (unlikely((long)ret_ == -1 && errno == EFAULT) && fl_maybe_ours() && fl_again(&retry_, (faults)));\
+		ret_;                                                                                                  \
+	})
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* access.c - one load or store: walk, check the right, copy, all under the page-table lock; else fault and try again. */
+#include "soft/soft.h"
+
+#include <string.h>
+
+/* Copy inside one page, if the entry grants it. => no lock held */
+static bool access_page(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, bool write)
+{
+	struct fl_mutex *ptl = fl_pt_lock(mm, addr);
+	struct fl_vma *vma;
+	bool ok = false;
+
+	fl_read_lock(&mm->mmap_lock);
+	vma = fl_vma_lookup(mm, addr);
+	if (vma) {
+		fl_pte_t *ptep;
+
+		fl_mutex_lock(ptl);
+		ptep = fl_pte_offset(mm, addr);
+		ok = ptep && pte_right(ptep_get(ptep), vma) >= (write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
+		if (ok) {
+			char *mem = (char *)fl_kmap_local(mm, pte_pfn(ptep_get(ptep))) + (addr & ~PAGE_MASK);
+
+			memcpy(write ? mem : buf, write ? buf : mem, len);
+		}
+		fl_mutex_unlock(ptl);
+	}
+	fl_read_unlock(&mm->mmap_lock);
+	return ok;
+}
+
+enum fl_fault fl_soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t fault_flags, size_t *done)
+{
+	*done = 0;
+	while (*done < len) {
+		uint64_t at = addr + *done;
+		size_t n = (size_t)fl_min(PAGE_SIZE - (at & ~PAGE_MASK), (uint64_t)(len - *done));
+		struct fl_vmf vmf = { .mm = mm, .addr = at, .flags = fault_flags };
+		enum fl_fault ret;
+
+		if (at < TASK_SIZE && access_page(mm, at, (char *)buf + *done, n, fault_flags & FAULT_WRITE)) {
+			*done += n;
+			continue;
+		}
+		ret = at < TASK_SIZE ? fl_handle_mm_fault(&vmf) : FL_SEGV;
+		if (ret != FL_DONE)
+			return ret == FL_SIGBUS ? FL_SIGBUS : FL_SEGV;
+	}
+	return FL_DONE;
+}

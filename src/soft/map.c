@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * map.c - mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2) on a soft address space, for private anonymous memory.
+ * None of them wakes a thread that waits in a fault, as none of the kernel's does.
+ */
+#include "soft/soft.h"
+
+#include <sys/mman.h>
+
+#define MMAP_MIN 0x10000ull
+
+static bool range_ok(uint64_t addr, uint64_t len)
+{
+	return PAGE_ALIGNED(addr) && len <= TASK_SIZE && addr <= TASK_SIZE - len;
+}
+
+static uint32_t access_of(int prot)
+{
+	return ((prot & PROT_READ) ? VM_READ : 0) | ((prot & PROT_WRITE) ? VM_WRITE : 0) |
+	       ((prot & PROT_EXEC) ? VM_EXEC : 0);
+}
+
+static bool range_free(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma = fl_find_vma(mm, start);
+
+	return !vma || vma->start >= end;
+}
+
+/* Is every page of the range mapped? */
+static bool range_mapped(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+
+	for (; start < end; start = vma->end)
+		if (!(vma = fl_vma_lookup(mm, start)))
+			return false;
+	return true;
+}
+
+/* The highest free place, as the kernel chooses; 0: none. */
+static uint64_t find_free(struct fl_mm *mm, uint64_t len)
+{
+	uint64_t top = TASK_SIZE & PMD_MASK;
+
+	for (uint32_t i = mm->nr_vmas; i-- > 0;) {
+		struct fl_vma *vma = mm->vmas[i];
+
+		if (vma->end <= top && top - vma->end >= len)
+			return top - len;
+		top = fl_min(top, vma->start);
+	}
+	return top >= MMAP_MIN + len ? top - len : 0;
+}
+
+/* => mmap_lock held for writing */
+static int64_t do_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
+{
+	bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
+
+	if (fl_vma_reserve(mm, 3))
+		return -ENOMEM;
+	if (!fixed && (!addr || addr < MMAP_MIN || !range_ok(PAGE_ALIGN_DOWN(addr), len) ||
+		       !range_free(mm, PAGE_ALIGN_DOWN(addr), PAGE_ALIGN_DOWN(addr) + len)))
+		addr = find_free(mm, len);
+	addr = fixed ? addr : PAGE_ALIGN_DOWN(addr);
+	if (!addr)
+		return -ENOMEM;
+	if ((flags & MAP_FIXED_NOREPLACE) && !range_free(mm, addr, addr + len))
+		return -EEXIST;
+	fl_do_munmap(mm, addr, addr + len);
+	fl_vma_insert(mm, addr, addr + len, PAGES(addr), access_of(prot), NULL);
+	fl_vma_merge(mm, addr, addr + len);
+	return (int64_t)addr;
+}
+
+int64_t fl_soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
+{
+	const int known = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_NORESERVE;
+	int64_t ret;
+
+	if ((flags & (MAP_PRIVATE | MAP_ANONYMOUS)) != (MAP_PRIVATE | MAP_ANONYMOUS) || (flags & ~known) || !len)
+		return -EINVAL;
+	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && !PAGE_ALIGNED(addr))
+		return -EINVAL;
+	if (len > TASK_SIZE)
+		return -ENOMEM;
+	len = PAGE_ALIGN(len);
+	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && !range_ok(addr, len))
+		return -ENOMEM;
+	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && addr < MMAP_MIN)
+		return -EPERM;
+	fl_write_lock(&mm->mmap_lock);
+	ret = do_mmap(mm, addr, len, prot, flags);
+	fl_write_unlock(&mm->mmap_lock);
+	return ret;
+}
+
+int fl_soft_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
+{
+	int err;
+
+	len = len <= TASK_SIZE ? PAGE_ALIGN(len) : len;
+	if (!len || !range_ok(addr, len))
+		return -EINVAL;
+	fl_write_lock(&mm->mmap_lock);
+	err = fl_vma_reserve(mm, 2);
+	if (!err)
+		fl_do_munmap(mm, addr, addr + len);
+	fl_write_unlock(&mm->mmap_lock);
+	return err;
+}
+
+int fl_soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
+{
+	int err;
+
+	if (!PAGE_ALIGNED(addr) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)))
+		return -EINVAL;
+	len = len <= TASK_SIZE ? PAGE_ALIGN(len) : len;
+	if (!len)
+		return 0;
+	if (!range_ok(addr, len))
+		return -ENOMEM;
+	fl_write_lock(&mm->mmap_lock);
+	err = fl_vma_reserve(mm, 2);
+	if (!err && !range_mapped(mm, addr, addr + len))
+		err = -ENOMEM;
+	if (!err)
+		fl_do_mprotect(mm, addr, addr + len, access_of(prot));
+	fl_write_unlock(&mm->mmap_lock);
+	return err;
+}
+
+static int advise(struct fl_mm *mm, uint64_t addr, uint64_t end, int advice)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	if (advice == MADV_DONTNEED) /* MADV_FREE may keep the pages, and here does */
+		fl_for_each_vma(mm, vma, i, addr, end)
+			fl_zap_range(mm, vma, fl_max(addr, vma->start), fl_min(end, vma->end));
+	return range_mapped(mm, addr, end) ? 0 : -ENOMEM;
+}
+
+int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
+{
+	int err;
+
+	if (!PAGE_ALIGNED(addr) || len > TASK_SIZE)
+		return -EINVAL;
+	len = PAGE_ALIGN(len);
+	switch (advice) {
+	case MADV_NORMAL:
+	case MADV_RANDOM:
+	case MADV_SEQUENTIAL:
+	case MADV_WILLNEED:
+	case MADV_DONTNEED:
+	case MADV_FREE:
+	case MADV_HUGEPAGE:
+	case MADV_NOHUGEPAGE:
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (!range_ok(addr, len))
+		return len ? -ENOMEM : 0;
+	fl_read_lock(&mm->mmap_lock);
+	err = len ? advise(mm, addr, addr + len, advice) : 0;
+	fl_read_unlock(&mm->mmap_lock);
+	return err;
+}
+
+/* Tables for the entries of [from, from + len) at their new place. */
+static int prepare_move(struct fl_mm *mm, uint64_t from, uint64_t to, uint64_t len)
+{
+	for (uint64_t a = fl_pgtable_next(mm, from, from + len); a < from + len;
+	     a = fl_pgtable_next(mm, a + PAGE_SIZE, from + len))
+		if (!pte_none(ptep_get(fl_pte_offset(mm, a))) && !fl_pte_alloc(mm, to + (a - from)))
+			return -ENOMEM;
+	return 0;
+}
+
+/* Without the event for it a registration does not follow its memory. */
+static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
+{
+	uint64_t moved = fl_min(old_len, new_len);
+	struct fl_vma *vma, *new;
+
+	if (!(flags & MREMAP_FIXED))
+		to = find_free(mm, new_len);
+	if (!to || prepare_move(mm, addr, to, moved))
+		return -ENOMEM;
+	if (flags & MREMAP_FIXED)
+		fl_do_munmap(mm, to, to + new_len);
+	vma = fl_vma_lookup(mm, addr);
+	new = fl_vma_insert(mm, to, to + new_len, vma->pgoff + PAGES(addr - vma->start), vma->flags & ~VM_UFFD, NULL);
+	fl_move_entries(mm, vma, addr, new, to, moved, NULL);
+	fl_do_munmap(mm, addr, addr + old_len);
+	fl_vma_merge(mm, to, to + new_len);
+	return (int64_t)to;
+}
+
+/* => mmap_lock held for writing */
+static int64_t do_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
+{
+	struct fl_vma *vma = fl_vma_lookup(mm, addr);
+
+	if (!vma || vma->end < addr + old_len)
+		return -EFAULT;
+	if (fl_vma_reserve(mm, 6))
+		return -ENOMEM;
+	if (flags & MREMAP_FIXED)
+		return move(mm, addr, old_len, new_len, flags, to);
+	if (new_len <= old_len) {
+		fl_do_munmap(mm, addr + new_len, addr + old_len);
+		return (int64_t)addr;
+	}
+	if (vma->end == addr + old_len && range_ok(addr, new_len) &&
+	    range_free(mm, addr + old_len, addr + new_len)) {
+		vma->end = addr + new_len;
+		fl_vma_merge(mm, addr, addr + new_len);
+		return (int64_t)addr;
+	}
+	return (flags & MREMAP_MAYMOVE) ? move(mm, addr, old_len, new_len, flags, 0) : -ENOMEM;
+}
+
+int64_t fl_soft_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
+		       uint64_t new_addr)
+{
+	int64_t ret;
+
+	if (!PAGE_ALIGNED(addr) || (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) || !new_len || !old_len ||
+	    old_len > TASK_SIZE || new_len > TASK_SIZE || !range_ok(addr, PAGE_ALIGN(old_len)))
+		return -EINVAL;
+	old_len = PAGE_ALIGN(old_len);
+	new_len = PAGE_ALIGN(new_len);
+	if (flags & MREMAP_FIXED)
+		if (!(flags & MREMAP_MAYMOVE) || !range_ok(new_addr, new_len) || new_addr < MMAP_MIN ||
+		    (new_addr < addr + old_len && addr < new_addr + new_len))
+			return -EINVAL;
+	fl_write_lock(&mm->mmap_lock);
+	ret = do_mremap(mm, addr, old_len, new_len, flags, new_addr);
+	fl_write_unlock(&mm->mmap_lock);
+	return ret;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* ctx.c - birth and death of a userfaultfd object. */
+#include "uffd/uffd.h"
+
+#include "base/alloc.h"
+#include "base/count.h"
+
+static void silent(struct fl_uffd_ctx *ctx, bool readable)
+{
+}
+
+static bool never(struct fl_uffd_ctx *ctx)
+{
+	return false;
+}
+
+int fl_ctx_new(struct fl_mm *mm, uint32_t flags, struct fl_uffd_ctx **out)
+{
+	struct fl_uffd_ctx *ctx = fl_alloc(&mm->metadata, sizeof(*ctx), FL_FP_CTX);
+
+	if (!ctx)
+		return -ENOMEM;
+	fl_handle_userfault = fl_ctx_fault;
+	ctx->mm = mm;
+	ctx->refs = 1;
+	ctx->flags = flags;
+	ctx->notify = silent;
+	ctx->orphaned = never;
+	fl_mutex_init(&ctx->lock, FL_RANK_QUEUE);
+	fl_list_init(&ctx->pending);
+	fl_list_init(&ctx->faulting);
+	fl_mutex_lock(&mm->uffd_lock);
+	fl_list_add_tail(&mm->uffds, &ctx->by_mm);
+	fl_mutex_unlock(&mm->uffd_lock);
+	fl_count(objects, 1);
+	*out = ctx;
+	return 0;
+}
+
+void fl_ctx_get(struct fl_uffd_ctx *ctx)
+{
+	__atomic_fetch_add(&ctx->refs, 1, __ATOMIC_RELAXED);
+}
+
+void fl_ctx_put(struct fl_uffd_ctx *ctx)
+{
+	struct fl_mm *mm = ctx->mm;
+
+	if (__atomic_fetch_sub(&ctx->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	fl_mutex_lock(&mm->uffd_lock);
+	fl_list_del(&ctx->by_mm);
+	fl_mutex_unlock(&mm->uffd_lock);
+	fl_free(&mm->metadata, ctx, sizeof(*ctx));
+}
+
+/* Take the object off every mapping. => mmap_lock held for writing */
+static void unregister_all(struct fl_uffd_ctx *ctx)
+{
+	struct fl_mm *mm = ctx->mm;
+
+	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
+		struct fl_vma *vma = mm->vmas[i];
+
+		if (vma->ctx != ctx)
+			continue;
+		fl_change_protection(mm, vma, vma->start, vma->end, MM_CP_UFFD_WP_RESOLVE);
+		fl_vma_set(vma, vma->flags & ~VM_UFFD, NULL);
+		if (mm->ops->release)
+			mm->ops->release(mm, vma);
+	}
+	fl_vma_merge(mm, 0, TASK_SIZE);
+}
+
+void fl_ctx_forget_all(struct fl_mm *mm)
+{
+	struct fl_list *pos, *tmp;
+
+	fl_list_for_each_safe(pos, tmp, &mm->uffds) {
+		struct fl_uffd_ctx *ctx = fl_list_entry(pos, struct fl_uffd_ctx, by_mm);
+
+		fl_mutex_init(&ctx->lock, FL_RANK_QUEUE); /* a thread of the parent may have held it */
+		fl_list_init(&ctx->pending);
+		fl_list_init(&ctx->faulting);
+		ctx->released = true;
+		unregister_all(ctx);
+		fl_list_del(&ctx->by_mm);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(mm->waits); i++)
+		fl_list_init(&mm->waits[i]);
+}
+
+void fl_ctx_release(struct fl_uffd_ctx *ctx)
+{
+	bool was_released;
+
+	fl_mutex_lock(&ctx->lock);
+	was_released = ctx->released;
+	ctx->released = true;
+	fl_mutex_unlock(&ctx->lock);
+	if (was_released)
+		return;
+	fl_write_lock(&ctx->mm->mmap_lock);
+	unregister_all(ctx);
+	fl_write_unlock(&ctx->mm->mmap_lock);
+	fl_ctx_wake(ctx, 0, UINT64_MAX);
+	fl_mutex_lock(&ctx->lock); /* and the readers, who find it released */
+	ctx->seq++;
+	fl_futex_wake(&ctx->seq, INT32_MAX);
+	fl_mutex_unlock(&ctx->lock);
+}

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * queue.c - faults that wait, readers that wait, and who wakes whom.
+ *
+ * Spinning. Where the faulting thread and the reader run on different CPUs, a sleep costs each side an inter-processor
+ * wake-up, many times the work itself; on one CPU a spin only keeps the other from running. So each side notes where it
+ * runs, and spins only when the other was last seen elsewhere.
+ */
+#include "uffd/uffd.h"
+
+#include "base/alloc.h"
+#include "base/count.h"
+
+#include <sched.h>
+#include <time.h>
+
+#define SPIN_FAULT_NS 30000u
+#define ORPHAN_NS     (50u * 1000 * 1000) /* how often a waiter asks whether the object still has an owner */
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The CPU plus one; 0 is "unknown". Not sched_getcpu(), which asks the thread's TLS: two tasks may share one. */
+static uint32_t this_cpu(void)
+{
+	unsigned cpu = 0;
+
+	return getcpu(&cpu, NULL) == 0 ? cpu + 1 : 0;
+}
+
+static bool spin_pays(const uint32_t *other, uint32_t here)
+{
+	uint32_t cpu = __atomic_load_n(other, __ATOMIC_RELAXED);
+
+	return cpu && cpu != here;
+}
+
+/* ---- the faulting thread ---- */
+
+/*
+ * The thread may have left an earlier wait by siglongjmp() out of a signal handler. Such a wait has this thread's id and
+ * a stack frame that the thread has since gone back above.
+ * => mm->uffd_lock held. Returns the abandoned wait, off its list
+ */
+static struct fl_wait *find_abandoned(struct fl_list *bucket, int32_t tid, uintptr_t frame)
+{
+	struct fl_list *pos, *tmp;
+
+	fl_list_for_each_safe(pos, tmp, bucket) {
+		struct fl_wait *w = fl_list_entry(pos, struct fl_wait, by_tid);
+
+		if (w->tid == tid && w->frame <= frame && frame - w->frame < 8u << 20) {
+			fl_list_del(&w->by_tid);
+			return w;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Make readiness agree with the queue. A new message makes readable again what is readable: each is an edge for epoll.
+ * => ctx->lock held
+ */
+static void update_token(struct fl_uffd_ctx *ctx, bool fresh)
+{
+	bool readable = !fl_list_empty(&ctx->pending);
+
+	if (readable && ctx->parked)
+		return; /* a parked reader is about to take it, or updates the token when it leaves */
+	if (readable == ctx->token && !(readable && fresh))
+		return;
+	ctx->token = readable;
+	ctx->notify(ctx, readable);
+}
+
+static void dequeue(struct fl_wait *w)
+{
+	fl_mutex_lock(&w->ctx->lock);
+	fl_list_del(&w->link);
+	update_token(w->ctx, false);
+	fl_mutex_unlock(&w->ctx->lock);
+}
+
+static bool woken(struct fl_wait *w)
+{
+	return __atomic_load_n(&w->state, __ATOMIC_ACQUIRE) == FL_WAIT_WOKEN;
+}
+
+static void wait_free(struct fl_wait *w)
+{
+	struct fl_uffd_ctx *ctx = w->ctx;
+
+	if (!woken(w)) /* whoever woke it has taken it off the queue and is done with it */
+		dequeue(w);
+	fl_free(&ctx->mm->metadata, w, sizeof(*w));
+	fl_ctx_put(ctx);
+}
+
+static void wait_enter(struct fl_mm *mm, struct fl_wait *w)
+{
+	struct fl_list *bucket = &mm->waits[(uint32_t)w->tid % ARRAY_SIZE(mm->waits)];
+	struct fl_wait *old;
+
+	fl_mutex_lock(&mm->uffd_lock);
+	old = find_abandoned(bucket, w->tid, w->frame);
+	fl_list_add_tail(bucket, &w->by_tid);
+	fl_mutex_unlock(&mm->uffd_lock);
+	if (old)
+		wait_free(old);
+}
+
+static void wait_leave(struct fl_mm *mm, struct fl_wait *w)
+{
+	fl_mutex_lock(&mm->uffd_lock);
+	fl_list_del(&w->by_tid);
+	fl_mutex_unlock(&mm->uffd_lock);
+	wait_free(w);
+}
+
+static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features, int32_t tid)
+{
+	struct fl_uffd_msg msg = { .event = FL_UFFD_EVENT_PAGEFAULT };
+
+	if (vmf->flags & FAULT_WRITE)
+		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_WRITE;
+	if (vmf->wp)
+		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_WP;
+	msg.arg.pagefault.address = (features & FL_UFFD_FEATURE_EXACT_ADDRESS) ? vmf->addr : PAGE_ALIGN_DOWN(vmf->addr);
+	if (features & FL_UFFD_FEATURE_THREAD_ID)
+		msg.arg.pagefault.feat.ptid = (uint32_t)tid;
+	return msg;
+}
+
+/* Queue the wait. false: the object is closed. => page-table lock held */
+static bool enqueue(struct fl_wait *w)
+{
+	struct fl_uffd_ctx *ctx = w->ctx;
+	bool ok;
+
+	fl_mutex_lock(&ctx->lock);
+	ok = !ctx->released;
+	if (ok) {
+		fl_list_add_tail(&ctx->pending, &w->link);
+		ctx->seq++;
+	}
+	fl_mutex_unlock(&ctx->lock);
+	return ok;
+}
+
+/*
+ * Tell the readers. A sleeping read() that is woken takes the message; only when there is none must the descriptor become
+ * readable. => no lock held: a reader that runs at once on this CPU finds them free
+ */
+static void announce(struct fl_uffd_ctx *ctx)
+{
+	if (__atomic_load_n(&ctx->sleepers, __ATOMIC_SEQ_CST) && fl_futex_wake(&ctx->seq, 1) == 1)
+		return;
+	fl_mutex_lock(&ctx->lock);
+	update_token(ctx, true);
+	fl_mutex_unlock(&ctx->lock);
+}
+
+static void wait_spin(struct fl_wait *w)
+{
+	uint32_t here = this_cpu();
+
+	__atomic_store_n(&w->ctx->fault_cpu, here, __ATOMIC_RELAXED);
+	if (!spin_pays(&w->ctx->reader_cpu, here))
+		return;
+	while (!woken(w) && now_ns() - w->since < SPIN_FAULT_NS)
+		for (int i = 0; i < 16 && !woken(w); i++)
+			fl_cpu_relax();
+}
+
+/* Wait until woken, or a signal's handler has run, or the object has lost its last owner elsewhere. */
+static void wait_sleep(struct fl_wait *w, const uint64_t *sigmask)
+{
+	int err = 0;
+
+	wait_spin(w);
+	if (woken(w))
+		return;
+	if (sigmask)
+		fl_sigmask(*sigmask & FL_IRQ_MASK);
+	while (!woken(w) && err != -EINTR) {
+		err = fl_futex_wait(&w->state, FL_WAIT_ASLEEP, ORPHAN_NS);
+		if (err == -ETIMEDOUT && w->ctx->orphaned(w->ctx))
+			break;
+	}
+	if (sigmask)
+		fl_sigmask(FL_IRQ_MASK);
+	if (err == -ETIMEDOUT && !woken(w))
+		fl_ctx_release(w->ctx);
+}
+
+static void drop_locks(struct fl_vmf *vmf)
+{
+	fl_mutex_unlock(fl_pt_lock(vmf->mm, vmf->addr));
+	fl_read_unlock(&vmf->mm->mmap_lock);
+}
+
+static enum fl_fault call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, fl_inthread_fn *fn,
+				   const struct fl_uffd_msg *msg)
+{
+	enum fl_fault ret;
+
+	fl_ctx_get(ctx);
+	drop_locks(vmf);
+	fl_count(faults_inthread, 1);
+	ret = fn(ctx, msg);
+	fl_ctx_put(ctx);
+	return ret;
+}
+
+/* Queue the fault and sleep. => locks of fl_ctx_fault() held, dropped here */
+static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg, int32_t tid)
+{
+	struct fl_wait *w = fl_alloc(&ctx->mm->metadata, sizeof(*w), FL_FP_WAIT);
+	bool queued;
+
+	if (!w) { /* no memory even for this: let others run, and fault again */
+		drop_locks(vmf);
+		fl_sys(SYS_sched_yield, 0);
+		return FL_DONE;
+	}
+	fl_ctx_get(ctx);
+	fl_list_init(&w->link);
+	w->ctx = ctx;
+	w->msg = *msg;
+	w->page = PAGE_ALIGN_DOWN(vmf->addr);
+	w->since = now_ns();
+	w->frame = (uintptr_t)__builtin_frame_address(0);
+	w->tid = tid;
+	queued = enqueue(w);
+	drop_locks(vmf);
+	wait_enter(ctx->mm, w);
+	if (queued) {
+		announce(ctx);
+		wait_sleep(w, vmf->sigmask);
+		if (woken(w))
+			fl_stats_latency(now_ns() - w->since);
+	}
+	wait_leave(vmf->mm, w);
+	return FL_DONE;
+}
+
+enum fl_fault fl_ctx_fault(struct fl_vmf *vmf)
+{
+	struct fl_uffd_ctx *ctx = vmf->vma->ctx;
+	uint32_t features = __atomic_load_n(&ctx->features, __ATOMIC_RELAXED);
+	fl_inthread_fn *fn = __atomic_load_n(&ctx->inthread, __ATOMIC_ACQUIRE);
+	int32_t tid = (int32_t)fl_sys(SYS_gettid, 0);
+	struct fl_uffd_msg msg = make_msg(vmf, features, tid);
+
+	if ((features & FL_UFFD_FEATURE_SIGBUS) ||
+	    ((ctx->flags & FL_UFFD_USER_MODE_ONLY) && (vmf->flags & FAULT_KERNEL))) {
+		drop_locks(vmf);
+		fl_count(faults_sigbus, 1);
+		return FL_SIGBUS;
+	}
+	if (fn && !(vmf->flags & FAULT_NO_HANDLER))
+		return call_inthread(vmf, ctx, fn, &msg);
+	if (vmf->wp)
+		fl_count(faults_wp, 1);
+	else
+		fl_count(faults_missing, 1);
+	return deliver(vmf, ctx, &msg, tid);
+}
+
+/* ---- whoever wakes ---- */
+
+#define WAKE_BATCH 64u
+
+/* Take up to WAKE_BATCH waiters of the range off a list. Their futexes are woken later, with no lock held. */
+static unsigned wake_list(struct fl_list *list, uint64_t start, uint64_t end, uint32_t **words, unsigned nr)
+{
+	struct fl_list *pos, *tmp;
+
+	fl_list_for_each_safe(pos, tmp, list) {
+		struct fl_wait *w = fl_list_entry(pos, struct fl_wait, link);
+
+		if (w->page < start || w->page >= end)
+			continue;
+		if (nr == WAKE_BATCH)
+			break;
+		fl_list_del(&w->link);
+		words[nr++] = &w->state;
+		__atomic_store_n(&w->state, FL_WAIT_WOKEN, __ATOMIC_RELEASE); /* from here on the waiter may free it */
+	}
+	return nr;
+}
+
+static unsigned wake_batch(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
+{
+	uint32_t *words[WAKE_BATCH];
+	unsigned nr;
+
+	fl_mutex_lock(&ctx->lock);
+	nr = wake_list(&ctx->faulting, start, end, words, 0);
+	nr = wake_list(&ctx->pending, start, end, words, nr);
+	update_token(ctx, false);
+	fl_mutex_unlock(&ctx->lock);
+	for (unsigned i = 0; i < nr; i++)
+		fl_futex_wake(words[i], 1); /* nothing is read from the word, which may be gone */
+	return nr;
+}
+
+unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
+{
+	unsigned nr, total = 0;
+
+	do
+		total += nr = wake_batch(ctx, start, end);
+	while (nr == WAKE_BATCH);
+	if (total)
+		fl_count(wakes, total);
+	return total;
+}
+
+/* ---- readers ---- */
+
+unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr)
+{
+	unsigned n = 0;
+
+	fl_mutex_lock(&ctx->lock);
+	for (; n < nr && !fl_list_empty(&ctx->pending); n++) {
+		struct fl_wait *w = fl_list_entry(ctx->pending.next, struct fl_wait, link);
+
+		msgs[n] = w->msg;
+		fl_list_del(&w->link);
+		fl_list_add_tail(&ctx->faulting, &w->link);
+	}
+	update_token(ctx, false);
+	fl_mutex_unlock(&ctx->lock);
+	__atomic_store_n(&ctx->reader_cpu, this_cpu(), __ATOMIC_RELAXED);
+	if (n)
+		fl_count(messages, n);
+	return n;
+}
+
+bool fl_ctx_readable(struct fl_uffd_ctx *ctx)
+{
+	return __atomic_load_n(&ctx->pending.next, __ATOMIC_RELAXED) != &ctx->pending;
+}
+
+static void park(struct fl_uffd_ctx *ctx, int by)
+{
+	fl_mutex_lock(&ctx->lock);
+	ctx->parked += (uint32_t)by;
+	update_token(ctx, false);
+	fl_mutex_unlock(&ctx->lock);
+}
+
+bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns)
+{
+	uint32_t here = this_cpu();
+	uint64_t start = now_ns();
+	bool seen = fl_ctx_readable(ctx);
+
+	__atomic_store_n(&ctx->reader_cpu, here, __ATOMIC_RELAXED);
+	if (seen || !spin_pays(&ctx->fault_cpu, here))
+		return seen;
+	park(ctx, 1);
+	while (!fl_ctx_readable(ctx) && now_ns() - start < spin_ns)
+		for (int i = 0; i < 16 && !fl_ctx_readable(ctx); i++)
+			fl_cpu_relax();
+	seen = fl_ctx_readable(ctx);
+	park(ctx, -1);
+	return seen;
+}
+
+int fl_ctx_sleep(struct fl_uffd_ctx *ctx, uint64_t sigmask)
+{
+	uint32_t seq;
+	bool sleep;
+	int err = 0;
+
+	fl_mutex_lock(&ctx->lock);
+	sleep = fl_list_empty(&ctx->pending) && !ctx->released;
+	seq = ctx->seq;
+	if (sleep)
+		ctx->sleepers++;
+	fl_mutex_unlock(&ctx->lock);
+	if (!sleep)
+		return 0;
+	fl_irq_restore(sigmask);
+	err = fl_futex_wait(&ctx->seq, seq, 0);
+	fl_irq_save();
+	fl_mutex_lock(&ctx->lock);
+	ctx->sleepers--;
+	update_token(ctx, false);
+	fl_mutex_unlock(&ctx->lock);
+	return err;
+}

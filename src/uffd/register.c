@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/* register.c - which ranges an object watches, and write-protecting them. Look at everything first, then change. */
+#include "uffd/uffd.h"
+
+#include "base/count.h"
+
+/* Does a mapping intersect the range, and do all that do fit? Where the host may have mappings the backend knows. */
+static int check_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma = fl_find_vma(mm, start);
+
+	if (mm->ops->fit)
+		return mm->ops->fit(mm, start, end);
+	return vma && vma->start < end ? 0 : -EINVAL;
+}
+
+static int check_owner(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, int err)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(ctx->mm, vma, i, start, end)
+		if (vma->ctx && vma->ctx != ctx)
+			return err;
+	return 0;
+}
+
+static void set_range(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t uffd_flags)
+{
+	struct fl_mm *mm = ctx->mm;
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_vma_split(mm, start);
+	fl_vma_split(mm, end);
+	fl_for_each_vma(mm, vma, i, start, end) {
+		bool was_registered = vma->flags & VM_UFFD;
+
+		if (uffd_flags ? vma->ctx == ctx && (vma->flags & uffd_flags) == uffd_flags : !was_registered)
+			continue; /* nothing to do; asking for fewer modes than there are takes none away */
+		if ((vma->flags & VM_UFFD_WP) && !(uffd_flags & VM_UFFD_WP))
+			fl_change_protection(mm, vma, vma->start, vma->end, MM_CP_UFFD_WP_RESOLVE);
+		fl_vma_set(vma, (vma->flags & ~VM_UFFD) | uffd_flags, ctx);
+		if (!uffd_flags && mm->ops->release)
+			mm->ops->release(mm, vma);
+	}
+	fl_vma_merge(mm, start, end);
+}
+
+static int do_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t uffd_flags)
+{
+	struct fl_mm *mm = ctx->mm;
+	int err = check_fit(mm, start, end);
+
+	if (!err)
+		err = check_owner(ctx, start, end, -EBUSY);
+	if (!err && mm->ops->adopt)
+		err = mm->ops->adopt(mm, start, end);
+	if (!err)
+		err = fl_vma_reserve(mm, 2);
+	if (!err)
+		set_range(ctx, start, end, uffd_flags);
+	return err;
+}
+
+int fl_ctx_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t uffd_flags)
+{
+	int err;
+
+	fl_write_lock(&ctx->mm->mmap_lock);
+	err = do_register(ctx, start, end, uffd_flags);
+	fl_write_unlock(&ctx->mm->mmap_lock);
+	if (!err)
+		fl_count(registers, 1);
+	return err;
+}
+
+/* Only those who waited for missing pages go on: whoever waits at a write-protected page waits for WAKE or close. */
+static void wake_unregistered(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(ctx->mm, vma, i, start, end)
+		if (vma->ctx == ctx && (vma->flags & VM_UFFD_MISSING))
+			fl_ctx_wake(ctx, fl_max(start, vma->start), fl_min(end, vma->end));
+}
+
+int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
+{
+	struct fl_mm *mm = ctx->mm;
+	int err;
+
+	fl_write_lock(&mm->mmap_lock);
+	err = check_fit(mm, start, end);
+	if (!err)
+		err = check_owner(ctx, start, end, -EINVAL);
+	if (!err)
+		err = fl_vma_reserve(mm, 2);
+	if (!err) {
+		wake_unregistered(ctx, start, end); /* they queue up at mmap_lock and then find the range unregistered */
+		set_range(ctx, start, end, 0);
+	}
+	fl_write_unlock(&mm->mmap_lock);
+	return err;
+}
+
+int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect)
+{
+	uint32_t cp_flags = protect ? MM_CP_UFFD_WP : MM_CP_UFFD_WP_RESOLVE;
+	struct fl_mm *mm = ctx->mm;
+	struct fl_vma *vma;
+	int64_t changed = 0;
+	int err = -ENOENT;
+	uint32_t i;
+
+	fl_read_lock(&mm->mmap_lock);
+	fl_for_each_vma(mm, vma, i, start, end) {
+		err = (vma->flags & VM_UFFD_WP) ? 0 : -ENOENT;
+		if (err) /* what came before it stays changed, as in the kernel */
+			break;
+		changed += fl_change_protection(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end), cp_flags);
+	}
+	fl_read_unlock(&mm->mmap_lock);
+	if (protect)
+		fl_count(wp_pages, changed);
+	else
+		fl_count(wp_resolved, changed);
+	return err;
+}

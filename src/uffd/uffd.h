@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * uffd.h - the userfaultfd object: who is registered, who waits, who is told.
+ *
+ * A fault becomes a struct fl_wait. It stands in `pending` until a reader takes its message, then in `faulting`, until
+ * somebody wakes its range; it is allocated by the faulting thread and freed by it. The thread's sleep is a futex on
+ * wait->state. A message is readable if and only if `pending` is not empty; the descriptor's readiness follows that through
+ * `notify`, except while a reader that spins has undertaken to look by itself ("parked"), or a sleeping one was woken.
+ */
+#ifndef FL_UFFD_UFFD_H
+#define FL_UFFD_UFFD_H
+
+#include <faultline/uapi.h>
+#include "mm/mm.h"
+
+enum { FL_WAIT_ASLEEP, FL_WAIT_WOKEN };
+
+struct fl_wait {
+	struct fl_list link;	/* [q] in ctx->pending or ctx->faulting */
+	struct fl_list by_tid;	/* [u] in mm->waits[] */
+	struct fl_uffd_ctx *ctx;
+	struct fl_uffd_msg msg; /* constant while queued */
+	uint64_t page;		/* the faulting page */
+	uint64_t since;		/* nanoseconds, monotonic */
+	uintptr_t frame;	/* the waiter's stack: tells an abandoned wait from an outer one */
+	int32_t tid;
+	uint32_t state; /* futex */
+};
+
+/* How the object tells the world that it became readable or unreadable. => ctx->lock held, signals blocked */
+typedef void fl_notify_fn(struct fl_uffd_ctx *ctx, bool readable);
+/* Has everybody else who could hold the descriptor gone? Asked by a waiter now and then. => no lock held */
+typedef bool fl_orphaned_fn(struct fl_uffd_ctx *ctx);
+/* Called in the faulting thread. => no lock held, signals blocked */
+typedef enum fl_fault fl_inthread_fn(struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg);
+
+/* Letters: [q] lock, [u] mm->uffd_lock, [m] mm->mmap_lock, [c] constant, [a] atomic */
+struct fl_uffd_ctx {
+	struct fl_mm *mm;	/* [c] */
+	struct fl_list by_mm;	/* [u] in mm->uffds */
+	struct fl_mutex lock;
+	uint32_t refs;		/* [a] the descriptor table's, and one for every call and wait in progress */
+	uint32_t features;	/* [a] with FL_UFFD_INITIALIZED once the handshake is done */
+	uint32_t flags;		/* [a] O_NONBLOCK, FL_UFFD_USER_MODE_ONLY, FL_CTX_SRC_HOST */
+	bool released;		/* [q] closed: nobody may wait any more */
+	bool token;		/* [q] notify() has said "readable" */
+	struct fl_list pending; /* [q] */
+	struct fl_list faulting; /* [q] */
+	uint32_t parked;	/* [q] readers that spin, and look by themselves */
+	uint32_t seq;		/* [q] futex of blocked readers, moved by every new message */
+	uint32_t sleepers;	/* [q] readers that sleep on it */
+	uint32_t reader_cpu;	/* [a] where a reader, a faulting thread ran last: whether spinning can pay */
+	uint32_t fault_cpu;	/* [a] */
+	fl_notify_fn *notify;	/* [c] */
+	fl_orphaned_fn *orphaned;
+	fl_inthread_fn *inthread; /* [a] */
+	void *owner;		/* [c] whose the functions above are */
+};
+
+#define FL_UFFD_INITIALIZED (1u << 31)
+#define FL_CTX_SRC_HOST     (1u << 30) /* in flags: sources of fills are addresses of this process */
+
+/* ---- life (ctx.c) ---- */
+
+/* A new object with one reference. -ENOMEM. */
+int fl_ctx_new(struct fl_mm *mm, uint32_t flags, struct fl_uffd_ctx **ctx);
+void fl_ctx_get(struct fl_uffd_ctx *ctx);
+/* The last reference frees it. => no lock held */
+void fl_ctx_put(struct fl_uffd_ctx *ctx);
+/*
+ * The last descriptor is closed: unregister everything, wake everybody. The references in use stay valid.
+ * => no lock held, signals blocked
+ */
+void fl_ctx_release(struct fl_uffd_ctx *ctx);
+
+/* In a forked child, where only this thread exists: the objects are the parent's, their ranges no longer registered. */
+void fl_ctx_forget_all(struct fl_mm *mm);
+
+/* ---- ranges (register.c). All: => no lock held, signals blocked; range validated ---- */
+
+/* -EINVAL: no mapping; -EBUSY: another object's; -ENOMEM */
+int fl_ctx_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t vm_flags);
+int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
+/* -ENOENT: no mapping, or one that is not registered for write-protection; those before it are changed. Wakes nobody. */
+int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect);
+
+/* ---- queues (queue.c) ---- */
+
+/* The fault path, see fl_handle_userfault in mm.h. */
+enum fl_fault fl_ctx_fault(struct fl_vmf *vmf);
+/* Wake whoever waits for [start, end). Returns how many. => signals blocked; ctx->lock not held */
+unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
+
+/* Take up to `nr` messages. Returns how many. => signals blocked */
+unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr);
+bool fl_ctx_readable(struct fl_uffd_ctx *ctx);
+/*
+ * A reader looks by itself for a while: spins, if that can pay, up to spin_ns, then returns whether it saw a message. While
+ * it is parked no readiness is signalled for messages that it will take.
+ */
+bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns);
+/* Sleep until a message comes. 0: look again; -EINTR. `sigmask`: blocked meanwhile. => signals blocked */
+int fl_ctx_sleep(struct fl_uffd_ctx *ctx, uint64_t sigmask);
+
+#endif

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * runner.c - runs the conformance cases, each in a fresh process, and reports in TAP.
+ *
+ * A case is this program executed again with --run NAME: nothing of an earlier case, and no object of the runner,
+ * is in its process, and a preloaded library starts in it as in any program.
+ */
+#include <fnmatch.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "conformance.h"
+
+#define LIMIT_S	  10
+#define EXIT_SKIP 77
+
+const struct target *T;
+
+static struct test_case *cases, **cases_end = &cases;
+
+static const struct target_name {
+	const char *name;
+	const struct target *target;
+	unsigned bit;
+} targets[] = {
+	{"kernel", &target_libc, ON_KERNEL},
+	{"native", &target_libc, ON_NATIVE},
+	{"soft", &target_soft, ON_SOFT},
+};
+#define TARGETS (sizeof(targets) / sizeof(targets[0]))
+
+void case_add(struct test_case *c)
+{
+	*cases_end = c;
+	cases_end = &c->next;
+}
+
+/* ---- in the process of a case ---- */
+
+void fail(const char *file, int line, const char *fmt, ...)
+{
+	const char *base = strrchr(file, '/');
+	va_list ap;
+
+	va_start(ap, fmt);
+	fprintf(stderr, "%s:%d: ", base ? base + 1 : file, line);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+	_exit(1); /* threads may be waiting in faults: no atexit handler could join them */
+}
+
+void skip(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+	_exit(EXIT_SKIP);
+}
+
+static int run_here(const char *name)
+{
+	for (struct test_case *c = cases; c; c = c->next) {
+		if (strcmp(c->name, name))
+			continue;
+		T->start();
+		c->run();
+		CHECK_OK(T->finish());
+		fflush(NULL);
+		_exit(0);
+	}
+	fprintf(stderr, "conformance: no case '%s'\n", name);
+	return 2;
+}
+
+/* ---- in the runner ---- */
+
+static void exec_case(const char *target, const char *name, FILE *out)
+{
+	sigset_t none;
+
+	setpgid(0, 0);
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL); /* a shell may have had us ignore some */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	dup2(fileno(out), 1);
+	dup2(fileno(out), 2);
+	execl("/proc/self/exe", "conformance", "--target", target, "--run", name, (char *)NULL);
+	perror("conformance: exec");
+	_exit(2);
+}
+
+/* The wait status of the case; one that ran out of time is killed with all that it started, *late says so. */
+static int run_case(const char *target, const char *name, FILE *out, bool *late)
+{
+	struct timespec limit = {LIMIT_S, 0};
+	sigset_t chld;
+	int status;
+	pid_t pid;
+
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0) {
+		perror("conformance: fork");
+		exit(2);
+	}
+	if (!pid)
+		exec_case(target, name, out);
+	setpgid(pid, pid);
+	*late = false;
+	while (waitpid(pid, &status, WNOHANG) == 0) {
+		if (sigtimedwait(&chld, NULL, &limit) >= 0 || errno == EINTR)
+			continue;
+		*late = true;
+		kill(-pid, SIGKILL);
+		waitpid(pid, &status, 0);
+		return status;
+	}
+	kill(-pid, SIGKILL); /* children that a case left behind */
+	return status;
+}
+
+static void print_comments(FILE *out)
+{
+	char line[1024];
+
+	rewind(out);
+	while (fgets(line, sizeof(line), out))
+		printf("# %s%s", line, strchr(line, '\n') ? "" : "\n");
+}
+
+/* One TAP line. 1 if the case failed. */
+static int report(unsigned number, const struct test_case *c, const struct target_name *t)
+{
+	char reason[256] = "";
+	bool late, ok, skipped;
+	FILE *out;
+	int status;
+
+	if (!(c->on & t->bit)) {
+		printf("ok %u - %s # SKIP %s\n", number, c->name, c->why);
+		return 0;
+	}
+	out = tmpfile();
+	if (!out) {
+		perror("conformance: tmpfile");
+		exit(2);
+	}
+	status = run_case(t->name, c->name, out, &late);
+	skipped = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIP;
+	ok = skipped || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	rewind(out);
+	if (skipped && fgets(reason, sizeof(reason), out))
+		reason[strcspn(reason, "\n")] = 0;
+	printf("%s %u - %s", ok ? "ok" : "not ok", number, c->name);
+	if (skipped)
+		printf(" # SKIP %s\n", reason);
+	else
+		printf(" (%s)\n", c->source);
+	if (!ok)
+		print_comments(out);
+	if (late)
+		printf("# killed after %d seconds\n", LIMIT_S);
+	else if (WIFSIGNALED(status))
+		printf("# ended by signal %d\n", WTERMSIG(status));
+	fclose(out);
+	fflush(stdout);
+	return !ok;
+}
+
+/*
+ * The kernel itself, asked by the instruction, past libc and whatever is preloaded: 0 or -errno. So that a run which
+ * is called native proves that the kernel's object could not have answered in faultline's place.
+ */
+static long ask_kernel(void)
+{
+#ifdef __x86_64__
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"((long)SYS_userfaultfd), "D"((long)(O_CLOEXEC | O_NONBLOCK))
+			 : "rcx", "r11", "memory");
+	return ret;
+#else
+	return -ENOSYS;
+#endif
+}
+
+/* False: the run is over before it began. */
+static bool probe(const struct target_name *t)
+{
+	uffd_t u;
+
+	if (t->bit == ON_NATIVE && ask_kernel() >= 0) {
+		printf("Bail out! the native target must run under `faultline run --deny-kernel`\n");
+		exit(2);
+	}
+	if (t->bit == ON_SOFT)
+		return true;
+	u = T->open(O_CLOEXEC | O_NONBLOCK);
+	if (u >= 0) {
+		T->close(u);
+		return true;
+	}
+	if (t->bit == ON_NATIVE) {
+		printf("Bail out! faultline gives no userfaultfd: %s\n", strerror((int)-u));
+		exit(2);
+	}
+	printf("1..0 # SKIP the kernel refuses userfaultfd: %s\n", strerror((int)-u));
+	return false;
+}
+
+static int run_all(const struct target_name *t, const char *glob)
+{
+	unsigned count = 0, number = 0, failed = 0;
+	sigset_t chld;
+
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &chld, NULL);
+	for (struct test_case *c = cases; c; c = c->next)
+		count += fnmatch(glob, c->name, 0) == 0;
+	if (!count) {
+		fprintf(stderr, "conformance: no case matches '%s'\n", glob);
+		return 2;
+	}
+	if (!probe(t))
+		return 0;
+	printf("1..%u\n", count);
+	for (struct test_case *c = cases; c; c = c->next)
+		if (fnmatch(glob, c->name, 0) == 0)
+			failed += (unsigned)report(++number, c, t);
+	return failed ? 1 : 0;
+}
+
+static int list(void)
+{
+	for (struct test_case *c = cases; c; c = c->next)
+		printf("%s\t%s\t%s%s%s\t%s\n", c->name, c->source, c->on & ON_KERNEL ? "k" : "-",
+		       c->on & ON_NATIVE ? "n" : "-", c->on & ON_SOFT ? "s" : "-", c->why);
+	return 0;
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: conformance --target kernel|native|soft [--case GLOB]\n"
+			"       conformance --list\n"
+			"native is the target kernel, to be run under `faultline run --deny-kernel --`\n");
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"target", required_argument, NULL, 't'},
+		{"case", required_argument, NULL, 'c'},
+		{"run", required_argument, NULL, 'r'},
+		{"list", no_argument, NULL, 'l'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *name = "", *glob = "*", *run = NULL;
+	const struct target_name *t = NULL;
+	int o;
+
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (o == 't')
+			name = optarg;
+		else if (o == 'c')
+			glob = optarg;
+		else if (o == 'r')
+			run = optarg;
+		else if (o == 'l')
+			return list();
+		else
+			return usage();
+	}
+	for (unsigned i = 0; i < TARGETS; i++)
+		if (!strcmp(targets[i].name, name))
+			t = &targets[i];
+	if (!t || optind != argc)
+		return usage();
+	T = t->target;
+	return run ? run_here(run) : run_all(t, glob);
+}

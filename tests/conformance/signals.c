@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * signals.c - signals that meet a thread waiting in a fault, and the program's own handlers, masks and stacks.
+ */
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conformance.h"
+
+#define SEEN		   "kernel 6.18, observed"
+#define CASE_LIBC(fn, src) CASE_ON(fn, ON_LIBC, PROCESS, src)
+
+static void handle(int sig, void (*handler)(int, siginfo_t *, void *), int flags)
+{
+	struct sigaction sa = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | flags};
+
+	sigemptyset(&sa.sa_mask);
+	CHECK_OK(sigaction(sig, &sa, NULL));
+}
+
+static atomic_int handled;
+
+static void count(int sig, siginfo_t *info, void *context)
+{
+	atomic_fetch_add(&handled, 1);
+}
+
+static bool handled_soon(int n)
+{
+	for (int i = 0; i < 2000 && atomic_load(&handled) < n; i++)
+		pause_ms(1);
+	return atomic_load(&handled) == n;
+}
+
+CASE_LIBC(signal_runs_while_waiting, SEEN ": the handler runs at once, then the access faults again")
+{
+	struct area a = area(1, MISSING, 0);
+	struct touch t;
+
+	handle(SIGUSR1, count, 0);
+	touch_start(&t, LOAD, a.mem, 0);
+	expect_fault(a.u, a.mem, 0);
+	CHECK_OK(pthread_kill(t.thread, SIGUSR1));
+	CHECK(handled_soon(1));
+	expect_fault(a.u, a.mem, 0);
+	CHECK(touch_waits(&t));
+	fill(a.u, a.mem, 1, 5);
+	touch_ends_with(&t, 5);
+	CHECK(quiet(a.u));
+}
+
+CASE_LIBC(signal_before_read, SEEN ": one message, not two, when the first was not read")
+{
+	struct area a = area(1, MISSING, 0);
+	struct touch t;
+
+	handle(SIGUSR1, count, 0);
+	touch_start(&t, LOAD, a.mem, 0);
+	CHECK_EQ(T->poll(a.u, 5000), POLLIN);
+	CHECK_OK(pthread_kill(t.thread, SIGUSR1));
+	CHECK(handled_soon(1));
+	pause_ms(20);
+	expect_fault(a.u, a.mem, 0);
+	CHECK(quiet(a.u));
+}
+
+CASE_LIBC(signal_while_a_store_is_trapped, SEEN)
+{
+	struct area a = {uffd(0), source(1, 1)};
+	struct touch t;
+
+	handle(SIGUSR1, count, 0);
+	CHECK_OK(reg(a.u, a.mem, PAGE, WP));
+	CHECK_OK(protect(a.u, a.mem, PAGE, FL_UFFDIO_WRITEPROTECT_MODE_WP));
+	touch_start(&t, STORE, a.mem, 9);
+	expect_fault(a.u, a.mem, FL_UFFD_PAGEFAULT_FLAG_WP | FL_UFFD_PAGEFAULT_FLAG_WRITE);
+	CHECK_OK(pthread_kill(t.thread, SIGUSR1));
+	CHECK(handled_soon(1));
+	CHECK_EQ(peek(a.mem), 1);
+	expect_wp(a.u, a.mem + 1);
+	CHECK_OK(touch_end(&t));
+	CHECK_EQ(peek(a.mem), 9);
+}
+
+static sigjmp_buf out;
+
+static void jump_out(int sig, siginfo_t *info, void *context)
+{
+	siglongjmp(out, 1);
+}
+
+static void *leaves_by_jump(void *arg)
+{
+	volatile uint8_t *p = arg;
+
+	if (!sigsetjmp(out, 1))
+		return (void *)(uintptr_t)(1 + *p);
+	return NULL;
+}
+
+CASE_LIBC(signal_jumps_out_of_the_wait, SEEN ": siglongjmp leaves the fault, its message goes")
+{
+	struct area a = area(1, MISSING, 0);
+	pthread_t thread;
+	void *ret;
+
+	handle(SIGUSR1, jump_out, 0);
+	CHECK_OK(pthread_create(&thread, NULL, leaves_by_jump, (void *)(uintptr_t)a.mem));
+	CHECK_EQ(T->poll(a.u, 5000), POLLIN);
+	CHECK_OK(pthread_kill(thread, SIGUSR1));
+	CHECK_OK(pthread_join(thread, &ret));
+	CHECK(!ret);
+	CHECK(quiet(a.u));
+	expect_missing(a.u, a.mem);
+}
+
+static sigset_t all_signals(void)
+{
+	sigset_t set;
+
+	sigfillset(&set);
+	return set;
+}
+
+static void *waits_masked(void *arg)
+{
+	struct touch *t = arg;
+	sigset_t all = all_signals(), was;
+
+	CHECK_OK(pthread_sigmask(SIG_SETMASK, &all, NULL));
+	t->ret = peek(t->addr);
+	CHECK_OK(pthread_sigmask(SIG_SETMASK, NULL, &was));
+	CHECK_EQ(sigismember(&was, SIGUSR1), 1);
+	CHECK_EQ(sigismember(&was, SIGSEGV), 1);
+	CHECK_EQ(sigismember(&was, SIGBUS), 1);
+	atomic_store(&t->done, true);
+	return NULL;
+}
+
+CASE_LIBC(fault_with_all_signals_blocked, "userfaultfd(2): a fault needs no signal")
+{
+	struct area a = area(1, MISSING, 0);
+	struct touch t = {.addr = a.mem};
+
+	handle(SIGUSR1, count, 0);
+	CHECK_OK(pthread_create(&t.thread, NULL, waits_masked, &t));
+	expect_fault(a.u, a.mem, 0);
+	CHECK_OK(pthread_kill(t.thread, SIGUSR1));
+	pause_ms(25);
+	CHECK_EQ(atomic_load(&handled), 0);
+	CHECK(quiet(a.u));
+	fill(a.u, a.mem, 1, 5);
+	CHECK_EQ(touch_end(&t), 5);
+	CHECK_EQ(atomic_load(&handled), 0);
+}
+
+/* ---- faults inside of handlers ---- */
+
+static struct area inside;
+
+static void touches(int sig, siginfo_t *info, void *context)
+{
+	if (*(volatile uint8_t *)(uintptr_t)(inside.mem + PAGE) == 6)
+		atomic_fetch_add(&handled, 1);
+}
+
+CASE_LIBC(fault_inside_a_handler, SEEN)
+{
+	struct touch t;
+
+	inside = area(2, MISSING, 0);
+	handle(SIGUSR1, touches, 0);
+	touch_start(&t, LOAD, inside.mem, 0);
+	expect_fault(inside.u, inside.mem, 0);
+	CHECK_OK(pthread_kill(t.thread, SIGUSR1));
+	expect_fault(inside.u, inside.mem + PAGE, 0);
+	fill(inside.u, inside.mem, 1, 5);
+	CHECK(touch_waits(&t));
+	fill(inside.u, inside.mem + PAGE, 1, 6);
+	touch_ends_with(&t, 5);
+	CHECK_EQ(atomic_load(&handled), 1);
+}
+
+/* ---- the program's own SIGSEGV and SIGBUS ---- */
+
+static struct seen {
+	int sig, code, usr1_blocked, own_blocked, on_stack;
+	uint64_t addr;
+} seen;
+static char stack[64 << 10];
+static sigjmp_buf back;
+
+static void look(int sig, siginfo_t *info, void *context)
+{
+	sigset_t now;
+	char here;
+
+	sigprocmask(SIG_SETMASK, NULL, &now);
+	seen = (struct seen){.sig = sig,
+			     .code = info->si_code,
+			     .usr1_blocked = sigismember(&now, SIGUSR1),
+			     .own_blocked = sigismember(&now, sig),
+			     .on_stack = &here >= stack && &here < stack + sizeof(stack),
+			     .addr = (uint64_t)(uintptr_t)info->si_addr};
+	siglongjmp(back, 1);
+}
+
+static void raise_at(uint64_t addr)
+{
+	memset(&seen, 0, sizeof(seen));
+	if (!sigsetjmp(back, 1))
+		*(volatile uint8_t *)(uintptr_t)addr = 1;
+}
+
+static void look_with(int sig, int flags, bool mask)
+{
+	struct sigaction sa = {.sa_sigaction = look, .sa_flags = SA_SIGINFO | flags};
+
+	sigemptyset(&sa.sa_mask);
+	if (mask)
+		sigaddset(&sa.sa_mask, SIGUSR1);
+	CHECK_OK(sigaction(sig, &sa, NULL));
+}
+
+/* The same handler for a fault that is not ours, one of registered memory without the right, and a SIGBUS. */
+CASE_LIBC(handler_info, "sigaction(2)")
+{
+	struct area a = area(1, MISSING, 0), b = area(1, MISSING, FL_UFFD_FEATURE_SIGBUS);
+	uint64_t read_only = map_prot(1, PROT_READ);
+
+	look_with(SIGSEGV, 0, false);
+	look_with(SIGBUS, 0, false);
+	raise_at(read_only + 5);
+	CHECK_EQ(seen.sig, SIGSEGV);
+	CHECK_EQ(seen.code, SEGV_ACCERR);
+	CHECK_EQ(seen.addr, read_only + 5);
+	raise_at(8);
+	CHECK_EQ(seen.code, SEGV_MAPERR);
+	CHECK_EQ(seen.addr, 8);
+	CHECK_OK(T->protect(a.mem, PAGE, PROT_READ));
+	raise_at(a.mem + 6);
+	CHECK_EQ(seen.sig, SIGSEGV);
+	CHECK_EQ(seen.code, SEGV_ACCERR);
+	CHECK_EQ(seen.addr, a.mem + 6);
+	raise_at(b.mem + 7);
+	CHECK_EQ(seen.sig, SIGBUS);
+	CHECK_EQ(seen.code, BUS_ADRERR);
+	CHECK_EQ(seen.addr, b.mem + 7);
+}
+
+CASE_LIBC(handler_mask, "sigaction(2): sa_mask, and the signal itself, are blocked")
+{
+	struct area b = area(1, MISSING, FL_UFFD_FEATURE_SIGBUS);
+	static const int signals[] = {SIGSEGV, SIGBUS};
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t at = signals[i] == SIGBUS ? b.mem : 8;
+
+		look_with(signals[i], 0, true);
+		raise_at(at);
+		CHECK_EQ(seen.usr1_blocked, 1);
+		CHECK_EQ(seen.own_blocked, 1);
+		look_with(signals[i], SA_NODEFER, false);
+		raise_at(at);
+		CHECK_EQ(seen.usr1_blocked, 0);
+		CHECK_EQ(seen.own_blocked, 0);
+	}
+}
+
+CASE_LIBC(handler_stack, "sigaltstack(2), SA_ONSTACK")
+{
+	struct area b = area(1, MISSING, FL_UFFD_FEATURE_SIGBUS);
+	stack_t alt = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	static const int signals[] = {SIGSEGV, SIGBUS};
+
+	CHECK_OK(sigaltstack(&alt, NULL));
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t at = signals[i] == SIGBUS ? b.mem : 8;
+
+		look_with(signals[i], SA_ONSTACK, false);
+		raise_at(at);
+		CHECK_EQ(seen.sig, signals[i]);
+		CHECK_EQ(seen.on_stack, 1);
+		look_with(signals[i], 0, false);
+		raise_at(at);
+		CHECK_EQ(seen.on_stack, 0);
+	}
+}
+
+CASE_LIBC(handler_reset, "sigaction(2), SA_RESETHAND")
+{
+	struct sigaction now;
+
+	look_with(SIGSEGV, (int)SA_RESETHAND, false);
+	raise_at(8);
+	CHECK_EQ(seen.sig, SIGSEGV);
+	CHECK_OK(sigaction(SIGSEGV, NULL, &now));
+	CHECK(now.sa_handler == SIG_DFL);
+}
+
+CASE_LIBC(handler_as_set, "sigaction(2): the old action is what the program set")
+{
+	struct sigaction old;
+
+	look_with(SIGSEGV, SA_ONSTACK, true);
+	CHECK_OK(sigaction(SIGSEGV, NULL, &old));
+	CHECK(old.sa_sigaction == look);
+	CHECK_EQ(old.sa_flags & (SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART), SA_SIGINFO | SA_ONSTACK);
+	CHECK_EQ(sigismember(&old.sa_mask, SIGUSR1), 1);
+	CHECK_EQ(sigismember(&old.sa_mask, SIGUSR2), 0);
+	CHECK(signal(SIGSEGV, SIG_IGN) != SIG_ERR);
+	CHECK(signal(SIGSEGV, SIG_DFL) == SIG_IGN);
+}
+
+CASE_LIBC(handler_set_does_not_stop_faults, "userfaultfd(2): a fault is no signal")
+{
+	struct area a = area(3, MISSING, 0);
+
+	signal(SIGSEGV, SIG_IGN);
+	expect_missing(a.u, a.mem);
+	signal(SIGSEGV, SIG_DFL);
+	expect_missing(a.u, a.mem + PAGE);
+	look_with(SIGSEGV, 0, false);
+	expect_missing(a.u, a.mem + 2 * PAGE);
+	CHECK_EQ(seen.sig, 0);
+}
+
+CASE_LIBC(handler_sent_signal, "sigaction(2): a SIGSEGV that was sent, not raised by an access")
+{
+	look_with(SIGSEGV, 0, false);
+	memset(&seen, 0, sizeof(seen));
+	if (!sigsetjmp(back, 1))
+		CHECK_OK(kill(getpid(), SIGSEGV));
+	CHECK_EQ(seen.sig, SIGSEGV);
+	CHECK_EQ(seen.code, SI_USER);
+}
+
+/* ---- calls on the object that a signal interrupts ---- */
+
+struct call {
+	uffd_t u;
+	bool poll;
+	ssize_t ret;
+	pthread_t thread;
+};
+
+static void *call_run(void *arg)
+{
+	struct fl_uffd_msg msg;
+	struct call *c = arg;
+
+	c->ret = c->poll ? T->poll(c->u, 5000) : T->read(c->u, &msg, sizeof(msg));
+	return NULL;
+}
+
+static ssize_t interrupted(struct area *a, bool poll, int flags)
+{
+	struct call c = {.u = a->u, .poll = poll};
+	struct touch t;
+
+	handle(SIGUSR1, count, flags);
+	CHECK_OK(pthread_create(&c.thread, NULL, call_run, &c));
+	pause_ms(50);
+	CHECK_OK(pthread_kill(c.thread, SIGUSR1));
+	CHECK(handled_soon(1));
+	pause_ms(20);
+	touch_start(&t, LOAD, a->mem, 0);
+	CHECK_OK(pthread_join(c.thread, NULL));
+	return c.ret;
+}
+
+CASE_LIBC(signal_interrupts_read, "read(2), EINTR")
+{
+	struct area a = area(1, MISSING, 0);
+
+	CHECK_OK(T->nonblock(a.u, 0));
+	CHECK_EQ(interrupted(&a, false, 0), -EINTR);
+}
+
+CASE_LIBC(signal_restarts_read, "signal(7), SA_RESTART: " SEEN)
+{
+	struct area a = area(1, MISSING, 0);
+
+	CHECK_OK(T->nonblock(a.u, 0));
+	CHECK_EQ(interrupted(&a, false, SA_RESTART), sizeof(struct fl_uffd_msg));
+}
+
+CASE_LIBC(signal_interrupts_poll, "poll(2), EINTR")
+{
+	struct area a = area(1, MISSING, 0);
+
+	CHECK_EQ(interrupted(&a, true, SA_RESTART), -EINTR);
+}
+
+CASE_LIBC(signal_does_not_end_a_system_call, SEEN ": a system call waits on in its fault, the signal comes after it")
+{
+	struct area a = area(1, MISSING, 0);
+	struct touch t;
+
+	handle(SIGUSR1, count, 0);
+	touch_start(&t, KERNEL_READ, a.mem, 0);
+	expect_fault(a.u, a.mem, 0);
+	CHECK_OK(pthread_kill(t.thread, SIGUSR1));
+	pause_ms(25);
+	/* the kernel faults over and over here, so how many messages there are is not asked */
+	CHECK_EQ(atomic_load(&handled), 0);
+	CHECK(!atomic_load(&t.done));
+	fill(a.u, a.mem, 1, 5);
+	touch_ends_with(&t, 5);
+	CHECK_EQ(atomic_load(&handled), 1);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * target_soft.c - the target that is a soft address space of faultline. Objects are opened without
+ * FL_UFFD_SRC_HOST, so that uffdio_copy.src is an address of that space, as it is for a process.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include <faultline/faultline.h>
+
+#include "target.h"
+
+static struct fl_mm *mm;
+
+static struct fl_uffd *object(uffd_t u)
+{
+	return (struct fl_uffd *)u;
+}
+
+static int result(ssize_t r)
+{
+	return r < 0 ? -errno : (int)r;
+}
+
+static int64_t address(uint64_t addr)
+{
+	return addr == FL_MAP_FAILED ? -errno : (int64_t)addr;
+}
+
+static void soft_start(void)
+{
+	if (fl_mm_create(&mm, 256ull << 20))
+		abort();
+}
+
+/* Objects may still be open and threads waiting, as at the end of a process: only the invariants are asked for. */
+static int soft_finish(void)
+{
+	return result(fl_mm_check(mm));
+}
+
+static int64_t soft_map(uint64_t addr, uint64_t len, int prot, int flags)
+{
+	return address(fl_mmap(mm, addr, len, prot, flags));
+}
+
+static int soft_unmap(uint64_t addr, uint64_t len)
+{
+	return result(fl_munmap(mm, addr, len));
+}
+
+static int soft_protect(uint64_t addr, uint64_t len, int prot)
+{
+	return result(fl_mprotect(mm, addr, len, prot));
+}
+
+static int64_t soft_remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	return address(fl_mremap(mm, addr, old_len, new_len, flags, new_addr));
+}
+
+static int soft_advise(uint64_t addr, uint64_t len, int advice)
+{
+	return result(fl_madvise(mm, addr, len, advice));
+}
+
+static int soft_load(uint64_t addr, void *buf, size_t len)
+{
+	return fl_load(mm, addr, buf, len);
+}
+
+static int soft_store(uint64_t addr, const void *buf, size_t len)
+{
+	return fl_store(mm, addr, buf, len);
+}
+
+static int soft_kernel_read(uint64_t addr, void *buf, size_t len)
+{
+	return result(fl_copy_from_user(mm, buf, addr, len));
+}
+
+static int soft_kernel_write(uint64_t addr, const void *buf, size_t len)
+{
+	return result(fl_copy_to_user(mm, addr, buf, len));
+}
+
+static uffd_t soft_open(int flags)
+{
+	struct fl_uffd *u;
+
+	return fl_uffd_open(mm, flags, &u) ? -errno : (uffd_t)u;
+}
+
+static int soft_close(uffd_t u)
+{
+	return result(fl_uffd_close(object(u)));
+}
+
+static int soft_ioctl(uffd_t u, unsigned long cmd, void *arg)
+{
+	return result(fl_uffd_ioctl(object(u), cmd, arg));
+}
+
+static ssize_t soft_read(uffd_t u, void *buf, size_t len)
+{
+	return result(fl_uffd_read(object(u), buf, len));
+}
+
+static int soft_poll(uffd_t u, int timeout_ms)
+{
+	return result(fl_uffd_poll(object(u), timeout_ms));
+}
+
+static int soft_nonblock(uffd_t u, int on)
+{
+	return result(fl_uffd_set_nonblock(object(u), on));
+}
+
+const struct target target_soft = {
+	.start = soft_start,
+	.finish = soft_finish,
+	.map = soft_map,
+	.unmap = soft_unmap,
+	.protect = soft_protect,
+	.remap = soft_remap,
+	.advise = soft_advise,
+	.load = soft_load,
+	.store = soft_store,
+	.kernel_read = soft_kernel_read,
+	.kernel_write = soft_kernel_write,
+	.open = soft_open,
+	.close = soft_close,
+	.ioctl = soft_ioctl,
+	.read = soft_read,
+	.poll = soft_poll,
+	.nonblock = soft_nonblock,
+};

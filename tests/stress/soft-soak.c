@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * soft-soak.c - the soak on a soft address space, through faultline.h. No signals, no host mappings: this is what
+ * runs under the thread sanitizer.
+ */
+#include "soak.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+
+#include <faultline/faultline.h>
+
+static struct fl_mm *mm;
+static struct fl_uffd *uffd;
+
+static int soft_load(uint64_t addr, uint64_t *words, size_t n)
+{
+	return fl_load(mm, addr, words, n * sizeof(*words));
+}
+
+static int soft_store(uint64_t addr, const uint64_t *words, size_t n)
+{
+	return fl_store(mm, addr, words, n * sizeof(*words));
+}
+
+static int soft_dontneed(uint64_t addr, uint64_t len)
+{
+	return fl_madvise(mm, addr, len, MADV_DONTNEED) ? -errno : 0;
+}
+
+static int soft_ioctl(unsigned long cmd, void *arg)
+{
+	return fl_uffd_ioctl(uffd, cmd, arg) ? -errno : 0;
+}
+
+static bool soft_next(struct uffd_msg *msg, int ms)
+{
+	return fl_uffd_poll(uffd, ms) == POLLIN && fl_uffd_read(uffd, msg, sizeof(*msg)) == sizeof(*msg);
+}
+
+static void run(bool unregister)
+{
+	struct space s = {0, soft_load, soft_store, soft_dontneed, soft_ioctl, soft_next};
+	CHECK_INT(fl_mm_create(&mm, SOAK_PAGES * 4096ul * 4), 0);
+	CHECK_INT(fl_uffd_open(mm, O_NONBLOCK | FL_UFFD_SRC_HOST, &uffd), 0);
+	CHECK_INT(fl_uffd_api(uffd, FEAT_WP, NULL), 0);
+	s.base = fl_mmap(mm, 0, SOAK_PAGES * 4096ul, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	CHECK(s.base != FL_MAP_FAILED);
+	soak(&s, unregister);
+	CHECK_INT(fl_mm_check(mm), 0);
+	CHECK_INT(fl_uffd_close(uffd), 0);
+	CHECK_INT(fl_munmap(mm, s.base, SOAK_PAGES * 4096ul), 0);
+	CHECK_INT(fl_mm_destroy(mm), 0);
+}
+
+static void test_soak(void)
+{
+	run(false);
+}
+
+static void test_soak_unregister(void)
+{
+	run(true);
+}
+
+static const struct test tests[] = {
+	{"soft-soak", test_soak, 120},
+	{"soft-soak-unregister", test_soak_unregister, 120},
+	{NULL, NULL, 0},
+};
+
+int main(int argc, char **argv)
+{
+	return run_cases(argc, argv, tests);
+}

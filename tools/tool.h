@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tool.h - what the files of the `faultline` command share.
+ *
+ * main.c parses the command line down to the subcommand; run.c starts a program on faultline, with elf.c (can it be
+ * preloaded?), deny.c (the system call filter) and stats.c (what happened); doctor.c reports what this host offers,
+ * which probe.c finds out by trying.
+ */
+#ifndef FL_TOOLS_TOOL_H
+#define FL_TOOLS_TOOL_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/stats.h"
+
+#ifndef FL_VERSION
+#define FL_VERSION "unknown"
+#endif
+#ifndef FL_LIBDIR
+#define FL_LIBDIR "lib" /* absolute, or relative to the prefix */
+#endif
+
+/*
+ * Exit statuses. Those of `run` are the ones of env(1), timeout(1) and their like, so that they can be told from
+ * the program's own as well as anywhere.
+ */
+enum {
+	EX_ABSENT = 1,	     /* doctor: faultline cannot work on this host */
+	EX_BADUSAGE = 2,     /* a bad command line, except after `run` */
+	EX_OWN = 125,	     /* run: a bad command line, or faultline itself failed */
+	EX_CANNOT_RUN = 126, /* run: the program is there and cannot be run, or not on faultline */
+	EX_NOT_FOUND = 127,  /* run: no such program */
+};
+
+/* Print "faultline: ..." on stderr, one line, and return `status`. */
+__attribute__((format(printf, 2, 3))) int fail(int status, const char *fmt, ...);
+
+int cmd_run(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+
+/*
+ * Look a program up as execvp(3) does. 0, or the exit status after a line on stderr.
+ */
+int find_program(const char *name, char path[PATH_MAX]);
+
+/*
+ * Would the dynamic loader put faultline's library into this program? 0, or the exit status after a line on stderr
+ * that says why not and what to do.
+ */
+int check_program(const char *path);
+
+/*
+ * Find libfaultline-preload.so: $FAULTLINE_PRELOAD if that is set, otherwise beside this executable (the build
+ * tree), or in the library directory that belongs to it. False: `why` says what is wrong.
+ */
+bool find_library(char path[PATH_MAX], char *why, size_t size);
+
+/* Let the kernel refuse userfaultfd to this process and all that it starts. 0 or -errno. */
+int deny_kernel(void);
+
+void print_stats(FILE *out, const struct fl_stats *stats, bool json);
+
+#endif
