@@ -56,7 +56,7 @@ int fl_abi_poll(struct fl_uffd_ctx *ctx)
 	if (!__atomic_load_n(&ctx->features, __ATOMIC_ACQUIRE) ||
 	    !(__atomic_load_n(&ctx->flags, __ATOMIC_RELAXED) & O_NONBLOCK))
 		return POLLERR;
-	return fl_ctx_readable(ctx) ? POLLIN : 0;
+	return fl_ctx_poll(ctx) ? POLLIN : 0;
 }
 
 int fl_abi_check_flags(int flags)

@@ -54,6 +54,13 @@ int fl_host_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return any ? 0 : -EINVAL;
 }
 
+bool fl_host_mapped(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	struct fl_map map;
+
+	return fl_maps_next(start, &map) == 1 && map.start < end;
+}
+
 /* ---- adopt ---- */
 
 /* The page tables that the data in [start, end) needs, so that nothing can fail later. *any: there is data */

@@ -118,7 +118,9 @@ static void drop_unwanted(struct fl_mm *mm)
 	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end) {
 		uint64_t start = vma->start, end = vma->end;
 
-		if (vma->flags & VM_WIPEONFORK)
+		if ((vma->flags & VM_WIPEONFORK) && (vma->flags & VM_RELEASED))
+			fl_frames_punch(vma->pgoff, PAGES(end - start));
+		else if (vma->flags & VM_WIPEONFORK)
 			fl_zap_range(mm, vma, start, end);
 		if (!(vma->flags & VM_DONTFORK))
 			continue;

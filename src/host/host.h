@@ -132,6 +132,7 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen);
 /* ---- adopt.c: turning the program's memory into ours and back ---- */
 
 int fl_host_fit(struct fl_mm *mm, uint64_t start, uint64_t end);
+bool fl_host_mapped(struct fl_mm *mm, uint64_t start, uint64_t end);
 int fl_host_adopt(struct fl_mm *mm, uint64_t start, uint64_t end);
 void fl_host_release(struct fl_mm *mm, struct fl_vma *vma);
 
@@ -177,6 +178,8 @@ struct fl_ksigaction {
 
 /* sigaction(2) for SIGSEGV as the program sees it. Either may be NULL. */
 void fl_segv_action(const struct fl_ksigaction *act, struct fl_ksigaction *old);
+/* What the thread believes of SIGSEGV being blocked, when somebody keeps that: sets it, and returns what it was. */
+extern bool (*fl_segv_blocked)(bool blocked);
 /* rt_sigaction(2) itself. */
 long fl_host_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
 

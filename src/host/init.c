@@ -34,6 +34,7 @@ static const struct fl_mmu_ops host_ops = {
 	.invalidate = fl_host_invalidate,
 	.unmapped = host_unmapped,
 	.fit = fl_host_fit,
+	.mapped = fl_host_mapped,
 	.adopt = fl_host_adopt,
 	.release = fl_host_release,
 	.caches = fl_host_caches,

@@ -124,11 +124,82 @@ static void die_of(int sig, ucontext_t *uc, const siginfo_t *info)
 		fl_sys(SYS_tgkill, fl_sys(SYS_getpid, 0), fl_sys(SYS_gettid, 0), sig);
 }
 
+static bool not_blocked(bool blocked)
+{
+	return false;
+}
+
+bool (*fl_segv_blocked)(bool blocked) = not_blocked;
+
+#if defined(__x86_64__)
+/* What rt_sigreturn(2) finds at the stack pointer; the machine-independent part of a ucontext_t ends with the mask. */
+struct frame {
+	void (*restorer)(void);
+	char uc[304];
+	siginfo_t info;
+};
+
+/* The floating-point state of a signal frame says its own size (XSAVE, magic number first), or is an FXSAVE area. */
+static size_t fp_size(const char *fp)
+{
+	uint32_t magic, size;
+
+	memcpy(&magic, fp + 464, sizeof(magic));
+	memcpy(&size, fp + 468, sizeof(size));
+	return magic == 0x46505853u ? size : 512;
+}
+
+static bool on_alternate_stack(const ucontext_t *uc, uint64_t sp)
+{
+	uint64_t base = fl_addr(uc->uc_stack.ss_sp);
+
+	return !(uc->uc_stack.ss_flags & SS_DISABLE) && sp >= base && sp < base + uc->uc_stack.ss_size;
+}
+
+/*
+ * We run on the alternate stack, but the handler did not ask for it. Build the frame where the host would have built it, below what the
+ * thread was doing, and make our own return go there: to the handler, and from it through rt_sigreturn() to the thread.
+ */
+static bool call_on_own_stack(int sig, siginfo_t *info, ucontext_t *uc, const struct fl_ksigaction *act, uint64_t mask)
+{
+	greg_t *regs = uc->uc_mcontext.gregs;
+	uint64_t sp = (uint64_t)regs[REG_RSP], fp = fl_addr(uc->uc_mcontext.fpregs), size, at;
+	struct frame frame;
+
+	if (!on_alternate_stack(uc, fl_addr(&frame)) || on_alternate_stack(uc, sp))
+		return false;
+	size = fp_size(fl_ptr(fp));
+	sp = (sp - 128 - size) & ~63ull; /* 128: the red zone */
+	at = ((sp - sizeof(frame)) & ~15ull) - 8;
+	frame.restorer = fl_sigreturn;
+	frame.info = *info;
+	memcpy(frame.uc, uc, sizeof(frame.uc));
+	memcpy(frame.uc + offsetof(ucontext_t, uc_mcontext.fpregs), &sp, sizeof(sp));
+	if (fl_copy_user(fl_ptr(sp), fl_ptr(fp), size) || fl_copy_user(fl_ptr(at), &frame, sizeof(frame)))
+		return false;
+	regs[REG_RIP] = (greg_t)fl_addr((void *)act->handler);
+	regs[REG_RSP] = (greg_t)at;
+	regs[REG_RDI] = sig;
+	regs[REG_RSI] = (greg_t)(at + offsetof(struct frame, info));
+	regs[REG_RDX] = (greg_t)(at + offsetof(struct frame, uc));
+	regs[REG_RAX] = 0;
+	regs[REG_EFL] &= ~0x500; /* direction and trap flags */
+	*context_mask(uc) = mask;
+	return true;
+}
+#else
+static bool call_on_own_stack(int sig, siginfo_t *info, ucontext_t *uc, const struct fl_ksigaction *act, uint64_t mask)
+{
+	return false;
+}
+#endif
+
 /* The program's handler, with its mask, its flags, and the context of the access. */
 static void chain(int sig, siginfo_t *info, ucontext_t *uc)
 {
 	struct fl_ksigaction act = app_action(), dfl = { 0 };
-	bool sent = info->si_code <= 0;
+	bool sent = info->si_code <= 0, was_blocked;
+	uint64_t mask;
 
 	fl_count(faults_foreign, 1);
 	if (act.handler == SIG_IGN && sent)
@@ -139,11 +210,18 @@ static void chain(int sig, siginfo_t *info, ucontext_t *uc)
 	}
 	if (act.flags & SA_RESETHAND)
 		fl_segv_action(&dfl, NULL);
-	fl_sigmask((*context_mask(uc) | act.mask) & FL_IRQ_MASK);
+	mask = *context_mask(uc) | act.mask | ((act.flags & SA_NODEFER) ? 0 : SIGBIT(SIGSEGV));
+	was_blocked = fl_segv_blocked(mask & SIGBIT(SIGSEGV));
+	if (!(act.flags & SA_ONSTACK) && call_on_own_stack(sig, info, uc, &act, mask & FL_IRQ_MASK)) {
+		fl_segv_blocked(was_blocked);
+		return;
+	}
+	fl_sigmask(mask & FL_IRQ_MASK);
 	if (act.flags & SA_SIGINFO)
 		((void (*)(int, siginfo_t *, void *))(void *)act.handler)(sig, info, uc);
 	else
 		act.handler(sig);
+	fl_segv_blocked(was_blocked);
 }
 
 /*

@@ -21,6 +21,7 @@
 struct fl_uffd {
 	uint32_t refs;	 /* [a] table entries and calls in progress; memory of objects is only ever used for objects */
 	uint32_t nr_fds; /* [t] table entries */
+	uint32_t calls;	 /* [a] reads and ioctls in progress */
 	int fd;		 /* [ctx->lock] a descriptor of ours, for taking the byte out again; -1: none left */
 	int peer;	 /* [c] the other end */
 	int32_t pid;	 /* [c] whose it is: a forked child holds the descriptor, but not the memory */
@@ -63,6 +64,7 @@ int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int
 int fl_process_madvise(uint64_t addr, uint64_t len, int advice);
 int fl_process_mlock(uint64_t addr, uint64_t len, unsigned flags);
 int fl_process_munlock(uint64_t addr, uint64_t len);
+int fl_process_mlockall(int flags);
 /* mincore(2): what is present is what the tables say. */
 int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
 

@@ -250,6 +250,16 @@ struct fl_uffd *fl_object_closing(int fd)
 	return o;
 }
 
+/*
+ * Has the object lost its last descriptor, and do no calls on it go on? They keep it, as they do in the kernel. Another process may
+ * still hold a copy: then the waiters ask again from time to time.
+ */
+static void settle(struct fl_uffd *o)
+{
+	if (!__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST) && !__atomic_load_n(&o->calls, __ATOMIC_SEQ_CST) && hung_up(o))
+		fl_ctx_release(o->ctx);
+}
+
 void fl_object_closed(struct fl_uffd *o)
 {
 	uint64_t irq;
@@ -257,10 +267,9 @@ void fl_object_closed(struct fl_uffd *o)
 	if (!o)
 		return;
 	irq = fl_irq_save();
-	if (!o->nr_fds && hung_up(o)) /* otherwise another process holds a copy: its waiters look again from time to time */
-		fl_ctx_release(o->ctx);
-	else if (!o->nr_fds)
-		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED); /* the waiters need `peer` */
+	settle(o);
+	if (!o->nr_fds && !o->ctx->released)
+		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED); /* for good: a wait that is in progress needs `peer` */
 	fl_irq_restore(irq);
 	fl_object_put(o);
 }
@@ -316,6 +325,20 @@ void fl_object_after_fork(void)
 
 /* ---- calls ---- */
 
+static uint64_t call_begin(struct fl_uffd *o)
+{
+	__atomic_fetch_add(&o->calls, 1, __ATOMIC_SEQ_CST);
+	return fl_irq_save();
+}
+
+static void call_end(struct fl_uffd *o, uint64_t irq)
+{
+	if (__atomic_sub_fetch(&o->calls, 1, __ATOMIC_SEQ_CST) == 0 &&
+	    unlikely(!__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST)))
+		settle(o);
+	fl_irq_restore(irq);
+}
+
 int fl_object_ioctl(struct fl_uffd *o, unsigned long cmd, uint64_t arg)
 {
 	uint64_t irq;
@@ -328,18 +351,18 @@ int fl_object_ioctl(struct fl_uffd *o, unsigned long cmd, uint64_t arg)
 	}
 	if (o->ctx->released) /* a forked child's view of its parent's object */
 		return -ESRCH;
-	irq = fl_irq_save();
+	irq = call_begin(o);
 	ret = fl_abi_ioctl(o->ctx, o->caller, cmd, arg);
-	fl_irq_restore(irq);
+	call_end(o, irq);
 	return ret;
 }
 
 int64_t fl_object_read(struct fl_uffd *o, uint64_t buf, uint64_t len)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t irq = call_begin(o);
 	int64_t ret = fl_abi_read(o->ctx, o->caller, buf, len, irq);
 
-	fl_irq_restore(irq);
+	call_end(o, irq);
 	return ret;
 }
 

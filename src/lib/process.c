@@ -183,6 +183,9 @@ static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int a
 {
 	switch (advice) {
 	case MADV_DONTNEED:
+		if (vma->flags & VM_LOCKED)
+			return -EINVAL;
+		/* fall through */
 	case 24 /* MADV_DONTNEED_LOCKED */:
 		if (vma->flags & VM_RELEASED)
 			drop_released(vma, start, stop);
@@ -463,8 +466,10 @@ int fl_process_mlock(uint64_t addr, uint64_t len, unsigned flags)
 	if (!len || len > TASK_SIZE || !fl_host_touches(at, end))
 		return (int)(flags ? fl_sys(SYS_mlock2, addr, len, flags) : fl_sys(SYS_mlock, addr, len));
 	irq = lock();
-	while (!ret && next_part(&at, end, &start, &stop, &vma))
-		if (!vma)
+	while (!ret && !(ret = fl_vma_reserve(mm, 2)) && next_part(&at, end, &start, &stop, &vma))
+		if (vma)
+			set_flag(start, stop, VM_LOCKED, 0);
+		else
 			ret = fl_sys(SYS_mlock2, start, stop - start, flags);
 	unlock(irq);
 	if (!ret && !flags)
@@ -474,7 +479,42 @@ int fl_process_mlock(uint64_t addr, uint64_t len, unsigned flags)
 
 int fl_process_munlock(uint64_t addr, uint64_t len)
 {
-	return (int)fl_sys(SYS_munlock, addr, len);
+	uint64_t irq, start, stop, at = PAGE_ALIGN_DOWN(addr), end = PAGE_ALIGN(addr + len);
+	struct fl_vma *vma;
+	long ret = fl_sys(SYS_munlock, addr, len);
+
+	if (ret || !len || len > TASK_SIZE || !fl_host_touches(at, end))
+		return (int)ret;
+	irq = lock();
+	while (!(ret = fl_vma_reserve(mm, 2)) && next_part(&at, end, &start, &stop, &vma))
+		if (vma)
+			set_flag(start, stop, 0, VM_LOCKED);
+	unlock(irq);
+	return (int)ret;
+}
+
+/*
+ * All of the program's memory is not all of the process's: populating the direct map would take the whole pool. Locked ranges of ours
+ * would refuse markers.
+ */
+int fl_process_mlockall(int flags)
+{
+	uint64_t irq;
+	long ret;
+
+	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE) || !(flags & MCL_CURRENT))
+		return (int)fl_sys(SYS_mlockall, flags);
+	ret = fl_sys(SYS_mlockall, flags | MCL_ONFAULT);
+	irq = lock();
+	fl_sys(SYS_munlock, mm->pool.base, mm->pool.nr_frames << PAGE_SHIFT);
+	for (uint32_t i = 0; i < mm->nr_vmas && !ret; i++) {
+		struct fl_vma *vma = mm->vmas[i];
+
+		fl_sys(SYS_munlock, vma->start, vma->end - vma->start);
+		fl_vma_set(vma, vma->flags | VM_LOCKED, vma->ctx);
+	}
+	unlock(irq);
+	return (int)ret;
 }
 
 int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec)

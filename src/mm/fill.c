@@ -128,13 +128,24 @@ static uint64_t fill_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_f
 	return run.nr << PAGE_SHIFT;
 }
 
+/* Does the range lie in one mapping? Neighbours that differ only in where their frames live are one to the program. */
+static bool in_one_mapping(struct fl_mm *mm, const struct fl_vma *vma, uint64_t end)
+{
+	while (vma && end > vma->end) {
+		const struct fl_vma *next = fl_vma_lookup(mm, vma->end);
+
+		vma = next && next->flags == vma->flags && next->ctx == vma->ctx ? next : NULL;
+	}
+	return vma;
+}
+
 /*
- * May the fill go on at addr? The whole of what is left must lie in one registered mapping, as the kernel demands; whose
+ * May the fill go on? The whole of what is left must lie in one registered mapping, as the kernel demands; whose
  * registration it is does not matter.
  */
-static int fill_check(const struct fl_vma *vma, const struct fl_fill *f)
+static int fill_check(struct fl_mm *mm, const struct fl_vma *vma, const struct fl_fill *f)
 {
-	if (!vma || f->dst + f->len > vma->end || !(vma->flags & VM_UFFD))
+	if (!vma || !(vma->flags & VM_UFFD) || !in_one_mapping(mm, vma, f->dst + f->len))
 		return -ENOENT;
 	if (f->wp && !(vma->flags & VM_UFFD_WP))
 		return -EINVAL;
@@ -151,7 +162,7 @@ int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *f, uint64_t *done, u
 
 		fl_read_lock(&mm->mmap_lock);
 		vma = fl_vma_lookup(mm, f->dst + *done);
-		err = fill_check(vma, f);
+		err = fill_check(mm, vma, f);
 		if (!err)
 			filled = fill_run(mm, vma, f, f->dst + *done, &err, src_fault);
 		fl_read_unlock(&mm->mmap_lock);

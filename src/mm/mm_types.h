@@ -36,6 +36,7 @@ typedef struct {
 #define VM_RELEASED	0x100u
 #define VM_DONTFORK	0x200u
 #define VM_WIPEONFORK	0x400u
+#define VM_LOCKED	0x800u
 
 struct fl_vma {
 	uint64_t start, end;	 /* [m] */

@@ -52,6 +52,8 @@ struct fl_mmu_ops {
 	 */
 	/* Is there anything mapped in the range, and is all of it fit for userfaultfd? 0, -EINVAL */
 	int (*fit)(struct fl_mm *mm, uint64_t start, uint64_t end);
+	/* Has the host a mapping in [start, end), which is outside all of ours? */
+	bool (*mapped)(struct fl_mm *mm, uint64_t start, uint64_t end);
 	/* Insert mappings for whatever the host has there. 0 or -errno, with nothing changed */
 	int (*adopt)(struct fl_mm *mm, uint64_t start, uint64_t end);
 	/* The mapping is registered no more: the backend may serve it alone and set VM_RELEASED. */

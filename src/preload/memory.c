@@ -57,6 +57,11 @@ FL_EXPORT int mlock2(const void *addr, size_t len, unsigned flags)
 	return (int)fl_ret(fl_process_mlock(fl_addr(addr), len, flags));
 }
 
+FL_EXPORT int mlockall(int flags)
+{
+	return (int)fl_ret(fl_process_mlockall(flags));
+}
+
 FL_EXPORT int munlock(const void *addr, size_t len)
 {
 	return (int)fl_ret(fl_process_munlock(fl_addr(addr), len));

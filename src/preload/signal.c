@@ -5,6 +5,7 @@
  */
 #include "preload/preload.h"
 
+#include <setjmp.h>
 #include <string.h>
 
 #define BIT(sig) (1ull << ((sig)-1))
@@ -23,13 +24,56 @@ const sigset_t *fl_host_mask(const sigset_t *set, sigset_t *copy)
 	return copy;
 }
 
+static bool believe_blocked(bool blocked)
+{
+	bool was = segv_blocked;
+
+	segv_blocked = blocked;
+	return was;
+}
+
 void fl_signal_init(void)
 {
 	uint64_t set = BIT(SIGSEGV), old = 0;
 
+	fl_segv_blocked = believe_blocked;
+
 	fl_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &set, &old, sizeof(set));
 	segv_blocked = old & BIT(SIGSEGV);
 }
+
+/* ---- leaving a handler by a jump ---- */
+
+/* libc restores the mask that it saved, in which the host never had SIGSEGV. */
+_Noreturn static void jump(const char *name, void **cache, struct __jmp_buf_tag *env, int value)
+{
+	void (*real)(struct __jmp_buf_tag *, int) = fl_preload_find(cache, name);
+
+	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE)) {
+		uint64_t irq = fl_irq_save();
+
+		fl_ctx_abandon(&fl_host.mm);
+		fl_irq_restore(irq);
+	}
+	if (env->__mask_was_saved)
+		segv_blocked = false;
+	real(env, value);
+	__builtin_unreachable();
+}
+
+#define JUMP(name)                                                                                                     \
+	FL_EXPORT void name(struct __jmp_buf_tag env[1], int value)                                                     \
+	{                                                                                                              \
+		static void *cache;                                                                                    \
+                                                                                                                       \
+		jump(#name, &cache, env, value);                                                                       \
+	}
+
+FL_EXPORT void __longjmp_chk(struct __jmp_buf_tag env[1], int value) __attribute__((noreturn));
+JUMP(longjmp)
+JUMP(_longjmp)
+JUMP(siglongjmp)
+JUMP(__longjmp_chk)
 
 /* ---- masks ---- */
 

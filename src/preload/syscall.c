@@ -134,22 +134,18 @@ static bool known(long nr, const struct args *a, long *ret)
 }
 
 /*
- * Of any other call nothing is known but that some arguments may be addresses: a page of ours that one points to is made
- * present, for writing where the program may write. The kernel would do so only if the call touches it; a call that
- * failed with EFAULT has touched something.
+ * Of any other call nothing is known but that some arguments may be addresses: pages of ours that they point to are made
+ * present, first for reading, and, should the call fail again, for writing.
  */
 static int guess(const struct args *a)
 {
 	long v[] = { a->a, a->b, a->c, a->d, a->e, a->f };
 	int best = FL_NOT_OURS;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(v); i++) {
-		int present = fl_out(P(v[i]), 1);
-
-		if (present == FL_NOT_OURS)
-			present = fl_in(P(v[i]), 1);
-		best = fl_max(best, present);
-	}
+	for (unsigned i = 0; i < ARRAY_SIZE(v); i++)
+		best = fl_max(best, fl_in(P(v[i]), 1));
+	for (unsigned i = 0; i < ARRAY_SIZE(v) && best == FL_WAS_PRESENT; i++)
+		best = fl_max(best, fl_out(P(v[i]), 1));
 	return best;
 }
 

@@ -7,6 +7,10 @@
 
 #include <sys/mman.h>
 
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
 #define MMAP_MIN 0x10000ull
 
 static bool range_ok(uint64_t addr, uint64_t len)
@@ -27,15 +31,14 @@ static bool range_free(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return !vma || vma->start >= end;
 }
 
-/* Is every page of the range mapped? */
-static bool range_mapped(struct fl_mm *mm, uint64_t start, uint64_t end)
+/* The first hole in the range, or its end. */
+static uint64_t mapped_until(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma;
 
-	for (; start < end; start = vma->end)
-		if (!(vma = fl_vma_lookup(mm, start)))
-			return false;
-	return true;
+	while (start < end && (vma = fl_vma_lookup(mm, start)))
+		start = vma->end;
+	return fl_min(start, end);
 }
 
 /* The highest free place, as the kernel chooses; 0: none. */
@@ -113,6 +116,7 @@ int fl_soft_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
 
 int fl_soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 {
+	uint64_t mapped;
 	int err;
 
 	if (!PAGE_ALIGNED(addr) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)))
@@ -124,12 +128,28 @@ int fl_soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 		return -ENOMEM;
 	fl_write_lock(&mm->mmap_lock);
 	err = fl_vma_reserve(mm, 2);
-	if (!err && !range_mapped(mm, addr, addr + len))
-		err = -ENOMEM;
-	if (!err)
-		fl_do_mprotect(mm, addr, addr + len, access_of(prot));
+	if (!err) { /* what comes before a hole is changed */
+		mapped = mapped_until(mm, addr, addr + len);
+		if (mapped > addr)
+			fl_do_mprotect(mm, addr, mapped, access_of(prot));
+		err = mapped < addr + len ? -ENOMEM : 0;
+	}
 	fl_write_unlock(&mm->mmap_lock);
 	return err;
+}
+
+static bool advice_known(int advice)
+{
+	static const int known[] = {
+		MADV_NORMAL,	MADV_RANDOM,   MADV_SEQUENTIAL,	 MADV_WILLNEED,	    MADV_DONTNEED,  MADV_FREE,
+		MADV_HUGEPAGE,	MADV_NOHUGEPAGE, MADV_DONTFORK,	 MADV_DOFORK,	    MADV_DONTDUMP,  MADV_DODUMP,
+		MADV_MERGEABLE, MADV_UNMERGEABLE, MADV_WIPEONFORK, MADV_KEEPONFORK, MADV_COLD,	    MADV_PAGEOUT,
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
+		if (known[i] == advice)
+			return true;
+	return false;
 }
 
 static int advise(struct fl_mm *mm, uint64_t addr, uint64_t end, int advice)
@@ -140,7 +160,7 @@ static int advise(struct fl_mm *mm, uint64_t addr, uint64_t end, int advice)
 	if (advice == MADV_DONTNEED) /* MADV_FREE may keep the pages, and here does */
 		fl_for_each_vma(mm, vma, i, addr, end)
 			fl_zap_range(mm, vma, fl_max(addr, vma->start), fl_min(end, vma->end));
-	return range_mapped(mm, addr, end) ? 0 : -ENOMEM;
+	return mapped_until(mm, addr, end) == end ? 0 : -ENOMEM;
 }
 
 int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
@@ -150,19 +170,8 @@ int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 	if (!PAGE_ALIGNED(addr) || len > TASK_SIZE)
 		return -EINVAL;
 	len = PAGE_ALIGN(len);
-	switch (advice) {
-	case MADV_NORMAL:
-	case MADV_RANDOM:
-	case MADV_SEQUENTIAL:
-	case MADV_WILLNEED:
-	case MADV_DONTNEED:
-	case MADV_FREE:
-	case MADV_HUGEPAGE:
-	case MADV_NOHUGEPAGE:
-		break;
-	default:
+	if (!advice_known(advice))
 		return -EINVAL;
-	}
 	if (!range_ok(addr, len))
 		return len ? -ENOMEM : 0;
 	fl_read_lock(&mm->mmap_lock);
@@ -196,7 +205,8 @@ static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t 
 	vma = fl_vma_lookup(mm, addr);
 	new = fl_vma_insert(mm, to, to + new_len, vma->pgoff + PAGES(addr - vma->start), vma->flags & ~VM_UFFD, NULL);
 	fl_move_entries(mm, vma, addr, new, to, moved, NULL);
-	fl_do_munmap(mm, addr, addr + old_len);
+	if (!(flags & MREMAP_DONTUNMAP))
+		fl_do_munmap(mm, addr, addr + old_len);
 	fl_vma_merge(mm, to, to + new_len);
 	return (int64_t)to;
 }
@@ -210,7 +220,7 @@ static int64_t do_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint
 		return -EFAULT;
 	if (fl_vma_reserve(mm, 6))
 		return -ENOMEM;
-	if (flags & MREMAP_FIXED)
+	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
 		return move(mm, addr, old_len, new_len, flags, to);
 	if (new_len <= old_len) {
 		fl_do_munmap(mm, addr + new_len, addr + old_len);
@@ -230,11 +240,13 @@ int64_t fl_soft_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64
 {
 	int64_t ret;
 
-	if (!PAGE_ALIGNED(addr) || (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) || !new_len || !old_len ||
+	if (!PAGE_ALIGNED(addr) || (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) || !new_len || !old_len ||
 	    old_len > TASK_SIZE || new_len > TASK_SIZE || !range_ok(addr, PAGE_ALIGN(old_len)))
 		return -EINVAL;
 	old_len = PAGE_ALIGN(old_len);
 	new_len = PAGE_ALIGN(new_len);
+	if ((flags & MREMAP_DONTUNMAP) && (!(flags & MREMAP_MAYMOVE) || old_len != new_len))
+		return -EINVAL;
 	if (flags & MREMAP_FIXED)
 		if (!(flags & MREMAP_MAYMOVE) || !range_ok(new_addr, new_len) || new_addr < MMAP_MIN ||
 		    (new_addr < addr + old_len && addr < new_addr + new_len))

@@ -42,9 +42,19 @@ static bool spin_pays(const uint32_t *other, uint32_t here)
 
 /* ---- the faulting thread ---- */
 
+static bool woken(struct fl_wait *w)
+{
+	return __atomic_load_n(&w->state, __ATOMIC_ACQUIRE) == FL_WAIT_WOKEN;
+}
+
+static bool dead(int32_t tid)
+{
+	return fl_sys(SYS_tkill, tid, 0) == -ESRCH;
+}
+
 /*
- * The thread may have left an earlier wait by siglongjmp() out of a signal handler. Such a wait has this thread's id and
- * a stack frame that the thread has since gone back above.
+ * A thread may have left an earlier wait by siglongjmp() out of a signal handler: such a wait has this thread's id and
+ * a stack frame that the thread has since gone back above. Or it died in the wait.
  * => mm->uffd_lock held. Returns the abandoned wait, off its list
  */
 static struct fl_wait *find_abandoned(struct fl_list *bucket, int32_t tid, uintptr_t frame)
@@ -54,7 +64,8 @@ static struct fl_wait *find_abandoned(struct fl_list *bucket, int32_t tid, uintp
 	fl_list_for_each_safe(pos, tmp, bucket) {
 		struct fl_wait *w = fl_list_entry(pos, struct fl_wait, by_tid);
 
-		if (w->tid == tid && w->frame <= frame && frame - w->frame < 8u << 20) {
+		if ((w->tid == tid && w->frame <= frame && frame - w->frame < 8u << 20) ||
+		    (w->tid != tid && woken(w) && dead(w->tid))) {
 			fl_list_del(&w->by_tid);
 			return w;
 		}
@@ -84,11 +95,6 @@ static void dequeue(struct fl_wait *w)
 	fl_list_del(&w->link);
 	update_token(w->ctx, false);
 	fl_mutex_unlock(&w->ctx->lock);
-}
-
-static bool woken(struct fl_wait *w)
-{
-	return __atomic_load_n(&w->state, __ATOMIC_ACQUIRE) == FL_WAIT_WOKEN;
 }
 
 static void wait_free(struct fl_wait *w)
@@ -322,13 +328,70 @@ unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 	return total;
 }
 
+void fl_ctx_abandon(struct fl_mm *mm)
+{
+	int32_t tid = (int32_t)fl_sys(SYS_gettid, 0);
+	struct fl_list *pos, *tmp, *bucket = &mm->waits[(uint32_t)tid % ARRAY_SIZE(mm->waits)];
+
+	if (__atomic_load_n(&bucket->next, __ATOMIC_RELAXED) == bucket)
+		return;
+	fl_mutex_lock(&mm->uffd_lock);
+	fl_list_for_each_safe(pos, tmp, bucket) {
+		struct fl_wait *w = fl_list_entry(pos, struct fl_wait, by_tid);
+
+		if (w->tid != tid || woken(w))
+			continue;
+		dequeue(w);
+		__atomic_store_n(&w->state, FL_WAIT_WOKEN, __ATOMIC_RELEASE);
+	}
+	fl_mutex_unlock(&mm->uffd_lock);
+}
+
 /* ---- readers ---- */
+
+#define DEAD_NS 1000000u /* a wait this old may be a dead thread's; a younger one is not worth asking */
+
+/* Messages of threads that died waiting are nobody's. => ctx->lock held */
+static void drop_dead(struct fl_uffd_ctx *ctx)
+{
+	struct fl_list *pos, *tmp;
+	uint64_t now = now_ns();
+
+	fl_list_for_each_safe(pos, tmp, &ctx->pending) {
+		struct fl_wait *w = fl_list_entry(pos, struct fl_wait, link);
+
+		if (now - w->since < DEAD_NS)
+			break;
+		if (!dead(w->tid))
+			continue;
+		fl_list_del(&w->link);
+		__atomic_store_n(&w->state, FL_WAIT_WOKEN, __ATOMIC_RELEASE); /* freed with the next wait of its bucket */
+	}
+}
+
+bool fl_ctx_poll(struct fl_uffd_ctx *ctx)
+{
+	uint64_t irq;
+	bool ret;
+
+	if (!fl_ctx_readable(ctx))
+		return false;
+	irq = fl_irq_save();
+	fl_mutex_lock(&ctx->lock);
+	drop_dead(ctx);
+	update_token(ctx, false);
+	ret = !fl_list_empty(&ctx->pending);
+	fl_mutex_unlock(&ctx->lock);
+	fl_irq_restore(irq);
+	return ret;
+}
 
 unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr)
 {
 	unsigned n = 0;
 
 	fl_mutex_lock(&ctx->lock);
+	drop_dead(ctx);
 	for (; n < nr && !fl_list_empty(&ctx->pending); n++) {
 		struct fl_wait *w = fl_list_entry(ctx->pending.next, struct fl_wait, link);
 

@@ -105,22 +105,32 @@ int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 	return err;
 }
 
+/* A gap between our mappings is a hole, unless the host knows better: then it is memory that is not registered. */
+static int check_gap(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	return start < end && mm->ops->mapped && mm->ops->mapped(mm, start, end) ? -ENOENT : 0;
+}
+
 int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect)
 {
 	uint32_t cp_flags = protect ? MM_CP_UFFD_WP : MM_CP_UFFD_WP_RESOLVE;
 	struct fl_mm *mm = ctx->mm;
 	struct fl_vma *vma;
+	uint64_t at = start;
 	int64_t changed = 0;
 	int err = -ENOENT;
 	uint32_t i;
 
 	fl_read_lock(&mm->mmap_lock);
 	fl_for_each_vma(mm, vma, i, start, end) {
-		err = (vma->flags & VM_UFFD_WP) ? 0 : -ENOENT;
+		err = (vma->flags & VM_UFFD_WP) ? check_gap(mm, at, vma->start) : -ENOENT;
 		if (err) /* what came before it stays changed, as in the kernel */
 			break;
 		changed += fl_change_protection(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end), cp_flags);
+		at = vma->end;
 	}
+	if (!err)
+		err = check_gap(mm, at, end);
 	fl_read_unlock(&mm->mmap_lock);
 	if (protect)
 		fl_count(wp_pages, changed);

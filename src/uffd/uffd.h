@@ -93,7 +93,14 @@ unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
 
 /* Take up to `nr` messages. Returns how many. => signals blocked */
 unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr);
+/* Is there a message? At a glance; and to be sure that its sender lives. => no lock held */
 bool fl_ctx_readable(struct fl_uffd_ctx *ctx);
+bool fl_ctx_poll(struct fl_uffd_ctx *ctx);
+/*
+ * The thread leaves whatever waits it is in, by siglongjmp(): their messages go. Should it not leave one after all, its access
+ * faults again. => signals blocked
+ */
+void fl_ctx_abandon(struct fl_mm *mm);
 /*
  * A reader looks by itself for a while: spins, if that can pay, up to spin_ns, then returns whether it saw a message. While
  * it is parked no readiness is signalled for messages that it will take.

@@ -219,6 +219,7 @@ CASE(read_one_of_two_readers, "kernel 6.18, observed: the other reader goes on w
 	waiters(&a, &t, 1);
 	pause_ms(25);
 	CHECK_EQ(atomic_load(&r[0].done) + atomic_load(&r[1].done), 1);
+	CHECK_OK(pthread_join(r[atomic_load(&r[1].done)].thread, NULL));
 }
 
 /* ---- poll and its kin ---- */
@@ -260,6 +261,7 @@ CASE(poll_message_gone, "kernel 6.18, observed: not readable when the fault was 
 	waiters(&a, &t, 1);
 	fill(a.u, a.mem, 1, 4);
 	CHECK_EQ(T->poll(a.u, 0), 0);
+	touch_ends_with(&t, 4);
 }
 
 CASE(poll_blocking_object, POLL ": POLLERR")
@@ -344,6 +346,7 @@ CASE_ON(epoll_message_gone, ON_LIBC, DESCRIPTOR, "kernel 6.18, observed: not rea
 	waiters(&a, &t, 1);
 	fill(a.u, a.mem, 1, 4);
 	CHECK_EQ(epoll_wait(ep, &got, 1, 20), 0);
+	touch_ends_with(&t, 4);
 }
 
 /* ---- what else one may try on the descriptor ---- */

@@ -315,6 +315,22 @@ CASE_LIBC(syscall_vector_of_three_pages, SEEN)
 
 /* ---- the calls that act on memory ---- */
 
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) ||             \
+	__has_feature(thread_sanitizer)
+#define MLOCK_WORKS 0
+#else
+#define MLOCK_WORKS 1
+#endif
+
+static void needs_mlock(void)
+{
+	if (!MLOCK_WORKS)
+		skip("the sanitizer makes mlock do nothing");
+}
+
 static bool locks(void *buf)
 {
 	return mlock(buf, 2 * PAGE) == 0;
@@ -322,6 +338,7 @@ static bool locks(void *buf)
 
 CASE_LIBC(syscall_mlock, "mlock(2): " SEEN)
 {
+	needs_mlock();
 	serve(locks, 0, 2, WRITES);
 }
 
@@ -350,6 +367,7 @@ CASE_LIBC(mlock_present_pages, "mlock(2)")
 	struct area a = area(2, MISSING, 0);
 	void *mem = (void *)(uintptr_t)a.mem;
 
+	needs_mlock();
 	fill(a.u, a.mem, 2, 4);
 	CHECK_OK(mlock(mem, 2 * PAGE));
 	CHECK(page_is(a.mem, 4));
@@ -364,6 +382,7 @@ CASE_LIBC(mlock_then_register, "mlock(2)")
 	uint64_t mem = map(2);
 	uffd_t u = uffd(0);
 
+	needs_mlock();
 	CHECK_OK(mlock((void *)(uintptr_t)mem, PAGE));
 	CHECK_OK(reg(u, mem, 2 * PAGE, MISSING));
 	CHECK_EQ(peek(mem), 0);
