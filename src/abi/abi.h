@@ -28,11 +28,10 @@ struct fl_caller {
 int fl_abi_ioctl(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, unsigned long cmd, uint64_t arg);
 
 /*
- * read(2): bytes read, or -errno. The messages are copied out with no lock held; `sigmask` is what is blocked while it sleeps.
- * => no lock held, signals blocked
+ * read(2): bytes read, or -errno. The messages are copied out, and it sleeps, with no lock held.
+ * => no lock held, signals as the program has them
  */
-int64_t fl_abi_read(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uint64_t buf, uint64_t len,
-		    uint64_t sigmask);
+int64_t fl_abi_read(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uint64_t buf, uint64_t len);
 
 /* The revents that poll(2) would report now, out of POLLIN and POLLERR. */
 int fl_abi_poll(struct fl_uffd_ctx *ctx);

@@ -162,7 +162,7 @@ static int copy(struct call *c)
 		.dst = a.dst,
 		.len = a.len,
 		.src = a.src,
-		.src_is_host = c->ctx->flags & FL_CTX_SRC_HOST,
+		.src_is_host = __atomic_load_n(&c->ctx->flags, __ATOMIC_RELAXED) & FL_CTX_SRC_HOST,
 		.wp = a.mode & FL_UFFDIO_COPY_MODE_WP,
 	};
 	a.copy = fill(c, &f, a.mode & FL_UFFDIO_COPY_MODE_DONTWAKE);

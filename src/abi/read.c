@@ -7,15 +7,30 @@
 
 #define BATCH 8u /* messages taken at a time: kept small, for small stacks */
 
+/* Take a batch of messages; when there are none, look out for the first for a moment if `spin`. */
+static unsigned take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr, bool spin)
+{
+	uint64_t irq;
+	unsigned n = 0;
+
+	if (!spin && !fl_ctx_readable(ctx))
+		return 0;
+	irq = fl_irq_save();
+	if (!spin || fl_ctx_spin(ctx, FL_READER_SPIN_NS, true))
+		n = fl_ctx_take(ctx, msgs, nr);
+	fl_irq_restore(irq);
+	return n;
+}
+
 /* Take what is there and fits. Bytes, or -EFAULT when not even the first batch could be handed over. */
-static int64_t read_some(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uint64_t buf, uint64_t len)
+static int64_t read_some(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uint64_t buf, uint64_t len, bool spin)
 {
 	struct fl_uffd_msg msgs[BATCH];
 	uint64_t done = 0;
 
 	while (len - done >= sizeof(msgs[0])) {
 		uint64_t want = fl_min((len - done) / sizeof(msgs[0]), (uint64_t)BATCH);
-		unsigned n = fl_ctx_take(ctx, msgs, (unsigned)want);
+		unsigned n = take(ctx, msgs, (unsigned)want, spin && !done);
 
 		if (!n)
 			break;
@@ -28,22 +43,20 @@ static int64_t read_some(struct fl_uffd_ctx *ctx, const struct fl_caller *caller
 	return (int64_t)done;
 }
 
-int64_t fl_abi_read(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uint64_t buf, uint64_t len,
-		    uint64_t sigmask)
+int64_t fl_abi_read(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uint64_t buf, uint64_t len)
 {
 	if (!__atomic_load_n(&ctx->features, __ATOMIC_ACQUIRE) || len < sizeof(struct fl_uffd_msg))
 		return -EINVAL;
 	for (;;) {
-		int64_t n = read_some(ctx, caller, buf, len);
+		bool block = !(__atomic_load_n(&ctx->flags, __ATOMIC_RELAXED) & O_NONBLOCK);
+		int64_t n = read_some(ctx, caller, buf, len, block && fl_ctx_spin_pays(ctx));
 		int err;
 
 		if (n)
 			return n;
-		if (__atomic_load_n(&ctx->flags, __ATOMIC_RELAXED) & O_NONBLOCK)
+		if (!block)
 			return -EAGAIN;
-		if (fl_ctx_spin(ctx, FL_READER_SPIN_NS))
-			continue;
-		err = fl_ctx_sleep(ctx, sigmask);
+		err = fl_ctx_sleep(ctx);
 		if (err == -EINTR)
 			return err;
 		if (__atomic_load_n(&ctx->released, __ATOMIC_RELAXED))

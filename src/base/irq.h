@@ -25,15 +25,33 @@ static inline uint64_t fl_sigmask(uint64_t set)
 	return old;
 }
 
+/*
+ * Where the stack stood when this thread's in-thread fault handler was called: below it signals are blocked already, and
+ * blocking them again would cost two system calls a fault. The distance is looked at, too, for two tasks may share one TLS,
+ * but not a stack.
+ */
+extern __thread uintptr_t fl_irq_frame __attribute__((tls_model("initial-exec")));
+#define FL_IRQ_NEAR   65536
+#define FL_IRQ_NESTED (1ull << (SIGKILL - 1)) /* a mask that cannot be */
+
+static inline bool fl_irq_nested(void)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+	return fl_irq_frame && here < fl_irq_frame && fl_irq_frame - here < FL_IRQ_NEAR;
+}
+
 /* Block signals; the result is for fl_irq_restore(). */
 static inline uint64_t fl_irq_save(void)
 {
-	return fl_irq_enabled ? fl_sigmask(FL_IRQ_MASK) : 0;
+	if (!fl_irq_enabled)
+		return 0;
+	return fl_irq_nested() ? FL_IRQ_NESTED : fl_sigmask(FL_IRQ_MASK);
 }
 
 static inline void fl_irq_restore(uint64_t saved)
 {
-	if (fl_irq_enabled)
+	if (fl_irq_enabled && saved != FL_IRQ_NESTED)
 		fl_sigmask(saved);
 }
 

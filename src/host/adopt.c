@@ -194,6 +194,7 @@ static int adopt_map(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 		err = exchange(mm, start, end, pgoff, data, &aside);
 	if (err) {
 		fl_sys(SYS_mprotect, start, end - start, access_prot(access));
+		fl_free_pgtables(mm, start, end);
 		fl_extent_free(start, end, pgoff);
 		return err;
 	}
@@ -233,6 +234,7 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 				if (pass)
 					set_entry(mm, vma, addr);
 				else if (!fl_pte_alloc(mm, addr)) {
+					fl_free_pgtables(mm, vma->start, vma->end);
 					fl_sys(SYS_mprotect, vma->start, vma->end - vma->start,
 					       access_prot(vma->vm_page_prot));
 					return -ENOMEM;

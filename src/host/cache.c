@@ -382,6 +382,18 @@ bool fl_host_caches(struct fl_mm *mm, uint64_t addr, enum fl_right right)
 	return bit_get(c->shown, i) && (right <= FL_RIGHT_READ || bit_get(c->writable, i));
 }
 
+bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
+{
+	struct fl_vma *vma;
+	bool ret;
+
+	fl_read_lock(&mm->mmap_lock);
+	vma = fl_vma_lookup(mm, addr);
+	ret = vma && !(vma->flags & VM_RELEASED) && fl_host_caches(mm, addr, FL_RIGHT_WRITE);
+	fl_read_unlock(&mm->mmap_lock);
+	return ret;
+}
+
 /* ---- standing still ---- */
 
 static void freeze_piece(struct chunk *c, const struct piece *p, bool frozen)

@@ -101,6 +101,7 @@ static inline unsigned bit_run(const uint64_t *map, unsigned first, unsigned nr)
 
 /* Create pool and direct map. 0, -ENOMEM, -ENOSYS */
 int fl_pool_create(struct fl_pool *pool);
+void fl_pool_destroy(struct fl_pool *pool);
 /* A home for [start, end): the page offset, congruent to start in 2 MiB; FL_PFN_NONE: full. => mmap_lock for writing */
 uint64_t fl_extent_alloc(uint64_t start, uint64_t end);
 /* Its pages are no longer anybody's; their memory goes back to the host. => as above */
@@ -124,6 +125,12 @@ bool fl_host_caches(struct fl_mm *mm, uint64_t addr, enum fl_right right);
 void fl_cache_forget(uint64_t pfn, uint64_t nr);
 /* Give host mappings back: the program's own call found the table full. Returns whether anything was given. */
 bool fl_cache_shrink(void);
+/*
+ * Does the program reach the page for writing? Then a write fault of ours on its host page table is cheaper than the read fault that
+ * the program is about to take: the host maps one page for it, not the pages around.
+ * => no lock held
+ */
+bool fl_cache_writable(struct fl_mm *mm, uint64_t addr);
 /* How many mappings the host lets the cache have. */
 void fl_cache_set_budget(void);
 /* Take the write right off / back on the host mapping of everything shown, entries untouched. Around fork(). */
@@ -159,6 +166,8 @@ size_t fl_copy_nofault(void *dst, const void *src, size_t len);
 size_t fl_copy_user(void *dst, const void *src, size_t len);
 /* A write fault, and nothing written: no store of another thread is lost. 0, or 1 for a bad address. As fl_copy_user(). */
 size_t fl_touch_user(void *addr);
+/* The same with page faults disabled. */
+size_t fl_touch_nofault(void *addr);
 /* Was the program counter inside one of them? Then the one to go on at; 0: no. */
 uintptr_t fl_uaccess_nofault_fixup(uintptr_t pc);
 uintptr_t fl_uaccess_user_fixup(uintptr_t pc);

@@ -70,11 +70,18 @@ static int create(void)
 	fl_host.guard = guard_works();
 	fl_cache_set_budget();
 	err = fl_mm_init(&fl_host.mm, &host_ops, &fl_host, &pool);
-	if (!err)
-		err = fl_segv_install();
-	if (!err)
-		fl_irq_enabled = true;
-	return err;
+	if (err) {
+		fl_pool_destroy(&pool);
+		return err;
+	}
+	err = fl_segv_install();
+	if (err) {
+		fl_mm_exit(&fl_host.mm);
+		fl_pool_destroy(&pool);
+		return err;
+	}
+	fl_irq_enabled = true;
+	return 0;
 }
 
 int fl_host_init(void)

@@ -66,12 +66,21 @@ int fl_pool_create(struct fl_pool *pool)
 	pool->folios = fl_reserve(pool->nr_frames * sizeof(*pool->folios));
 	if (fl_host.chunks && pool->folios)
 		return 0;
-	if (fl_host.chunks)
-		fl_unreserve(fl_host.chunks, fl_host.nr_chunks * sizeof(struct chunk));
-	fl_sys(SYS_munmap, pool->base, bytes);
+	fl_pool_destroy(pool);
+	return -ENOMEM;
 fail:
 	fl_sys(SYS_close, fl_host.pool_fd);
 	return -ENOMEM;
+}
+
+void fl_pool_destroy(struct fl_pool *pool)
+{
+	if (fl_host.chunks)
+		fl_unreserve(fl_host.chunks, fl_host.nr_chunks * sizeof(struct chunk));
+	if (pool->folios)
+		fl_unreserve(pool->folios, pool->nr_frames * sizeof(*pool->folios));
+	fl_sys(SYS_munmap, pool->base, pool->nr_frames << PAGE_SHIFT);
+	fl_sys(SYS_close, fl_host.pool_fd);
 }
 
 /* ---- extents ---- */

@@ -260,8 +260,11 @@ static void handle_fault(int sig, siginfo_t *info, ucontext_t *uc, bool write)
 	};
 	enum fl_fault ret = fl_handle_mm_fault(&vmf);
 
-	if (ret == FL_DONE)
+	if (ret == FL_DONE) {
+		if (vmf.delivered && !write && fl_cache_writable(vmf.mm, vmf.addr))
+			fl_touch_nofault(info->si_addr);
 		return;
+	}
 	if (user_fixup) {
 		*context_pc(uc) = user_fixup;
 		return;

@@ -40,8 +40,10 @@
 ROUTINE(fl_copy_nofault, COPY_BODY, AFTER);
 ROUTINE(fl_copy_user, COPY_BODY, AFTER);
 ROUTINE(fl_touch_user, TOUCH_BODY, AFTER);
+ROUTINE(fl_touch_nofault, TOUCH_BODY, AFTER);
 
-extern const char fl_copy_nofault_end[], fl_copy_user_end[], fl_touch_user_end[];
+extern const char fl_copy_nofault_end[], fl_copy_user_end[], fl_touch_user_end[],
+	fl_touch_nofault_end[];
 
 static uintptr_t fixup(uintptr_t pc, uintptr_t start, uintptr_t end)
 {
@@ -50,7 +52,9 @@ static uintptr_t fixup(uintptr_t pc, uintptr_t start, uintptr_t end)
 
 uintptr_t fl_uaccess_nofault_fixup(uintptr_t pc)
 {
-	return fixup(pc, (uintptr_t)fl_copy_nofault, (uintptr_t)fl_copy_nofault_end);
+	uintptr_t end = fixup(pc, (uintptr_t)fl_copy_nofault, (uintptr_t)fl_copy_nofault_end);
+
+	return end ? end : fixup(pc, (uintptr_t)fl_touch_nofault, (uintptr_t)fl_touch_nofault_end);
 }
 
 uintptr_t fl_uaccess_user_fixup(uintptr_t pc)

@@ -150,7 +150,7 @@ static enum fl_fault do_access(struct fl_mm *mm, uint64_t addr, void *buf, size_
 	if (is_process(mm))
 		return process_access(addr, buf, len, flags, done);
 	irq = fl_irq_save();
-	ret = fl_soft_access(mm, addr, buf, len, flags, done);
+	ret = fl_soft_access(mm, addr, buf, len, flags, fl_irq_enabled ? &irq : NULL, done);
 	fl_irq_restore(irq);
 	return ret;
 }

@@ -48,7 +48,7 @@ static int soft_fault_in(struct fl_mm *mm, uint64_t addr)
 	size_t done;
 	char byte;
 
-	return fl_soft_access(mm, addr, &byte, 1, FAULT_KERNEL, &done) == FL_DONE ? 0 : -EFAULT;
+	return fl_soft_access(mm, addr, &byte, 1, FAULT_KERNEL, NULL, &done) == FL_DONE ? 0 : -EFAULT;
 }
 
 const struct fl_caller fl_soft_caller = { soft_in, soft_out, soft_fault_in };

@@ -325,17 +325,20 @@ void fl_object_after_fork(void)
 
 /* ---- calls ---- */
 
-static uint64_t call_begin(struct fl_uffd *o)
+/* Calls in progress keep the object, as an open file would be kept. */
+static void call_begin(struct fl_uffd *o)
 {
 	__atomic_fetch_add(&o->calls, 1, __ATOMIC_SEQ_CST);
-	return fl_irq_save();
 }
 
-static void call_end(struct fl_uffd *o, uint64_t irq)
+static void call_end(struct fl_uffd *o)
 {
-	if (__atomic_sub_fetch(&o->calls, 1, __ATOMIC_SEQ_CST) == 0 &&
-	    unlikely(!__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST)))
-		settle(o);
+	uint64_t irq;
+
+	if (__atomic_sub_fetch(&o->calls, 1, __ATOMIC_SEQ_CST) || likely(__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST)))
+		return;
+	irq = fl_irq_save();
+	settle(o);
 	fl_irq_restore(irq);
 }
 
@@ -351,18 +354,21 @@ int fl_object_ioctl(struct fl_uffd *o, unsigned long cmd, uint64_t arg)
 	}
 	if (o->ctx->released) /* a forked child's view of its parent's object */
 		return -ESRCH;
-	irq = call_begin(o);
+	call_begin(o);
+	irq = fl_irq_save();
 	ret = fl_abi_ioctl(o->ctx, o->caller, cmd, arg);
-	call_end(o, irq);
+	fl_irq_restore(irq);
+	call_end(o);
 	return ret;
 }
 
 int64_t fl_object_read(struct fl_uffd *o, uint64_t buf, uint64_t len)
 {
-	uint64_t irq = call_begin(o);
-	int64_t ret = fl_abi_read(o->ctx, o->caller, buf, len, irq);
+	int64_t ret;
 
-	call_end(o, irq);
+	call_begin(o);
+	ret = fl_abi_read(o->ctx, o->caller, buf, len);
+	call_end(o);
 	return ret;
 }
 

@@ -245,18 +245,20 @@ int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 
 /* ---- mremap ---- */
 
-static void reframe(struct fl_mm *m, uint64_t from, uint64_t to)
+/* Copy what the pages of [from, from + len) hold to the frames from pgoff on. The range is hidden: nobody writes to it. */
+static int copy_frames(uint64_t from, uint64_t len, uint64_t pgoff)
 {
-	fl_host_frames_fill(m, to, fl_addr(fl_kmap_local(m, from)), PAGE_SIZE, true);
-}
+	uint64_t end = from + len;
 
-/* Tables for the entries of [from, from + len) at their new place. */
-static int prepare_move(uint64_t from, uint64_t to, uint64_t len)
-{
-	for (uint64_t a = fl_pgtable_next(mm, from, from + len); a < from + len;
-	     a = fl_pgtable_next(mm, a + PAGE_SIZE, from + len))
-		if (!pte_none(ptep_get(fl_pte_offset(mm, a))) && !fl_pte_alloc(mm, to + (a - from)))
+	mm->ops->invalidate(mm, from, end, FL_RIGHT_NONE);
+	for (uint64_t a = fl_pgtable_next(mm, from, end); a < end; a = fl_pgtable_next(mm, a + PAGE_SIZE, end)) {
+		fl_pte_t pte = ptep_get(fl_pte_offset(mm, a));
+
+		if (pte_present(pte) &&
+		    mm->ops->frames_fill(mm, pgoff + PAGES(a - from), fl_addr(fl_kmap_local(mm, pte_pfn(pte))),
+					 PAGE_SIZE, true) != (int64_t)PAGE_SIZE)
 			return -ENOMEM;
+	}
 	return 0;
 }
 
@@ -282,7 +284,6 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 {
 	uint64_t moved = fl_min(old_len, new_len), pgoff;
 	uint32_t keep = vma->flags & ~(VM_UFFD | VM_RELEASED);
-	struct fl_vma *new;
 	long place = (long)to;
 	int err = (vma->flags & VM_RELEASED) ? fl_host_adopt(mm, addr, addr + old_len) : 0;
 
@@ -292,19 +293,25 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 		return err ? err : place;
 	to = (uint64_t)place;
 	err = fl_vma_reserve(mm, 6);
-	if (!err)
-		err = prepare_move(addr, to, moved);
 	if (err)
 		goto unplace;
-	if (flags & MREMAP_FIXED)
+	if (flags & MREMAP_FIXED) /* the target goes first, whatever comes of the rest; so it does in the kernel */
 		fl_do_munmap(mm, to, to + new_len);
 	pgoff = map_new(to, new_len);
-	err = pgoff == FL_PFN_NONE ? -ENOMEM : 0;
-	if (err)
+	if (pgoff == FL_PFN_NONE) {
+		err = -ENOMEM;
 		goto unplace;
-	vma = fl_vma_lookup(mm, addr);
-	new = fl_vma_insert(mm, to, to + new_len, pgoff, keep, NULL);
-	fl_move_entries(mm, vma, addr, new, to, moved, reframe);
+	}
+	err = fl_move_prepare(mm, addr, to, moved);
+	if (!err)
+		err = copy_frames(addr, moved, pgoff);
+	if (err) {
+		fl_free_pgtables(mm, to, to + new_len);
+		fl_sys(SYS_munmap, to, new_len);
+		fl_extent_free(to, to + new_len, pgoff);
+		return err;
+	}
+	fl_move_entries(mm, addr, fl_vma_insert(mm, to, to + new_len, pgoff, keep, NULL), to, moved, true);
 	if (!(flags & MREMAP_DONTUNMAP)) {
 		fl_sys(SYS_munmap, addr, old_len);
 		forget_range(addr, addr + old_len);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 bool fl_irq_enabled;
+__thread uintptr_t fl_irq_frame;
 
 int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, const struct fl_pool *pool)
 {
@@ -27,8 +28,7 @@ int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, co
 
 void fl_mm_exit(struct fl_mm *mm)
 {
-	if (fl_vma_reserve(mm, 2) == 0)
-		fl_do_munmap(mm, 0, TASK_SIZE);
+	fl_do_munmap(mm, 0, TASK_SIZE); /* no mapping is split by that, so nothing need be reserved */
 	while (mm->spare) {
 		struct fl_vma *v = mm->spare;
 

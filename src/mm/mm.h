@@ -126,6 +126,7 @@ struct fl_vmf {
 	/* set by the fault path for the userfaultfd object */
 	struct fl_vma *vma;
 	bool wp;
+	bool delivered; /* user space has had this fault */
 };
 
 /* Resolve one fault, waiting as long as it takes. => no lock held, signals blocked as fl_irq_save() does */
@@ -177,11 +178,12 @@ void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* mprotect on the mappings of [start, end), which the caller has found complete. Uses up to two reserved; as above. */
 void fl_do_mprotect(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access);
 /*
- * Move the entries of [old, old + len) to `new_vma` at `new`, dropping uffd-wp. The frames of the new entries are the
- * backend's to say: `reframe`, when given, brings a page's contents to its new frame. Tables must exist at the new place.
+ * Moving, for mremap(): first the tables for the entries of [old, old + len) at their new place (-ENOMEM, with nothing changed),
+ * then the entries, without their uffd-wp. `rehome`: frames have homes, and the backend has copied the contents to the new ones.
+ * => mmap_lock held for writing
  */
-void fl_move_entries(struct fl_mm *mm, struct fl_vma *old_vma, uint64_t old, struct fl_vma *new_vma, uint64_t new,
-		     uint64_t len, void (*reframe)(struct fl_mm *mm, uint64_t from, uint64_t to));
+int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len);
+void fl_move_entries(struct fl_mm *mm, uint64_t old, struct fl_vma *new_vma, uint64_t new, uint64_t len, bool rehome);
 
 /* ---- the checker (check.c) ---- */
 

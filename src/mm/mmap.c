@@ -80,30 +80,35 @@ void fl_do_mprotect(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t acc
 }
 
 /* One entry to its new place. */
-static void move_entry(struct fl_mm *mm, fl_pte_t *from, struct fl_vma *vma, uint64_t addr,
-		       void (*reframe)(struct fl_mm *mm, uint64_t from, uint64_t to))
+static void move_entry(struct fl_mm *mm, fl_pte_t *from, struct fl_vma *vma, uint64_t addr, bool rehome)
 {
-	fl_pte_t old = ptep_get(from), new;
+	fl_pte_t old = ptep_get(from);
 	uint64_t pfn = pte_pfn(old);
 
 	set_pte(from, (fl_pte_t){ 0 });
-	if (reframe) {
-		pfn = mm->ops->frame_get(mm, vma, addr);
-		FL_BUG_ON(pfn == FL_PFN_NONE); /* frames with a home cannot run out */
-		reframe(mm, pte_pfn(old), pfn);
-		fl_folio(mm, pfn)->mapcount++;
+	if (rehome) {
+		pfn = vma->pgoff + PAGES(addr - vma->start);
+		*fl_folio(mm, pfn) = (struct fl_folio){ .refcount = 1, .mapcount = 1 };
 		fl_folio(mm, pte_pfn(old))->mapcount--;
 		fl_folio_put(mm, pte_pfn(old));
 	}
-	new = pte_mkdirty(mk_pte(pfn, vma));
-	if ((vma->flags & VM_UFFD_WP) && pte_uffd_wp(old))
-		new = pte_mkuffd_wp(new);
-	set_pte(fl_pte_offset(mm, addr), new);
+	set_pte(fl_pte_offset(mm, addr), pte_mkdirty(mk_pte(pfn, vma)));
+}
+
+int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len)
+{
+	uint64_t end = old + len;
+
+	for (uint64_t a = fl_pgtable_next(mm, old, end); a < end; a = fl_pgtable_next(mm, a + PAGE_SIZE, end))
+		if (!pte_none(ptep_get(fl_pte_offset(mm, a))) && !fl_pte_alloc(mm, new + (a - old))) {
+			fl_free_pgtables(mm, new, new + len);
+			return -ENOMEM;
+		}
+	return 0;
 }
 
 /* => mmap_lock held for writing, so the page-table locks are not needed: nobody else looks at entries */
-void fl_move_entries(struct fl_mm *mm, struct fl_vma *old_vma, uint64_t old, struct fl_vma *new_vma, uint64_t new,
-		     uint64_t len, void (*reframe)(struct fl_mm *mm, uint64_t from, uint64_t to))
+void fl_move_entries(struct fl_mm *mm, uint64_t old, struct fl_vma *new_vma, uint64_t new, uint64_t len, bool rehome)
 {
 	uint64_t end = old + len;
 
@@ -113,6 +118,6 @@ void fl_move_entries(struct fl_mm *mm, struct fl_vma *old_vma, uint64_t old, str
 
 		for (; addr < next; addr += PAGE_SIZE)
 			if (!pte_none(ptep_get(fl_pte_offset(mm, addr))))
-				move_entry(mm, fl_pte_offset(mm, addr), new_vma, new + (addr - old), reframe);
+				move_entry(mm, fl_pte_offset(mm, addr), new_vma, new + (addr - old), rehome);
 	}
 }

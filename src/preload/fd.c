@@ -509,7 +509,7 @@ static int look(struct pollfd *fds, nfds_t n, bool spin)
 		if (!revents && spin) {
 			uint64_t irq = fl_irq_save();
 
-			fl_ctx_spin(o->ctx, FL_READER_SPIN_NS);
+			fl_ctx_spin(o->ctx, FL_READER_SPIN_NS, false);
 			fl_irq_restore(irq);
 			revents = fl_abi_poll(o->ctx);
 			spin = false;

@@ -30,13 +30,14 @@ static bool access_page(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, 
 	return ok;
 }
 
-enum fl_fault fl_soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t fault_flags, size_t *done)
+enum fl_fault fl_soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t fault_flags,
+			     const uint64_t *sigmask, size_t *done)
 {
 	*done = 0;
 	while (*done < len) {
 		uint64_t at = addr + *done;
 		size_t n = (size_t)fl_min(PAGE_SIZE - (at & ~PAGE_MASK), (uint64_t)(len - *done));
-		struct fl_vmf vmf = { .mm = mm, .addr = at, .flags = fault_flags };
+		struct fl_vmf vmf = { .mm = mm, .addr = at, .flags = fault_flags, .sigmask = sigmask };
 		enum fl_fault ret;
 
 		if (at < TASK_SIZE && access_page(mm, at, (char *)buf + *done, n, fault_flags & FAULT_WRITE)) {

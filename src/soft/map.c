@@ -180,16 +180,6 @@ int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 	return err;
 }
 
-/* Tables for the entries of [from, from + len) at their new place. */
-static int prepare_move(struct fl_mm *mm, uint64_t from, uint64_t to, uint64_t len)
-{
-	for (uint64_t a = fl_pgtable_next(mm, from, from + len); a < from + len;
-	     a = fl_pgtable_next(mm, a + PAGE_SIZE, from + len))
-		if (!pte_none(ptep_get(fl_pte_offset(mm, a))) && !fl_pte_alloc(mm, to + (a - from)))
-			return -ENOMEM;
-	return 0;
-}
-
 /* Without the event for it a registration does not follow its memory. */
 static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
 {
@@ -198,13 +188,15 @@ static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t 
 
 	if (!(flags & MREMAP_FIXED))
 		to = find_free(mm, new_len);
-	if (!to || prepare_move(mm, addr, to, moved))
+	if (!to)
 		return -ENOMEM;
-	if (flags & MREMAP_FIXED)
+	if (flags & MREMAP_FIXED) /* the target goes first, whatever comes of the rest; so it does in the kernel */
 		fl_do_munmap(mm, to, to + new_len);
+	if (fl_move_prepare(mm, addr, to, moved))
+		return -ENOMEM;
 	vma = fl_vma_lookup(mm, addr);
 	new = fl_vma_insert(mm, to, to + new_len, vma->pgoff + PAGES(addr - vma->start), vma->flags & ~VM_UFFD, NULL);
-	fl_move_entries(mm, vma, addr, new, to, moved, NULL);
+	fl_move_entries(mm, addr, new, to, moved, false);
 	if (!(flags & MREMAP_DONTUNMAP))
 		fl_do_munmap(mm, addr, addr + old_len);
 	fl_vma_merge(mm, to, to + new_len);

@@ -26,10 +26,11 @@ void fl_soft_destroy(struct fl_soft *soft);
 /*
  * Copy between client memory and a buffer of this process, page by page. Returns FL_DONE, FL_SEGV or FL_SIGBUS;
  * *done is how much was copied. `fault_flags`: FAULT_WRITE for a store, FAULT_KERNEL on behalf of a system call.
+ * `sigmask`: what is blocked while it waits; NULL: all is left as it is.
  * => no lock held, signals blocked
  */
 enum fl_fault fl_soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t fault_flags,
-			     size_t *done);
+			     const uint64_t *sigmask, size_t *done);
 
 /* ---- map.c: mmap(2) and its siblings; addresses or 0, or -errno ---- */
 

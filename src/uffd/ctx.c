@@ -82,7 +82,7 @@ void fl_ctx_forget_all(struct fl_mm *mm)
 		fl_mutex_init(&ctx->lock, FL_RANK_QUEUE); /* a thread of the parent may have held it */
 		fl_list_init(&ctx->pending);
 		fl_list_init(&ctx->faulting);
-		ctx->released = true;
+		__atomic_store_n(&ctx->released, true, __ATOMIC_RELEASE);
 		unregister_all(ctx);
 		fl_list_del(&ctx->by_mm);
 	}
@@ -96,7 +96,7 @@ void fl_ctx_release(struct fl_uffd_ctx *ctx)
 
 	fl_mutex_lock(&ctx->lock);
 	was_released = ctx->released;
-	ctx->released = true;
+	__atomic_store_n(&ctx->released, true, __ATOMIC_RELEASE);
 	fl_mutex_unlock(&ctx->lock);
 	if (was_released)
 		return;
@@ -105,7 +105,7 @@ void fl_ctx_release(struct fl_uffd_ctx *ctx)
 	fl_write_unlock(&ctx->mm->mmap_lock);
 	fl_ctx_wake(ctx, 0, UINT64_MAX);
 	fl_mutex_lock(&ctx->lock); /* and the readers, who find it released */
-	ctx->seq++;
+	__atomic_fetch_add(&ctx->seq, 1, __ATOMIC_RELEASE);
 	fl_futex_wake(&ctx->seq, INT32_MAX);
 	fl_mutex_unlock(&ctx->lock);
 }

@@ -73,15 +73,24 @@ static struct fl_wait *find_abandoned(struct fl_list *bucket, int32_t tid, uintp
 	return NULL;
 }
 
+/* => ctx->lock held; after every change of the list of pending messages */
+static bool note_pending(struct fl_uffd_ctx *ctx)
+{
+	bool any = !fl_list_empty(&ctx->pending);
+
+	__atomic_store_n(&ctx->has_pending, any, __ATOMIC_RELAXED);
+	return any;
+}
+
 /*
  * Make readiness agree with the queue. A new message makes readable again what is readable: each is an edge for epoll.
  * => ctx->lock held
  */
 static void update_token(struct fl_uffd_ctx *ctx, bool fresh)
 {
-	bool readable = !fl_list_empty(&ctx->pending);
+	bool readable = note_pending(ctx);
 
-	if (readable && ctx->parked)
+	if (readable && __atomic_load_n(&ctx->parked, __ATOMIC_SEQ_CST))
 		return; /* a parked reader is about to take it, or updates the token when it leaves */
 	if (readable == ctx->token && !(readable && fresh))
 		return;
@@ -128,7 +137,7 @@ static void wait_leave(struct fl_mm *mm, struct fl_wait *w)
 	wait_free(w);
 }
 
-static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features, int32_t tid)
+static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features)
 {
 	struct fl_uffd_msg msg = { .event = FL_UFFD_EVENT_PAGEFAULT };
 
@@ -138,7 +147,7 @@ static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features, 
 		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_WP;
 	msg.arg.pagefault.address = (features & FL_UFFD_FEATURE_EXACT_ADDRESS) ? vmf->addr : PAGE_ALIGN_DOWN(vmf->addr);
 	if (features & FL_UFFD_FEATURE_THREAD_ID)
-		msg.arg.pagefault.feat.ptid = (uint32_t)tid;
+		msg.arg.pagefault.feat.ptid = (uint32_t)fl_sys(SYS_gettid, 0);
 	return msg;
 }
 
@@ -152,7 +161,8 @@ static bool enqueue(struct fl_wait *w)
 	ok = !ctx->released;
 	if (ok) {
 		fl_list_add_tail(&ctx->pending, &w->link);
-		ctx->seq++;
+		note_pending(ctx);
+		__atomic_fetch_add(&ctx->seq, 1, __ATOMIC_RELEASE);
 	}
 	fl_mutex_unlock(&ctx->lock);
 	return ok;
@@ -164,6 +174,7 @@ static bool enqueue(struct fl_wait *w)
  */
 static void announce(struct fl_uffd_ctx *ctx)
 {
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* the message first, then the look: fl_ctx_sleep() does the reverse */
 	if (__atomic_load_n(&ctx->sleepers, __ATOMIC_SEQ_CST) && fl_futex_wake(&ctx->seq, 1) == 1)
 		return;
 	fl_mutex_lock(&ctx->lock);
@@ -183,21 +194,31 @@ static void wait_spin(struct fl_wait *w)
 			fl_cpu_relax();
 }
 
-/* Wait until woken, or a signal's handler has run, or the object has lost its last owner elsewhere. */
-static void wait_sleep(struct fl_wait *w, const uint64_t *sigmask)
+/* Sleep until woken, or a signal's handler has run, or the object has lost its last owner elsewhere. */
+static int wait_asleep(struct fl_wait *w)
 {
 	int err = 0;
 
-	wait_spin(w);
-	if (woken(w))
-		return;
-	if (sigmask)
-		fl_sigmask(*sigmask & FL_IRQ_MASK);
 	while (!woken(w) && err != -EINTR) {
 		err = fl_futex_wait(&w->state, FL_WAIT_ASLEEP, ORPHAN_NS);
 		if (err == -ETIMEDOUT && w->ctx->orphaned(w->ctx))
 			break;
 	}
+	return err;
+}
+
+static void wait_for(struct fl_wait *w, const uint64_t *sigmask)
+{
+	uint32_t spinning = FL_WAIT_SPINNING;
+	int err;
+
+	wait_spin(w);
+	if (!__atomic_compare_exchange_n(&w->state, &spinning, FL_WAIT_ASLEEP, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_ACQUIRE))
+		return; /* woken */
+	if (sigmask)
+		fl_sigmask(*sigmask & FL_IRQ_MASK);
+	err = wait_asleep(w);
 	if (sigmask)
 		fl_sigmask(FL_IRQ_MASK);
 	if (err == -ETIMEDOUT && !woken(w))
@@ -213,18 +234,22 @@ static void drop_locks(struct fl_vmf *vmf)
 static enum fl_fault call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, fl_inthread_fn *fn,
 				   const struct fl_uffd_msg *msg)
 {
+	uintptr_t outer = fl_irq_frame;
 	enum fl_fault ret;
 
 	fl_ctx_get(ctx);
 	drop_locks(vmf);
 	fl_count(faults_inthread, 1);
+	fl_irq_frame = (uintptr_t)__builtin_frame_address(0);
 	ret = fn(ctx, msg);
+	fl_irq_frame = outer;
 	fl_ctx_put(ctx);
+	vmf->delivered = true;
 	return ret;
 }
 
 /* Queue the fault and sleep. => locks of fl_ctx_fault() held, dropped here */
-static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg, int32_t tid)
+static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg)
 {
 	struct fl_wait *w = fl_alloc(&ctx->mm->metadata, sizeof(*w), FL_FP_WAIT);
 	bool queued;
@@ -241,17 +266,18 @@ static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const 
 	w->page = PAGE_ALIGN_DOWN(vmf->addr);
 	w->since = now_ns();
 	w->frame = (uintptr_t)__builtin_frame_address(0);
-	w->tid = tid;
+	w->tid = (int32_t)fl_sys(SYS_gettid, 0);
 	queued = enqueue(w);
 	drop_locks(vmf);
 	wait_enter(ctx->mm, w);
 	if (queued) {
 		announce(ctx);
-		wait_sleep(w, vmf->sigmask);
+		wait_for(w, vmf->sigmask);
 		if (woken(w))
 			fl_stats_latency(now_ns() - w->since);
 	}
 	wait_leave(vmf->mm, w);
+	vmf->delivered = true;
 	return FL_DONE;
 }
 
@@ -259,12 +285,12 @@ enum fl_fault fl_ctx_fault(struct fl_vmf *vmf)
 {
 	struct fl_uffd_ctx *ctx = vmf->vma->ctx;
 	uint32_t features = __atomic_load_n(&ctx->features, __ATOMIC_RELAXED);
+	uint32_t flags = __atomic_load_n(&ctx->flags, __ATOMIC_RELAXED);
 	fl_inthread_fn *fn = __atomic_load_n(&ctx->inthread, __ATOMIC_ACQUIRE);
-	int32_t tid = (int32_t)fl_sys(SYS_gettid, 0);
-	struct fl_uffd_msg msg = make_msg(vmf, features, tid);
+	struct fl_uffd_msg msg = make_msg(vmf, features);
 
 	if ((features & FL_UFFD_FEATURE_SIGBUS) ||
-	    ((ctx->flags & FL_UFFD_USER_MODE_ONLY) && (vmf->flags & FAULT_KERNEL))) {
+	    ((flags & FL_UFFD_USER_MODE_ONLY) && (vmf->flags & FAULT_KERNEL))) {
 		drop_locks(vmf);
 		fl_count(faults_sigbus, 1);
 		return FL_SIGBUS;
@@ -275,54 +301,63 @@ enum fl_fault fl_ctx_fault(struct fl_vmf *vmf)
 		fl_count(faults_wp, 1);
 	else
 		fl_count(faults_missing, 1);
-	return deliver(vmf, ctx, &msg, tid);
+	return deliver(vmf, ctx, &msg);
 }
 
 /* ---- whoever wakes ---- */
 
 #define WAKE_BATCH 64u
 
-/* Take up to WAKE_BATCH waiters of the range off a list. Their futexes are woken later, with no lock held. */
-static unsigned wake_list(struct fl_list *list, uint64_t start, uint64_t end, uint32_t **words, unsigned nr)
+struct wakeup {
+	uint32_t *words[WAKE_BATCH]; /* futexes of those who sleep */
+	unsigned nr, woken;
+};
+
+/* Wake the waiters of the range on a list, until the batch is full. The futexes' turn comes later, with no lock held. */
+static void wake_list(struct fl_list *list, uint64_t start, uint64_t end, struct wakeup *wakeup)
 {
 	struct fl_list *pos, *tmp;
 
 	fl_list_for_each_safe(pos, tmp, list) {
 		struct fl_wait *w = fl_list_entry(pos, struct fl_wait, link);
+		uint32_t *state = &w->state;
 
 		if (w->page < start || w->page >= end)
 			continue;
-		if (nr == WAKE_BATCH)
+		if (wakeup->nr == WAKE_BATCH)
 			break;
 		fl_list_del(&w->link);
-		words[nr++] = &w->state;
-		__atomic_store_n(&w->state, FL_WAIT_WOKEN, __ATOMIC_RELEASE); /* from here on the waiter may free it */
+		wakeup->woken++;
+		/* from here on the waiter may free it */
+		if (__atomic_exchange_n(state, FL_WAIT_WOKEN, __ATOMIC_ACQ_REL) == FL_WAIT_ASLEEP)
+			wakeup->words[wakeup->nr++] = state;
 	}
-	return nr;
 }
 
-static unsigned wake_batch(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
+static unsigned wake_batch(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool *more)
 {
-	uint32_t *words[WAKE_BATCH];
-	unsigned nr;
+	struct wakeup wakeup;
 
+	wakeup.nr = wakeup.woken = 0;
 	fl_mutex_lock(&ctx->lock);
-	nr = wake_list(&ctx->faulting, start, end, words, 0);
-	nr = wake_list(&ctx->pending, start, end, words, nr);
+	wake_list(&ctx->faulting, start, end, &wakeup);
+	wake_list(&ctx->pending, start, end, &wakeup);
 	update_token(ctx, false);
 	fl_mutex_unlock(&ctx->lock);
-	for (unsigned i = 0; i < nr; i++)
-		fl_futex_wake(words[i], 1); /* nothing is read from the word, which may be gone */
-	return nr;
+	for (unsigned i = 0; i < wakeup.nr; i++)
+		fl_futex_wake(wakeup.words[i], 1); /* nothing is read from the word, which may be gone */
+	*more = wakeup.nr == WAKE_BATCH;
+	return wakeup.woken;
 }
 
 unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 {
-	unsigned nr, total = 0;
+	unsigned total = 0;
+	bool more;
 
 	do
-		total += nr = wake_batch(ctx, start, end);
-	while (nr == WAKE_BATCH);
+		total += wake_batch(ctx, start, end, &more);
+	while (more);
 	if (total)
 		fl_count(wakes, total);
 	return total;
@@ -409,55 +444,47 @@ unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned
 
 bool fl_ctx_readable(struct fl_uffd_ctx *ctx)
 {
-	return __atomic_load_n(&ctx->pending.next, __ATOMIC_RELAXED) != &ctx->pending;
+	return __atomic_load_n(&ctx->has_pending, __ATOMIC_RELAXED);
 }
 
-static void park(struct fl_uffd_ctx *ctx, int by)
-{
-	fl_mutex_lock(&ctx->lock);
-	ctx->parked += (uint32_t)by;
-	update_token(ctx, false);
-	fl_mutex_unlock(&ctx->lock);
-}
-
-bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns)
+bool fl_ctx_spin_pays(struct fl_uffd_ctx *ctx)
 {
 	uint32_t here = this_cpu();
+
+	__atomic_store_n(&ctx->reader_cpu, here, __ATOMIC_RELAXED);
+	return spin_pays(&ctx->fault_cpu, here);
+}
+
+bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns, bool takes)
+{
 	uint64_t start = now_ns();
 	bool seen = fl_ctx_readable(ctx);
 
-	__atomic_store_n(&ctx->reader_cpu, here, __ATOMIC_RELAXED);
-	if (seen || !spin_pays(&ctx->fault_cpu, here))
+	if (seen || !fl_ctx_spin_pays(ctx))
 		return seen;
-	park(ctx, 1);
+	__atomic_fetch_add(&ctx->parked, 1, __ATOMIC_SEQ_CST);
 	while (!fl_ctx_readable(ctx) && now_ns() - start < spin_ns)
 		for (int i = 0; i < 16 && !fl_ctx_readable(ctx); i++)
 			fl_cpu_relax();
+	__atomic_fetch_sub(&ctx->parked, 1, __ATOMIC_SEQ_CST);
 	seen = fl_ctx_readable(ctx);
-	park(ctx, -1);
+	if (seen && !takes) {
+		fl_mutex_lock(&ctx->lock);
+		update_token(ctx, false);
+		fl_mutex_unlock(&ctx->lock);
+	}
 	return seen;
 }
 
-int fl_ctx_sleep(struct fl_uffd_ctx *ctx, uint64_t sigmask)
+/* No lock, so no blocking of signals: a handler that leaves by siglongjmp() leaves nothing worse than a needless wake-up behind. */
+int fl_ctx_sleep(struct fl_uffd_ctx *ctx)
 {
-	uint32_t seq;
-	bool sleep;
+	uint32_t seq = __atomic_load_n(&ctx->seq, __ATOMIC_ACQUIRE);
 	int err = 0;
 
-	fl_mutex_lock(&ctx->lock);
-	sleep = fl_list_empty(&ctx->pending) && !ctx->released;
-	seq = ctx->seq;
-	if (sleep)
-		ctx->sleepers++;
-	fl_mutex_unlock(&ctx->lock);
-	if (!sleep)
-		return 0;
-	fl_irq_restore(sigmask);
-	err = fl_futex_wait(&ctx->seq, seq, 0);
-	fl_irq_save();
-	fl_mutex_lock(&ctx->lock);
-	ctx->sleepers--;
-	update_token(ctx, false);
-	fl_mutex_unlock(&ctx->lock);
+	__atomic_fetch_add(&ctx->sleepers, 1, __ATOMIC_SEQ_CST);
+	if (!fl_ctx_readable(ctx) && !__atomic_load_n(&ctx->released, __ATOMIC_ACQUIRE))
+		err = fl_futex_wait(&ctx->seq, seq, 0);
+	__atomic_fetch_sub(&ctx->sleepers, 1, __ATOMIC_RELAXED);
 	return err;
 }

@@ -13,7 +13,8 @@
 #include <faultline/uapi.h>
 #include "mm/mm.h"
 
-enum { FL_WAIT_ASLEEP, FL_WAIT_WOKEN };
+/* A waiter that only spins need not be woken by a system call. */
+enum { FL_WAIT_SPINNING, FL_WAIT_ASLEEP, FL_WAIT_WOKEN };
 
 struct fl_wait {
 	struct fl_list link;	/* [q] in ctx->pending or ctx->faulting */
@@ -45,10 +46,11 @@ struct fl_uffd_ctx {
 	bool released;		/* [q] closed: nobody may wait any more */
 	bool token;		/* [q] notify() has said "readable" */
 	struct fl_list pending; /* [q] */
+	bool has_pending;	/* [a] changed with the list, under the lock: for a glance without it */
 	struct fl_list faulting; /* [q] */
-	uint32_t parked;	/* [q] readers that spin, and look by themselves */
+	uint32_t parked;	/* [a] readers that spin, and look by themselves */
 	uint32_t seq;		/* [q] futex of blocked readers, moved by every new message */
-	uint32_t sleepers;	/* [q] readers that sleep on it */
+	uint32_t sleepers;	/* [a] readers that sleep on it */
 	uint32_t reader_cpu;	/* [a] where a reader, a faulting thread ran last: whether spinning can pay */
 	uint32_t fault_cpu;	/* [a] */
 	fl_notify_fn *notify;	/* [c] */
@@ -102,11 +104,14 @@ bool fl_ctx_poll(struct fl_uffd_ctx *ctx);
  */
 void fl_ctx_abandon(struct fl_mm *mm);
 /*
- * A reader looks by itself for a while: spins, if that can pay, up to spin_ns, then returns whether it saw a message. While
- * it is parked no readiness is signalled for messages that it will take.
+ * A reader looks by itself for a while: spins, if that can pay, up to spin_ns, and returns whether it saw a message. `takes`: the
+ * caller takes it at once, so nobody else need be told.
+ * => signals blocked
  */
-bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns);
-/* Sleep until a message comes. 0: look again; -EINTR. `sigmask`: blocked meanwhile. => signals blocked */
-int fl_ctx_sleep(struct fl_uffd_ctx *ctx, uint64_t sigmask);
+bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns, bool takes);
+/* Was the last fault on another CPU than this? Notes where the reader runs. */
+bool fl_ctx_spin_pays(struct fl_uffd_ctx *ctx);
+/* Sleep until a message comes or the object is closed. 0: look again; -EINTR. => no lock held, signals as the program has them */
+int fl_ctx_sleep(struct fl_uffd_ctx *ctx);
 
 #endif

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * exec.c - programs that this one starts run on faultline, too, whatever environment they are given: what this one was
+ * started with is added where it is missing. That may happen in a child of vfork(), in its parent's memory and on a
+ * small stack: nothing is allocated but pages from the host, and those only for lists out of the ordinary.
+ */
+#include "preload/preload.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PRELOAD	   "LD_PRELOAD="
+#define OURS	   "FAULTLINE_"
+#define MAX_KEPT   8
+#define FEW	   256
+#define LIST_SPACE 4096
+
+/* What this program was started with. Written by the constructor. */
+static struct {
+	char *vars[MAX_KEPT]; /* the first is LD_PRELOAD */
+	unsigned nr;
+	size_t used;
+	char text[8192];
+	const char *library; /* the file name of ours */
+} kept;
+
+static void keep(const char *var)
+{
+	size_t len = strlen(var) + 1;
+
+	if (kept.nr == MAX_KEPT || len > sizeof(kept.text) - kept.used)
+		return;
+	kept.vars[kept.nr++] = memcpy(kept.text + kept.used, var, len);
+	kept.used += len;
+}
+
+void fl_exec_init(void)
+{
+	Dl_info info;
+	const char *slash;
+
+	if (kept.nr || !dladdr(&kept, &info) || !info.dli_fname)
+		return;
+	slash = strrchr(info.dli_fname, '/');
+	kept.library = slash ? slash + 1 : info.dli_fname;
+	for (char **e = environ; e && *e; e++)
+		if (strncmp(*e, PRELOAD, strlen(PRELOAD)) == 0 && strstr(*e, kept.library))
+			keep(*e);
+	for (char **e = environ; kept.nr && e && *e; e++)
+		if (strncmp(*e, OURS, strlen(OURS)) == 0)
+			keep(*e);
+}
+
+/* ---- the environment ---- */
+
+/* An environment that is being put together, or a list of arguments. */
+struct list {
+	char **at;
+	size_t n, mapped;
+	char *few[FEW];
+	char preload[LIST_SPACE];
+};
+
+static bool list_room(struct list *l, size_t n)
+{
+	long p;
+
+	l->at = l->few;
+	l->n = l->mapped = 0;
+	if (n <= FEW)
+		return true;
+	p = fl_sys(SYS_mmap, NULL, n * sizeof(char *), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (fl_sys_failed(p))
+		return false;
+	l->at = (char **)p;
+	l->mapped = n * sizeof(char *);
+	return true;
+}
+
+static void list_free(struct list *l)
+{
+	if (l->mapped)
+		fl_sys(SYS_munmap, l->at, l->mapped);
+}
+
+/* The program's pointers may be bad, which is for the host to say. */
+static bool peek(void *to, const void *from, size_t len)
+{
+	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+		return fl_copy_user(to, from, len) == 0;
+	memcpy(to, from, len);
+	return true;
+}
+
+/* The value of `var` if it begins with the name that `name` begins with, up to the '='. */
+static const char *value_of(const char *var, const char *name)
+{
+	char c;
+
+	for (;; var++, name++) {
+		if (!peek(&c, var, 1) || c != *name)
+			return NULL;
+		if (c == '=')
+			return var + 1;
+	}
+}
+
+/* Where `var`'s name stands in the environment; n: nowhere. */
+static size_t find(char *const *envp, size_t n, const char *var)
+{
+	size_t i = 0;
+
+	while (i < n && !value_of(envp[i], var))
+		i++;
+	return i;
+}
+
+/*
+ * LD_PRELOAD as it was at the start, before what the program has made of it, or NULL: that has ours in it. A value too long
+ * to be true is dropped.
+ */
+static char *join(struct list *l, const char *value)
+{
+	size_t len = strlen(kept.vars[0]), at = len;
+
+	if (len + 2 > sizeof(l->preload))
+		return kept.vars[0];
+	memcpy(l->preload, kept.vars[0], len);
+	l->preload[at++] = ':';
+	for (; peek(&l->preload[at], value, 1) && l->preload[at]; at++, value++)
+		if (at + 2 > sizeof(l->preload))
+			return kept.vars[0];
+	l->preload[at] = '\0';
+	return strstr(l->preload + len, kept.library) ? NULL : l->preload;
+}
+
+/* How many strings; -1: a bad pointer. */
+static long count(char *const *list)
+{
+	char *s;
+	long n = 0;
+
+	while (list && peek(&s, &list[n], sizeof(s)) && s)
+		n++;
+	return list && !peek(&s, &list[n], sizeof(s)) ? -1 : n;
+}
+
+/* `envp` with what is missing in it. NULL: no memory. => list_free() afterwards */
+static char *const *with_kept(struct list *l, char *const *envp)
+{
+	char *missing[MAX_KEPT], *preload;
+	long n = kept.nr ? count(envp) : -1;
+	size_t nr = 0, at = 0, old, end = (size_t)n;
+
+	if (n < 0)
+		return envp;
+	for (unsigned i = 1; i < kept.nr; i++)
+		if (find(envp, end, kept.vars[i]) == end)
+			missing[nr++] = kept.vars[i];
+	old = find(envp, end, kept.vars[0]);
+	preload = old == end ? kept.vars[0] : join(l, value_of(envp[old], PRELOAD));
+	if (preload)
+		missing[nr++] = preload;
+	if (!nr)
+		return envp;
+	if (!list_room(l, nr + end + 1))
+		return NULL;
+	while (at < nr) {
+		l->at[at] = missing[at];
+		at++;
+	}
+	for (size_t i = 0; i < end; i++)
+		if (i != old || !preload)
+			l->at[at++] = envp[i];
+	l->at[at] = NULL;
+	return l->at;
+}
+
+/* ---- exec ---- */
+
+static int strings(char *const *list)
+{
+	int present, ret = FL_NOT_OURS;
+	char *s;
+
+	for (;; list++) {
+		present = fl_in(list, sizeof(*list));
+		ret = fl_max(ret, present);
+		if (!peek(&s, list, sizeof(s)) || !s)
+			return ret;
+		present = fl_in_str(s);
+		ret = fl_max(ret, present);
+	}
+}
+
+static int program(const char *path, char *const *argv, char *const *envp)
+{
+	int p = fl_in_str(path), a = strings(argv), e = strings(envp);
+
+	return fl_max(p, fl_max(a, e));
+}
+
+/* The call has the environment in `with`. */
+#define EXEC(name, params, path, argv, envp, ...)                                                                      \
+	FL_EXPORT int name params                                                                                      \
+	{                                                                                                              \
+		static void *real;                                                                                     \
+		typeof(name) *f = fl_preload_find(&real, #name);                                                       \
+		struct list l = { .mapped = 0 };                                                                       \
+		char *const *with = with_kept(&l, envp);                                                               \
+		int ret;                                                                                               \
+                                                                                                                       \
+		if (!with && envp)                                                                                     \
+			return no_memory();                                                                            \
+		ret = FL_RETRY(int, f(__VA_ARGS__), program(path, argv, with));                                        \
+		list_free(&l);                                                                                         \
+		return ret;                                                                                            \
+	}
+
+static int no_memory(void)
+{
+	errno = ENOMEM;
+	return -1;
+}
+
+EXEC(execve, (const char *path, char *const argv[], char *const envp[]), path, argv, envp, path, argv, with)
+EXEC(execvpe, (const char *file, char *const argv[], char *const envp[]), file, argv, envp, file, argv, with)
+EXEC(fexecve, (int fd, char *const argv[], char *const envp[]), NULL, argv, envp, fd, argv, with)
+EXEC(execveat, (int dir, const char *path, char *const argv[], char *const envp[], int flags), path, argv, envp, dir,
+     path, argv, with, flags)
+
+FL_EXPORT int execv(const char *path, char *const argv[])
+{
+	return execve(path, argv, environ);
+}
+
+FL_EXPORT int execvp(const char *file, char *const argv[])
+{
+	return execvpe(file, argv, environ);
+}
+
+/* The arguments up to NULL; `ap` stands behind that then. */
+static bool list_args(struct list *l, const char *arg, va_list *ap)
+{
+	size_t n = 1;
+	va_list again;
+
+	va_copy(again, *ap);
+	for (const char *a = arg; a; n++)
+		a = va_arg(again, const char *);
+	va_end(again);
+	if (!list_room(l, n))
+		return false;
+	l->at[0] = fl_ptr(fl_addr(arg));
+	for (size_t i = 0; l->at[i];)
+		l->at[++i] = va_arg(*ap, char *);
+	return true;
+}
+
+#define EXECL(name, call)                                                                                              \
+	FL_EXPORT int name(const char *path, const char *arg, ...)                                                     \
+	{                                                                                                              \
+		struct list l;                                                                                         \
+		va_list ap;                                                                                            \
+		int ret;                                                                                               \
+                                                                                                                       \
+		va_start(ap, arg);                                                                                     \
+		ret = list_args(&l, arg, &ap) ? (call) : no_memory();                                                  \
+		va_end(ap);                                                                                            \
+		list_free(&l);                                                                                         \
+		return ret;                                                                                            \
+	}
+
+EXECL(execl, execve(path, l.at, environ))
+EXECL(execlp, execvpe(path, l.at, environ))
+EXECL(execle, execve(path, l.at, va_arg(ap, char **)))
+
+/*
+ * Libc's child shares our memory, but not our handler of SIGSEGV: what it looks at itself must be there before. The result
+ * is an error number.
+ */
+#define SPAWN(name)                                                                                                    \
+	FL_EXPORT int name(pid_t *restrict pid, const char *restrict path,                                             \
+			   const posix_spawn_file_actions_t *restrict actions, const posix_spawnattr_t *restrict attr, \
+			   char *const argv[restrict], char *const envp[restrict])                                     \
+	{                                                                                                              \
+		static void *real;                                                                                     \
+		typeof(name) *f = fl_preload_find(&real, #name);                                                       \
+		struct list l = { .mapped = 0 };                                                                       \
+		char *const *with = with_kept(&l, envp);                                                               \
+		struct fl_retry retry = { 0 };                                                                         \
+		int ret = ENOMEM;                                                                                      \
+                                                                                                                       \
+		if (fl_maybe_ours()) {                                                                                 \
+			fl_in(actions, sizeof(*actions));                                                              \
+			fl_in(attr, sizeof(*attr));                                                                    \
+			program(path, argv, with);                                                                     \
+		}                                                                                                      \
+		if (with || !envp)                                                                                     \
+			do                                                                                             \
+				ret = f(pid, path, actions, attr, argv, with);                                         \
+			while (ret == EFAULT && fl_maybe_ours() && fl_again(&retry, program(path, argv, with)));       \
+		list_free(&l);                                                                                         \
+		return ret;                                                                                            \
+	}
+
+SPAWN(posix_spawn)
+SPAWN(posix_spawnp)
