@@ -29,6 +29,9 @@ struct fl_uffd {
 	const struct fl_caller *caller; /* [c] */
 	fl_fault_fn *handler; /* [a] */
 	void *handler_arg;
+	uint64_t inode;		 /* [c] of the socket: tells it when it comes back through another socket */
+	bool in_flight;		 /* [t] no descriptor here, but one somewhere */
+	struct fl_uffd *next;	 /* [t] of all objects */
 	struct fl_uffd *next_free;
 };
 
@@ -47,6 +50,10 @@ struct fl_uffd *fl_object_closing(int fd);
 void fl_object_closed(struct fl_uffd *object);
 /* `copy` is a new descriptor of what `fd` names. */
 void fl_object_dup(int fd, int copy);
+/* `fd` came in through a socket (SCM_RIGHTS): perhaps one of ours comes back. */
+void fl_object_received(int fd);
+/* Does the descriptor name an object of another process, or of a program that this one was before exec? */
+bool fl_object_foreign(int fd);
 /* The same object's ioctl and read, with signals kept out. */
 int fl_object_ioctl(struct fl_uffd *object, unsigned long cmd, uint64_t arg);
 int64_t fl_object_read(struct fl_uffd *object, uint64_t buf, uint64_t len);
@@ -73,6 +80,7 @@ int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
  * writing, as the kernel would have.
  */
 enum fl_present {
+	FL_REFUSED = -1, /* ours, and the kernel would say EFAULT, too: no right, or no faults on behalf of the kernel */
 	FL_NOT_OURS,	 /* the fault is the program's */
 	FL_WAS_PRESENT,	 /* nothing is hidden now, but may have been a moment ago */
 	FL_MADE_PRESENT, /* the call is worth repeating */

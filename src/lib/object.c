@@ -10,14 +10,18 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #define MAX_FDS 65536
 #define HIGH_FD 900
+#define NAME	"faultline/"
 
 static struct fl_uffd *table[MAX_FDS];
 static struct fl_mutex table_lock = { .rank = FL_RANK_MMAP }; /* [t]; nothing else is taken inside */
 static uint32_t nr_objects;
 static struct fl_uffd *free_objects; /* [t] */
+static struct fl_uffd *all_objects;  /* [t] also those whose only descriptor is on its way through a socket */
 static uint64_t account;
 
 bool fl_object_any(void)
@@ -59,6 +63,11 @@ void fl_object_put(struct fl_uffd *o)
 	fl_sys(SYS_close, o->peer);
 	fl_ctx_put(o->ctx);
 	fl_mutex_lock(&table_lock);
+	for (struct fl_uffd **p = &all_objects; *p; p = &(*p)->next)
+		if (*p == o) {
+			*p = o->next;
+			break;
+		}
 	o->next_free = free_objects;
 	free_objects = o;
 	nr_objects--;
@@ -121,6 +130,32 @@ int fl_uffd_set_handler(struct fl_uffd *o, fl_fault_fn *fn, void *arg)
 
 /* ---- creation ---- */
 
+/*
+ * A name by which another program, one that is handed the descriptor or starts with it, knows it for what it is. Without one
+ * (names may run out, or collide with those of another process namespace) it only looks like a socket there.
+ */
+static void name_socket(int fd)
+{
+	static uint32_t serial;
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	uint64_t id = (uint64_t)fl_sys(SYS_getpid, 0) << 32 | __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED);
+	size_t n = sizeof(NAME) - 1;
+
+	memcpy(sun.sun_path + 1, NAME, n++);
+	for (int shift = 60; shift >= 0; shift -= 4)
+		sun.sun_path[n++] = "0123456789abcdef"[id >> shift & 15];
+	fl_sys(SYS_bind, fd, &sun, offsetof(struct sockaddr_un, sun_path) + n);
+}
+
+bool fl_object_foreign(int fd)
+{
+	struct sockaddr_un sun = { 0 };
+	socklen_t len = sizeof(sun);
+
+	return fl_sys(SYS_getsockname, fd, &sun, &len) == 0 && sun.sun_family == AF_UNIX &&
+	       memcmp(sun.sun_path + 1, NAME, sizeof(NAME) - 1) == 0;
+}
+
 static int make_sockets(int flags, int *fd, int *peer)
 {
 	int pair[2], type = SOCK_SEQPACKET | ((flags & O_CLOEXEC) ? SOCK_CLOEXEC : 0);
@@ -129,13 +164,13 @@ static int make_sockets(int flags, int *fd, int *peer)
 
 	if (ret)
 		return (int)ret;
-	high = fl_sys(SYS_fcntl, pair[1], F_DUPFD_CLOEXEC, HIGH_FD);
+	/* it goes through exec with the other: a program that inherits one does not see it hang up */
+	high = fl_sys(SYS_fcntl, pair[1], (flags & O_CLOEXEC) ? F_DUPFD_CLOEXEC : F_DUPFD, HIGH_FD);
 	if (!fl_sys_failed(high)) {
 		fl_sys(SYS_close, pair[1]);
 		pair[1] = (int)high;
-	} else {
-		fl_sys(SYS_fcntl, pair[1], F_SETFD, FD_CLOEXEC);
 	}
+	name_socket(pair[0]);
 	if (pair[0] >= MAX_FDS) {
 		fl_sys(SYS_close, pair[0]);
 		fl_sys(SYS_close, pair[1]);
@@ -160,9 +195,20 @@ static struct fl_uffd *object_alloc(void)
 	return o;
 }
 
+static uint64_t inode_of(int fd)
+{
+	struct stat st;
+
+	return fl_sys(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) ? 0 : st.st_ino;
+}
+
 static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, int fd, int peer)
 {
 	o->nr_fds = 1;
+	o->in_flight = false;
+	o->inode = inode_of(fd);
+	o->next = all_objects;
+	all_objects = o;
 	o->fd = fd;
 	o->peer = peer;
 	o->pid = (int32_t)fl_sys(SYS_getpid, 0);
@@ -268,8 +314,10 @@ void fl_object_closed(struct fl_uffd *o)
 		return;
 	irq = fl_irq_save();
 	settle(o);
-	if (!o->nr_fds && !o->ctx->released)
-		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED); /* for good: a wait that is in progress needs `peer` */
+	if (!o->nr_fds && !o->ctx->released && !o->in_flight) {
+		o->in_flight = true; /* this keeps what the waiters need, until the descriptor comes back, if ever */
+		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
+	}
 	fl_irq_restore(irq);
 	fl_object_put(o);
 }
@@ -293,6 +341,31 @@ void fl_object_dup(int fd, int copy)
 	fl_object_put(o);
 }
 
+void fl_object_received(int fd)
+{
+	uint64_t irq, inode;
+
+	if (!fl_object_any() || fd < 0 || fd >= MAX_FDS || table[fd] || !fl_object_foreign(fd))
+		return;
+	inode = inode_of(fd);
+	irq = fl_irq_save();
+	fl_mutex_lock(&table_lock);
+	for (struct fl_uffd *o = all_objects; o; o = o->next) {
+		if (o->inode != inode || o->ctx->released)
+			continue;
+		if (!o->in_flight)
+			__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
+		o->in_flight = false;
+		o->nr_fds++;
+		if (o->fd < 0)
+			o->fd = fd;
+		__atomic_store_n(&table[fd], o, __ATOMIC_RELEASE);
+		break;
+	}
+	fl_mutex_unlock(&table_lock);
+	fl_irq_restore(irq);
+}
+
 bool fl_object_private_fd(int fd)
 {
 	if (fd < 0 || !__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
@@ -313,14 +386,9 @@ bool fl_object_private_fd(int fd)
 void fl_object_after_fork(void)
 {
 	fl_mutex_init(&table_lock, FL_RANK_MMAP);
-	for (int i = 0; i < MAX_FDS; i++) {
-		if (!table[i])
-			continue;
-		if (table[i]->peer >= 0) /* or the parent would never see its end hang up */
-			fl_sys(SYS_close, table[i]->peer);
-		table[i]->peer = -1;
-		table[i]->pid = (int32_t)fl_sys(SYS_getpid, 0);
-	}
+	for (int i = 0; i < MAX_FDS; i++)
+		if (table[i])
+			table[i]->pid = (int32_t)fl_sys(SYS_getpid, 0);
 }
 
 /* ---- calls ---- */

@@ -362,17 +362,24 @@ static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 		return -ENOMEM;
 	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
 		return move(vma, addr, old_len, new_len, flags, (flags & MREMAP_FIXED) ? new_addr : 0);
-	if (new_len <= old_len) {
-		if (new_len < old_len) {
-			fl_sys(SYS_munmap, addr + new_len, old_len - new_len);
-			forget_range(addr + new_len, addr + old_len);
-		}
-		return (int64_t)addr;
-	}
 	ret = grow(vma, addr, old_len, new_len);
 	if (ret < 0 && (flags & MREMAP_MAYMOVE))
 		ret = move(fl_vma_lookup(mm, addr), addr, old_len, new_len, flags, 0);
 	return ret;
+}
+
+/* Shrinking is unmapping the tail, whosever it is. */
+static int64_t shrink(uint64_t addr, uint64_t old_len, uint64_t new_len)
+{
+	uint64_t irq = lock();
+	bool there = fl_vma_lookup(mm, addr) || fl_host_mapped(mm, addr, addr + PAGE_SIZE);
+	int ret;
+
+	unlock(irq);
+	if (!there)
+		return -EFAULT;
+	ret = new_len < old_len ? fl_process_munmap(addr + new_len, old_len - new_len) : 0;
+	return ret ? ret : (int64_t)addr;
 }
 
 int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
@@ -402,6 +409,8 @@ int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int
 	if (fixed && (!PAGE_ALIGNED(new_addr) || new_addr > TASK_SIZE - new_len ||
 		      (new_addr < addr + old_len && addr < new_addr + new_len)))
 		return -EINVAL;
+	if (new_len <= old_len && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)))
+		return shrink(addr, old_len, new_len);
 	irq = lock();
 	ret = do_mremap(addr, old_len, new_len, flags, new_addr);
 	unlock(irq);
@@ -442,8 +451,8 @@ enum fl_present fl_process_fault_in(uint64_t addr, uint64_t len, bool write)
 		irq = fl_irq_save();
 		left = write ? fl_touch_user(fl_ptr(at)) : fl_copy_user(&byte, fl_ptr(at), 1);
 		fl_irq_restore(irq);
-		if (left) /* the program may not: the host says so, too */
-			return any ? FL_MADE_PRESENT : FL_NOT_OURS;
+		if (left)
+			return any ? FL_MADE_PRESENT : FL_REFUSED;
 		any = true;
 	}
 	return any ? FL_MADE_PRESENT : FL_WAS_PRESENT;

@@ -118,12 +118,33 @@ int fl_in_str(const char *s)
 	return ret;
 }
 
+/* More than this no call transfers, whatever it is asked for. */
+#define TRANSFER_MAX 0x7ffff000ul
+
 static int in_or_out(const void *p, size_t len, bool write)
 {
-	return p ? (int)fl_process_fault_in(fl_addr(p), len, write) : FL_NOT_OURS;
+	return p ? (int)fl_process_fault_in(fl_addr(p), fl_min(len, TRANSFER_MAX), write) : FL_NOT_OURS;
 }
 
-int fl_iov(const struct iovec *iov, int n, bool write)
+/*
+ * The first hidden page of a buffer. For calls that go on from there: of a large buffer they may need but a little, and
+ * the kernel would not touch the rest.
+ */
+static int next_page(const void *p, size_t len, bool write)
+{
+	uint64_t at = fl_addr(p), end = at + fl_min(len, TRANSFER_MAX);
+	int present = FL_NOT_OURS, ret = FL_NOT_OURS;
+
+	for (; p && at < end && present != FL_MADE_PRESENT; at = PAGE_ALIGN_DOWN(at) + PAGE_SIZE) {
+		if (present == FL_NOT_OURS && !fl_host_touches(at, end))
+			break;
+		present = (int)fl_process_fault_in(at, 1, write);
+		ret = fl_max(ret, present);
+	}
+	return ret;
+}
+
+static int vector(const struct iovec *iov, int n, bool write, bool all)
 {
 	struct iovec part;
 	int present, ret;
@@ -131,11 +152,16 @@ int fl_iov(const struct iovec *iov, int n, bool write)
 	if (n <= 0 || n > IOV_MAX)
 		return FL_NOT_OURS;
 	ret = fl_in(iov, (size_t)n * sizeof(*iov));
-	for (int i = 0; i < n && peek(&part, &iov[i], sizeof(part)); i++) {
-		present = in_or_out(part.iov_base, part.iov_len, write);
+	for (int i = 0; i < n && peek(&part, &iov[i], sizeof(part)) && (all || ret != FL_MADE_PRESENT); i++) {
+		present = (all ? in_or_out : next_page)(part.iov_base, part.iov_len, write);
 		ret = fl_max(ret, present);
 	}
 	return ret;
+}
+
+int fl_iov(const struct iovec *iov, int n, bool write)
+{
+	return vector(iov, n, write, true);
 }
 
 /* All of a message but the data. */
@@ -251,24 +277,16 @@ static bool part_at(const struct iovec *iov, int n, size_t done, struct iovec *p
 	return false;
 }
 
-/* Was it a hidden page that ended a transfer after `done` bytes? It is made present, and so is the rest. */
-static int stopped_by(const struct iovec *iov, int n, size_t done, bool write)
-{
-	struct iovec part;
-	int ret;
-
-	if (!fl_maybe_ours() || !part_at(iov, n, done, &part))
-		return FL_NOT_OURS;
-	ret = in_or_out(part.iov_base, 1, write);
-	if (ret == FL_MADE_PRESENT)
-		for (; part_at(iov, n, done, &part); done += part.iov_len)
-			in_or_out(part.iov_base, part.iov_len, write);
-	return ret;
-}
-
 bool fl_short_by_fault(const struct iovec *iov, int n, size_t done, bool write)
 {
-	return stopped_by(iov, n, done, write) == FL_MADE_PRESENT;
+	struct iovec part;
+
+	if (!fl_maybe_ours() || !part_at(iov, n, done, &part) ||
+	    in_or_out(part.iov_base, 1, write) != FL_MADE_PRESENT)
+		return false;
+	for (; part_at(iov, n, done, &part); done += part.iov_len)
+		in_or_out(part.iov_base, part.iov_len, write);
+	return true;
 }
 
 typedef ssize_t transfer_fn(int fd, const struct iovec *iov, int n, off64_t offset, int flags);
@@ -288,9 +306,9 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 	if (likely(done <= 0 || !fl_maybe_ours()) || (write && offset == -1))
 		return done;
 	while (part_at(iov, n, (size_t)done, &part) &&
-	       (whole || stopped_by(iov, n, (size_t)done, write) != FL_NOT_OURS)) {
+	       (whole || in_or_out(part.iov_base, 1, write) != FL_NOT_OURS)) {
 		ret = FL_RETRY(ssize_t, f(fd, &part, 1, offset == -1 ? -1 : offset + done, flags),
-			       in_or_out(part.iov_base, part.iov_len, write));
+			       next_page(part.iov_base, part.iov_len, write));
 		if (ret <= 0)
 			break;
 		whole = (size_t)ret == part.iov_len;
@@ -314,31 +332,31 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 		return go_on(f, fd, vector, offset, flags, done, write);                                               \
 	}
 
-static transfer_fn from_file, to_file, random_bytes, to_socket;
+static transfer_fn from_file, to_file, random_bytes, from_socket, to_socket;
 
 #define FILE_TRANSFERS(off_type, r, w, rv, wv, rv2, wv2)                                                               \
-	TRANSFER(r, (int fd, void *buf, size_t len, off_type off), (fd, buf, len, off), OUT(buf, len), from_file, fd,  \
+	TRANSFER(r, (int fd, void *buf, size_t len, off_type off), (fd, buf, len, off), next_page(buf, len, true), from_file, fd,  \
 		 VEC(buf, len), off, 0, true)                                                                          \
-	TRANSFER(w, (int fd, const void *buf, size_t len, off_type off), (fd, buf, len, off), IN(buf, len), to_file,   \
+	TRANSFER(w, (int fd, const void *buf, size_t len, off_type off), (fd, buf, len, off), next_page(buf, len, false), to_file,   \
 		 fd, VEC(buf, len), off, 0, false)                                                                     \
 	TRANSFER(rv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),                        \
-		 fl_iov(iov, n, true), from_file, fd, IOVEC, off, 0, true)                                             \
+		 vector(iov, n, true, false), from_file, fd, IOVEC, off, 0, true)                                             \
 	TRANSFER(wv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),                        \
-		 fl_iov(iov, n, false), to_file, fd, IOVEC, off, 0, false)                                             \
+		 vector(iov, n, false, false), to_file, fd, IOVEC, off, 0, false)                                             \
 	TRANSFER(rv2, (int fd, const struct iovec *iov, int n, off_type off, int flags), (fd, iov, n, off, flags),     \
-		 fl_iov(iov, n, true), from_file, fd, IOVEC, off, flags, true)                                         \
+		 vector(iov, n, true, false), from_file, fd, IOVEC, off, flags, true)                                         \
 	TRANSFER(wv2, (int fd, const struct iovec *iov, int n, off_type off, int flags), (fd, iov, n, off, flags),     \
-		 fl_iov(iov, n, false), to_file, fd, IOVEC, off, flags, false)
+		 vector(iov, n, false, false), to_file, fd, IOVEC, off, flags, false)
 
 FILE_TRANSFERS(off_t, pread, pwrite, preadv, pwritev, preadv2, pwritev2)
 FILE_TRANSFERS(off64_t, pread64, pwrite64, preadv64, pwritev64, preadv64v2, pwritev64v2)
-TRANSFER(getrandom, (void *buf, size_t len, unsigned flags), (buf, len, flags), OUT(buf, len), random_bytes, -1,
+TRANSFER(getrandom, (void *buf, size_t len, unsigned flags), (buf, len, flags), next_page(buf, len, true), random_bytes, -1,
 	 VEC(buf, len), 0, (int)flags, true)
-TRANSFER(send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags), IN(buf, len), to_socket, fd,
+TRANSFER(send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags), next_page(buf, len, false), to_socket, fd,
 	 VEC(buf, len), 0, flags, false)
 TRANSFER(sendto,
 	 (int fd, const void *buf, size_t len, int flags, const struct sockaddr *addr, socklen_t addr_len),
-	 (fd, buf, len, flags, addr, addr_len), ALL(IN(buf, len), IN(addr, addr_len)), to_socket, fd, VEC(buf, len), 0,
+	 (fd, buf, len, flags, addr, addr_len), ALL(next_page(buf, len, false), IN(addr, addr_len)), to_socket, fd, VEC(buf, len), 0,
 	 flags, false)
 
 static ssize_t from_file(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
@@ -366,6 +384,14 @@ static ssize_t to_socket(int fd, const struct iovec *iov, int n, off64_t offset,
 {
 	static void *real;
 	typeof(send) *f = fl_preload_find(&real, "send");
+
+	return f(fd, iov->iov_base, iov->iov_len, flags);
+}
+
+static ssize_t from_socket(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
+{
+	static void *real;
+	typeof(recv) *f = fl_preload_find(&real, "recv");
 
 	return f(fd, iov->iov_base, iov->iov_len, flags);
 }
@@ -443,6 +469,14 @@ static void before_recv(int fd, void *buf, size_t len, int flags, struct sockadd
 	fl_before_read(fd, buf, len);
 }
 
+/* From a stream less may come than was asked for, unless the program says otherwise. */
+static ssize_t after_recv(int fd, void *buf, size_t len, int flags, ssize_t done)
+{
+	if (likely(!(flags & MSG_WAITALL)) || (flags & MSG_PEEK) || !fl_maybe_ours() || takes_once(fd))
+		return done;
+	return go_on(from_socket, fd, VEC(buf, len), 0, flags, done, true);
+}
+
 #define RECV(name, params, args, addr, addr_len, faults)                                                               \
 	FL_EXPORT ssize_t name params;                                                                                 \
 	ssize_t name params                                                                                            \
@@ -451,39 +485,47 @@ static void before_recv(int fd, void *buf, size_t len, int flags, struct sockadd
 		ssize_t(*f) params = fl_preload_find(&real, #name);                                                    \
                                                                                                                        \
 		before_recv(fd, buf, len, flags, addr, addr_len);                                                      \
-		return FL_RETRY(ssize_t, f args, faults);                                                              \
+		return after_recv(fd, buf, len, flags, FL_RETRY(ssize_t, f args, faults));                             \
 	}
 
-RECV(recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags), NULL, NULL, OUT(buf, len))
+RECV(recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags), NULL, NULL, next_page(buf, len, true))
 RECV(__recv_chk, (int fd, void *buf, size_t len, size_t size, int flags), (fd, buf, len, size, flags), NULL, NULL,
-     OUT(buf, len))
+     next_page(buf, len, true))
 RECV(recvfrom,
      (int fd, void *restrict buf, size_t len, int flags, struct sockaddr *restrict addr, socklen_t *restrict addr_len),
-     (fd, buf, len, flags, addr, addr_len), addr, addr_len, ALL(OUT(buf, len), sized(addr, addr_len)))
+     (fd, buf, len, flags, addr, addr_len), addr, addr_len, ALL(next_page(buf, len, true), sized(addr, addr_len)))
 RECV(__recvfrom_chk,
      (int fd, void *restrict buf, size_t len, size_t size, int flags, struct sockaddr *restrict addr,
       socklen_t *restrict addr_len),
-     (fd, buf, len, size, flags, addr, addr_len), addr, addr_len, ALL(OUT(buf, len), sized(addr, addr_len)))
+     (fd, buf, len, size, flags, addr, addr_len), addr, addr_len, ALL(next_page(buf, len, true), sized(addr, addr_len)))
 
 FL_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	static void *real;
 	typeof(recvmsg) *f = fl_preload_find(&real, "recvmsg");
+	ssize_t ret;
 
 	if (unlikely(fl_maybe_ours()) && !(flags & MSG_PEEK))
 		(void)(takes_once(fd) ? fl_msghdr(msg, true) : msghdr_head(msg, true));
-	return FL_RETRY(ssize_t, f(fd, msg, flags), fl_msghdr(msg, true));
+	ret = FL_RETRY(ssize_t, f(fd, msg, flags), fl_msghdr(msg, true));
+	if (ret >= 0)
+		fl_received(msg);
+	return ret;
 }
 
 FL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
 {
 	static void *real;
 	typeof(recvmmsg) *f = fl_preload_find(&real, "recvmmsg");
+	int ret;
 
 	if (unlikely(fl_maybe_ours()))
 		(void)ALL(mmsghdr(msgs, n, true, takes_once(fd)), OUT(timeout, sizeof(*timeout)));
-	return FL_RETRY(int, f(fd, msgs, n, flags, timeout),
-			ALL(mmsghdr(msgs, n, true, true), OUT(timeout, sizeof(*timeout))));
+	ret = FL_RETRY(int, f(fd, msgs, n, flags, timeout),
+		       ALL(mmsghdr(msgs, n, true, true), OUT(timeout, sizeof(*timeout))));
+	for (int i = 0; i < ret; i++)
+		fl_received(&msgs[i].msg_hdr);
+	return ret;
 }
 
 FL_EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
@@ -513,7 +555,7 @@ static size_t stream_transfer(stream_fn *f, void *buf, size_t size, size_t n, FI
 		errno = 0;
 		done += f((char *)buf + done, 1, total - done, stream);
 		if (done == total || errno != EFAULT || !ferror_unlocked(stream) ||
-		    !fl_again(&retry, in_or_out((char *)buf + done, total - done, write)))
+		    !fl_again(&retry, next_page((char *)buf + done, total - done, write)))
 			break;
 		clearerr_unlocked(stream);
 	}

@@ -262,6 +262,24 @@ FL_EXPORT int dup3(int fd, int copy, int flags)
 	return dup_onto(fd, copy, real_dup3, flags);
 }
 
+void fl_received(const struct msghdr *msg)
+{
+	if (likely(!fl_object_any() || !msg->msg_controllen))
+		return;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)fl_ptr(fl_addr(msg)), c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			fl_object_received(fd);
+		}
+	}
+}
+
 static int do_fcntl(int (*real)(int, int, ...), int fd, int cmd, uint64_t arg)
 {
 	struct fl_uffd *o = fl_object_get(fd);
@@ -303,6 +321,10 @@ int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours)
 	int ret;
 
 	*ours = o || is_device(fd);
+	if (!*ours && (request & 0xff00) == 0xaa00 && fl_object_foreign(fd)) {
+		*ours = true;
+		return -ESRCH; /* as from the kernel, when the memory is gone */
+	}
 	if (!o)
 		return *ours && request == FL_USERFAULTFD_IOC_NEW ? fl_do_userfaultfd((int)arg) : -EINVAL;
 	/* requests are 32 bits wide */
@@ -328,7 +350,7 @@ FL_EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	arg = (uint64_t)va_arg(ap, unsigned long);
 	va_end(ap);
-	if (unlikely(fl_object_any() || nr_devices)) {
+	if (unlikely(fl_object_any() || nr_devices || (request & 0xff00) == 0xaa00)) {
 		ret = fl_do_ioctl(fd, request, arg, &ours);
 		if (ours)
 			return (int)fl_ret(ret);
@@ -352,6 +374,16 @@ static bool rewind_short(int fd, const struct iovec *iov, int n, ssize_t done, b
 	return fl_real()->lseek64(fd, -done, SEEK_CUR) >= 0;
 }
 
+/* Counters (eventfd, timerfd, signalfd) are emptied before the copy fails: their buffer must be there beforehand. */
+static void prepare_counter(int fd, void *buf, size_t len)
+{
+	struct stat st;
+
+	if (len >= 8 && fl_host_touches(fl_addr(buf), fl_addr(buf) + len) && fstat(fd, &st) == 0 &&
+	    !(st.st_mode & S_IFMT))
+		fl_out(buf, len);
+}
+
 FL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
 	struct iovec iov = { buf, len };
@@ -363,6 +395,8 @@ FL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 		fl_object_put(o);
 		return ret;
 	}
+	if (fl_maybe_ours())
+		prepare_counter(fd, buf, len);
 	do
 		ret = FL_RETRY(ssize_t, fl_real()->read(fd, buf, len), fl_out(buf, len));
 	while (unlikely(ret > 0 && (size_t)ret < len) && rewind_short(fd, &iov, 1, ret, true));
@@ -613,9 +647,20 @@ static bool any_object(const struct pollfd *fds, nfds_t n)
 	return false;
 }
 
+/* Arguments are looked at on the kernel's behalf: what it may not have is EFAULT. */
+static bool refused(int present)
+{
+	if (present != FL_REFUSED)
+		return false;
+	errno = EFAULT;
+	return true;
+}
+
 FL_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
-	if (fl_object_any() && fl_in(fds, n * sizeof(*fds)) >= 0 && any_object(fds, n))
+	if (fl_maybe_ours() && refused(fl_out(fds, n * sizeof(*fds))))
+		return -1;
+	if (fl_object_any() && any_object(fds, n))
 		return do_poll(fds, n, timeout < 0 ? -1 : (int64_t)timeout * 1000000, NULL);
 	return FL_RETRY(int, fl_real()->poll(fds, n, timeout), fl_out(fds, n * sizeof(*fds)));
 }
@@ -624,10 +669,10 @@ FL_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout
 {
 	sigset_t copy;
 
-	if (mask)
-		fl_in(mask, sizeof(uint64_t));
+	if (fl_maybe_ours() && (refused(fl_out(fds, n * sizeof(*fds))) || refused(fl_in(mask, sizeof(uint64_t)))))
+		return -1;
 	mask = fl_host_mask(mask, &copy);
-	if (fl_object_any() && fl_in(fds, n * sizeof(*fds)) >= 0 && any_object(fds, n))
+	if (fl_object_any() && any_object(fds, n))
 		return do_poll(fds, n, timeout ? timeout->tv_sec * 1000000000ll + timeout->tv_nsec : -1, mask);
 	return FL_RETRY(int, fl_real()->ppoll(fds, n, timeout, mask),
 			fl_max(fl_out(fds, n * sizeof(*fds)), fl_in(timeout, sizeof(*timeout))));
@@ -717,11 +762,20 @@ static int sets_present(const struct sets *s)
 	return fl_max(fl_out(s->r, size), fl_max(fl_out(s->w, size), fl_out(s->e, size)));
 }
 
+static bool refused_sets(const struct sets *s)
+{
+	size_t size = sizeof(fd_set);
+
+	return refused(fl_out(s->r, size)) || refused(fl_out(s->w, size)) || refused(fl_out(s->e, size));
+}
+
 FL_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv)
 {
 	struct sets s = { r, w, e };
 
-	if (fl_object_any() && sets_present(&s) >= 0 && select_has_object(n, &s))
+	if (fl_maybe_ours() && refused_sets(&s))
+		return -1;
+	if (fl_object_any() && select_has_object(n, &s))
 		return select_poll(n, &s, tv ? tv->tv_sec * 1000000000ll + tv->tv_usec * 1000ll : -1, NULL);
 	return FL_RETRY(int, fl_real()->select(n, r, w, e, tv), fl_max(sets_present(&s), fl_out(tv, sizeof(*tv))));
 }
@@ -731,8 +785,10 @@ FL_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct times
 	struct sets s = { r, w, e };
 	sigset_t copy;
 
+	if (fl_maybe_ours() && (refused_sets(&s) || refused(fl_in(mask, 8))))
+		return -1;
 	mask = fl_host_mask(mask, &copy);
-	if (fl_object_any() && sets_present(&s) >= 0 && select_has_object(n, &s))
+	if (fl_object_any() && select_has_object(n, &s))
 		return select_poll(n, &s, ts ? ts->tv_sec * 1000000000ll + ts->tv_nsec : -1, mask);
 	return FL_RETRY(int, fl_real()->pselect(n, r, w, e, ts, mask), sets_present(&s));
 }

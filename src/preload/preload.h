@@ -96,6 +96,8 @@ static inline long fl_ret(int64_t ret)
 
 /* userfaultfd(2) */
 int fl_do_userfaultfd(int flags);
+/* A message has arrived, perhaps with descriptors (SCM_RIGHTS). */
+void fl_received(const struct msghdr *msg);
 int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours);
 
 /* ---- signal.c ---- */

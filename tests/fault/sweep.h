@@ -29,6 +29,7 @@ struct shape {
 /* One kind of address space. */
 struct world {
 	const char *name;
+	int (*birth)(void);  /* what a process can do once: 0 or -errno; NULL: there is no such thing */
 	void (*begin)(void); /* sets env.mm */
 	void (*end)(void);   /* everything is closed and unmapped */
 	/* one byte, loaded or stored: 0, or the signal */
@@ -47,7 +48,6 @@ struct env {
 	uint64_t extra, extra_len; /* a second one, where an operation makes one */
 	bool filled;	       /* the pages of the spots hold their pattern */
 	uint64_t done;	       /* pages that a fill or touch has finished */
-	bool child;	       /* a forked child is being tested */
 };
 
 extern struct env env;
