@@ -14,6 +14,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -181,8 +184,9 @@ static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgo
 static int adopt_map(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access)
 {
 	uint64_t pgoff = fl_extent_alloc(start, end), aside = 0;
+	/* the host refuses this hint for locked memory, and only for that: madvise(2) */
+	bool data, locked = fl_sys(SYS_madvise, start, PAGE_SIZE, MADV_COLD) == -EINVAL;
 	struct fl_vma *vma;
-	bool data;
 	int err;
 
 	if (pgoff == FL_PFN_NONE)
@@ -198,7 +202,7 @@ static int adopt_map(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 		fl_extent_free(start, end, pgoff);
 		return err;
 	}
-	vma = fl_vma_insert(mm, start, end, pgoff, access, NULL);
+	vma = fl_vma_insert(mm, start, end, pgoff, access | (locked ? VM_LOCKED : 0), NULL);
 	if (data) {
 		set_entries(mm, vma, aside);
 		fl_sys(SYS_munmap, aside, end - start);

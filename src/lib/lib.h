@@ -72,6 +72,7 @@ int fl_process_madvise(uint64_t addr, uint64_t len, int advice);
 int fl_process_mlock(uint64_t addr, uint64_t len, unsigned flags);
 int fl_process_munlock(uint64_t addr, uint64_t len);
 int fl_process_mlockall(int flags);
+int fl_process_munlockall(void);
 /* mincore(2): what is present is what the tables say. */
 int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
 

@@ -529,8 +529,24 @@ int fl_process_mlockall(int flags)
 		fl_sys(SYS_munlock, vma->start, vma->end - vma->start);
 		fl_vma_set(vma, vma->flags | VM_LOCKED, vma->ctx);
 	}
+	fl_vma_merge(mm, 0, TASK_SIZE);
 	unlock(irq);
 	return (int)ret;
+}
+
+int fl_process_munlockall(void)
+{
+	long ret = fl_sys(SYS_munlockall, 0);
+	uint64_t irq;
+
+	if (ret || !__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+		return (int)ret;
+	irq = lock();
+	for (uint32_t i = 0; i < mm->nr_vmas; i++)
+		fl_vma_set(mm->vmas[i], mm->vmas[i]->flags & ~VM_LOCKED, mm->vmas[i]->ctx);
+	fl_vma_merge(mm, 0, TASK_SIZE);
+	unlock(irq);
+	return 0;
 }
 
 int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec)

@@ -52,6 +52,11 @@
 #include <unistd.h>
 #include <utime.h>
 
+/* For fd.c */
+void fl_before_read(int fd, void *buf, size_t len);
+ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool write);
+int fl_iov_next(const struct iovec *iov, int n, bool write);
+
 /* What a page that another thread makes present, or that is hidden for a moment, may cost: repetitions for nothing. */
 #define MAX_IDLE 8
 
@@ -64,15 +69,21 @@
 #define IN(p, n)  fl_in(p, n)
 #define OUT(p, n) fl_out(p, n)
 #define STR(s)	  fl_in_str(s)
-/* Every argument once, unlike fl_max(): the second look would find present what the first one has made so. */
-#define ALL(...) best((const int[]){ __VA_ARGS__ }, sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
+/*
+ * Every argument once: fl_max() with the calls in it would look again, and find present what the first look has made so.
+ * What one argument is refused the others cannot make good.
+ */
+#define ALL(...) all_of((const int[]){ __VA_ARGS__ }, sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
 
-static int best(const int *present, size_t n)
+static int all_of(const int *present, size_t n)
 {
 	int ret = FL_NOT_OURS;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		if (present[i] == FL_REFUSED)
+			return FL_REFUSED;
 		ret = fl_max(ret, present[i]);
+	}
 	return ret;
 }
 
@@ -108,9 +119,9 @@ int fl_in_str(const char *s)
 		return ret;
 	for (size_t at = 0; at < STRING_MAX; at += n) {
 		uint64_t addr = fl_addr(s) + at;
-		int present = !at || PAGE_ALIGNED(addr) ? fl_in(fl_ptr(addr), 1) : ret;
 
-		ret = fl_max(ret, present);
+		if (!at || PAGE_ALIGNED(addr))
+			ret = ALL(ret, fl_in(fl_ptr(addr), 1));
 		n = fl_min(sizeof(buf), PAGE_SIZE - (addr & ~PAGE_MASK));
 		if (!peek(buf, fl_ptr(addr), n) || memchr(buf, '\0', n))
 			break;
@@ -135,7 +146,9 @@ static int next_page(const void *p, size_t len, bool write)
 	uint64_t at = fl_addr(p), end = at + fl_min(len, TRANSFER_MAX);
 	int present = FL_NOT_OURS, ret = FL_NOT_OURS;
 
-	for (; p && at < end && present != FL_MADE_PRESENT; at = PAGE_ALIGN_DOWN(at) + PAGE_SIZE) {
+	for (; p && at < end; at = PAGE_ALIGN_DOWN(at) + PAGE_SIZE) {
+		if (present == FL_MADE_PRESENT || present == FL_REFUSED)
+			break;
 		if (present == FL_NOT_OURS && !fl_host_touches(at, end))
 			break;
 		present = (int)fl_process_fault_in(at, 1, write);
@@ -162,6 +175,11 @@ static int vector(const struct iovec *iov, int n, bool write, bool all)
 int fl_iov(const struct iovec *iov, int n, bool write)
 {
 	return vector(iov, n, write, true);
+}
+
+int fl_iov_next(const struct iovec *iov, int n, bool write)
+{
+	return vector(iov, n, write, false);
 }
 
 /* All of a message but the data. */
@@ -291,22 +309,37 @@ bool fl_short_by_fault(const struct iovec *iov, int n, size_t done, bool write)
 
 typedef ssize_t transfer_fn(int fd, const struct iovec *iov, int n, off64_t offset, int flags);
 
+static transfer_fn from_file, to_file, random_bytes, from_socket, to_socket;
+
+/* Can it keep the caller waiting? Nothing that has an offset does. */
+static bool may_wait(transfer_fn *f, int fd, off64_t offset)
+{
+	struct stat st;
+
+	if (f == from_socket || f == to_socket)
+		return true;
+	return offset == -1 && (fl_sys(SYS_fstat, fd, &st) || !S_ISREG(st.st_mode));
+}
+
 /*
  * A transfer that has done less than it was asked to. If a hidden page was the cause, it goes on, a part of the vector at
  * a time, until the end of either. Where the page is there now, the cause may have been that it was not: one more call
- * finds out. But a read without an offset (-1) may be from a pipe, where more is not asked for when there is some.
+ * finds out, unless it could wait, for the cause may as well have been a signal.
  */
 static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off64_t offset, int flags, ssize_t done,
 		     bool write)
 {
 	struct iovec part;
 	bool whole = false;
+	int cause;
 	ssize_t ret;
 
-	if (likely(done <= 0 || !fl_maybe_ours()) || (write && offset == -1))
+	if (likely(done <= 0 || !fl_maybe_ours()) || !part_at(iov, n, (size_t)done, &part))
 		return done;
-	while (part_at(iov, n, (size_t)done, &part) &&
-	       (whole || in_or_out(part.iov_base, 1, write) != FL_NOT_OURS)) {
+	cause = may_wait(f, fd, offset) ? FL_MADE_PRESENT : FL_WAS_PRESENT;
+	if (f == from_file && cause == FL_MADE_PRESENT) /* a pipe: what there was is enough */
+		return done;
+	while (part_at(iov, n, (size_t)done, &part) && (whole || in_or_out(part.iov_base, 1, write) >= cause)) {
 		ret = FL_RETRY(ssize_t, f(fd, &part, 1, offset == -1 ? -1 : offset + done, flags),
 			       next_page(part.iov_base, part.iov_len, write));
 		if (ret <= 0)
@@ -332,21 +365,19 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 		return go_on(f, fd, vector, offset, flags, done, write);                                               \
 	}
 
-static transfer_fn from_file, to_file, random_bytes, from_socket, to_socket;
-
 #define FILE_TRANSFERS(off_type, r, w, rv, wv, rv2, wv2)                                                               \
 	TRANSFER(r, (int fd, void *buf, size_t len, off_type off), (fd, buf, len, off), next_page(buf, len, true), from_file, fd,  \
 		 VEC(buf, len), off, 0, true)                                                                          \
 	TRANSFER(w, (int fd, const void *buf, size_t len, off_type off), (fd, buf, len, off), next_page(buf, len, false), to_file,   \
 		 fd, VEC(buf, len), off, 0, false)                                                                     \
 	TRANSFER(rv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),                        \
-		 vector(iov, n, true, false), from_file, fd, IOVEC, off, 0, true)                                             \
+		 fl_iov_next(iov, n, true), from_file, fd, IOVEC, off, 0, true)                                             \
 	TRANSFER(wv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),                        \
-		 vector(iov, n, false, false), to_file, fd, IOVEC, off, 0, false)                                             \
+		 fl_iov_next(iov, n, false), to_file, fd, IOVEC, off, 0, false)                                             \
 	TRANSFER(rv2, (int fd, const struct iovec *iov, int n, off_type off, int flags), (fd, iov, n, off, flags),     \
-		 vector(iov, n, true, false), from_file, fd, IOVEC, off, flags, true)                                         \
+		 fl_iov_next(iov, n, true), from_file, fd, IOVEC, off, flags, true)                                         \
 	TRANSFER(wv2, (int fd, const struct iovec *iov, int n, off_type off, int flags), (fd, iov, n, off, flags),     \
-		 vector(iov, n, false, false), to_file, fd, IOVEC, off, flags, false)
+		 fl_iov_next(iov, n, false), to_file, fd, IOVEC, off, flags, false)
 
 FILE_TRANSFERS(off_t, pread, pwrite, preadv, pwritev, preadv2, pwritev2)
 FILE_TRANSFERS(off64_t, pread64, pwrite64, preadv64, pwritev64, preadv64v2, pwritev64v2)
@@ -373,6 +404,12 @@ static ssize_t to_file(int fd, const struct iovec *iov, int n, off64_t offset, i
 	transfer_fn *f = fl_preload_find(&real, "pwritev64v2");
 
 	return f(fd, iov, n, offset, flags);
+}
+
+/* For read() and write(): the file has the position. */
+ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool write)
+{
+	return go_on(write ? from_file : to_file, fd, iov, n, -1, 0, done, write);
 }
 
 static ssize_t random_bytes(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
@@ -451,8 +488,6 @@ static bool takes_once(int fd)
 	return !S_ISSOCK(st.st_mode) || fl_sys(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &type, &len) ||
 	       type != SOCK_STREAM;
 }
-
-void fl_before_read(int fd, void *buf, size_t len); /* TODO: preload.h */
 
 void fl_before_read(int fd, void *buf, size_t len)
 {

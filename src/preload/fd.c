@@ -321,9 +321,11 @@ int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours)
 	int ret;
 
 	*ours = o || is_device(fd);
-	if (!*ours && (request & 0xff00) == 0xaa00 && fl_object_foreign(fd)) {
-		*ours = true;
-		return -ESRCH; /* as from the kernel, when the memory is gone */
+	if (!*ours && (request & 0xff00) == 0xaa00) {
+		*ours = true; /* the host's own userfaultfd is not for this program */
+		if (fl_real()->fcntl(fd, F_GETFD) < 0)
+			return -EBADF;
+		return fl_object_foreign(fd) ? -ESRCH : -ENOTTY; /* ESRCH: as from the kernel, when the memory is gone */
 	}
 	if (!o)
 		return *ours && request == FL_USERFAULTFD_IOC_NEW ? fl_do_userfaultfd((int)arg) : -EINVAL;

@@ -62,6 +62,11 @@ FL_EXPORT int mlockall(int flags)
 	return (int)fl_ret(fl_process_mlockall(flags));
 }
 
+FL_EXPORT int munlockall(void)
+{
+	return (int)fl_ret(fl_process_munlockall());
+}
+
 FL_EXPORT int munlock(const void *addr, size_t len)
 {
 	return (int)fl_ret(fl_process_munlock(fl_addr(addr), len));

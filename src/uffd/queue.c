@@ -207,12 +207,26 @@ static int wait_asleep(struct fl_wait *w)
 	return err;
 }
 
+/*
+ * A signal that came while all were blocked is handled the moment they are unblocked, and would then not interrupt the
+ * sleep. => signals blocked
+ */
+static bool signal_pending(uint64_t sigmask)
+{
+	uint64_t pending = 0;
+
+	fl_sys(SYS_rt_sigpending, &pending, sizeof(pending));
+	return pending & ~sigmask;
+}
+
 static void wait_for(struct fl_wait *w, const uint64_t *sigmask)
 {
 	uint32_t spinning = FL_WAIT_SPINNING;
 	int err;
 
 	wait_spin(w);
+	if (sigmask && signal_pending(*sigmask))
+		return; /* it is handled when the fault returns; then the access faults again */
 	if (!__atomic_compare_exchange_n(&w->state, &spinning, FL_WAIT_ASLEEP, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_ACQUIRE))
 		return; /* woken */
