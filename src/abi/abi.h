@@ -24,7 +24,7 @@ struct fl_caller {
 	int (*fault_in)(struct fl_mm *mm, uint64_t addr);
 };
 
-/* ioctl(2) on the object. => no lock held, signals blocked */
+/* ioctl(2) on the object. => no lock held, signals as the program has them */
 int fl_abi_ioctl(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, unsigned long cmd, uint64_t arg);
 
 /*

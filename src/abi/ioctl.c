@@ -70,7 +70,7 @@ static int do_register(struct call *c)
 {
 	struct fl_uffdio_register r;
 	uint32_t vm_flags = 0;
-	uint64_t ioctls;
+	uint64_t ioctls, irq;
 	int err = get_arg(c, &r, offsetof(struct fl_uffdio_register, ioctls));
 
 	if (err)
@@ -82,8 +82,11 @@ static int do_register(struct call *c)
 	if (r.mode & FL_UFFDIO_REGISTER_MODE_WP)
 		vm_flags |= VM_UFFD_WP;
 	err = check_range(&r.range);
-	if (!err)
-		err = fl_ctx_register(c->ctx, r.range.start, range_end(&r.range), vm_flags);
+	if (err)
+		return err;
+	irq = fl_irq_save();
+	err = fl_ctx_register(c->ctx, r.range.start, range_end(&r.range), vm_flags);
+	fl_irq_restore(irq);
 	if (err)
 		return err;
 	ioctls = FL_IOCTL_BIT(FL_UFFDIO_WAKE) | FL_IOCTL_BIT(FL_UFFDIO_COPY) | FL_IOCTL_BIT(FL_UFFDIO_ZEROPAGE);
@@ -96,10 +99,28 @@ static int unregister(struct call *c)
 {
 	struct fl_uffdio_range r;
 	int err = get_arg(c, &r, sizeof(r));
+	uint64_t irq;
 
 	if (!err)
 		err = check_range(&r);
-	return err ? err : fl_ctx_unregister(c->ctx, r.start, range_end(&r));
+	if (err)
+		return err;
+	irq = fl_irq_save();
+	err = fl_ctx_unregister(c->ctx, r.start, range_end(&r));
+	fl_irq_restore(irq);
+	return err;
+}
+
+/* Wake, and spend no system call where nobody waits. */
+static void do_wake(struct call *c, uint64_t start, uint64_t end)
+{
+	uint64_t irq;
+
+	if (!fl_ctx_waiters(c->ctx))
+		return;
+	irq = fl_irq_save();
+	fl_ctx_wake(c->ctx, start, end);
+	fl_irq_restore(irq);
 }
 
 static int wake(struct call *c)
@@ -110,7 +131,7 @@ static int wake(struct call *c)
 	if (!err)
 		err = check_range(&r);
 	if (!err)
-		fl_ctx_wake(c->ctx, r.start, range_end(&r));
+		do_wake(c, r.start, range_end(&r));
 	return err;
 }
 
@@ -122,7 +143,7 @@ static int wake(struct call *c)
  */
 static int64_t fill(struct call *c, const struct fl_fill *f, bool dontwake)
 {
-	uint64_t done = 0, src_fault = 0;
+	uint64_t done = 0, src_fault = 0, irq = fl_irq_save();
 	int err;
 
 	do {
@@ -130,11 +151,10 @@ static int64_t fill(struct call *c, const struct fl_fill *f, bool dontwake)
 		if (err == -EFAULT && c->caller->fault_in(c->ctx->mm, src_fault) == 0)
 			err = -EAGAIN;
 	} while (err == -EAGAIN);
-	if (!done)
-		return err;
-	if (!dontwake)
+	if (done && !dontwake && fl_ctx_waiters(c->ctx))
 		fl_ctx_wake(c->ctx, f->dst, f->dst + done);
-	return (int64_t)done;
+	fl_irq_restore(irq);
+	return done ? (int64_t)done : err;
 }
 
 /* The ioctl's own result, from the field's. */
@@ -193,6 +213,7 @@ static int writeprotect(struct call *c)
 {
 	struct fl_uffdio_writeprotect a;
 	bool protect, dontwake;
+	uint64_t irq;
 	int err = get_arg(c, &a, sizeof(a));
 
 	if (err)
@@ -203,9 +224,11 @@ static int writeprotect(struct call *c)
 	if (err || (a.mode & ~(FL_UFFDIO_WRITEPROTECT_MODE_WP | FL_UFFDIO_WRITEPROTECT_MODE_DONTWAKE)) ||
 	    (protect && dontwake))
 		return -EINVAL;
+	irq = fl_irq_save();
 	err = fl_ctx_writeprotect(c->ctx, a.range.start, range_end(&a.range), protect);
-	if (!err && !protect && !dontwake)
+	if (!err && !protect && !dontwake && fl_ctx_waiters(c->ctx))
 		fl_ctx_wake(c->ctx, a.range.start, range_end(&a.range));
+	fl_irq_restore(irq);
 	return err;
 }
 

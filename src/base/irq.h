@@ -55,4 +55,10 @@ static inline void fl_irq_restore(uint64_t saved)
 		fl_sigmask(saved);
 }
 
+/*
+ * fl_futex_wait() with only the signals of `let_in` blocked. -EINTR: a handler has run, be it before the sleep began.
+ * => signals blocked
+ */
+int fl_irq_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_t let_in);
+
 #endif

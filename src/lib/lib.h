@@ -23,6 +23,7 @@ struct fl_uffd {
 	uint32_t nr_fds; /* [t] table entries */
 	uint32_t calls;	 /* [a] reads and ioctls in progress */
 	int fd;		 /* [ctx->lock] a descriptor of ours, for taking the byte out again; -1: none left */
+	uint32_t tokens; /* [ctx->lock] bytes in it */
 	int peer;	 /* [c] the other end */
 	int32_t pid;	 /* [c] whose it is: a forked child holds the descriptor, but not the memory */
 	struct fl_uffd_ctx *ctx; /* [c] */

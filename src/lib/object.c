@@ -81,13 +81,12 @@ void fl_object_put(struct fl_uffd *o)
 static void notify(struct fl_uffd_ctx *ctx, bool readable)
 {
 	struct fl_uffd *o = ctx->owner;
-	char bytes[64];
+	char bytes[8];
 
-	if (readable)
-		fl_sys(SYS_sendto, o->peer, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
-	else if (o->fd >= 0)
-		while (fl_sys(SYS_recvfrom, o->fd, bytes, sizeof(bytes), MSG_DONTWAIT, NULL, NULL) > 0)
-			;
+	if (readable && fl_sys(SYS_sendto, o->peer, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0) == 1)
+		o->tokens++;
+	for (; !readable && o->fd >= 0 && o->tokens; o->tokens--)
+		fl_sys(SYS_recvfrom, o->fd, bytes, sizeof(bytes), MSG_DONTWAIT, NULL, NULL);
 }
 
 /* The last copy of the descriptor is gone. */
@@ -206,6 +205,7 @@ static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, int fd, int 
 {
 	o->nr_fds = 1;
 	o->in_flight = false;
+	o->tokens = 0;
 	o->inode = inode_of(fd);
 	o->next = all_objects;
 	all_objects = o;
@@ -316,6 +316,7 @@ void fl_object_closed(struct fl_uffd *o)
 	settle(o);
 	if (!o->nr_fds && !o->ctx->released && !o->in_flight) {
 		o->in_flight = true; /* this keeps what the waiters need, until the descriptor comes back, if ever */
+		fl_ctx_watch(o->ctx, true);
 		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
 	}
 	fl_irq_restore(irq);
@@ -359,6 +360,7 @@ void fl_object_received(int fd)
 		o->nr_fds++;
 		if (o->fd < 0)
 			o->fd = fd;
+		__atomic_store_n(&o->ctx->watch, false, __ATOMIC_RELAXED);
 		__atomic_store_n(&table[fd], o, __ATOMIC_RELEASE);
 		break;
 	}
@@ -412,7 +414,6 @@ static void call_end(struct fl_uffd *o)
 
 int fl_object_ioctl(struct fl_uffd *o, unsigned long cmd, uint64_t arg)
 {
-	uint64_t irq;
 	int ret, on = 0;
 
 	if (cmd == FIONBIO) {
@@ -423,9 +424,7 @@ int fl_object_ioctl(struct fl_uffd *o, unsigned long cmd, uint64_t arg)
 	if (o->ctx->released) /* a forked child's view of its parent's object */
 		return -ESRCH;
 	call_begin(o);
-	irq = fl_irq_save();
 	ret = fl_abi_ioctl(o->ctx, o->caller, cmd, arg);
-	fl_irq_restore(irq);
 	call_end(o);
 	return ret;
 }

@@ -144,17 +144,16 @@ int fl_process_mprotect(uint64_t addr, uint64_t len, int prot)
 {
 	uint64_t irq, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
 	struct fl_vma *vma;
-	long ret;
+	long ret = 0;
 
 	if (!ours(addr, len) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)))
 		return (int)WITH_ROOM(fl_sys(SYS_mprotect, addr, len, prot));
 	irq = lock();
-	do { /* part by part: what comes before a hole is changed, as by the host */
+	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);
-		if (ret || !next_part(&at, end, &start, &stop, &vma))
-			break;
-		ret = protect_part(vma, start, stop, prot);
-	} while (!ret);
+		if (!ret) /* part by part: what comes before a hole is changed, as by the host */
+			ret = protect_part(vma, start, stop, prot);
+	}
 	unlock(irq);
 	return (int)ret;
 }
@@ -232,7 +231,10 @@ int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 	if (advice == 22 /* MADV_POPULATE_READ */ || advice == 23 /* MADV_POPULATE_WRITE */)
 		fl_process_fault_in(addr, end - addr, advice == 23);
 	irq = lock();
-	while (!ret && !(ret = fl_vma_reserve(mm, 2)) && next_part(&at, end, &start, &stop, &vma)) {
+	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
+		ret = fl_vma_reserve(mm, 2);
+		if (ret)
+			break;
 		ret = vma ? advise_part(vma, start, stop, advice) : fl_sys(SYS_madvise, start, stop - start, advice);
 		if (ret == -ENOMEM && !vma) { /* holes are skipped, and told of at the end */
 			hole = ret;
@@ -482,11 +484,11 @@ int fl_process_mlock(uint64_t addr, uint64_t len, unsigned flags)
 	if (!len || len > TASK_SIZE || !fl_host_touches(at, end))
 		return (int)(flags ? fl_sys(SYS_mlock2, addr, len, flags) : fl_sys(SYS_mlock, addr, len));
 	irq = lock();
-	while (!ret && !(ret = fl_vma_reserve(mm, 2)) && next_part(&at, end, &start, &stop, &vma))
-		if (vma)
+	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
+		ret = vma ? fl_vma_reserve(mm, 2) : fl_sys(SYS_mlock2, start, stop - start, flags);
+		if (vma && !ret)
 			set_flag(start, stop, VM_LOCKED, 0);
-		else
-			ret = fl_sys(SYS_mlock2, start, stop - start, flags);
+	}
 	unlock(irq);
 	if (!ret && !flags)
 		ret = populate(first, end - first);
@@ -502,9 +504,11 @@ int fl_process_munlock(uint64_t addr, uint64_t len)
 	if (ret || !len || len > TASK_SIZE || !fl_host_touches(at, end))
 		return (int)ret;
 	irq = lock();
-	while (!(ret = fl_vma_reserve(mm, 2)) && next_part(&at, end, &start, &stop, &vma))
-		if (vma)
+	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
+		ret = vma ? fl_vma_reserve(mm, 2) : 0;
+		if (vma && !ret)
 			set_flag(start, stop, 0, VM_LOCKED);
+	}
 	unlock(irq);
 	return (int)ret;
 }

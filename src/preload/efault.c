@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * efault.c - system calls whose memory lies on hidden pages. The host answers EFAULT where the kernel's userfaultfd would
- * have made the call wait for the page. So the page is made present as by an access of the program, and the call repeated:
+ * efault.c - system calls whose memory lies on hidden pages. The host answers EFAULT where the kernel's userfaultfd
+ * would have made the call wait for the page. So the page is made present as by an access of the program, and the call
+ * repeated:
  *
  *   most calls ................................ calls.def: after an EFAULT
  *   that have done something by then .......... calls.def: before the call, too
@@ -55,9 +56,9 @@
 /* For fd.c */
 void fl_before_read(int fd, void *buf, size_t len);
 ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool write);
-int fl_iov_next(const struct iovec *iov, int n, bool write);
+int fl_iov_next(const struct iovec *iov, int n);
 
-/* What a page that another thread makes present, or that is hidden for a moment, may cost: repetitions for nothing. */
+/* What a page that another thread makes present, or that is hidden for a moment, may cost: calls for nothing. */
 #define MAX_IDLE 8
 
 /* A signal set as the kernel has it is shorter than libc's. */
@@ -70,8 +71,8 @@ int fl_iov_next(const struct iovec *iov, int n, bool write);
 #define OUT(p, n) fl_out(p, n)
 #define STR(s)	  fl_in_str(s)
 /*
- * Every argument once: fl_max() with the calls in it would look again, and find present what the first look has made so.
- * What one argument is refused the others cannot make good.
+ * Every argument once: fl_max() with the calls in it would look again, and find present what the first look has made
+ * so. What one argument is refused the others cannot make good.
  */
 #define ALL(...) all_of((const int[]){ __VA_ARGS__ }, sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
 
@@ -138,8 +139,8 @@ static int in_or_out(const void *p, size_t len, bool write)
 }
 
 /*
- * The first hidden page of a buffer. For calls that go on from there: of a large buffer they may need but a little, and
- * the kernel would not touch the rest.
+ * The first hidden page of a buffer. For reading, which can go on from there: of a large buffer it may need but a
+ * little, and the kernel would not touch the rest.
  */
 static int next_page(const void *p, size_t len, bool write)
 {
@@ -177,9 +178,9 @@ int fl_iov(const struct iovec *iov, int n, bool write)
 	return vector(iov, n, write, true);
 }
 
-int fl_iov_next(const struct iovec *iov, int n, bool write)
+int fl_iov_next(const struct iovec *iov, int n)
 {
-	return vector(iov, n, write, false);
+	return vector(iov, n, true, false);
 }
 
 /* All of a message but the data. */
@@ -190,7 +191,8 @@ static int msghdr_head(const struct msghdr *msg, bool write)
 
 	if (!peek(&m, msg, sizeof(m)))
 		return ret;
-	return ALL(ret, in_or_out(m.msg_name, m.msg_namelen, write), in_or_out(m.msg_control, m.msg_controllen, write));
+	return ALL(ret, in_or_out(m.msg_name, m.msg_namelen, write),
+		   in_or_out(m.msg_control, m.msg_controllen, write));
 }
 
 int fl_msghdr(const struct msghdr *msg, bool write)
@@ -211,7 +213,8 @@ static int mmsghdr(struct mmsghdr *msgs, unsigned n, bool write, bool data)
 	for (unsigned i = 0; i < n && i < IOV_MAX; i++) {
 		struct msghdr *msg = &msgs[i].msg_hdr;
 
-		present = ALL(fl_out(&msgs[i], sizeof(msgs[i])), data ? fl_msghdr(msg, write) : msghdr_head(msg, write));
+		present = ALL(fl_out(&msgs[i], sizeof(msgs[i])),
+			      data ? fl_msghdr(msg, write) : msghdr_head(msg, write));
 		ret = fl_max(ret, present);
 	}
 	return ret;
@@ -295,6 +298,19 @@ static bool part_at(const struct iovec *iov, int n, size_t done, struct iovec *p
 	return false;
 }
 
+/* What comes after the first `done` bytes. */
+static int rest(const struct iovec *iov, int n, size_t done, bool write)
+{
+	int present, ret = FL_NOT_OURS;
+	struct iovec part;
+
+	for (; part_at(iov, n, done, &part); done += part.iov_len) {
+		present = in_or_out(part.iov_base, part.iov_len, write);
+		ret = fl_max(ret, present);
+	}
+	return ret;
+}
+
 bool fl_short_by_fault(const struct iovec *iov, int n, size_t done, bool write)
 {
 	struct iovec part;
@@ -302,14 +318,26 @@ bool fl_short_by_fault(const struct iovec *iov, int n, size_t done, bool write)
 	if (!fl_maybe_ours() || !part_at(iov, n, done, &part) ||
 	    in_or_out(part.iov_base, 1, write) != FL_MADE_PRESENT)
 		return false;
-	for (; part_at(iov, n, done, &part); done += part.iov_len)
-		in_or_out(part.iov_base, part.iov_len, write);
+	rest(iov, n, done, write);
 	return true;
 }
 
 typedef ssize_t transfer_fn(int fd, const struct iovec *iov, int n, off64_t offset, int flags);
 
 static transfer_fn from_file, to_file, random_bytes, from_socket, to_socket;
+
+/* Does reading take something that is lost if it cannot be stored, as a datagram is, or the count of an eventfd? */
+static bool takes_once(int fd)
+{
+	struct stat st;
+	int type = 0;
+	socklen_t len = sizeof(type);
+
+	if (fl_sys(SYS_fstat, fd, &st) || S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISDIR(st.st_mode))
+		return false;
+	return !S_ISSOCK(st.st_mode) || fl_sys(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &type, &len) ||
+	       type != SOCK_STREAM;
+}
 
 /* Can it keep the caller waiting? Nothing that has an offset does. */
 static bool may_wait(transfer_fn *f, int fd, off64_t offset)
@@ -322,9 +350,22 @@ static bool may_wait(transfer_fn *f, int fd, off64_t offset)
 }
 
 /*
- * A transfer that has done less than it was asked to. If a hidden page was the cause, it goes on, a part of the vector at
- * a time, until the end of either. Where the page is there now, the cause may have been that it was not: one more call
- * finds out, unless it could wait, for the cause may as well have been a signal.
+ * What ended a transfer after `done` bytes? Into memory a copy stops exactly at the hidden page; from memory, and
+ * through a socket, it takes or leaves a block at a time.
+ */
+static int end_of(transfer_fn *f, const struct iovec *iov, int n, size_t done, bool write)
+{
+	struct iovec part;
+
+	if (f != from_file && f != random_bytes)
+		return rest(iov, n, done, write);
+	return part_at(iov, n, done, &part) ? in_or_out(part.iov_base, 1, write) : FL_NOT_OURS;
+}
+
+/*
+ * A transfer that has done less than it was asked to. If a hidden page was the cause, it goes on, a part of the vector
+ * at a time, until the end of either. Where the page is there now, the cause may have been that it was not: one more
+ * call finds out, unless it could wait, for the cause may as well have been a signal.
  */
 static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off64_t offset, int flags, ssize_t done,
 		     bool write)
@@ -337,11 +378,14 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 	if (likely(done <= 0 || !fl_maybe_ours()) || !part_at(iov, n, (size_t)done, &part))
 		return done;
 	cause = may_wait(f, fd, offset) ? FL_MADE_PRESENT : FL_WAS_PRESENT;
-	if (f == from_file && cause == FL_MADE_PRESENT) /* a pipe: what there was is enough */
-		return done;
-	while (part_at(iov, n, (size_t)done, &part) && (whole || in_or_out(part.iov_base, 1, write) >= cause)) {
+	if (f == from_file && cause == FL_MADE_PRESENT) {
+		if (takes_once(fd))
+			return done;
+		flags |= RWF_NOWAIT; /* a stream: only what there is already */
+	}
+	while (part_at(iov, n, (size_t)done, &part) && (whole || end_of(f, iov, n, (size_t)done, write) >= cause)) {
 		ret = FL_RETRY(ssize_t, f(fd, &part, 1, offset == -1 ? -1 : offset + done, flags),
-			       next_page(part.iov_base, part.iov_len, write));
+			       (write ? next_page : in_or_out)(part.iov_base, part.iov_len, write));
 		if (ret <= 0)
 			break;
 		whole = (size_t)ret == part.iov_len;
@@ -366,28 +410,28 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 	}
 
 #define FILE_TRANSFERS(off_type, r, w, rv, wv, rv2, wv2)                                                               \
-	TRANSFER(r, (int fd, void *buf, size_t len, off_type off), (fd, buf, len, off), next_page(buf, len, true), from_file, fd,  \
-		 VEC(buf, len), off, 0, true)                                                                          \
-	TRANSFER(w, (int fd, const void *buf, size_t len, off_type off), (fd, buf, len, off), next_page(buf, len, false), to_file,   \
+	TRANSFER(r, (int fd, void *buf, size_t len, off_type off), (fd, buf, len, off),                                \
+		 next_page(buf, len, true), from_file, fd, VEC(buf, len), off, 0, true)                                \
+	TRANSFER(w, (int fd, const void *buf, size_t len, off_type off), (fd, buf, len, off), IN(buf, len), to_file,   \
 		 fd, VEC(buf, len), off, 0, false)                                                                     \
 	TRANSFER(rv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),                        \
-		 fl_iov_next(iov, n, true), from_file, fd, IOVEC, off, 0, true)                                             \
+		 fl_iov_next(iov, n), from_file, fd, IOVEC, off, 0, true)                                              \
 	TRANSFER(wv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),                        \
-		 fl_iov_next(iov, n, false), to_file, fd, IOVEC, off, 0, false)                                             \
+		 fl_iov(iov, n, false), to_file, fd, IOVEC, off, 0, false)                                             \
 	TRANSFER(rv2, (int fd, const struct iovec *iov, int n, off_type off, int flags), (fd, iov, n, off, flags),     \
-		 fl_iov_next(iov, n, true), from_file, fd, IOVEC, off, flags, true)                                         \
+		 fl_iov_next(iov, n), from_file, fd, IOVEC, off, flags, true)                                          \
 	TRANSFER(wv2, (int fd, const struct iovec *iov, int n, off_type off, int flags), (fd, iov, n, off, flags),     \
-		 fl_iov_next(iov, n, false), to_file, fd, IOVEC, off, flags, false)
+		 fl_iov(iov, n, false), to_file, fd, IOVEC, off, flags, false)
 
 FILE_TRANSFERS(off_t, pread, pwrite, preadv, pwritev, preadv2, pwritev2)
 FILE_TRANSFERS(off64_t, pread64, pwrite64, preadv64, pwritev64, preadv64v2, pwritev64v2)
-TRANSFER(getrandom, (void *buf, size_t len, unsigned flags), (buf, len, flags), next_page(buf, len, true), random_bytes, -1,
-	 VEC(buf, len), 0, (int)flags, true)
-TRANSFER(send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags), next_page(buf, len, false), to_socket, fd,
+TRANSFER(getrandom, (void *buf, size_t len, unsigned flags), (buf, len, flags), next_page(buf, len, true),
+	 random_bytes, -1, VEC(buf, len), 0, (int)flags, true)
+TRANSFER(send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags), IN(buf, len), to_socket, fd,
 	 VEC(buf, len), 0, flags, false)
 TRANSFER(sendto,
 	 (int fd, const void *buf, size_t len, int flags, const struct sockaddr *addr, socklen_t addr_len),
-	 (fd, buf, len, flags, addr, addr_len), ALL(next_page(buf, len, false), IN(addr, addr_len)), to_socket, fd, VEC(buf, len), 0,
+	 (fd, buf, len, flags, addr, addr_len), ALL(IN(buf, len), IN(addr, addr_len)), to_socket, fd, VEC(buf, len), 0,
 	 flags, false)
 
 static ssize_t from_file(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
@@ -475,19 +519,6 @@ PROCESS_VM(process_vm_readv, true)
 PROCESS_VM(process_vm_writev, false)
 
 /* ---- receiving ---- */
-
-/* Does reading take something that is lost if it cannot be stored, as a datagram is, or the count of an eventfd? */
-static bool takes_once(int fd)
-{
-	struct stat st;
-	int type = 0;
-	socklen_t len = sizeof(type);
-
-	if (fl_sys(SYS_fstat, fd, &st) || S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISDIR(st.st_mode))
-		return false;
-	return !S_ISSOCK(st.st_mode) || fl_sys(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &type, &len) ||
-	       type != SOCK_STREAM;
-}
 
 void fl_before_read(int fd, void *buf, size_t len)
 {
@@ -577,7 +608,7 @@ FL_EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 
 typedef size_t stream_fn(void *buf, size_t size, size_t n, FILE *stream);
 
-/* In bytes, so that what is done is known when it ends in the middle of a member. Only EFAULT is worth going on after. */
+/* In bytes, so that what is done is known when it ends in the middle of a member. Only after EFAULT it goes on. */
 static size_t stream_transfer(stream_fn *f, void *buf, size_t size, size_t n, FILE *stream, bool write)
 {
 	struct fl_retry retry = { 0 };
@@ -590,7 +621,7 @@ static size_t stream_transfer(stream_fn *f, void *buf, size_t size, size_t n, FI
 		errno = 0;
 		done += f((char *)buf + done, 1, total - done, stream);
 		if (done == total || errno != EFAULT || !ferror_unlocked(stream) ||
-		    !fl_again(&retry, next_page((char *)buf + done, total - done, write)))
+		    !fl_again(&retry, (write ? next_page : in_or_out)((char *)buf + done, total - done, write)))
 			break;
 		clearerr_unlocked(stream);
 	}

@@ -121,8 +121,8 @@ static size_t find(char *const *envp, size_t n, const char *var)
 }
 
 /*
- * LD_PRELOAD as it was at the start, before what the program has made of it, or NULL: that has ours in it. A value too long
- * to be true is dropped.
+ * LD_PRELOAD as it was at the start, before what the program has made of it, or NULL: that has ours in it. A value too
+ * long to be true is dropped.
  */
 static char *join(struct list *l, const char *value)
 {
@@ -205,7 +205,17 @@ static int program(const char *path, char *const *argv, char *const *envp)
 	return fl_max(p, fl_max(a, e));
 }
 
-/* The call has the environment in `with`. */
+/* What is started takes its signal mask from this thread. */
+#define WITH_MASK(call)                                                                                                \
+	({                                                                                                             \
+		uint64_t mask_ = fl_signal_exec_begin();                                                               \
+		int called_ = (call);                                                                                  \
+                                                                                                                       \
+		fl_signal_exec_end(mask_);                                                                             \
+		called_;                                                                                               \
+	})
+
+/* The call has the environment in `with`. With SIGSEGV blocked, libc must find present what it looks at itself. */
 #define EXEC(name, params, path, argv, envp, ...)                                                                      \
 	FL_EXPORT int name params                                                                                      \
 	{                                                                                                              \
@@ -217,7 +227,9 @@ static int program(const char *path, char *const *argv, char *const *envp)
                                                                                                                        \
 		if (!with && envp)                                                                                     \
 			return no_memory();                                                                            \
-		ret = FL_RETRY(int, f(__VA_ARGS__), program(path, argv, with));                                        \
+		if (fl_maybe_ours())                                                                                   \
+			program(path, argv, with);                                                                     \
+		ret = FL_RETRY(int, WITH_MASK(f(__VA_ARGS__)), program(path, argv, with));                             \
 		list_free(&l);                                                                                         \
 		return ret;                                                                                            \
 	}
@@ -281,8 +293,8 @@ EXECL(execlp, execvpe(path, l.at, environ))
 EXECL(execle, execve(path, l.at, va_arg(ap, char **)))
 
 /*
- * Libc's child shares our memory, but not our handler of SIGSEGV: what it looks at itself must be there before. The result
- * is an error number.
+ * Libc's child shares our memory, but not our handler of SIGSEGV: what it looks at itself must be there before. The
+ * result is an error number.
  */
 #define SPAWN(name)                                                                                                    \
 	FL_EXPORT int name(pid_t *restrict pid, const char *restrict path,                                             \
@@ -303,7 +315,7 @@ EXECL(execle, execve(path, l.at, va_arg(ap, char **)))
 		}                                                                                                      \
 		if (with || !envp)                                                                                     \
 			do                                                                                             \
-				ret = f(pid, path, actions, attr, argv, with);                                         \
+				ret = WITH_MASK(f(pid, path, actions, attr, argv, with));                              \
 			while (ret == EFAULT && fl_maybe_ours() && fl_again(&retry, program(path, argv, with)));       \
 		list_free(&l);                                                                                         \
 		return ret;                                                                                            \

@@ -542,7 +542,7 @@ static int look(struct pollfd *fds, nfds_t n, bool spin)
 		if (!o)
 			continue;
 		revents = fl_abi_poll(o->ctx);
-		if (!revents && spin) {
+		if (!revents && spin && fl_ctx_spin_pays(o->ctx)) {
 			uint64_t irq = fl_irq_save();
 
 			fl_ctx_spin(o->ctx, FL_READER_SPIN_NS, false);

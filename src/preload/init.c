@@ -88,6 +88,7 @@ __attribute__((constructor(101))) static void start(void)
 {
 	fl_preload_init();
 	fl_signal_init();
+	fl_stack_init();
 	fl_exec_init();
 	use_shared_stats();
 	fl_count(processes, 1);

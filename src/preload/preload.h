@@ -7,6 +7,7 @@
  *   fd.c       descriptors that are userfaultfd objects: open, close, dup, ioctl, read, poll, select, epoll, fcntl
  *   memory.c   mmap and its siblings, fork and clone
  *   signal.c   the program's SIGSEGV handler and signal masks
+ *   stack.c    alternate signal stacks
  *   efault.c   system calls whose buffers lie on hidden pages
  *   syscall.c  syscall(), which may be any of them
  */
@@ -58,9 +59,6 @@
 	X(ssize_t, pwritev64, (int, const struct iovec *, int, off64_t))                                               \
 	X(off64_t, lseek64, (int, off64_t, int))                                                                       \
 	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                         \
-	X(int, sigprocmask, (int, const sigset_t *, sigset_t *))                                                       \
-	X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *))                                                   \
-	X(int, sigsuspend, (const sigset_t *))                                                                         \
 	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                     \
 	X(pid_t, _Fork, (void))
 
@@ -102,10 +100,20 @@ int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours);
 
 /* ---- signal.c ---- */
 
-/* A mask as the host may have it: SIGSEGV never blocked, for it must reach us. NULL stays NULL. */
+/* A mask of the program in the host's form (host.h). NULL stays NULL. */
 const sigset_t *fl_host_mask(const sigset_t *set, sigset_t *copy);
 /* In a new process or after exec. */
 void fl_signal_init(void);
+/* Around execve() and posix_spawn(): what is started gets the mask that this thread believes in. => nothing hidden is touched between */
+uint64_t fl_signal_exec_begin(void);
+void fl_signal_exec_end(uint64_t mask);
+/* The system calls, for syscall(). */
+long fl_do_sigprocmask(int how, const void *set, void *old);
+long fl_do_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
+
+/* ---- stack.c ---- */
+
+void fl_stack_init(void);
 
 /* ---- efault.c ---- */
 

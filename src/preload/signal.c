@@ -1,50 +1,92 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * signal.c - SIGSEGV is ours at the host, and the program's as far as it can see: its handler is remembered and chained to,
- * and its wish to block the signal is remembered and not carried out, for a blocked SIGSEGV at a hidden page would kill.
+ * signal.c - SIGSEGV is ours at the host, and the program's as far as it can see: its handler is remembered and chained
+ * to, and its masks are translated on their way to the host and back. Nothing is remembered of masks: see host/segv.c.
  */
 #include "preload/preload.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <string.h>
+#include <time.h>
 
-#define BIT(sig) (1ull << ((sig)-1))
+/* libc's function of a name. */
+#define REAL(name)                                                                                                     \
+	({                                                                                                             \
+		static void *cache_;                                                                                   \
+		(__typeof__(&name))fl_preload_find(&cache_, #name);                                                    \
+	})
 
-/* What this thread believes of its mask. */
-static __thread __attribute__((tls_model("initial-exec"))) bool segv_blocked;
-/* Signals whose sa_mask has SIGSEGV, as the program believes. */
-static uint64_t mask_has_segv;
+#define KSIGSET	    8			       /* bytes of a set that the host knows */
+#define LIBC_OWN    (3ull << 31)	       /* signals 32 and 33, which libc lets nobody block */
+#define SA_RESTORER 0x04000000ul
 
-const sigset_t *fl_host_mask(const sigset_t *set, sigset_t *copy)
+static uint64_t set_get(const sigset_t *set)
 {
-	if (!set || !sigismember(set, SIGSEGV))
-		return set;
-	*copy = *set;
-	sigdelset(copy, SIGSEGV);
+	uint64_t bits;
+
+	memcpy(&bits, set, sizeof(bits));
+	return bits;
+}
+
+static void set_put(sigset_t *set, uint64_t bits)
+{
+	memcpy(set, &bits, sizeof(bits));
+}
+
+static const sigset_t *to_host(uint64_t bits, sigset_t *copy)
+{
+	sigemptyset(copy);
+	set_put(copy, fl_mask_to_host(bits));
 	return copy;
 }
 
-static bool believe_blocked(bool blocked)
+const sigset_t *fl_host_mask(const sigset_t *set, sigset_t *copy)
 {
-	bool was = segv_blocked;
-
-	segv_blocked = blocked;
-	return was;
+	return set ? to_host(set_get(set), copy) : NULL;
 }
 
+/* The same for a set that the kernel reads. NULL: it could not, and errno says so. */
+static const sigset_t *set_in(const sigset_t *set, sigset_t *copy)
+{
+	uint64_t bits;
+
+	if (!fl_copy_user(&bits, set, sizeof(bits)))
+		return to_host(bits, copy);
+	errno = EFAULT;
+	return NULL;
+}
+
+/* In what an exec has left, the masks are the host's own: SIGSEGV may be blocked. */
 void fl_signal_init(void)
 {
-	uint64_t set = BIT(SIGSEGV), old = 0;
+	uint64_t mask = 0;
 
-	fl_segv_blocked = believe_blocked;
-
-	fl_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &set, &old, sizeof(set));
-	segv_blocked = old & BIT(SIGSEGV);
+	fl_segv_shadowed = true;
+	fl_segv_install();
+	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
+	if (fl_mask_to_host(mask) != mask)
+		fl_sigmask(fl_mask_to_host(mask));
 }
 
-/* ---- leaving a handler by a jump ---- */
+uint64_t fl_signal_exec_begin(void)
+{
+	uint64_t mask = 0;
 
-/* libc restores the mask that it saved, in which the host never had SIGSEGV. */
+	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
+	if (mask & FL_SIGBIT(FL_SHADOW))
+		fl_sigmask(fl_mask_from_host(mask));
+	return mask;
+}
+
+void fl_signal_exec_end(uint64_t mask)
+{
+	if (mask & FL_SIGBIT(FL_SHADOW))
+		fl_sigmask(mask);
+}
+
+/* ---- leaving a handler by a jump: libc restores the mask that it saved ---- */
+
 _Noreturn static void jump(const char *name, void **cache, struct __jmp_buf_tag *env, int value)
 {
 	void (*real)(struct __jmp_buf_tag *, int) = fl_preload_find(cache, name);
@@ -55,8 +97,6 @@ _Noreturn static void jump(const char *name, void **cache, struct __jmp_buf_tag 
 		fl_ctx_abandon(&fl_host.mm);
 		fl_irq_restore(irq);
 	}
-	if (env->__mask_was_saved)
-		segv_blocked = false;
 	real(env, value);
 	__builtin_unreachable();
 }
@@ -77,113 +117,248 @@ JUMP(__longjmp_chk)
 
 /* ---- masks ---- */
 
-static int change_mask(int (*real)(int, const sigset_t *, sigset_t *), int how, const sigset_t *set, sigset_t *old)
+/* rt_sigprocmask(2), with errno. The sets have KSIGSET bytes. */
+long fl_do_sigprocmask(int how, const void *set, void *old)
 {
-	bool was = segv_blocked;
-	sigset_t copy;
-	int ret = FL_RETRY(int, real(how, fl_host_mask(set, &copy), old), old ? fl_out(old, 8) : 0);
+	uint64_t bits = 0;
+	long ret;
 
-	if (ret)
-		return ret;
-	if (set && (how == SIG_SETMASK || sigismember(set, SIGSEGV)))
-		segv_blocked = how == SIG_UNBLOCK ? false : how == SIG_BLOCK ? true : sigismember(set, SIGSEGV);
-	if (old && was)
-		sigaddset(old, SIGSEGV);
-	return 0;
+	if (set) {
+		memcpy(&bits, set, sizeof(bits));
+		bits = fl_mask_to_host(bits);
+	}
+	ret = FL_RETRY(long, fl_ret(fl_sys(SYS_rt_sigprocmask, how, set ? &bits : NULL, old, KSIGSET)),
+		       old ? fl_out(old, KSIGSET) : 0);
+	if (!ret && old)
+		set_put(old, fl_mask_from_host(set_get(old)));
+	return ret;
 }
 
 FL_EXPORT int sigprocmask(int how, const sigset_t *restrict set, sigset_t *restrict old)
 {
-	return change_mask(fl_real()->sigprocmask, how, set, old);
+	uint64_t bits = set ? set_get(set) & ~LIBC_OWN : 0;
+
+	return (int)fl_do_sigprocmask(how, set ? &bits : NULL, old);
 }
 
 FL_EXPORT int pthread_sigmask(int how, const sigset_t *restrict set, sigset_t *restrict old)
 {
-	return change_mask(fl_real()->pthread_sigmask, how, set, old);
+	int saved = errno, err = sigprocmask(how, set, old) ? errno : 0;
+
+	errno = saved;
+	return err;
 }
 
 FL_EXPORT int sigsuspend(const sigset_t *set)
 {
 	sigset_t copy;
 
-	return fl_real()->sigsuspend(fl_host_mask(set, &copy));
+	return set_in(set, &copy) ? REAL(sigsuspend)(&copy) : -1;
+}
+
+FL_EXPORT int pthread_attr_setsigmask_np(pthread_attr_t *attr, const sigset_t *set)
+{
+	sigset_t copy;
+
+	return REAL(pthread_attr_setsigmask_np)(attr, fl_host_mask(set, &copy));
+}
+
+FL_EXPORT int pthread_attr_getsigmask_np(const pthread_attr_t *attr, sigset_t *set)
+{
+	int ret = REAL(pthread_attr_getsigmask_np)(attr, set);
+
+	set_put(set, fl_mask_from_host(set_get(set)));
+	return ret;
+}
+
+static int change_one(int how, int sig)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	return sigaddset(&set, sig) ? -1 : sigprocmask(how, &set, NULL);
+}
+
+FL_EXPORT int sighold(int sig)
+{
+	return change_one(SIG_BLOCK, sig);
+}
+
+FL_EXPORT int sigrelse(int sig)
+{
+	return change_one(SIG_UNBLOCK, sig);
+}
+
+/* The 32 signals of BSD. */
+static int change_bsd(int how, int mask)
+{
+	uint64_t bits = (unsigned)mask, old = 0;
+
+	fl_do_sigprocmask(how, &bits, &old);
+	return (int)old;
+}
+
+FL_EXPORT int sigblock(int mask)
+{
+	return change_bsd(SIG_BLOCK, mask);
+}
+
+FL_EXPORT int sigsetmask(int mask)
+{
+	return change_bsd(SIG_SETMASK, mask);
+}
+
+FL_EXPORT int siggetmask(void)
+{
+	return change_bsd(SIG_BLOCK, 0);
+}
+
+/* ---- signals that wait ---- */
+
+FL_EXPORT int sigpending(sigset_t *set)
+{
+	int ret = FL_RETRY(int, REAL(sigpending)(set), fl_out(set, KSIGSET));
+
+	if (!ret)
+		set_put(set, fl_mask_from_host(set_get(set)));
+	return ret;
+}
+
+/*
+ * sigtimedwait(2). A SIGSEGV for which we wait comes to our handler first, which interrupts the call, and lies ready then.
+ */
+static int wait_for(const sigset_t *set, siginfo_t *info, const struct timespec *ts)
+{
+	static const struct timespec now;
+	siginfo_t got;
+	sigset_t copy;
+	int sig;
+
+	if (!set_in(set, &copy))
+		return -1;
+	sig = FL_RETRY(int, REAL(sigtimedwait)(&copy, &got, ts), fl_in(ts, sizeof(*ts)));
+	if (sig < 0 && errno == EINTR && sigismember(&copy, FL_SHADOW)) {
+		sig = REAL(sigtimedwait)(&copy, &got, &now);
+		if (sig < 0)
+			errno = EINTR;
+	}
+	if (sig < 0)
+		return sig;
+	fl_segv_relayed(&got);
+	if (info && fl_copy_user(info, &got, sizeof(got))) {
+		errno = EFAULT;
+		return -1;
+	}
+	return got.si_signo;
+}
+
+FL_EXPORT int sigtimedwait(const sigset_t *restrict set, siginfo_t *restrict info, const struct timespec *restrict ts)
+{
+	return wait_for(set, info, ts);
+}
+
+FL_EXPORT int sigwaitinfo(const sigset_t *restrict set, siginfo_t *restrict info)
+{
+	return wait_for(set, info, NULL);
+}
+
+FL_EXPORT int sigwait(const sigset_t *restrict set, int *restrict sig)
+{
+	int saved = errno, ret, err;
+
+	do
+		ret = wait_for(set, NULL, NULL);
+	while (ret < 0 && errno == EINTR);
+	err = errno;
+	errno = saved;
+	if (ret < 0)
+		return err;
+	*sig = ret;
+	return 0;
 }
 
 /* ---- actions ---- */
 
-/* sigaction() on the remembered action of SIGSEGV. */
-static void segv_action(const struct sigaction *act, struct sigaction *old)
+static bool is_ours(int sig)
+{
+	return sig == SIGSEGV || sig == FL_SHADOW;
+}
+
+/* rt_sigaction(2), with errno. */
+long fl_do_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old)
+{
+	struct fl_ksigaction copy;
+	long ret;
+
+	if (is_ours(sig)) {
+		fl_segv_action(sig, act, old);
+		return 0;
+	}
+	if (act) {
+		copy = *act;
+		copy.mask = fl_mask_to_host(copy.mask);
+	}
+	ret = FL_RETRY(long, fl_ret(fl_host_sigaction(sig, act ? &copy : NULL, old)), old ? fl_out(old, sizeof(*old)) : 0);
+	if (!ret && old)
+		old->mask = fl_mask_from_host(old->mask);
+	return ret;
+}
+
+/* sigaction() on a remembered action. */
+static void our_action(int sig, const struct sigaction *act, struct sigaction *old)
 {
 	struct fl_ksigaction kact = { 0 }, kold;
 
 	if (act) {
 		kact.handler = act->sa_handler;
 		kact.flags = (unsigned long)act->sa_flags;
-		memcpy(&kact.mask, &act->sa_mask, sizeof(kact.mask));
+		kact.mask = set_get(&act->sa_mask);
 	}
-	fl_segv_action(act ? &kact : NULL, &kold);
+	fl_segv_action(sig, act ? &kact : NULL, &kold);
 	if (!old)
 		return;
 	memset(old, 0, sizeof(*old));
 	old->sa_handler = kold.handler;
-	old->sa_flags = (int)(kold.flags & ~0x04000000ul /* SA_RESTORER */);
-	memcpy(&old->sa_mask, &kold.mask, sizeof(kold.mask));
-}
-
-static int host_action(int sig, const struct sigaction *act, struct sigaction *old)
-{
-	bool had = sig > 0 && sig <= 64 && (__atomic_load_n(&mask_has_segv, __ATOMIC_RELAXED) & BIT(sig));
-	bool has = act && sigismember(&act->sa_mask, SIGSEGV);
-	struct sigaction copy;
-	int ret;
-
-	if (has) {
-		copy = *act;
-		sigdelset(&copy.sa_mask, SIGSEGV);
-	}
-	ret = FL_RETRY(int, fl_real()->sigaction(sig, has ? &copy : act, old), old ? fl_out(old, sizeof(*old)) : 0);
-	if (ret)
-		return ret;
-	if (act && has)
-		__atomic_fetch_or(&mask_has_segv, BIT(sig), __ATOMIC_RELAXED);
-	else if (act)
-		__atomic_fetch_and(&mask_has_segv, ~BIT(sig), __ATOMIC_RELAXED);
-	if (old && had)
-		sigaddset(&old->sa_mask, SIGSEGV);
-	return 0;
+	old->sa_flags = (int)(kold.flags & ~SA_RESTORER);
+	set_put(&old->sa_mask, kold.mask);
 }
 
 FL_EXPORT int sigaction(int sig, const struct sigaction *restrict act, struct sigaction *restrict old)
 {
-	if (sig != SIGSEGV || !__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
-		return host_action(sig, act, old);
-	segv_action(act, old);
-	return 0;
+	struct sigaction copy;
+	int ret;
+
+	if (is_ours(sig)) {
+		our_action(sig, act, old);
+		return 0;
+	}
+	if (act) {
+		copy = *act;
+		to_host(set_get(&act->sa_mask), &copy.sa_mask);
+		act = &copy;
+	}
+	ret = FL_RETRY(int, fl_real()->sigaction(sig, act, old), old ? fl_out(old, sizeof(*old)) : 0);
+	if (!ret && old)
+		set_put(&old->sa_mask, fl_mask_from_host(set_get(&old->sa_mask)));
+	return ret;
 }
 
 static sighandler_t set_handler(int sig, sighandler_t handler, int flags)
 {
 	struct sigaction act = { .sa_handler = handler, .sa_flags = flags }, old;
 
-	if (handler == SIG_ERR || sigaction(sig, &act, &old)) {
+	if (handler == SIG_ERR || sig < 1 || sig > 64) {
 		errno = EINVAL;
 		return SIG_ERR;
 	}
-	return old.sa_handler;
+	if (!(flags & SA_NODEFER))
+		sigaddset(&act.sa_mask, sig);
+	return sigaction(sig, &act, &old) ? SIG_ERR : old.sa_handler;
 }
 
 FL_EXPORT sighandler_t signal(int sig, sighandler_t handler)
 {
-	struct sigaction act = { .sa_handler = handler, .sa_flags = SA_RESTART }, old;
-
-	if (handler == SIG_ERR) {
-		errno = EINVAL;
-		return SIG_ERR;
-	}
-	sigemptyset(&act.sa_mask);
-	if (sig > 0 && sig <= 64) /* BSD semantics: the signal itself is blocked, as without SA_NODEFER */
-		sigaddset(&act.sa_mask, sig);
-	return sigaction(sig, &act, &old) ? SIG_ERR : old.sa_handler;
+	return set_handler(sig, handler, SA_RESTART);
 }
 
 FL_EXPORT sighandler_t sysv_signal(int sig, sighandler_t handler)

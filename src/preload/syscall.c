@@ -111,6 +111,19 @@ static bool known(long nr, const struct args *a, long *ret)
 	case SYS_mincore:
 		*ret = mincore(P(a->a), Z(a->b), P(a->c));
 		return true;
+	case SYS_rt_sigprocmask:
+		if (a->d != 8)
+			return false;
+		*ret = fl_do_sigprocmask(I(a->a), P(a->b), P(a->c));
+		return true;
+	case SYS_rt_sigaction:
+		if (a->d != 8)
+			return false;
+		*ret = fl_do_sigaction(I(a->a), P(a->b), P(a->c));
+		return true;
+	case SYS_sigaltstack:
+		*ret = sigaltstack(P(a->a), P(a->b));
+		return true;
 	case SYS_clone:
 #ifdef SYS_fork
 	case SYS_fork:

@@ -15,7 +15,7 @@
 #include <time.h>
 
 #define SPIN_FAULT_NS 30000u
-#define ORPHAN_NS     (50u * 1000 * 1000) /* how often a waiter asks whether the object still has an owner */
+#define ORPHAN_NS     (50u * 1000 * 1000) /* how often a waiter asks whether the object still has an owner elsewhere */
 
 static uint64_t now_ns(void)
 {
@@ -79,6 +79,7 @@ static bool note_pending(struct fl_uffd_ctx *ctx)
 	bool any = !fl_list_empty(&ctx->pending);
 
 	__atomic_store_n(&ctx->has_pending, any, __ATOMIC_RELAXED);
+	__atomic_store_n(&ctx->has_waiters, any || !fl_list_empty(&ctx->faulting), __ATOMIC_RELAXED);
 	return any;
 }
 
@@ -195,28 +196,19 @@ static void wait_spin(struct fl_wait *w)
 }
 
 /* Sleep until woken, or a signal's handler has run, or the object has lost its last owner elsewhere. */
-static int wait_asleep(struct fl_wait *w)
+static int wait_asleep(struct fl_wait *w, const uint64_t *sigmask)
 {
 	int err = 0;
 
 	while (!woken(w) && err != -EINTR) {
-		err = fl_futex_wait(&w->state, FL_WAIT_ASLEEP, ORPHAN_NS);
+		uint64_t limit = __atomic_load_n(&w->ctx->watch, __ATOMIC_RELAXED) ? ORPHAN_NS : 0;
+
+		err = sigmask ? fl_irq_futex_wait(&w->state, FL_WAIT_ASLEEP, limit, *sigmask)
+			      : fl_futex_wait(&w->state, FL_WAIT_ASLEEP, limit);
 		if (err == -ETIMEDOUT && w->ctx->orphaned(w->ctx))
 			break;
 	}
 	return err;
-}
-
-/*
- * A signal that came while all were blocked is handled the moment they are unblocked, and would then not interrupt the
- * sleep. => signals blocked
- */
-static bool signal_pending(uint64_t sigmask)
-{
-	uint64_t pending = 0;
-
-	fl_sys(SYS_rt_sigpending, &pending, sizeof(pending));
-	return pending & ~sigmask;
 }
 
 static void wait_for(struct fl_wait *w, const uint64_t *sigmask)
@@ -225,16 +217,10 @@ static void wait_for(struct fl_wait *w, const uint64_t *sigmask)
 	int err;
 
 	wait_spin(w);
-	if (sigmask && signal_pending(*sigmask))
-		return; /* it is handled when the fault returns; then the access faults again */
 	if (!__atomic_compare_exchange_n(&w->state, &spinning, FL_WAIT_ASLEEP, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_ACQUIRE))
 		return; /* woken */
-	if (sigmask)
-		fl_sigmask(*sigmask & FL_IRQ_MASK);
-	err = wait_asleep(w);
-	if (sigmask)
-		fl_sigmask(FL_IRQ_MASK);
+	err = wait_asleep(w, sigmask);
 	if (err == -ETIMEDOUT && !woken(w))
 		fl_ctx_release(w->ctx);
 }
@@ -320,6 +306,11 @@ enum fl_fault fl_ctx_fault(struct fl_vmf *vmf)
 
 /* ---- whoever wakes ---- */
 
+bool fl_ctx_waiters(struct fl_uffd_ctx *ctx)
+{
+	return __atomic_load_n(&ctx->has_waiters, __ATOMIC_RELAXED);
+}
+
 #define WAKE_BATCH 64u
 
 struct wakeup {
@@ -377,6 +368,18 @@ unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 	return total;
 }
 
+void fl_ctx_watch(struct fl_uffd_ctx *ctx, bool on)
+{
+	struct fl_list *lists[] = { &ctx->pending, &ctx->faulting }, *pos, *tmp;
+
+	fl_mutex_lock(&ctx->lock);
+	__atomic_store_n(&ctx->watch, on, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) /* they sleep without a limit: let them begin anew */
+		fl_list_for_each_safe(pos, tmp, lists[i])
+			fl_futex_wake(&fl_list_entry(pos, struct fl_wait, link)->state, 1);
+	fl_mutex_unlock(&ctx->lock);
+}
+
 void fl_ctx_abandon(struct fl_mm *mm)
 {
 	int32_t tid = (int32_t)fl_sys(SYS_gettid, 0);
@@ -400,22 +403,20 @@ void fl_ctx_abandon(struct fl_mm *mm)
 
 #define DEAD_NS 1000000u /* a wait this old may be a dead thread's; a younger one is not worth asking */
 
-/* Messages of threads that died waiting are nobody's. => ctx->lock held */
-static void drop_dead(struct fl_uffd_ctx *ctx)
+/*
+ * The first message whose thread lives, or NULL: those of threads that died waiting are nobody's. => ctx->lock held
+ */
+static struct fl_wait *first_pending(struct fl_uffd_ctx *ctx, uint64_t min_age)
 {
-	struct fl_list *pos, *tmp;
-	uint64_t now = now_ns();
+	while (!fl_list_empty(&ctx->pending)) {
+		struct fl_wait *w = fl_list_entry(ctx->pending.next, struct fl_wait, link);
 
-	fl_list_for_each_safe(pos, tmp, &ctx->pending) {
-		struct fl_wait *w = fl_list_entry(pos, struct fl_wait, link);
-
-		if (now - w->since < DEAD_NS)
-			break;
-		if (!dead(w->tid))
-			continue;
+		if ((min_age && now_ns() - w->since < min_age) || !dead(w->tid))
+			return w;
 		fl_list_del(&w->link);
 		__atomic_store_n(&w->state, FL_WAIT_WOKEN, __ATOMIC_RELEASE); /* freed with the next wait of its bucket */
 	}
+	return NULL;
 }
 
 bool fl_ctx_poll(struct fl_uffd_ctx *ctx)
@@ -427,9 +428,8 @@ bool fl_ctx_poll(struct fl_uffd_ctx *ctx)
 		return false;
 	irq = fl_irq_save();
 	fl_mutex_lock(&ctx->lock);
-	drop_dead(ctx);
+	ret = first_pending(ctx, 0);
 	update_token(ctx, false);
-	ret = !fl_list_empty(&ctx->pending);
 	fl_mutex_unlock(&ctx->lock);
 	fl_irq_restore(irq);
 	return ret;
@@ -437,13 +437,11 @@ bool fl_ctx_poll(struct fl_uffd_ctx *ctx)
 
 unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr)
 {
+	struct fl_wait *w;
 	unsigned n = 0;
 
 	fl_mutex_lock(&ctx->lock);
-	drop_dead(ctx);
-	for (; n < nr && !fl_list_empty(&ctx->pending); n++) {
-		struct fl_wait *w = fl_list_entry(ctx->pending.next, struct fl_wait, link);
-
+	for (; n < nr && (w = first_pending(ctx, DEAD_NS)); n++) {
 		msgs[n] = w->msg;
 		fl_list_del(&w->link);
 		fl_list_add_tail(&ctx->faulting, &w->link);

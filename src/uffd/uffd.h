@@ -50,6 +50,8 @@ struct fl_uffd_ctx {
 	struct fl_list faulting; /* [q] */
 	uint32_t parked;	/* [a] readers that spin, and look by themselves */
 	uint32_t seq;		/* [q] futex of blocked readers, moved by every new message */
+	bool watch;		/* [a] waiters must ask orphaned() now and then */
+	bool has_waiters;	/* [a] the same for both lists */
 	uint32_t sleepers;	/* [a] readers that sleep on it */
 	uint32_t reader_cpu;	/* [a] where a reader, a faulting thread ran last: whether spinning can pay */
 	uint32_t fault_cpu;	/* [a] */
@@ -90,8 +92,16 @@ int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, b
 
 /* The fault path, see fl_handle_userfault in mm.h. */
 enum fl_fault fl_ctx_fault(struct fl_vmf *vmf);
+/* Does anybody wait at all? At a glance: whoever queued before the page-table lock was taken last is seen. */
+bool fl_ctx_waiters(struct fl_uffd_ctx *ctx);
 /* Wake whoever waits for [start, end). Returns how many. => signals blocked; ctx->lock not held */
 unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
+
+/*
+ * No descriptor of the object is left in this process, but one elsewhere (or it is back): its close comes without our doing, so
+ * waiters look for it from time to time. A timer for every wait would cost as much as the wait. => signals blocked
+ */
+void fl_ctx_watch(struct fl_uffd_ctx *ctx, bool on);
 
 /* Take up to `nr` messages. Returns how many. => signals blocked */
 unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr);
