@@ -65,7 +65,7 @@ int fl_irq_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_
 		.tv_sec = (time_t)(timeout_ns / 1000000000u),
 		.tv_nsec = (long)(timeout_ns % 1000000000u),
 	};
-	struct sleep s = { let_in & FL_IRQ_MASK, FL_IRQ_MASK, word, val, &ts };
+	struct sleep s = { let_in & FL_IRQ_MASK, FL_IRQ_MASK, word, val, timeout_ns ? &ts : NULL };
 	long ret = fl_irq_sleep(&s);
 
 	return ret == -EAGAIN ? 0 : (int)ret;

@@ -60,6 +60,8 @@ int fl_object_ioctl(struct fl_uffd *object, unsigned long cmd, uint64_t arg);
 int64_t fl_object_read(struct fl_uffd *object, uint64_t buf, uint64_t len);
 /* Descriptors that are the engine's own: the program does not know them and must not close them. */
 bool fl_object_private_fd(int fd);
+/* Before fork(): the child will have copies of the descriptors, and may look at them. */
+void fl_object_before_fork(void);
 /* In a forked child: no descriptor's object is this process's. */
 void fl_object_after_fork(void);
 

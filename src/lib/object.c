@@ -385,6 +385,12 @@ bool fl_object_private_fd(int fd)
 	return false;
 }
 
+void fl_object_before_fork(void)
+{
+	for (struct fl_uffd *o = all_objects; o; o = o->next)
+		__atomic_store_n(&o->ctx->watched, true, __ATOMIC_SEQ_CST);
+}
+
 void fl_object_after_fork(void)
 {
 	fl_mutex_init(&table_lock, FL_RANK_MMAP);

@@ -581,6 +581,7 @@ int fl_process_fork_prepare(void)
 	int err = 0;
 
 	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE)) {
+		fl_object_before_fork();
 		err = fl_fork_prepare();
 		forking = !err;
 	}

@@ -53,11 +53,6 @@
 #include <unistd.h>
 #include <utime.h>
 
-/* For fd.c */
-void fl_before_read(int fd, void *buf, size_t len);
-ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool write);
-int fl_iov_next(const struct iovec *iov, int n);
-
 /* What a page that another thread makes present, or that is hidden for a moment, may cost: calls for nothing. */
 #define MAX_IDLE 8
 
@@ -311,7 +306,7 @@ static int rest(const struct iovec *iov, int n, size_t done, bool write)
 	return ret;
 }
 
-bool fl_short_by_fault(const struct iovec *iov, int n, size_t done, bool write)
+static bool short_by_fault(const struct iovec *iov, int n, size_t done, bool write)
 {
 	struct iovec part;
 
@@ -510,8 +505,8 @@ ssize_t __pread64_chk(int fd, void *buf, size_t len, off64_t offset, size_t size
 					ALL(fl_iov(iov, here, write), fl_iov(remote, self, !(write)),                  \
 					    in_or_out(remote, nr * sizeof(*remote), false)));                          \
 		while (done > 0 && unlikely(fl_maybe_ours()) &&                                                        \
-		       (fl_short_by_fault(iov, here, (size_t)done, write) ||                                           \
-			fl_short_by_fault(remote, self, (size_t)done, !(write))));                                     \
+		       (short_by_fault(iov, here, (size_t)done, write) ||                                           \
+			short_by_fault(remote, self, (size_t)done, !(write))));                                     \
 		return done;                                                                                           \
 	}
 

@@ -364,28 +364,6 @@ FL_EXPORT int ioctl(int fd, unsigned long request, ...)
 
 
 
-/* A file transfer that a hidden page cut short is done again from the start: the position goes back. */
-static bool rewind_short(int fd, const struct iovec *iov, int n, ssize_t done, bool write)
-{
-	struct stat st;
-
-	if (done <= 0 || !fl_maybe_ours() || !fl_short_by_fault(iov, n, (size_t)done, write))
-		return false;
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || (fl_real()->fcntl(fd, F_GETFL) & O_APPEND))
-		return false;
-	return fl_real()->lseek64(fd, -done, SEEK_CUR) >= 0;
-}
-
-/* Counters (eventfd, timerfd, signalfd) are emptied before the copy fails: their buffer must be there beforehand. */
-static void prepare_counter(int fd, void *buf, size_t len)
-{
-	struct stat st;
-
-	if (len >= 8 && fl_host_touches(fl_addr(buf), fl_addr(buf) + len) && fstat(fd, &st) == 0 &&
-	    !(st.st_mode & S_IFMT))
-		fl_out(buf, len);
-}
-
 FL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
 	struct iovec iov = { buf, len };
@@ -397,12 +375,9 @@ FL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 		fl_object_put(o);
 		return ret;
 	}
-	if (fl_maybe_ours())
-		prepare_counter(fd, buf, len);
-	do
-		ret = FL_RETRY(ssize_t, fl_real()->read(fd, buf, len), fl_out(buf, len));
-	while (unlikely(ret > 0 && (size_t)ret < len) && rewind_short(fd, &iov, 1, ret, true));
-	return ret;
+	fl_before_read(fd, buf, len);
+	ret = FL_RETRY(ssize_t, fl_real()->read(fd, buf, len), fl_iov_next(&iov, 1));
+	return fl_go_on(fd, &iov, 1, ret, true);
 }
 
 FL_EXPORT ssize_t __read_chk(int fd, void *buf, size_t len, size_t size);
@@ -437,15 +412,6 @@ static ssize_t object_readv(struct fl_uffd *o, const struct iovec *iov, int n)
 	return (ssize_t)fl_ret(got);
 }
 
-static size_t iov_total(const struct iovec *iov, int n)
-{
-	size_t total = 0;
-
-	for (int i = 0; i < n; i++)
-		total += iov[i].iov_len;
-	return total;
-}
-
 FL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 {
 	struct fl_uffd *o = fl_object_get(fd);
@@ -456,11 +422,8 @@ FL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 		fl_object_put(o);
 		return ret;
 	}
-	do
-		ret = FL_RETRY(ssize_t, fl_real()->readv(fd, iov, n), fl_iov(iov, n, true));
-	while (unlikely(ret > 0 && fl_maybe_ours()) && (size_t)ret < iov_total(iov, n) &&
-	       rewind_short(fd, iov, n, ret, true));
-	return ret;
+	ret = FL_RETRY(ssize_t, fl_real()->readv(fd, iov, n), fl_iov_next(iov, n));
+	return fl_go_on(fd, iov, n, ret, true);
 }
 
 static bool not_for_objects(int fd, int err)
@@ -481,10 +444,8 @@ FL_EXPORT ssize_t write(int fd, const void *buf, size_t len)
 
 	if (not_for_objects(fd, EBADF))
 		return -1;
-	do
-		ret = FL_RETRY(ssize_t, fl_real()->write(fd, buf, len), fl_in(buf, len));
-	while (unlikely(ret > 0 && (size_t)ret < len) && rewind_short(fd, &iov, 1, ret, false));
-	return ret;
+	ret = FL_RETRY(ssize_t, fl_real()->write(fd, buf, len), fl_in(buf, len));
+	return fl_go_on(fd, &iov, 1, ret, false);
 }
 
 FL_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
@@ -493,11 +454,8 @@ FL_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 
 	if (not_for_objects(fd, EBADF))
 		return -1;
-	do
-		ret = FL_RETRY(ssize_t, fl_real()->writev(fd, iov, n), fl_iov(iov, n, false));
-	while (unlikely(ret > 0 && fl_maybe_ours()) && (size_t)ret < iov_total(iov, n) &&
-	       rewind_short(fd, iov, n, ret, false));
-	return ret;
+	ret = FL_RETRY(ssize_t, fl_real()->writev(fd, iov, n), fl_iov(iov, n, false));
+	return fl_go_on(fd, iov, n, ret, false);
 }
 
 FL_EXPORT off64_t lseek64(int fd, off64_t offset, int whence)
@@ -600,13 +558,19 @@ static int poll_objects(struct pollfd *fds, struct pollfd *host, nfds_t n, int64
 	int64_t end = timeout < 0 ? INT64_MAX : now_ns() + timeout;
 	int ready, ret;
 
+	for (nfds_t i = 0; i < n; i++) {
+		struct fl_uffd *o = fl_object_get(fds[i].fd);
+
+		if (!o)
+			continue;
+		fl_ctx_watched(o->ctx);
+		fl_object_put(o);
+	}
 	for (bool first = true;; first = false) {
 		struct timespec ts = { 0 };
 		int64_t left = end - now_ns();
 
 		ready = look(fds, n, first && timeout && n == 1);
-		if (ready && n == 1)
-			return ready;
 		if (!ready && left > 0)
 			ts = (struct timespec){ left / 1000000000, left % 1000000000 };
 		host_view(host, fds, n);
@@ -619,11 +583,37 @@ static int poll_objects(struct pollfd *fds, struct pollfd *host, nfds_t n, int64
 	}
 }
 
+/* One object alone: the queue itself is looked at and slept on. */
+static int poll_one(struct pollfd *p, int64_t timeout)
+{
+	struct fl_uffd *o = fl_object_get(p->fd);
+	int64_t end = timeout < 0 ? INT64_MAX : now_ns() + timeout, left = timeout;
+	int ready, err = 0;
+
+	if (!o) /* closed this moment */
+		return fl_real()->poll(p, 1, 0);
+	ready = look(p, 1, timeout);
+	while (!ready && left && err != -EINTR) {
+		left = timeout < 0 ? INT64_MAX / 2 : end - now_ns(); /* with a limit the sleep is never restarted */
+		if (left <= 0)
+			break;
+		err = fl_ctx_sleep(o->ctx, true, (uint64_t)left);
+		ready = look(p, 1, false);
+	}
+	fl_object_put(o);
+	if (ready || err != -EINTR)
+		return ready;
+	errno = EINTR;
+	return -1;
+}
+
 static int do_poll(struct pollfd *fds, nfds_t n, int64_t timeout, const sigset_t *mask)
 {
 	struct pollfd few[POLL_STACK], *host = few;
 	int ret;
 
+	if (n == 1 && !mask && (fds->events & POLLIN))
+		return poll_one(fds, timeout);
 	if (n > POLL_STACK)
 		host = fl_reserve(n * sizeof(*host));
 	if (!host) {
@@ -803,6 +793,7 @@ FL_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 
 	if (!o || !event)
 		goto plain;
+	fl_ctx_watched(o->ctx);
 	copy = *event;
 	copy.events &= ~(uint32_t)EPOLLOUT;
 	event = &copy;

@@ -134,8 +134,12 @@ int fl_in_str(const char *s);
 int fl_iov(const struct iovec *iov, int n, bool write);
 int fl_msghdr(const struct msghdr *msg, bool write);
 
-/* Does the byte after the first `done` of a transfer lie on a hidden page of ours? Then the rest is made present. */
-bool fl_short_by_fault(const struct iovec *iov, int n, size_t done, bool write);
+/* The first hidden page of a vector to read into only: for calls that go on from there. */
+int fl_iov_next(const struct iovec *iov, int n);
+/* What read() takes from anything but a file or a stream is lost if it cannot be stored: make the buffer present first. */
+void fl_before_read(int fd, void *buf, size_t len);
+/* A read or write at the file's position has done so much. If a hidden page ended it, do the rest, too. */
+ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool write);
 
 /* ---- exec.c ---- */
 

@@ -78,6 +78,9 @@ static bool note_pending(struct fl_uffd_ctx *ctx)
 {
 	bool any = !fl_list_empty(&ctx->pending);
 
+	if (any)
+		__atomic_store_n(&ctx->pending_since, fl_list_entry(ctx->pending.next, struct fl_wait, link)->since,
+				 __ATOMIC_RELAXED);
 	__atomic_store_n(&ctx->has_pending, any, __ATOMIC_RELAXED);
 	__atomic_store_n(&ctx->has_waiters, any || !fl_list_empty(&ctx->faulting), __ATOMIC_RELAXED);
 	return any;
@@ -170,13 +173,19 @@ static bool enqueue(struct fl_wait *w)
 }
 
 /*
- * Tell the readers. A sleeping read() that is woken takes the message; only when there is none must the descriptor become
- * readable. => no lock held: a reader that runs at once on this CPU finds them free
+ * Tell the readers. A sleeping read() that is woken takes the message; a sleeping poll() of this object alone looks at the
+ * queue. Only for others must the descriptor itself become readable.
+ * => no lock held: a reader that runs at once on this CPU finds them free
  */
 static void announce(struct fl_uffd_ctx *ctx)
 {
+	bool pollers;
+
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* the message first, then the look: fl_ctx_sleep() does the reverse */
-	if (__atomic_load_n(&ctx->sleepers, __ATOMIC_SEQ_CST) && fl_futex_wake(&ctx->seq, 1) == 1)
+	pollers = __atomic_load_n(&ctx->pollers, __ATOMIC_RELAXED);
+	if (pollers && fl_futex_wake(&ctx->seq, INT32_MAX) > 0 && !__atomic_load_n(&ctx->watched, __ATOMIC_RELAXED))
+		return;
+	if (!pollers && __atomic_load_n(&ctx->sleepers, __ATOMIC_RELAXED) && fl_futex_wake(&ctx->seq, 1) == 1)
 		return;
 	fl_mutex_lock(&ctx->lock);
 	update_token(ctx, true);
@@ -401,7 +410,8 @@ void fl_ctx_abandon(struct fl_mm *mm)
 
 /* ---- readers ---- */
 
-#define DEAD_NS 1000000u /* a wait this old may be a dead thread's; a younger one is not worth asking */
+#define FRESH_NS 100000u /* a poll() need not ask about a thread that faulted this moment */
+#define DEAD_NS	 1000000u /* a wait this old may be a dead thread's; a younger one is not worth asking */
 
 /*
  * The first message whose thread lives, or NULL: those of threads that died waiting are nobody's. => ctx->lock held
@@ -426,6 +436,8 @@ bool fl_ctx_poll(struct fl_uffd_ctx *ctx)
 
 	if (!fl_ctx_readable(ctx))
 		return false;
+	if (now_ns() - __atomic_load_n(&ctx->pending_since, __ATOMIC_RELAXED) < FRESH_NS)
+		return true;
 	irq = fl_irq_save();
 	fl_mutex_lock(&ctx->lock);
 	ret = first_pending(ctx, 0);
@@ -489,14 +501,27 @@ bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns, bool takes)
 }
 
 /* No lock, so no blocking of signals: a handler that leaves by siglongjmp() leaves nothing worse than a needless wake-up behind. */
-int fl_ctx_sleep(struct fl_uffd_ctx *ctx)
+int fl_ctx_sleep(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns)
 {
-	uint32_t seq = __atomic_load_n(&ctx->seq, __ATOMIC_ACQUIRE);
+	uint32_t seq = __atomic_load_n(&ctx->seq, __ATOMIC_ACQUIRE), *count = poll ? &ctx->pollers : &ctx->sleepers;
 	int err = 0;
 
-	__atomic_fetch_add(&ctx->sleepers, 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(count, 1, __ATOMIC_SEQ_CST);
 	if (!fl_ctx_readable(ctx) && !__atomic_load_n(&ctx->released, __ATOMIC_ACQUIRE))
-		err = fl_futex_wait(&ctx->seq, seq, 0);
-	__atomic_fetch_sub(&ctx->sleepers, 1, __ATOMIC_RELAXED);
+		err = fl_futex_wait(&ctx->seq, seq, timeout_ns);
+	__atomic_fetch_sub(count, 1, __ATOMIC_RELAXED);
 	return err;
+}
+
+void fl_ctx_watched(struct fl_uffd_ctx *ctx)
+{
+	uint64_t irq;
+
+	if (__atomic_exchange_n(&ctx->watched, true, __ATOMIC_SEQ_CST))
+		return;
+	irq = fl_irq_save();
+	fl_mutex_lock(&ctx->lock); /* what only a poller was told is news to the rest */
+	update_token(ctx, false);
+	fl_mutex_unlock(&ctx->lock);
+	fl_irq_restore(irq);
 }

@@ -51,6 +51,9 @@ struct fl_uffd_ctx {
 	uint32_t parked;	/* [a] readers that spin, and look by themselves */
 	uint32_t seq;		/* [q] futex of blocked readers, moved by every new message */
 	bool watch;		/* [a] waiters must ask orphaned() now and then */
+	bool watched;		/* [a] the descriptor's own readiness matters while a poller sleeps */
+	uint32_t pollers;	/* [a] poll()s of this object alone that sleep on seq */
+	uint64_t pending_since; /* [a] the oldest pending message's time */
 	bool has_waiters;	/* [a] the same for both lists */
 	uint32_t sleepers;	/* [a] readers that sleep on it */
 	uint32_t reader_cpu;	/* [a] where a reader, a faulting thread ran last: whether spinning can pay */
@@ -121,7 +124,12 @@ void fl_ctx_abandon(struct fl_mm *mm);
 bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns, bool takes);
 /* Was the last fault on another CPU than this? Notes where the reader runs. */
 bool fl_ctx_spin_pays(struct fl_uffd_ctx *ctx);
-/* Sleep until a message comes or the object is closed. 0: look again; -EINTR. => no lock held, signals as the program has them */
-int fl_ctx_sleep(struct fl_uffd_ctx *ctx);
+/*
+ * Sleep until a message comes or the object is closed, or timeout_ns has passed (0: never). `poll`: the caller only looks, and is
+ * woken beside others. 0: look again; -EINTR, -ETIMEDOUT. => no lock held, signals as the program has them
+ */
+int fl_ctx_sleep(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns);
+/* From now on somebody may look at the descriptor itself, whom fl_ctx_sleep() does not know of. => no lock held */
+void fl_ctx_watched(struct fl_uffd_ctx *ctx);
 
 #endif
