@@ -316,7 +316,6 @@ void fl_object_closed(struct fl_uffd *o)
 	settle(o);
 	if (!o->nr_fds && !o->ctx->released && !o->in_flight) {
 		o->in_flight = true; /* this keeps what the waiters need, until the descriptor comes back, if ever */
-		fl_ctx_watch(o->ctx, true);
 		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
 	}
 	fl_irq_restore(irq);
@@ -360,7 +359,6 @@ void fl_object_received(int fd)
 		o->nr_fds++;
 		if (o->fd < 0)
 			o->fd = fd;
-		__atomic_store_n(&o->ctx->watch, false, __ATOMIC_RELAXED);
 		__atomic_store_n(&table[fd], o, __ATOMIC_RELEASE);
 		break;
 	}

@@ -15,7 +15,7 @@
 #include <time.h>
 
 #define SPIN_FAULT_NS 30000u
-#define ORPHAN_NS     (50u * 1000 * 1000) /* how often a waiter asks whether the object still has an owner elsewhere */
+#define ORPHAN_NS     (200u * 1000 * 1000) /* how often a waiter asks whether the object still has a descriptor anywhere */
 
 static uint64_t now_ns(void)
 {
@@ -210,10 +210,9 @@ static int wait_asleep(struct fl_wait *w, const uint64_t *sigmask)
 	int err = 0;
 
 	while (!woken(w) && err != -EINTR) {
-		uint64_t limit = __atomic_load_n(&w->ctx->watch, __ATOMIC_RELAXED) ? ORPHAN_NS : 0;
-
-		err = sigmask ? fl_irq_futex_wait(&w->state, FL_WAIT_ASLEEP, limit, *sigmask)
-			      : fl_futex_wait(&w->state, FL_WAIT_ASLEEP, limit);
+		/* with a limit a handled signal ends the sleep, also under SA_RESTART */
+		err = sigmask ? fl_irq_futex_wait(&w->state, FL_WAIT_ASLEEP, ORPHAN_NS, *sigmask)
+			      : fl_futex_wait(&w->state, FL_WAIT_ASLEEP, ORPHAN_NS);
 		if (err == -ETIMEDOUT && w->ctx->orphaned(w->ctx))
 			break;
 	}
@@ -377,18 +376,6 @@ unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 	return total;
 }
 
-void fl_ctx_watch(struct fl_uffd_ctx *ctx, bool on)
-{
-	struct fl_list *lists[] = { &ctx->pending, &ctx->faulting }, *pos, *tmp;
-
-	fl_mutex_lock(&ctx->lock);
-	__atomic_store_n(&ctx->watch, on, __ATOMIC_RELAXED);
-	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) /* they sleep without a limit: let them begin anew */
-		fl_list_for_each_safe(pos, tmp, lists[i])
-			fl_futex_wake(&fl_list_entry(pos, struct fl_wait, link)->state, 1);
-	fl_mutex_unlock(&ctx->lock);
-}
-
 void fl_ctx_abandon(struct fl_mm *mm)
 {
 	int32_t tid = (int32_t)fl_sys(SYS_gettid, 0);
@@ -410,7 +397,7 @@ void fl_ctx_abandon(struct fl_mm *mm)
 
 /* ---- readers ---- */
 
-#define FRESH_NS 100000u /* a poll() need not ask about a thread that faulted this moment */
+#define FRESH_NS 8000u /* a poll() need not ask about a thread that faulted this very moment */
 #define DEAD_NS	 1000000u /* a wait this old may be a dead thread's; a younger one is not worth asking */
 
 /*

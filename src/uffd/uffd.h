@@ -50,7 +50,6 @@ struct fl_uffd_ctx {
 	struct fl_list faulting; /* [q] */
 	uint32_t parked;	/* [a] readers that spin, and look by themselves */
 	uint32_t seq;		/* [q] futex of blocked readers, moved by every new message */
-	bool watch;		/* [a] waiters must ask orphaned() now and then */
 	bool watched;		/* [a] the descriptor's own readiness matters while a poller sleeps */
 	uint32_t pollers;	/* [a] poll()s of this object alone that sleep on seq */
 	uint64_t pending_since; /* [a] the oldest pending message's time */
@@ -99,12 +98,6 @@ enum fl_fault fl_ctx_fault(struct fl_vmf *vmf);
 bool fl_ctx_waiters(struct fl_uffd_ctx *ctx);
 /* Wake whoever waits for [start, end). Returns how many. => signals blocked; ctx->lock not held */
 unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
-
-/*
- * No descriptor of the object is left in this process, but one elsewhere (or it is back): its close comes without our doing, so
- * waiters look for it from time to time. A timer for every wait would cost as much as the wait. => signals blocked
- */
-void fl_ctx_watch(struct fl_uffd_ctx *ctx, bool on);
 
 /* Take up to `nr` messages. Returns how many. => signals blocked */
 unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr);

@@ -16,6 +16,8 @@ static void soft_begin(void)
 
 static void soft_end(void)
 {
+	for (uint64_t pfn = 0; pfn < env.mm->pool.nr_frames; pfn++)
+		EXPECT_INT(fl_folio(env.mm, pfn)->refcount | fl_folio(env.mm, pfn)->mapcount, 0);
 	EXPECT_INT(fl_mm_destroy(env.mm), 0);
 }
 

@@ -5,6 +5,7 @@
  */
 #include "sweep.h"
 
+#include "base/alloc.h"
 #include "base/faultpoint.h"
 
 #include <dirent.h>
@@ -43,11 +44,10 @@ static const struct trait {
 	const char *point;
 	int err;
 	bool absorbed; /* the operation may find another way, or simply wait */
-	bool cold;     /* what was allocated once is kept: where the address space outlives the cycle, the first matters */
+	bool cold;     /* what was allocated once is kept for good: the first cycle of a process matters */
 	bool bounded;  /* failing for ever would keep a cache from ever dropping a right: by design that never ends */
 } traits[] = {
-	{ .point = "alloc.vma", .err = ENOMEM, .cold = true },
-	{ .point = "alloc.vma_table", .err = ENOMEM, .cold = true },
+	{ .point = "alloc.uffd", .err = ENOMEM, .cold = true },
 	{ .point = "host.socket", .err = ENFILE },
 	{ .point = "alloc.extent", .err = ENOMEM, .absorbed = true }, /* the first of two searches */
 	{ .point = "alloc.wait", .err = ENOMEM, .absorbed = true },   /* the thread faults until there is memory */
@@ -213,6 +213,29 @@ static void check_progress(void)
 
 /* ---- what a case may not use up ---- */
 
+/* Take away what mappings were allocated ahead, so that each reservation has to allocate. */
+static void starve(void)
+{
+	struct fl_mm *mm = env.mm;
+	struct fl_vma **table = NULL;
+
+	while (mm->spare) {
+		struct fl_vma *v = mm->spare;
+
+		mm->spare = (struct fl_vma *)(void *)v->ctx;
+		fl_free(&mm->metadata, v, sizeof(*v));
+	}
+	mm->nr_spare = 0;
+	if (mm->nr_vmas) {
+		table = fl_alloc(&mm->metadata, mm->nr_vmas * sizeof(*table), FL_FP_VMA_TABLE);
+		EXPECT(table);
+		memcpy(table, mm->vmas, mm->nr_vmas * sizeof(*table));
+	}
+	fl_free(&mm->metadata, mm->vmas, mm->cap_vmas * sizeof(*table));
+	mm->vmas = table;
+	mm->cap_vmas = mm->nr_vmas;
+}
+
 struct usage {
 	uint64_t metadata, size;
 	int fds, maps;
@@ -250,8 +273,11 @@ static int count_maps(uint64_t *size)
 /* => nothing is mapped or open any more, but the address space itself */
 static struct usage usage_now(void)
 {
-	struct usage u = { .metadata = env.mm->metadata, .fds = count_fds() };
+	struct usage u = { .fds = count_fds() };
 
+	starve();
+	EXPECT_INT(env.mm->metadata, PAGE); /* the topmost page table */
+	u.metadata = fl_mm_metadata_bytes(env.mm);
 	if (OWN_MAPPINGS)
 		u.maps = count_maps(&u.size);
 	return u;
@@ -311,6 +337,7 @@ static bool cycle(const char *point, uint32_t after, uint32_t times, struct usag
 	env.world->begin();
 	op->prepare();
 	before = digest();
+	starve();
 	if (point)
 		arm(point, after, times);
 	ret = op->run();
@@ -388,7 +415,7 @@ static void run_case(void)
 	struct usage first, last = { 0 }, now;
 	const char *point;
 
-	for (unsigned i = 0; env.world->birth && (point = fl_faultpoint_name(i)); i++)
+	for (unsigned i = 0; (point = fl_faultpoint_name(i)); i++)
 		if (trait_of(point).cold)
 			sweep_processes(point, cold_cycle);
 	cycle(NULL, 0, 0, &first); /* what it allocates once and keeps */
