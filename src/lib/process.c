@@ -182,10 +182,9 @@ static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int a
 {
 	switch (advice) {
 	case MADV_DONTNEED:
-		if (vma->flags & VM_LOCKED)
-			return -EINVAL;
-		/* fall through */
 	case 24 /* MADV_DONTNEED_LOCKED */:
+		if (advice == MADV_DONTNEED && (vma->flags & VM_LOCKED))
+			return -EINVAL;
 		if (vma->flags & VM_RELEASED)
 			drop_released(vma, start, stop);
 		else

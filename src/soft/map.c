@@ -215,7 +215,8 @@ static int64_t do_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint
 	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
 		return move(mm, addr, old_len, new_len, flags, to);
 	if (new_len <= old_len) {
-		fl_do_munmap(mm, addr + new_len, addr + old_len);
+		if (new_len < old_len)
+			fl_do_munmap(mm, addr + new_len, addr + old_len);
 		return (int64_t)addr;
 	}
 	if (vma->end == addr + old_len && range_ok(addr, new_len) &&

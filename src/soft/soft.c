@@ -51,7 +51,7 @@ static int frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 {
 	if (fl_fail(FL_FP_FILL))
 		return -ENOMEM;
-	memset(fl_kmap_local(mm, pfn), 0, nr << PAGE_SHIFT);
+	memset(fl_kmap_local(mm, pfn), 0, (size_t)(nr << PAGE_SHIFT));
 	return 0;
 }
 
@@ -86,7 +86,7 @@ static uint64_t read_client(struct fl_mm *mm, char *dst, uint64_t src, uint64_t 
 		if (pfn == FL_PFN_NONE)
 			break;
 		if (dst)
-			memcpy(dst + done, (char *)fl_kmap_local(mm, pfn) + offset, n);
+			memcpy(dst + done, (char *)fl_kmap_local(mm, pfn) + offset, (size_t)n);
 		fl_folio_put(mm, pfn);
 		done += n;
 	}
@@ -99,7 +99,7 @@ static int64_t frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_
 		return -ENOMEM;
 	if (!src_is_host)
 		return (int64_t)read_client(mm, fl_kmap_local(mm, pfn), src, len);
-	memcpy(fl_kmap_local(mm, pfn), fl_ptr(src), len);
+	memcpy(fl_kmap_local(mm, pfn), fl_ptr(src), (size_t)len);
 	return (int64_t)len;
 }
 
@@ -149,9 +149,9 @@ static uint64_t nothing; /* the account of what no address space is charged with
 static void pool_free(struct fl_pool *pool)
 {
 	if (pool->base)
-		fl_unreserve(pool->base, pool->nr_frames << PAGE_SHIFT);
+		fl_unreserve(pool->base, (size_t)(pool->nr_frames << PAGE_SHIFT));
 	if (pool->folios)
-		fl_unreserve(pool->folios, pool->nr_frames * sizeof(*pool->folios));
+		fl_unreserve(pool->folios, (size_t)pool->nr_frames * sizeof(*pool->folios));
 }
 
 int fl_soft_create(uint64_t bytes, struct fl_soft **out)
@@ -161,8 +161,8 @@ int fl_soft_create(uint64_t bytes, struct fl_soft **out)
 	bool refused = fl_fail(FL_FP_POOL);
 
 	if (s && !refused) {
-		pool.base = fl_reserve(pool.nr_frames << PAGE_SHIFT);
-		pool.folios = fl_reserve(pool.nr_frames * sizeof(*pool.folios));
+		pool.base = fl_reserve((size_t)(pool.nr_frames << PAGE_SHIFT));
+		pool.folios = fl_reserve((size_t)pool.nr_frames * sizeof(*pool.folios));
 	}
 	if (!s || !pool.base || !pool.folios || fl_mm_init(&s->mm, &soft_ops, s, &pool)) {
 		pool_free(&pool);
