@@ -56,6 +56,13 @@ static inline void fl_irq_restore(uint64_t saved)
 }
 
 /*
+ * A wait on behalf of a system call must not outlive a signal that ends the process: those that are pending, and that the
+ * program (whose mask fl_irq_program is meanwhile) has not blocked, may do so.
+ */
+extern __thread uint64_t fl_irq_program __attribute__((tls_model("initial-exec")));
+void fl_irq_let_kill(void);
+
+/*
  * fl_futex_wait() with only the signals of `let_in` blocked. -EINTR: a handler has run, be it before the sleep began.
  * => signals blocked
  */

@@ -20,15 +20,18 @@ static uint64_t irq;
 
 int fl_fork_prepare(void)
 {
-	int err;
+	uint64_t saved = fl_irq_save();
+	int pipe[2];
+	int err = fl_fail(FL_FP_FORK) ? -ENOMEM : (int)fl_sys(SYS_pipe2, pipe, 02000000 /* O_CLOEXEC */);
 
-	irq = fl_irq_save();
-	err = fl_fail(FL_FP_FORK) ? -ENOMEM : (int)fl_sys(SYS_pipe2, gate, 02000000 /* O_CLOEXEC */);
 	if (err) {
-		fl_irq_restore(irq);
+		fl_irq_restore(saved);
 		return err;
 	}
-	fl_write_lock(&fl_host.mm.mmap_lock);
+	fl_write_lock(&fl_host.mm.mmap_lock); /* from here on no other thread forks */
+	irq = saved;
+	gate[0] = pipe[0];
+	gate[1] = pipe[1];
 	fl_mutex_lock(&fl_host.mm.uffd_lock);
 	fl_cache_freeze(&fl_host.mm, true);
 	fl_mutex_lock(&fl_host.lock);
@@ -39,6 +42,7 @@ int fl_fork_prepare(void)
 
 void fl_fork_parent(void)
 {
+	uint64_t saved = irq;
 	char byte;
 
 	fl_alloc_fork_done();
@@ -50,7 +54,7 @@ void fl_fork_parent(void)
 	fl_cache_freeze(&fl_host.mm, false);
 	fl_mutex_unlock(&fl_host.mm.uffd_lock);
 	fl_write_unlock(&fl_host.mm.mmap_lock);
-	fl_irq_restore(irq);
+	fl_irq_restore(saved);
 }
 
 /* Copy what the parent's pool holds into `fd`, at the same offsets. */

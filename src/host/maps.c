@@ -182,13 +182,42 @@ static int scan_words(long fd, uint64_t *start, uint64_t end, uint64_t *run_end)
 	return first != 0;
 }
 
+/* Without pagemap: what is in memory. Pages in swap are brought in first, for they would be missed. */
+static int scan_mincore(uint64_t *start, uint64_t end, uint64_t *run_end)
+{
+	unsigned char in[256];
+	uint64_t first = 0;
+
+	for (uint64_t addr = *start; addr < end;) {
+		uint64_t n = fl_min(PAGES(end - addr), (uint64_t)sizeof(in));
+		long err;
+
+		fl_sys(SYS_madvise, addr, n << PAGE_SHIFT, 3 /* MADV_WILLNEED */);
+		err = fl_sys(SYS_mincore, addr, n << PAGE_SHIFT, in);
+		if (err)
+			return (int)err;
+		for (unsigned i = 0; i < n; i++, addr += PAGE_SIZE) {
+			if ((in[i] & 1) && !first)
+				first = addr;
+			if (!(in[i] & 1) && first) {
+				*start = first;
+				*run_end = addr;
+				return 1;
+			}
+		}
+	}
+	*start = first;
+	*run_end = end;
+	return first != 0;
+}
+
 int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end)
 {
 	long fd = fl_sys(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
 	int ret;
 
-	if (fl_sys_failed(fd))
-		return (int)fd;
+	if (fl_sys_failed(fd)) /* after setuid() the file is somebody else's */
+		return scan_mincore(start, end, run_end);
 	ret = scan(fd, start, end, run_end);
 	if (ret < 0)
 		ret = scan_words(fd, start, end, run_end);

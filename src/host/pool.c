@@ -64,8 +64,11 @@ int fl_pool_create(struct fl_pool *pool)
 	fl_host.nr_chunks = pool->nr_frames / CHUNK_PAGES;
 	fl_host.chunks = fl_reserve(fl_host.nr_chunks * sizeof(struct chunk));
 	pool->folios = fl_reserve(pool->nr_frames * sizeof(*pool->folios));
-	if (fl_host.chunks && pool->folios)
+	if (fl_host.chunks && pool->folios) {
+		fl_sys(SYS_madvise, fl_host.chunks, fl_host.nr_chunks * sizeof(struct chunk), MADV_DONTDUMP);
+		fl_sys(SYS_madvise, pool->folios, pool->nr_frames * sizeof(*pool->folios), MADV_DONTDUMP);
 		return 0;
+	}
 	fl_pool_destroy(pool);
 	return -ENOMEM;
 fail:

@@ -55,6 +55,9 @@ void fl_object_dup(int fd, int copy);
 void fl_object_received(int fd);
 /* Does the descriptor name an object of another process, or of a program that this one was before exec? */
 bool fl_object_foreign(int fd);
+/* A call on the object is in progress between the two: it keeps the object alive, as the kernel keeps an open file. */
+void fl_object_begin(struct fl_uffd *object);
+void fl_object_end(struct fl_uffd *object);
 /* The same object's ioctl and read, with signals kept out. */
 int fl_object_ioctl(struct fl_uffd *object, unsigned long cmd, uint64_t arg);
 int64_t fl_object_read(struct fl_uffd *object, uint64_t buf, uint64_t len);
@@ -96,6 +99,8 @@ enum fl_present fl_process_fault_in(uint64_t addr, uint64_t len, bool write);
  * -ENOMEM, -EMFILE, -ENFILE
  */
 int fl_process_fork_prepare(void);
+/* Could it be done now? For a caller that can still refuse. */
+int fl_process_fork_check(void);
 void fl_process_fork_parent(void);
 void fl_process_fork_child(void);
 

@@ -368,19 +368,22 @@ void fl_object_received(int fd)
 
 bool fl_object_private_fd(int fd)
 {
+	bool found = false;
+	uint64_t irq;
+
 	if (fd < 0 || !__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
 		return false;
 	if (fd == fl_host.pool_fd)
 		return true;
 	if (!fl_object_any())
 		return false;
-	for (int i = 0; i < MAX_FDS && fd >= HIGH_FD; i++) { /* rare: somebody closes a high descriptor */
-		struct fl_uffd *o = __atomic_load_n(&table[i], __ATOMIC_RELAXED);
-
-		if (o && o->peer == fd)
-			return true;
-	}
-	return false;
+	irq = fl_irq_save();
+	fl_mutex_lock(&table_lock);
+	for (struct fl_uffd *o = all_objects; o && !found; o = o->next)
+		found = o->peer == fd;
+	fl_mutex_unlock(&table_lock);
+	fl_irq_restore(irq);
+	return found;
 }
 
 void fl_object_before_fork(void)
@@ -400,12 +403,12 @@ void fl_object_after_fork(void)
 /* ---- calls ---- */
 
 /* Calls in progress keep the object, as an open file would be kept. */
-static void call_begin(struct fl_uffd *o)
+void fl_object_begin(struct fl_uffd *o)
 {
 	__atomic_fetch_add(&o->calls, 1, __ATOMIC_SEQ_CST);
 }
 
-static void call_end(struct fl_uffd *o)
+void fl_object_end(struct fl_uffd *o)
 {
 	uint64_t irq;
 
@@ -427,9 +430,9 @@ int fl_object_ioctl(struct fl_uffd *o, unsigned long cmd, uint64_t arg)
 	}
 	if (o->ctx->released) /* a forked child's view of its parent's object */
 		return -ESRCH;
-	call_begin(o);
+	fl_object_begin(o);
 	ret = fl_abi_ioctl(o->ctx, o->caller, cmd, arg);
-	call_end(o);
+	fl_object_end(o);
 	return ret;
 }
 
@@ -437,9 +440,9 @@ int64_t fl_object_read(struct fl_uffd *o, uint64_t buf, uint64_t len)
 {
 	int64_t ret;
 
-	call_begin(o);
+	fl_object_begin(o);
 	ret = fl_abi_read(o->ctx, o->caller, buf, len);
-	call_end(o);
+	fl_object_end(o);
 	return ret;
 }
 

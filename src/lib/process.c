@@ -107,13 +107,27 @@ int fl_process_munmap(uint64_t addr, uint64_t len)
 	return (int)ret;
 }
 
+/* The host gave a range that is ours to the program: libc had unmapped it behind our back, as free() does. */
+static void forget_stale(uint64_t start, uint64_t end)
+{
+	uint64_t irq = lock();
+
+	if (fl_vma_reserve(mm, 2) == 0)
+		forget_range(start, end);
+	unlock(irq);
+}
+
 int64_t fl_process_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset)
 {
 	uint64_t irq;
 	long ret;
 
-	if (!(flags & MAP_FIXED) || !ours(addr, len))
-		return WITH_ROOM(fl_sys(SYS_mmap, addr, len, prot, flags, fd, offset));
+	if (!(flags & MAP_FIXED) || !ours(addr, len)) {
+		ret = WITH_ROOM(fl_sys(SYS_mmap, addr, len, prot, flags, fd, offset));
+		if (!fl_sys_failed(ret) && ours((uint64_t)ret, len))
+			forget_stale((uint64_t)ret, (uint64_t)ret + PAGE_ALIGN(len));
+		return ret;
+	}
 	irq = lock();
 	ret = fl_vma_reserve(mm, 2);
 	if (!ret)
@@ -146,7 +160,7 @@ int fl_process_mprotect(uint64_t addr, uint64_t len, int prot)
 	struct fl_vma *vma;
 	long ret = 0;
 
-	if (!ours(addr, len) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)))
+	if (!ours(addr, len) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | 8 /* PROT_SEM: no meaning */)))
 		return (int)WITH_ROOM(fl_sys(SYS_mprotect, addr, len, prot));
 	irq = lock();
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
@@ -280,13 +294,25 @@ static uint64_t map_new(uint64_t start, uint64_t len)
 	return FL_PFN_NONE;
 }
 
+/* Ranges that were taken back and are not registered go to the host again. */
+static void release_plain(uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(mm, vma, i, start, end)
+		if (!(vma->flags & (VM_UFFD | VM_RELEASED)))
+			fl_host_release(mm, vma);
+	fl_vma_merge(mm, start, end);
+}
+
 /* A range of ours that is released has no entries: take it back first, and release it again at its new place. */
 static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
 {
 	uint64_t moved = fl_min(old_len, new_len), pgoff;
 	uint32_t keep = vma->flags & ~(VM_UFFD | VM_RELEASED);
 	long place = (long)to;
-	int err = (vma->flags & VM_RELEASED) ? fl_host_adopt(mm, addr, addr + old_len) : 0;
+	int err = fl_host_adopt(mm, addr, addr + old_len);
 
 	if (!err && !(flags & MREMAP_FIXED))
 		place = fl_sys(SYS_mmap, to, new_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -318,6 +344,7 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 		forget_range(addr, addr + old_len);
 	}
 	fl_host_release(mm, fl_vma_lookup(mm, to));
+	release_plain(addr, addr + old_len);
 	return (int64_t)to;
 unplace:
 	if (!(flags & MREMAP_FIXED))
@@ -326,8 +353,9 @@ unplace:
 }
 
 /* Grow in place: the new part is a mapping of its own with the same registration. */
-static int64_t grow(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len)
+static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 {
+	struct fl_vma *vma = fl_vma_lookup(mm, addr + old_len - 1);
 	uint64_t at = addr + old_len, len = new_len - old_len, pgoff;
 	long ret;
 
@@ -351,19 +379,39 @@ static int64_t grow(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 	return (int64_t)addr;
 }
 
+/* Is the range one mapping to the program? Ours may be cut where their homes end, or where one is released. */
+static bool one_mapping(uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma = fl_vma_lookup(mm, start);
+	uint32_t flags = vma ? vma->flags & ~VM_RELEASED : 0;
+
+	while (vma && vma->end < end) {
+		struct fl_vma *next = fl_vma_lookup(mm, vma->end);
+
+		vma = next && (next->flags & ~VM_RELEASED) == flags && next->ctx == vma->ctx ? next : NULL;
+	}
+	return vma;
+}
+
 /* => mmap_lock held for writing */
 static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
 {
-	struct fl_vma *vma = fl_vma_lookup(mm, addr);
+	struct fl_vma *vma;
 	int64_t ret;
 
-	if (!vma || vma->end < addr + old_len)
-		return -EFAULT;
+	if (!one_mapping(addr, addr + old_len)) {
+		/* a part that was never ours may belong to it: then all of it becomes ours */
+		if (fl_host_fit(mm, addr, addr + old_len) == 0)
+			fl_host_adopt(mm, addr, addr + old_len);
+		if (!one_mapping(addr, addr + old_len))
+			return -EFAULT;
+	}
 	if (fl_vma_reserve(mm, 6))
 		return -ENOMEM;
+	vma = fl_vma_lookup(mm, addr);
 	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
 		return move(vma, addr, old_len, new_len, flags, (flags & MREMAP_FIXED) ? new_addr : 0);
-	ret = grow(vma, addr, old_len, new_len);
+	ret = grow(addr, old_len, new_len);
 	if (ret < 0 && (flags & MREMAP_MAYMOVE))
 		ret = move(fl_vma_lookup(mm, addr), addr, old_len, new_len, flags, 0);
 	return ret;
@@ -449,8 +497,10 @@ enum fl_present fl_process_fault_in(uint64_t addr, uint64_t len, bool write)
 
 		if (!hidden(at, write))
 			continue;
-		irq = fl_irq_save();
+		irq = fl_irq_save(); /* a system call that waits for a page is not interrupted: handlers run after it */
+		fl_irq_program = irq;
 		left = write ? fl_touch_user(fl_ptr(at)) : fl_copy_user(&byte, fl_ptr(at), 1);
+		fl_irq_program = ~0ull;
 		fl_irq_restore(irq);
 		if (left)
 			return any ? FL_MADE_PRESENT : FL_REFUSED;
@@ -573,17 +623,33 @@ int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec)
 
 /* ---- fork ---- */
 
-static bool forking; /* between prepare and the other two, where every lock is held */
+/* This thread has prepared: it holds every lock. The child's one thread inherits that. */
+static __thread __attribute__((tls_model("initial-exec"))) bool forking;
+
+int fl_process_fork_check(void)
+{
+	int pipe[2];
+	long err;
+
+	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+		return 0;
+	err = fl_fail(FL_FP_FORK) ? -ENOMEM : fl_sys(SYS_pipe2, pipe, 02000000 /* O_CLOEXEC */);
+	if (!err) {
+		fl_sys(SYS_close, pipe[0]);
+		fl_sys(SYS_close, pipe[1]);
+	}
+	return (int)err;
+}
 
 int fl_process_fork_prepare(void)
 {
-	int err = 0;
+	int err;
 
-	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE)) {
-		fl_object_before_fork();
-		err = fl_fork_prepare();
-		forking = !err;
-	}
+	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+		return 0;
+	fl_object_before_fork();
+	err = fl_fork_prepare();
+	forking = !err;
 	return err;
 }
 
@@ -597,10 +663,15 @@ void fl_process_fork_parent(void)
 
 void fl_process_fork_child(void)
 {
+	static const char sorry[] = "faultline: a forked child ends: no descriptors left to copy its memory\n";
+
 	if (forking) {
 		forking = false;
 		fl_object_after_fork();
 		fl_fork_child(fl_ctx_forget_all);
+	} else if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE)) {
+		fl_sys(SYS_write, 2, sorry, sizeof(sorry) - 1);
+		fl_sys(SYS_exit_group, 137); /* it would write into its parent's memory */
 	}
 	fl_count(processes, 1);
 }

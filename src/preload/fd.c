@@ -160,7 +160,7 @@ FL_EXPORT int close(int fd)
 	struct fl_uffd *closing;
 	int ret;
 
-	if (likely(!fl_object_any() && !nr_devices && fd < 900))
+	if (likely(!__atomic_load_n(&fl_host.ready, __ATOMIC_RELAXED) && !nr_devices))
 		return fl_real()->close(fd);
 	if (fl_object_private_fd(fd)) {
 		errno = EBADF;
@@ -392,22 +392,24 @@ ssize_t __read_chk(int fd, void *buf, size_t len, size_t size)
 static ssize_t object_readv(struct fl_uffd *o, const struct iovec *iov, int n)
 {
 	struct fl_uffd_msg msgs[8];
-	size_t total = 0, at = 0, offset = 0;
-	int64_t got;
+	struct iovec part;
+	size_t total = 0;
+	int64_t got, at = 0;
 
-	for (int i = 0; i < n; i++)
-		total += iov[i].iov_len;
+	for (int i = 0; i < n; i++) {
+		if (fl_copy_user(&part, &iov[i], sizeof(part)))
+			return (ssize_t)fl_ret(-EFAULT);
+		total += part.iov_len;
+	}
 	got = fl_object_read(o, fl_addr(msgs), fl_min(total, sizeof(msgs)));
-	while (got > 0 && at < (size_t)got) {
-		size_t part = fl_min(iov->iov_len - offset, (size_t)got - at);
+	for (int i = 0; at < got; i++) {
+		size_t len = fl_copy_user(&part, &iov[i], sizeof(part)) ? 0 : fl_min(part.iov_len, (size_t)(got - at));
 
-		memcpy((char *)iov->iov_base + offset, (char *)msgs + at, part);
-		at += part;
-		offset += part;
-		if (offset == iov->iov_len) {
-			iov++;
-			offset = 0;
-		}
+		if (!len && part.iov_len)
+			return (ssize_t)fl_ret(-EFAULT);
+		if (fl_copy_user(part.iov_base, (char *)msgs + at, len))
+			return (ssize_t)fl_ret(-EFAULT);
+		at += (int64_t)len;
 	}
 	return (ssize_t)fl_ret(got);
 }
@@ -589,18 +591,24 @@ static int poll_one(struct pollfd *p, int64_t timeout)
 	struct fl_uffd *o = fl_object_get(p->fd);
 	int64_t end = timeout < 0 ? INT64_MAX : now_ns() + timeout, left = timeout;
 	int ready, err = 0;
+	bool dead;
 
 	if (!o) /* closed this moment */
 		return fl_real()->poll(p, 1, 0);
+	fl_object_begin(o);
 	ready = look(p, 1, timeout);
-	while (!ready && left && err != -EINTR) {
+	while (!ready && left && err != -EINTR && !o->ctx->released) {
 		left = timeout < 0 ? INT64_MAX / 2 : end - now_ns(); /* with a limit the sleep is never restarted */
 		if (left <= 0)
 			break;
 		err = fl_ctx_sleep(o->ctx, true, (uint64_t)left);
 		ready = look(p, 1, false);
 	}
+	dead = o->ctx->released; /* a forked child's view of its parent's object: nothing ever comes */
+	fl_object_end(o);
 	fl_object_put(o);
+	if (!ready && dead && left && err != -EINTR)
+		return fl_real()->poll(NULL, 0, timeout < 0 ? -1 : (int)((end - now_ns()) / 1000000));
 	if (ready || err != -EINTR)
 		return ready;
 	errno = EINTR;
@@ -791,15 +799,14 @@ FL_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 	struct fl_uffd *o = fl_object_get(fd);
 	struct epoll_event copy;
 
-	if (!o || !event)
-		goto plain;
-	fl_ctx_watched(o->ctx);
-	copy = *event;
-	copy.events &= ~(uint32_t)EPOLLOUT;
-	event = &copy;
-plain:
-	if (o)
+	if (o) {
+		fl_ctx_watched(o->ctx);
+		if (fl_copy_user(&copy, event, sizeof(copy)) == 0) {
+			copy.events &= ~(uint32_t)EPOLLOUT;
+			event = &copy;
+		}
 		fl_object_put(o);
+	}
 	return FL_RETRY(int, fl_real()->epoll_ctl(epfd, op, fd, event), fl_in(event, sizeof(*event)));
 }
 

@@ -70,8 +70,7 @@ static void use_shared_stats(void)
  */
 static void before_fork(void)
 {
-	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
-		fl_process_fork_prepare();
+	fl_process_fork_prepare(); /* that this failed is found out in the child, where it cannot be refused any more */
 }
 
 static void after_fork_parent(void)

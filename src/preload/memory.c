@@ -25,6 +25,14 @@ FL_EXPORT int mprotect(void *addr, size_t len, int prot)
 	return (int)fl_ret(fl_process_mprotect(fl_addr(addr), len, prot));
 }
 
+/* No key hides a page from faultline's own handler: the default one is all that registered ranges can have. */
+FL_EXPORT int pkey_mprotect(void *addr, size_t len, int prot, int pkey)
+{
+	if (pkey != -1 && !fl_host_touches(fl_addr(addr), fl_addr(addr) + len))
+		return (int)fl_ret(fl_sys(SYS_pkey_mprotect, addr, len, prot, pkey));
+	return mprotect(addr, len, prot);
+}
+
 FL_EXPORT int madvise(void *addr, size_t len, int advice)
 {
 	return (int)fl_ret(fl_process_madvise(fl_addr(addr), len, advice));
@@ -79,6 +87,21 @@ FL_EXPORT int mincore(void *addr, size_t len, unsigned char *vec)
 }
 
 /* ---- new processes ---- */
+
+/*
+ * Here a fork that cannot be done right can still be refused. The handlers that libc then runs find it prepared. (The program's own
+ * fork handlers run while nothing may touch registered memory: those that do would wait for ever, so we prepare last.)
+ */
+FL_EXPORT pid_t fork(void)
+{
+	int err = fl_process_fork_check();
+
+	if (err) {
+		errno = -err;
+		return -1;
+	}
+	return fl_real()->fork();
+}
 
 FL_EXPORT pid_t _Fork(void)
 {

@@ -60,6 +60,7 @@
 	X(off64_t, lseek64, (int, off64_t, int))                                                                       \
 	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                         \
 	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                     \
+	X(pid_t, fork, (void))                                                                                         \
 	X(pid_t, _Fork, (void))
 
 struct fl_real {

@@ -215,6 +215,8 @@ static int wait_asleep(struct fl_wait *w, const uint64_t *sigmask)
 			      : fl_futex_wait(&w->state, FL_WAIT_ASLEEP, ORPHAN_NS);
 		if (err == -ETIMEDOUT && w->ctx->orphaned(w->ctx))
 			break;
+		if (err == -ETIMEDOUT)
+			fl_irq_let_kill();
 	}
 	return err;
 }
