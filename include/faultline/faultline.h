@@ -53,8 +53,10 @@ FL_API int fl_mm_destroy(struct fl_mm *mm);
 
 /*
  * The address space of this process. The first call installs faultline's SIGSEGV handler; handlers installed
- * before it are chained. Mapping calls on registered ranges must go through fl_munmap() and its siblings, or the
- * program must run under libfaultline-preload.so, which makes libc's functions do so.
+ * before it are chained. Mapping calls on registered ranges must go through fl_munmap() and its siblings. A program that
+ * uses this library must not fork while ranges are registered or have been (the child would share them; exec and
+ * posix_spawn are fine), nor block SIGSEGV. libfaultline-preload.so has an engine of its own: programs that run under it use
+ * the system call, not this library.
  * ENOMEM, ENOSYS: the host lacks what the native backend needs (memfd_create, SIGSEGV with error codes).
  */
 FL_API int fl_mm_process(struct fl_mm **mm);
@@ -78,7 +80,8 @@ FL_API int fl_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
  * Loads and stores on a soft address space, as instructions of its program: each may fault, and then waits until
  * the fault is resolved. They return 0, or the number of the signal that the program would receive (SIGSEGV,
  * SIGBUS); bytes before the faulting one have then been transferred. Accesses inside an aligned page are not torn
- * by fills: a page appears whole. On the process's own address space they act on its memory.
+ * by fills: a page appears whole. On the process's own address space they are plain accesses: a signal is raised, not
+ * returned.
  */
 FL_API int fl_load(struct fl_mm *mm, uint64_t addr, void *buf, size_t len);
 FL_API int fl_store(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len);

@@ -58,11 +58,4 @@ _Noreturn void fl_bug(const char *what, const char *file, int line);
 			fl_bug(#cond, __FILE__, __LINE__);                                                             \
 	} while (0)
 
-/* Debug builds only. */
-#ifdef FL_DEBUG
-#define fl_assert(cond) FL_BUG_ON(!(cond))
-#else
-#define fl_assert(cond) ((void)sizeof(!(cond)))
-#endif
-
 #endif

@@ -721,11 +721,10 @@ static bool select_has_object(int n, const struct sets *s)
 	return false;
 }
 
-static int select_poll(int n, const struct sets *s, int64_t timeout, const sigset_t *mask)
+/* What the sets ask for, as poll() has it. Returns how many descriptors. */
+static nfds_t sets_to_fds(int n, const struct sets *s, struct pollfd *fds)
 {
-	struct pollfd fds[FD_SETSIZE], host[FD_SETSIZE];
 	nfds_t nfds = 0;
-	int ready, bits = 0;
 
 	for (int fd = 0; fd < n && fd < FD_SETSIZE; fd++) {
 		short events = (short)((set_has(s->r, fd) ? POLLIN : 0) | (set_has(s->w, fd) ? POLLOUT : 0) |
@@ -734,9 +733,14 @@ static int select_poll(int n, const struct sets *s, int64_t timeout, const sigse
 		if (events)
 			fds[nfds++] = (struct pollfd){ .fd = fd, .events = events };
 	}
-	ready = poll_objects(fds, host, nfds, timeout, mask);
-	if (ready < 0)
-		return ready;
+	return nfds;
+}
+
+/* And the answer. Returns the number of bits, or -1. */
+static int fds_to_sets(const struct sets *s, const struct pollfd *fds, nfds_t nfds)
+{
+	int bits = 0;
+
 	for (nfds_t i = 0; i < nfds; i++) {
 		short re = fds[i].revents;
 
@@ -753,6 +757,25 @@ static int select_poll(int n, const struct sets *s, int64_t timeout, const sigse
 		bits += set_has(s->r, fds[i].fd) + set_has(s->w, fds[i].fd) + set_has(s->e, fds[i].fd);
 	}
 	return bits;
+}
+
+static int select_poll(int n, const struct sets *s, int64_t timeout, const sigset_t *mask)
+{
+	const size_t size = 2 * FD_SETSIZE * sizeof(struct pollfd); /* too much for small stacks */
+	struct pollfd *fds = fl_reserve(size);
+	nfds_t nfds;
+	int ret;
+
+	if (!fds) {
+		errno = ENOMEM;
+		return -1;
+	}
+	nfds = sets_to_fds(n, s, fds);
+	ret = poll_objects(fds, fds + FD_SETSIZE, nfds, timeout, mask);
+	if (ret >= 0)
+		ret = fds_to_sets(s, fds, nfds);
+	fl_unreserve(fds, size);
+	return ret;
 }
 
 static int sets_present(const struct sets *s)
