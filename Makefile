@@ -29,10 +29,12 @@ check: deps
 bench: build
 	bench/run $(BUILD)
 
+# clang's runtimes are linked in whole, which lets the interposed functions stand before theirs
+SAN_CC ?= clang
 asan: OPTIONS = -Db_sanitize=address,undefined -Db_lundef=false
 tsan: OPTIONS = -Db_sanitize=thread -Db_lundef=false
 asan tsan:
-	test -e $(BUILD)-$@/build.ninja || meson setup $(OPTIONS) $(BUILD)-$@
+	test -e $(BUILD)-$@/build.ninja || CC=$(SAN_CC) meson setup $(OPTIONS) $(BUILD)-$@
 	$(NO_ASLR) ninja -C $(BUILD)-$@
 	$(NO_ASLR) $(TEST) $(BUILD)-$@ --timeout-multiplier 5
 

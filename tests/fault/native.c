@@ -87,14 +87,14 @@ static void nothing(void)
 }
 
 static const struct op native_ops[] = {
-	{ "fork", to_fork, run_fork, nothing, 0 },
-	{ 0 },
+	{"fork", to_fork, run_fork, nothing, 0},
+	{0},
 };
 
 static const char *const native_points[] = {
-	"alloc.vma",   "alloc.vma_table", "alloc.pgtable", "alloc.uffd", "alloc.wait",	  "alloc.frame",
-	"alloc.extent", "host.pool",	   "host.fill",	    "host.adopt", "host.maps",	  "host.mprotect",
-	"host.guard",  "host.socket",	  "host.fork",	   NULL,
+	"alloc.vma",	"alloc.vma_table", "alloc.pgtable", "alloc.uffd", "alloc.wait", "alloc.frame",
+	"alloc.extent", "host.pool",	   "host.fill",	    "host.adopt", "host.maps",	"host.mprotect",
+	"host.guard",	"host.socket",	   "host.fork",	    NULL,
 };
 
 static const struct world native = {
@@ -109,7 +109,7 @@ static const struct world native = {
 
 int main(int argc, char **argv)
 {
-	struct sigaction act = { .sa_handler = caught };
+	struct sigaction act = {.sa_handler = caught};
 
 	sigaction(SIGBUS, &act, NULL);
 	sigaction(SIGSEGV, &act, NULL); /* before faultline's: it is chained */

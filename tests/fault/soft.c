@@ -81,16 +81,16 @@ static int run_mmap_one(void)
 }
 
 static const struct op soft_ops[] = {
-	{ "mmap, the first", nothing, run_mmap_one, nothing, 0 },
-	{ "mmap with a full table", full_table, run_mmap_one, nothing, 0 },
-	{ "create", nothing, run_create, destroy_second, 0 },
-	{ "destroy", make_second, run_destroy, nothing, OP_NEVER_FAILS },
-	{ 0 },
+	{"mmap, the first", nothing, run_mmap_one, nothing, 0},
+	{"mmap with a full table", full_table, run_mmap_one, nothing, 0},
+	{"create", nothing, run_create, destroy_second, 0},
+	{"destroy", make_second, run_destroy, nothing, OP_NEVER_FAILS},
+	{0},
 };
 
 static const char *const soft_points[] = {
-	"alloc.mm",   "alloc.vma",  "alloc.vma_table", "alloc.pgtable", "alloc.uffd",
-	"alloc.wait", "alloc.frame", "host.pool",      "host.fill",	"host.socket", NULL,
+	"alloc.mm",    "alloc.vma", "alloc.vma_table", "alloc.pgtable", "alloc.uffd", "alloc.wait",
+	"alloc.frame", "host.pool", "host.fill",       "host.socket",	NULL,
 };
 
 static const struct world soft = {

@@ -21,22 +21,23 @@
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define OWN_MAPPINGS false /* the sanitizer's come and go */
+#define PASSES	     1	   /* and it is slow */
 #else
 #define OWN_MAPPINGS true
+#define PASSES	     3 /* of a case on few pages: nothing may grow from the second to the third */
 #endif
 
 #define FOR_EVER   UINT32_MAX
 #define EVERY_HIT  32 /* of an operation that has thousands, the first ones, then every STRIDE-th */
 #define STRIDE	   47
-#define PASSES	   3  /* of a case on few pages: nothing may grow from the second to the third */
 #define MAX_POINTS 64
-#define FIRED	   77 /* exit status */
+#define FIRED	   77  /* exit status */
 #define SECONDS	   120 /* then a case hangs */
 
 static const struct shape shapes[] = {
-	{ "1 page", PAGE, PAGE, PAGE },
-	{ "2 MiB + 1 page", 2 * MB + PAGE, 2 * MB + PAGE, 2 * MB + PAGE },
-	{ "1 GiB, sparse", 1024 * MB, PAGE, 128 * MB },
+	{"1 page", PAGE, PAGE, PAGE},
+	{"2 MiB + 1 page", 2 * MB + PAGE, 2 * MB + PAGE, 2 * MB + PAGE},
+	{"1 GiB, sparse", 1024 * MB, PAGE, 128 * MB},
 };
 
 /* What is special about a point. The others: ENOMEM, and the operation has failed. */
@@ -47,12 +48,12 @@ static const struct trait {
 	bool cold;     /* what was allocated once is kept for good: the first cycle of a process matters */
 	bool bounded;  /* failing for ever would keep a cache from ever dropping a right: by design that never ends */
 } traits[] = {
-	{ .point = "alloc.uffd", .err = ENOMEM, .cold = true },
-	{ .point = "host.socket", .err = ENFILE },
-	{ .point = "alloc.extent", .err = ENOMEM, .absorbed = true }, /* the first of two searches */
-	{ .point = "alloc.wait", .err = ENOMEM, .absorbed = true },   /* the thread faults until there is memory */
-	{ .point = "host.mprotect", .err = ENOMEM, .absorbed = true, .bounded = true },
-	{ .point = "host.guard", .err = ENOMEM, .absorbed = true, .bounded = true },
+	{.point = "alloc.uffd", .err = ENOMEM, .cold = true},
+	{.point = "host.socket", .err = ENFILE},
+	{.point = "alloc.extent", .err = ENOMEM, .absorbed = true}, /* the first of two searches */
+	{.point = "alloc.wait", .err = ENOMEM, .absorbed = true},   /* the thread faults until there is memory */
+	{.point = "host.mprotect", .err = ENOMEM, .absorbed = true, .bounded = true},
+	{.point = "host.guard", .err = ENOMEM, .absorbed = true, .bounded = true},
 };
 
 struct count {
@@ -78,7 +79,8 @@ _Noreturn void sweep_fail(const char *file, int line, const char *fmt, ...)
 	vprintf(fmt, args);
 	va_end(args);
 	if (armed.point)
-		printf(" [%s, after %u, %s]", armed.point, armed.after, armed.times == FOR_EVER ? "for ever" : "bounded");
+		printf(" [%s, after %u, %s]", armed.point, armed.after,
+		       armed.times == FOR_EVER ? "for ever" : "bounded");
 	printf("\n");
 	fflush(stdout);
 	_exit(1);
@@ -99,7 +101,7 @@ static struct trait trait_of(const char *point)
 	for (unsigned i = 0; i < ARRAY_SIZE(traits); i++)
 		if (strcmp(traits[i].point, point) == 0)
 			return traits[i];
-	return (struct trait){ .point = point, .err = ENOMEM };
+	return (struct trait){.point = point, .err = ENOMEM};
 }
 
 static void arm(const char *point, uint32_t after, uint32_t times)
@@ -175,7 +177,7 @@ static uint64_t entries_digest(uint64_t h, uint64_t start, uint64_t end)
 /* Registrations and pages of the registered mappings, however they are cut. */
 static uint64_t digest(void)
 {
-	struct fl_vma run = { 0 };
+	struct fl_vma run = {0};
 	uint64_t h = 1;
 
 	for (uint32_t i = 0; i <= env.mm->nr_vmas; i++) {
@@ -273,7 +275,7 @@ static int count_maps(uint64_t *size)
 /* => nothing is mapped or open any more, but the address space itself */
 static struct usage usage_now(void)
 {
-	struct usage u = { .fds = count_fds() };
+	struct usage u = {.fds = count_fds()};
 
 	starve();
 	EXPECT_INT(env.mm->metadata, PAGE); /* the topmost page table */
@@ -332,7 +334,7 @@ static bool cycle(const char *point, uint32_t after, uint32_t times, struct usag
 	uint64_t before, fired;
 	int ret;
 
-	env = (struct env){ .world = env.world, .shape = env.shape };
+	env = (struct env){.world = env.world, .shape = env.shape};
 	armed.point = NULL;
 	env.world->begin();
 	op->prepare();
@@ -412,7 +414,7 @@ static int cold_cycle(const char *point, uint32_t after, uint32_t times)
 static void run_case(void)
 {
 	unsigned passes = env.shape->spot == PAGE ? PASSES : 1;
-	struct usage first, last = { 0 }, now;
+	struct usage first, last = {0}, now;
 	const char *point;
 
 	for (unsigned i = 0; (point = fl_faultpoint_name(i)); i++)
@@ -433,7 +435,8 @@ static void run_case(void)
 
 /* ---- what can be done only once in a process ---- */
 
-/* The first call fails as it may, uses nothing up, and can be repeated. => in a process of its own; 1: the point fired */
+/* The first call fails as it may, uses nothing up, and can be repeated. => in a process of its own; 1: the point
+ * fired */
 static int birth(const char *point, uint32_t after, uint32_t times)
 {
 	int fds = count_fds(), maps, ret;
@@ -528,7 +531,9 @@ static bool every_point_failed(int nr)
 
 		printf("# %-16s %10llu hits %10llu failures%s\n", point, (unsigned long long)totals[i].hits,
 		       (unsigned long long)totals[i].failed,
-		       missed ? "  NEVER MADE TO FAIL" : must_fail(point) ? "" : "  (not of this address space)");
+		       missed		  ? "  NEVER MADE TO FAIL"
+		       : must_fail(point) ? ""
+					  : "  (not of this address space)");
 		good &= !missed;
 	}
 	printf("%sok %d - every fault point was made to fail, %s\n", good ? "" : "not ", nr, env.world->name);

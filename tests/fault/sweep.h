@@ -2,10 +2,11 @@
 /*
  * sweep.h - every fault point made to fail, at every hit, in every operation.
  *
- * An operation is prepared undisturbed, then run with one fault point armed to fail at the Nth hit, for N = 0, 1, 2, ... until it
- * succeeds without a failure. A failed run must return the documented error, break no invariant, change nothing that it
- * does not say it has changed, and succeed when it is repeated undisturbed. At the end of each cycle everything is closed
- * and unmapped, and metadata, descriptors and mappings must be what they were after the first, undisturbed cycle.
+ * An operation is prepared undisturbed, then run with one fault point armed to fail at the Nth hit, for N = 0, 1, 2,
+ * ... until it succeeds without a failure. A failed run must return the documented error, break no invariant, change
+ * nothing that it does not say it has changed, and succeed when it is repeated undisturbed. At the end of each cycle
+ * everything is closed and unmapped, and metadata, descriptors and mappings must be what they were after the first,
+ * undisturbed cycle.
  */
 #ifndef SWEEP_H
 #define SWEEP_H
@@ -14,13 +15,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <faultline/faultline.h>
 #include "mm/mm.h"
+#include <faultline/faultline.h>
 
 #define PAGE 4096ul
 #define MB   (1ul << 20)
 
-/* What an operation works on: `len` bytes, of which it touches `nr` spots of `spot` bytes, `step` apart, and the last page. */
+/* What an operation works on: `len` bytes, of which it touches `nr` spots of `spot` bytes, `step` apart, and the last
+ * page. */
 struct shape {
 	const char *name;
 	uint64_t len, spot, step;
@@ -44,16 +46,16 @@ struct env {
 	const struct shape *shape;
 	struct fl_mm *mm;
 	struct fl_uffd *uffd;
-	uint64_t base, len;    /* the mapping */
+	uint64_t base, len;	   /* the mapping */
 	uint64_t extra, extra_len; /* a second one, where an operation makes one */
-	bool filled;	       /* the pages of the spots hold their pattern */
-	uint64_t done;	       /* pages that a fill or touch has finished */
+	bool filled;		   /* the pages of the spots hold their pattern */
+	uint64_t done;		   /* pages that a fill or touch has finished */
 };
 
 extern struct env env;
 
 /* In `flags` of an operation. */
-#define OP_PROGRESS   1u /* may stop half-way: env.done says where, and the rest is as it was */
+#define OP_PROGRESS    1u /* may stop half-way: env.done says where, and the rest is as it was */
 #define OP_NEVER_FAILS 2u
 
 struct op {
@@ -69,16 +71,16 @@ struct op {
 extern const struct op common_ops[];
 
 _Noreturn void sweep_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-#define EXPECT(cond)									\
-	do {										\
-		if (!(cond))								\
-			sweep_fail(__FILE__, __LINE__, "%s", #cond);			\
+#define EXPECT(cond)                                                                                                 \
+	do {                                                                                                         \
+		if (!(cond))                                                                                         \
+			sweep_fail(__FILE__, __LINE__, "%s", #cond);                                                 \
 	} while (0)
-#define EXPECT_INT(got, want)								\
-	do {										\
-		long long got_ = (long long)(got), want_ = (long long)(want);		\
-		if (got_ != want_)							\
-			sweep_fail(__FILE__, __LINE__, "%s is %lld, not %lld", #got, got_, want_);	\
+#define EXPECT_INT(got, want)                                                                                        \
+	do {                                                                                                         \
+		long long got_ = (long long)(got), want_ = (long long)(want);                                        \
+		if (got_ != want_)                                                                                   \
+			sweep_fail(__FILE__, __LINE__, "%s is %lld, not %lld", #got, got_, want_);                   \
 	} while (0)
 
 /* How often the armed point has failed in this cycle. */

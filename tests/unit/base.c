@@ -25,8 +25,9 @@ static bool all_bytes(const uint8_t *p, size_t n, uint8_t value)
 	return true;
 }
 
-static const size_t sizes[] = { 1, 8, 31, 32, 33, 63, 64, 100, 128, 1000, 4095, 4096, 4097, 8192, 65536, 1 << 19,
-				(1 << 19) + 1, 1 << 20, 3 << 20 };
+static const size_t sizes[] = {1,      8,    31,   32,	 33,   63,    64,      100,	      128,
+			       1000,   4095, 4096, 4097, 8192, 65536, 1 << 19, (1 << 19) + 1, 1 << 20,
+			       3 << 20};
 
 static void test_alloc_aligned_zeroed_accounted(void **state)
 {
@@ -236,7 +237,7 @@ static void test_rwlock(void **state)
 
 static void pause_ms(long ms)
 {
-	struct timespec ts = { .tv_nsec = ms * 1000000 };
+	struct timespec ts = {.tv_nsec = ms * 1000000};
 
 	nanosleep(&ts, NULL);
 }
@@ -298,7 +299,7 @@ static void test_futex(void **state)
 {
 	uint32_t word = 7;
 
-	assert_int_equal(fl_futex_wait(&word, 8, 0), 0);		 /* it has another value already */
+	assert_int_equal(fl_futex_wait(&word, 8, 0), 0); /* it has another value already */
 	assert_int_equal(fl_futex_wait(&word, 7, 1000000), -ETIMEDOUT);
 	assert_int_equal(fl_futex_wake(&word, 10), 0);
 }
@@ -342,7 +343,7 @@ static void test_list(void **state)
 {
 	struct fl_list head, *pos, *tmp;
 	struct item items[5];
-	int want[] = { 0, 2, 4 }, n = 0;
+	int want[] = {0, 2, 4}, n = 0;
 
 	fl_list_init(&head);
 	assert_true(fl_list_empty(&head));
@@ -350,12 +351,9 @@ static void test_list(void **state)
 		items[i].nr = i;
 		fl_list_add_tail(&head, &items[i].link);
 	}
-	fl_list_for_each_safe(pos, tmp, &head)
-		if (fl_list_entry(pos, struct item, link)->nr % 2)
-			fl_list_del(pos);
+	fl_list_for_each_safe(pos, tmp, &head) if (fl_list_entry(pos, struct item, link)->nr % 2) fl_list_del(pos);
 	fl_list_del(&items[1].link); /* twice is harmless */
-	fl_list_for_each_safe(pos, tmp, &head)
-		assert_int_equal(fl_list_entry(pos, struct item, link)->nr, want[n++]);
+	fl_list_for_each_safe(pos, tmp, &head) assert_int_equal(fl_list_entry(pos, struct item, link)->nr, want[n++]);
 	assert_int_equal(n, 3);
 	for (int i = 0; i < 5; i++)
 		fl_list_del(&items[i].link);

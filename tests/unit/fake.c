@@ -15,7 +15,7 @@ static struct fake_call *record(enum fake_what what, uint64_t a, uint64_t b)
 
 	assert_true(fake.nr_calls < FAKE_CALLS);
 	fake.nr_calls++;
-	*c = (struct fake_call){ .what = what, .a = a, .b = b };
+	*c = (struct fake_call){.what = what, .a = a, .b = b};
 	return c;
 }
 
@@ -136,7 +136,7 @@ static const struct fl_mmu_ops ops = {
 
 int fake_setup(void **state)
 {
-	struct fl_pool pool = { .base = frames[0], .nr_frames = FAKE_FRAMES, .folios = folios };
+	struct fl_pool pool = {.base = frames[0], .nr_frames = FAKE_FRAMES, .folios = folios};
 
 	memset(&fake, 0, sizeof(fake));
 	memset(folios, 0, sizeof(folios));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fake.h - an address space on a backend that only writes down what the memory manager asks of it. Frames are real, so
- * that fills can be looked at.
+ * fake.h - an address space on a backend that only writes down what the memory manager asks of it. Frames are real,
+ * so that fills can be looked at.
  */
 #ifndef FAKE_H
 #define FAKE_H
@@ -26,9 +26,9 @@ struct fake {
 	struct fl_mm mm;
 	struct fake_call calls[FAKE_CALLS];
 	unsigned nr_calls;
-	uint64_t refuse_after;	/* frame_get fails after so many; UINT64_MAX: never */
-	uint64_t source_bytes;	/* frames_fill can read so many before a fault */
-	uint64_t cached_addr;	/* caches() says so of one page */
+	uint64_t refuse_after; /* frame_get fails after so many; UINT64_MAX: never */
+	uint64_t source_bytes; /* frames_fill can read so many before a fault */
+	uint64_t cached_addr;  /* caches() says so of one page */
 	enum fl_right cached_right;
 };
 

@@ -67,11 +67,11 @@ static void test_pgtable_keeps_entries(void **state)
 	fl_pte_t *a = fl_pte_alloc(&fake.mm, BASE), *b = fl_pte_alloc(&fake.mm, BASE + PMD_SIZE);
 
 	assert_true(a && b);
-	set_pte(a, (fl_pte_t){ PTE_PRESENT });
+	set_pte(a, (fl_pte_t){PTE_PRESENT});
 	fl_free_pgtables(&fake.mm, BASE, BASE + 2 * PMD_SIZE);
 	assert_ptr_equal(fl_pte_offset(&fake.mm, BASE), a);
 	assert_null(fl_pte_offset(&fake.mm, BASE + PMD_SIZE));
-	set_pte(a, (fl_pte_t){ 0 });
+	set_pte(a, (fl_pte_t){0});
 	fl_free_pgtables(&fake.mm, BASE + PMD_SIZE, BASE + 2 * PMD_SIZE); /* not its range */
 	assert_ptr_equal(fl_pte_offset(&fake.mm, BASE), a);
 	fl_free_pgtables(&fake.mm, BASE, BASE + PAGE_SIZE);
@@ -202,7 +202,7 @@ static void test_protect_part(void **state)
 /* No order of constructors makes an entry that is both. */
 static void test_pte_wp_is_never_writable(void **state)
 {
-	const struct fl_vma vma = { .flags = RW, .vm_page_prot = RW };
+	const struct fl_vma vma = {.flags = RW, .vm_page_prot = RW};
 	uint64_t seed = 9;
 
 	for (unsigned i = 0; i < 10000; i++) {
@@ -211,12 +211,24 @@ static void test_pte_wp_is_never_writable(void **state)
 
 		for (unsigned k = 0; k < 8; k++) {
 			switch (below(&seed, 6)) {
-			case 0: p = pte_mkwrite(p); break;
-			case 1: p = pte_mkuffd_wp(p); break;
-			case 2: p = pte_wrprotect(p); break;
-			case 3: p = pte_clear_uffd_wp(p); break;
-			case 4: p = pte_mkdirty(p); break;
-			case 5: p = pte_mkyoung(p); break;
+			case 0:
+				p = pte_mkwrite(p);
+				break;
+			case 1:
+				p = pte_mkuffd_wp(p);
+				break;
+			case 2:
+				p = pte_wrprotect(p);
+				break;
+			case 3:
+				p = pte_clear_uffd_wp(p);
+				break;
+			case 4:
+				p = pte_mkdirty(p);
+				break;
+			case 5:
+				p = pte_mkyoung(p);
+				break;
 			}
 			assert_true(!(pte_write(p) && pte_uffd_wp(p)));
 			assert_true(pte_present(p) && !pte_none(p) && pte_pfn(p) == pfn);
@@ -258,7 +270,7 @@ static void test_zap_order(void **state)
 static void test_zap_invalidates_each(void **state)
 {
 	struct fl_vma *vma = fake_map(BASE, BASE + PMD_SIZE, RW);
-	uint64_t addr_of_pfn[FAKE_FRAMES] = { 0 }, a = 0, b = 0;
+	uint64_t addr_of_pfn[FAKE_FRAMES] = {0}, a = 0, b = 0;
 
 	for (unsigned i = 0; i < 200; i += 1 + i % 3) {
 		fl_pte_t *ptep = fake_page(vma, BASE + i * PAGE_SIZE);
@@ -305,7 +317,7 @@ static enum fl_fault on_userfault(struct fl_vmf *vmf)
 
 static enum fl_fault fault(uint64_t addr, uint32_t flags)
 {
-	struct fl_vmf vmf = { .mm = &fake.mm, .addr = addr, .flags = flags };
+	struct fl_vmf vmf = {.mm = &fake.mm, .addr = addr, .flags = flags};
 	enum fl_fault ret;
 
 	fl_handle_userfault = on_userfault;
@@ -391,7 +403,7 @@ static void test_fill_order(void **state)
 
 	fake_map(BASE, BASE + PMD_SIZE, RW | VM_UFFD_MISSING);
 	memset(source, 'x', sizeof(source));
-	assert_int_equal(fill((struct fl_fill){ .dst = BASE, .len = 4 * PAGE_SIZE }, &done), 0);
+	assert_int_equal(fill((struct fl_fill){.dst = BASE, .len = 4 * PAGE_SIZE}, &done), 0);
 	assert_int_equal(done, 4 * PAGE_SIZE);
 	written = fake_find(FRAMES_FILL, 0);
 	given = fake_find(GRANT, 0);
@@ -406,10 +418,10 @@ static void test_fill_refused(void **state)
 
 	fake_map(BASE, BASE + 2 * PAGE_SIZE, RW | VM_UFFD_MISSING);
 	fake_map(BASE + 2 * PAGE_SIZE, BASE + 4 * PAGE_SIZE, RW);
-	assert_int_equal(fill((struct fl_fill){ .dst = BASE, .len = 3 * PAGE_SIZE }, &done), -ENOENT);
-	assert_int_equal(fill((struct fl_fill){ .dst = BASE + 2 * PAGE_SIZE, .len = PAGE_SIZE }, &done), -ENOENT);
-	assert_int_equal(fill((struct fl_fill){ .dst = BASE - PAGE_SIZE, .len = PAGE_SIZE }, &done), -ENOENT);
-	assert_int_equal(fill((struct fl_fill){ .dst = BASE, .len = PAGE_SIZE, .wp = true }, &done), -EINVAL);
+	assert_int_equal(fill((struct fl_fill){.dst = BASE, .len = 3 * PAGE_SIZE}, &done), -ENOENT);
+	assert_int_equal(fill((struct fl_fill){.dst = BASE + 2 * PAGE_SIZE, .len = PAGE_SIZE}, &done), -ENOENT);
+	assert_int_equal(fill((struct fl_fill){.dst = BASE - PAGE_SIZE, .len = PAGE_SIZE}, &done), -ENOENT);
+	assert_int_equal(fill((struct fl_fill){.dst = BASE, .len = PAGE_SIZE, .wp = true}, &done), -EINVAL);
 	assert_int_equal(done, 0);
 	assert_int_equal(fake.nr_calls, 0);
 }
@@ -420,14 +432,15 @@ static void test_fill_stops_where_it_must(void **state)
 	uint64_t done;
 
 	fake_page(vma, BASE + 2 * PAGE_SIZE);
-	assert_int_equal(fill((struct fl_fill){ .dst = BASE, .len = 4 * PAGE_SIZE }, &done), -EEXIST);
+	assert_int_equal(fill((struct fl_fill){.dst = BASE, .len = 4 * PAGE_SIZE}, &done), -EEXIST);
 	assert_int_equal(done, 2 * PAGE_SIZE);
 	fake.refuse_after = 1;
-	assert_int_equal(fill((struct fl_fill){ .dst = BASE + 4 * PAGE_SIZE, .len = 3 * PAGE_SIZE }, &done), -ENOMEM);
+	assert_int_equal(fill((struct fl_fill){.dst = BASE + 4 * PAGE_SIZE, .len = 3 * PAGE_SIZE}, &done), -ENOMEM);
 	assert_int_equal(done, PAGE_SIZE);
 	fake.refuse_after = UINT64_MAX;
-	fake.source_bytes = 2 * PAGE_SIZE + 100; /* the source faults in its third page: that one is not filled at all */
-	assert_int_equal(fill((struct fl_fill){ .dst = BASE + 8 * PAGE_SIZE, .len = 4 * PAGE_SIZE }, &done), -EFAULT);
+	fake.source_bytes =
+		2 * PAGE_SIZE + 100; /* the source faults in its third page: that one is not filled at all */
+	assert_int_equal(fill((struct fl_fill){.dst = BASE + 8 * PAGE_SIZE, .len = 4 * PAGE_SIZE}, &done), -EFAULT);
 	assert_true(pte_present(pte_at(BASE + 9 * PAGE_SIZE)));
 	assert_true(pte_none(pte_at(BASE + 10 * PAGE_SIZE)));
 	assert_int_equal(fake_count(FRAME_GET) - fake_count(FRAME_PUT), 2);
@@ -438,10 +451,10 @@ static void test_fill_wp(void **state)
 	uint64_t done;
 
 	fake_map(BASE, BASE + PMD_SIZE, RW | VM_UFFD_WP);
-	assert_int_equal(fill((struct fl_fill){ .dst = BASE, .len = PAGE_SIZE, .wp = true }, &done), 0);
+	assert_int_equal(fill((struct fl_fill){.dst = BASE, .len = PAGE_SIZE, .wp = true}, &done), 0);
 	assert_true(pte_uffd_wp(pte_at(BASE)) && !pte_write(pte_at(BASE)));
 	assert_int_equal(fake_find(GRANT, 0)->right, FL_RIGHT_READ);
-	assert_int_equal(fill((struct fl_fill){ .dst = BASE + PAGE_SIZE, .len = PAGE_SIZE, .zero = true }, &done), 0);
+	assert_int_equal(fill((struct fl_fill){.dst = BASE + PAGE_SIZE, .len = PAGE_SIZE, .zero = true}, &done), 0);
 	assert_true(fake_find(FRAMES_ZERO, 0)->hidden);
 	assert_true(pte_write(pte_at(BASE + PAGE_SIZE)));
 }
@@ -507,16 +520,16 @@ static void test_check_entries(void **state)
 	verify();
 	set_pte(ptep + 100, good);
 	finds("I4");
-	set_pte(ptep + 100, (fl_pte_t){ 0 });
+	set_pte(ptep + 100, (fl_pte_t){0});
 	ro->flags |= VM_RELEASED;
 	finds("I4");
 	ro->flags &= ~VM_RELEASED;
-	set_pte(ptep, (fl_pte_t){ good.val | PTE_UFFD_WP | PTE_WRITE });
+	set_pte(ptep, (fl_pte_t){good.val | PTE_UFFD_WP | PTE_WRITE});
 	finds("I5");
 	set_pte(ptep, good);
-	set_pte(other, (fl_pte_t){ ptep_get(other).val | PTE_UFFD_WP });
+	set_pte(other, (fl_pte_t){ptep_get(other).val | PTE_UFFD_WP});
 	finds("I5");
-	set_pte(other, (fl_pte_t){ (ptep_get(other).val & ~PTE_UFFD_WP) | PTE_WRITE });
+	set_pte(other, (fl_pte_t){(ptep_get(other).val & ~PTE_UFFD_WP) | PTE_WRITE});
 	finds("I6");
 	set_pte(other, pte_wrprotect(ptep_get(other)));
 	folio->mapcount = 2;
@@ -551,14 +564,29 @@ static void test_check_cache(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_pgtable_sparse),	       T(test_pgtable_keeps_entries),	 T(test_pgtable_no_memory),
-		T(test_protect_shrink_is_told), T(test_protect_none_hides_all),	 T(test_protect_growth_is_silent),
-		T(test_protect_wp_and_back),   T(test_protect_wp_of_read_only), T(test_protect_part),
-		T(test_pte_wp_is_never_writable), T(test_zap_order),		 T(test_zap_invalidates_each),
-		T(test_zap_of_nothing),	       T(test_fault_refused),		 T(test_fault_zero_page),
-		T(test_fault_goes_to_the_object), T(test_fill_order),		 T(test_fill_refused),
-		T(test_fill_stops_where_it_must), T(test_fill_wp),		 T(test_check_mappings),
-		T(test_check_entries),	       T(test_check_cache),
+		T(test_pgtable_sparse),
+		T(test_pgtable_keeps_entries),
+		T(test_pgtable_no_memory),
+		T(test_protect_shrink_is_told),
+		T(test_protect_none_hides_all),
+		T(test_protect_growth_is_silent),
+		T(test_protect_wp_and_back),
+		T(test_protect_wp_of_read_only),
+		T(test_protect_part),
+		T(test_pte_wp_is_never_writable),
+		T(test_zap_order),
+		T(test_zap_invalidates_each),
+		T(test_zap_of_nothing),
+		T(test_fault_refused),
+		T(test_fault_zero_page),
+		T(test_fault_goes_to_the_object),
+		T(test_fill_order),
+		T(test_fill_refused),
+		T(test_fill_stops_where_it_must),
+		T(test_fill_wp),
+		T(test_check_mappings),
+		T(test_check_entries),
+		T(test_check_cache),
 	};
 
 	return cmocka_run_group_tests_name("mm", tests, NULL, NULL);

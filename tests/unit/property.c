@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * property.c - random calls of one thread on a soft address space, against a model that knows nothing of mappings or tables:
- * it has one record for each page. The objects answer with SIGBUS, so that nothing waits. After every step each page is
- * compared and the invariants are walked.
+ * property.c - random calls of one thread on a soft address space, against a model that knows nothing of mappings or
+ *tables: it has one record for each page. The objects answer with SIGBUS, so that nothing waits. After every step
+ *each page is compared and the invariants are walked.
  *
  *	unit-property [--seed N] [--steps N]	default: the fixed seeds, a case each
  */
@@ -16,12 +16,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <faultline/faultline.h>
 #include "mm/mm.h"
+#include <faultline/faultline.h>
 
-#define NR	48u		   /* pages that are played with, around a border of tables */
+#define NR	48u /* pages that are played with, around a border of tables */
 #define BASE	(0x40000000ull - NR / 2 * PAGE_SIZE)
-#define SOURCE	0x20000000ull	   /* pages with known contents, for objects whose sources are guest addresses */
+#define SOURCE	0x20000000ull /* pages with known contents, for objects whose sources are guest addresses */
 #define OBJECTS 2u
 #define ANON	(MAP_PRIVATE | MAP_ANONYMOUS)
 #define STEPS	20000u
@@ -74,7 +74,7 @@ static void compare_page(unsigned i)
 	const struct page *p = &model[i];
 	struct fl_vma *vma = fl_vma_lookup(mm, addr_of(i));
 	fl_pte_t *ptep = fl_pte_offset(mm, addr_of(i));
-	fl_pte_t pte = ptep ? ptep_get(ptep) : (fl_pte_t){ 0 };
+	fl_pte_t pte = ptep ? ptep_get(ptep) : (fl_pte_t){0};
 	const uint8_t *mem;
 
 	same(vma != NULL, p->mapped, "mapped");
@@ -142,8 +142,14 @@ static void free_registration(struct page *p)
 
 static int random_prot(void)
 {
-	static const int some[] = { PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ,
-				    PROT_NONE, PROT_WRITE, PROT_READ | PROT_EXEC, PROT_EXEC };
+	static const int some[] = {PROT_READ | PROT_WRITE,
+				   PROT_READ | PROT_WRITE,
+				   PROT_READ | PROT_WRITE,
+				   PROT_READ,
+				   PROT_NONE,
+				   PROT_WRITE,
+				   PROT_READ | PROT_EXEC,
+				   PROT_EXEC};
 
 	return some[below(&seed, ARRAY_SIZE(some))];
 }
@@ -184,7 +190,7 @@ static void do_mprotect(unsigned from, unsigned to)
 
 static void do_madvise(unsigned from, unsigned to)
 {
-	static const int some[] = { MADV_DONTNEED, MADV_DONTNEED, MADV_WILLNEED, MADV_HUGEPAGE };
+	static const int some[] = {MADV_DONTNEED, MADV_DONTNEED, MADV_WILLNEED, MADV_HUGEPAGE};
 	int advice = some[below(&seed, ARRAY_SIZE(some))];
 
 	SAY("madvise [%u, %u) %d", from, to, advice);
@@ -207,7 +213,7 @@ static void move_pages(unsigned from, unsigned old, unsigned to, unsigned new, b
 		if (i < old)
 			*p = moved[i];
 		else
-			*p = (struct page){ .mapped = true, .prot = like.prot };
+			*p = (struct page){.mapped = true, .prot = like.prot};
 		free_registration(p); /* it does not follow its memory */
 		p->pgoff = like.pgoff + i;
 	}
@@ -235,7 +241,7 @@ static void do_mremap_fixed(unsigned from, unsigned to)
 	else if (!one_vma(from, to))
 		want = -EFAULT;
 	SAY("mremap [%u, %u) to [%u, %u) flags %d", from, to, at, at + new, flags);
-	got = (int64_t)fl_mremap(mm, addr_of(from), old * PAGE_SIZE, new * PAGE_SIZE, flags, addr_of(at));
+	got = (int64_t)fl_mremap(mm, addr_of(from), old * PAGE_SIZE, new *PAGE_SIZE, flags, addr_of(at));
 	same(got == -1 ? -errno : 0, want, "mremap()");
 	if (!want)
 		move_pages(from, old, at, new, keep);
@@ -257,7 +263,7 @@ static void do_mremap(unsigned from, unsigned to)
 	else if (new > old && (!room || (to < NR && one_vma(to - 1, to + 1))))
 		want = -ENOMEM;
 	SAY("mremap [%u, %u) in place to %u pages", from, to, new);
-	same(result((int64_t)fl_mremap(mm, addr_of(from), old * PAGE_SIZE, new * PAGE_SIZE, 0, 0)), want, "mremap()");
+	same(result((int64_t)fl_mremap(mm, addr_of(from), old * PAGE_SIZE, new *PAGE_SIZE, 0, 0)), want, "mremap()");
 	if (want)
 		return;
 	for (i = to; i < from + new; i++) {
@@ -493,9 +499,9 @@ static void do_copy_from_user(unsigned from, unsigned to)
 /* ---- the play ---- */
 
 static void (*const steps[])(unsigned from, unsigned to) = {
-	do_mmap,    do_munmap,	do_mprotect,	 do_madvise, do_mremap_fixed, do_mremap, do_register,  do_register,
-	do_unregister, do_reopen, do_copy,	 do_copy,    do_zeropage,     do_writeprotect, do_writeprotect,
-	do_wake,    do_load,	do_load,	 do_store,   do_store,	      do_copy_from_user,
+	do_mmap,	 do_munmap,	do_mprotect, do_madvise, do_mremap_fixed, do_mremap,   do_register,
+	do_register,	 do_unregister, do_reopen,   do_copy,	 do_copy,	  do_zeropage, do_writeprotect,
+	do_writeprotect, do_wake,	do_load,     do_load,	 do_store,	  do_store,    do_copy_from_user,
 };
 
 static void play(uint64_t first_seed, unsigned nr)
@@ -510,7 +516,8 @@ static void play(uint64_t first_seed, unsigned nr)
 	for (unsigned o = 0; o < OBJECTS; o++)
 		open_object(o);
 	for (unsigned i = 0; i < nr; i++) {
-		unsigned from = (unsigned)below(&seed, NR), len = 1 + (unsigned)below(&seed, below(&seed, 4) ? 6 : NR);
+		unsigned from = (unsigned)below(&seed, NR),
+			 len = 1 + (unsigned)below(&seed, below(&seed, 4) ? 6 : NR);
 
 		steps[below(&seed, ARRAY_SIZE(steps))](from, fl_min(from + len, NR));
 		compare();
@@ -536,11 +543,11 @@ static void test_seed(void **state)
 
 int main(int argc, char **argv)
 {
-	static uint64_t seeds[] = { 1, 2, 3, 4, 5 };
+	static uint64_t seeds[] = {1, 2, 3, 4, 5};
 	const struct CMUnitTest tests[] = {
-		{ "seed-1", test_seed, NULL, NULL, &seeds[0] }, { "seed-2", test_seed, NULL, NULL, &seeds[1] },
-		{ "seed-3", test_seed, NULL, NULL, &seeds[2] }, { "seed-4", test_seed, NULL, NULL, &seeds[3] },
-		{ "seed-5", test_seed, NULL, NULL, &seeds[4] },
+		{"seed-1", test_seed, NULL, NULL, &seeds[0]}, {"seed-2", test_seed, NULL, NULL, &seeds[1]},
+		{"seed-3", test_seed, NULL, NULL, &seeds[2]}, {"seed-4", test_seed, NULL, NULL, &seeds[3]},
+		{"seed-5", test_seed, NULL, NULL, &seeds[4]},
 	};
 	bool one = false;
 
@@ -553,7 +560,7 @@ int main(int argc, char **argv)
 		}
 	}
 	if (one) {
-		const struct CMUnitTest just[] = { { "seed", test_seed, NULL, NULL, &seeds[0] } };
+		const struct CMUnitTest just[] = {{"seed", test_seed, NULL, NULL, &seeds[0]}};
 
 		return cmocka_run_group_tests_name("property", just, NULL, NULL);
 	}

@@ -37,7 +37,10 @@
 #define UFFDIO_REGISTER_MODE_MINOR FL_UFFDIO_REGISTER_MODE_MINOR
 #endif
 
-#define NUMBER(name) { #name, (uint64_t)FL_##name, (uint64_t)(name) }
+#define NUMBER(name)                                                                                                 \
+	{                                                                                                            \
+#name, (uint64_t)FL_##name, (uint64_t)(name)                                                         \
+	}
 
 static const struct {
 	const char *name;
@@ -125,10 +128,10 @@ static void test_table_is_complete(void **state)
 }
 
 #define SIZE(type) assert_int_equal(sizeof(struct fl_##type), sizeof(struct type))
-#define FIELD(type, field)											\
-	do {													\
-		assert_int_equal(offsetof(struct fl_##type, field), offsetof(struct type, field));			\
-		assert_int_equal(sizeof(((struct fl_##type *)0)->field), sizeof(((struct type *)0)->field));		\
+#define FIELD(type, field)                                                                                           \
+	do {                                                                                                         \
+		assert_int_equal(offsetof(struct fl_##type, field), offsetof(struct type, field));                   \
+		assert_int_equal(sizeof(((struct fl_##type *)0)->field), sizeof(((struct type *)0)->field));         \
 	} while (0)
 
 static void test_structures(void **state)

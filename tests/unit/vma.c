@@ -6,7 +6,7 @@
 
 #include "base/faultpoint.h"
 
-#define BASE  0x7f0000000000ull
+#define BASE	     0x7f0000000000ull
 #define PAGES_IN_MAP 64u
 
 struct page {
@@ -70,15 +70,16 @@ static void compare_find(uint64_t i)
 
 static uint32_t random_flags(uint64_t *seed)
 {
-	static const uint32_t some[] = { VM_READ, VM_READ | VM_WRITE, 0, VM_READ | VM_WRITE | VM_UFFD_MISSING,
-					 VM_READ | VM_UFFD_WP, VM_WRITE };
+	static const uint32_t some[] = {
+		VM_READ, VM_READ | VM_WRITE, 0, VM_READ | VM_WRITE | VM_UFFD_MISSING, VM_READ | VM_UFFD_WP, VM_WRITE};
 
 	return some[below(seed, ARRAY_SIZE(some))];
 }
 
 static struct fl_uffd_ctx *random_ctx(uint64_t *seed, uint32_t flags)
 {
-	return (flags & VM_UFFD) ? (struct fl_uffd_ctx *)(void *)(below(seed, 2) ? (char *)&fake : (char *)&model) : NULL;
+	return (flags & VM_UFFD) ? (struct fl_uffd_ctx *)(void *)(below(seed, 2) ? (char *)&fake : (char *)&model)
+				 : NULL;
 }
 
 static void set_pages(uint64_t from, uint64_t to, const struct page *like)
@@ -92,12 +93,12 @@ static void set_pages(uint64_t from, uint64_t to, const struct page *like)
 static void do_unmap(uint64_t from, uint64_t to)
 {
 	fl_do_munmap(&fake.mm, addr_of(from), addr_of(to));
-	set_pages(from, to, &(struct page){ 0 });
+	set_pages(from, to, &(struct page){0});
 }
 
 static void do_map(uint64_t *seed, uint64_t from, uint64_t to)
 {
-	struct page p = { .mapped = true, .flags = random_flags(seed), .pgoff = from + 1000 * below(seed, 2) };
+	struct page p = {.mapped = true, .flags = random_flags(seed), .pgoff = from + 1000 * below(seed, 2)};
 
 	p.ctx = random_ctx(seed, p.flags);
 	do_unmap(from, to);
