@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The short way to everything; Meson does the work. BUILD=dir builds elsewhere.
+# The short way to everything; Meson does the work. BUILD=dir builds elsewhere, SUITES="--suite NAME" tests less.
 
 BUILD ?= build
 CLANG_FORMAT ?= clang-format
@@ -24,7 +24,7 @@ demo: deps
 
 check: deps
 	$(MAKE) build
-	$(TEST) $(BUILD)
+	$(TEST) $(BUILD) $(SUITES)
 
 bench: build
 	bench/run $(BUILD)
@@ -36,7 +36,7 @@ tsan: OPTIONS = -Db_sanitize=thread -Db_lundef=false
 asan tsan:
 	test -e $(BUILD)-$@/build.ninja || CC=$(SAN_CC) meson setup $(OPTIONS) $(BUILD)-$@
 	$(NO_ASLR) ninja -C $(BUILD)-$@
-	$(NO_ASLR) $(TEST) $(BUILD)-$@ --timeout-multiplier 5
+	$(NO_ASLR) $(TEST) $(BUILD)-$@ --timeout-multiplier 5 $(SUITES)
 
 # a second compiler's warnings
 clang:

@@ -4,7 +4,8 @@
  * otherwise is libc's own function. Nothing is exported but the interposed names.
  *
  *   init.c     finding libc's functions; start-up
- *   fd.c       descriptors that are userfaultfd objects: open, close, dup, ioctl, read, poll, select, epoll, fcntl
+ *   fd.c       descriptors that are userfaultfd objects: open, close, dup, fcntl, ioctl, read, write
+ *   poll.c     waiting for them: poll, select, epoll
  *   memory.c   mmap and its siblings, fork and clone
  *   signal.c   the program's SIGSEGV handler and signal masks
  *   stack.c    alternate signal stacks
@@ -122,7 +123,7 @@ struct fl_retry {
 	unsigned idle;
 };
 
-/* One argument's memory: present now? The results of several are combined with fl_max(). */
+/* One argument's memory: present now? The results of several are combined with fl_best(). */
 static inline int fl_in(const void *p, size_t len)
 {
 	return (int)fl_process_fault_in(fl_addr(p), len, false);
@@ -130,6 +131,11 @@ static inline int fl_in(const void *p, size_t len)
 static inline int fl_out(void *p, size_t len)
 {
 	return (int)fl_process_fault_in(fl_addr(p), len, true);
+}
+/* Of two arguments' results the one that says more; a function, for the two are calls. */
+static inline int fl_best(int a, int b)
+{
+	return a > b ? a : b;
 }
 int fl_in_str(const char *s);
 int fl_iov(const struct iovec *iov, int n, bool write);
