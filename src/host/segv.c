@@ -284,6 +284,8 @@ static void chain(int sig, siginfo_t *info, ucontext_t *uc)
 		fl_segv_action(sig, &dfl, NULL);
 	mask = act.mask | ((act.flags & SA_NODEFER) ? 0 : SIGBIT(sig));
 	mask = (*context_mask(uc) | fl_mask_to_host(mask)) & FL_IRQ_MASK;
+	if (sig == FL_SHADOW && !(act.flags & SA_NODEFER)) /* or its handler could be interrupted by itself, without end */
+		mask |= SIGBIT(FL_SHADOW);
 	if (!wrong_stack(uc, context_sp(uc), act.flags))
 		call(sig, info, uc, &act, mask);
 	else if (!push_frame(sig, info, uc, &act, mask))
