@@ -118,9 +118,9 @@ static void do_wake(struct call *c, uint64_t start, uint64_t end)
 
 	if (!fl_ctx_waiters(c->ctx))
 		return;
-	irq = fl_irq_save();
+	irq = fl_irq_enter();
 	fl_ctx_wake(c->ctx, start, end);
-	fl_irq_restore(irq);
+	fl_irq_leave(irq);
 }
 
 static int wake(struct call *c)
@@ -137,23 +137,32 @@ static int wake(struct call *c)
 
 /* ---- fills ---- */
 
+/* The kernel is not interrupted while it waits for a source. */
+static bool source_present(struct call *c, uint64_t addr)
+{
+	uint64_t irq = fl_irq_save();
+	int err = c->caller->fault_in(c->ctx->mm, addr);
+
+	fl_irq_restore(irq);
+	return !err;
+}
+
 /*
  * Fill as far as possible. A source that faults is made present with no lock held, and everything is looked up again.
  * Returns what the structure's result field gets: bytes, or -errno when there are none.
  */
 static int64_t fill(struct call *c, const struct fl_fill *f, bool dontwake)
 {
-	uint64_t done = 0, src_fault = 0, irq = fl_irq_save();
+	uint64_t done = 0, src_fault = 0, irq;
 	int err;
 
 	do {
+		irq = fl_irq_enter();
 		err = fl_mfill_atomic(c->ctx->mm, f, &done, &src_fault);
-		if (err == -EFAULT && c->caller->fault_in(c->ctx->mm, src_fault) == 0)
-			err = -EAGAIN;
-	} while (err == -EAGAIN);
-	if (done && !dontwake && fl_ctx_waiters(c->ctx))
-		fl_ctx_wake(c->ctx, f->dst, f->dst + done);
-	fl_irq_restore(irq);
+		if (done && !dontwake && fl_ctx_waiters(c->ctx))
+			fl_ctx_wake(c->ctx, f->dst, f->dst + done);
+		fl_irq_leave(irq);
+	} while (err == -EFAULT && source_present(c, src_fault));
 	return done ? (int64_t)done : err;
 }
 
@@ -224,11 +233,11 @@ static int writeprotect(struct call *c)
 	if (err || (a.mode & ~(FL_UFFDIO_WRITEPROTECT_MODE_WP | FL_UFFDIO_WRITEPROTECT_MODE_DONTWAKE)) ||
 	    (protect && dontwake))
 		return -EINVAL;
-	irq = fl_irq_save();
+	irq = fl_irq_enter();
 	err = fl_ctx_writeprotect(c->ctx, a.range.start, range_end(&a.range), protect);
 	if (!err && !protect && !dontwake && fl_ctx_waiters(c->ctx))
 		fl_ctx_wake(c->ctx, a.range.start, range_end(&a.range));
-	fl_irq_restore(irq);
+	fl_irq_leave(irq);
 	return err;
 }
 

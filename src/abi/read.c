@@ -15,10 +15,10 @@ static unsigned take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned
 
 	if (!spin && !fl_ctx_readable(ctx))
 		return 0;
-	irq = fl_irq_save();
+	irq = fl_irq_enter();
 	if (!spin || fl_ctx_spin(ctx, FL_READER_SPIN_NS, true))
 		n = fl_ctx_take(ctx, msgs, nr);
-	fl_irq_restore(irq);
+	fl_irq_leave(irq);
 	return n;
 }
 

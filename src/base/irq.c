@@ -13,6 +13,20 @@
 #include <linux/futex.h>
 #include <time.h>
 
+bool fl_irq_handlers = true;
+uint32_t fl_irq_active;
+
+/* A section takes microseconds. One whose thread was killed inside is never left: it is not waited for long. */
+#define PATIENCE 10000
+
+void fl_irq_expect_handlers(void)
+{
+	if (__atomic_exchange_n(&fl_irq_handlers, true, __ATOMIC_SEQ_CST))
+		return;
+	for (int i = 0; i < PATIENCE && __atomic_load_n(&fl_irq_active, __ATOMIC_SEQ_CST); i++)
+		fl_sys(SYS_sched_yield, 0);
+}
+
 __thread uint64_t fl_irq_program = ~0ull;
 
 void fl_irq_let_kill(void)

@@ -667,6 +667,7 @@ void fl_process_fork_child(void)
 
 	if (forking) {
 		forking = false;
+		fl_irq_active = 0; /* the threads that were inside are not here */
 		fl_object_after_fork();
 		fl_fork_child(fl_ctx_forget_all);
 	} else if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE)) {

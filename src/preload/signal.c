@@ -62,6 +62,13 @@ void fl_signal_init(void)
 {
 	uint64_t mask = 0;
 
+	struct fl_ksigaction act;
+	bool handlers = false;
+
+	for (int sig = 1; sig <= 64; sig++) /* constructors of other libraries may have been faster */
+		if (fl_host_sigaction(sig, NULL, &act) == 0 && act.handler != SIG_DFL && act.handler != SIG_IGN)
+			handlers = true;
+	fl_irq_handlers = handlers;
 	fl_segv_shadowed = true;
 	fl_segv_install();
 	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
@@ -279,6 +286,13 @@ FL_EXPORT int sigwait(const sigset_t *restrict set, int *restrict sig)
 
 /* ---- actions ---- */
 
+/* From the first handler on, the engine has to keep signals out of its critical sections. */
+static void note_handler(sighandler_t handler)
+{
+	if (handler != SIG_DFL && handler != SIG_IGN)
+		fl_irq_expect_handlers();
+}
+
 static bool is_ours(int sig)
 {
 	return sig == SIGSEGV || sig == FL_SHADOW;
@@ -290,6 +304,8 @@ long fl_do_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigact
 	struct fl_ksigaction copy;
 	long ret;
 
+	if (act)
+		note_handler(act->handler);
 	if (is_ours(sig)) {
 		fl_segv_action(sig, act, old);
 		return 0;
@@ -328,6 +344,8 @@ FL_EXPORT int sigaction(int sig, const struct sigaction *restrict act, struct si
 	struct sigaction copy;
 	int ret;
 
+	if (act)
+		note_handler(act->sa_handler);
 	if (is_ours(sig)) {
 		our_action(sig, act, old);
 		return 0;
@@ -359,6 +377,27 @@ static sighandler_t set_handler(int sig, sighandler_t handler, int flags)
 FL_EXPORT sighandler_t signal(int sig, sighandler_t handler)
 {
 	return set_handler(sig, handler, SA_RESTART);
+}
+
+/* The old ways set a handler inside libc. */
+FL_EXPORT sighandler_t sigset(int sig, sighandler_t handler)
+{
+	static void *real;
+	sighandler_t (*f)(int, sighandler_t) = fl_preload_find(&real, "sigset");
+
+	note_handler(handler);
+	return f(sig, handler);
+}
+
+/* A thread that may be cancelled anywhere may be cancelled inside the engine. */
+FL_EXPORT int pthread_setcanceltype(int type, int *old)
+{
+	static void *real;
+	typeof(pthread_setcanceltype) *f = fl_preload_find(&real, "pthread_setcanceltype");
+
+	if (type == PTHREAD_CANCEL_ASYNCHRONOUS)
+		fl_irq_expect_handlers();
+	return f(type, old);
 }
 
 FL_EXPORT sighandler_t sysv_signal(int sig, sighandler_t handler)

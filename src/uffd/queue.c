@@ -427,12 +427,12 @@ bool fl_ctx_poll(struct fl_uffd_ctx *ctx)
 		return false;
 	if (now_ns() - __atomic_load_n(&ctx->pending_since, __ATOMIC_RELAXED) < FRESH_NS)
 		return true;
-	irq = fl_irq_save();
+	irq = fl_irq_enter();
 	fl_mutex_lock(&ctx->lock);
 	ret = first_pending(ctx, 0);
 	update_token(ctx, false);
 	fl_mutex_unlock(&ctx->lock);
-	fl_irq_restore(irq);
+	fl_irq_leave(irq);
 	return ret;
 }
 
