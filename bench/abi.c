@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -13,6 +15,19 @@
 
 #include "abi.h"
 #include "bench.h"
+
+/* BENCH_OBJECT=kernel or faultline says whose object is to be measured; the kernel's is no socket. */
+static void expect_object(int fd)
+{
+	const char *want = getenv("BENCH_OBJECT");
+	char path[64], name[64] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (!want || readlink(path, name, sizeof(name) - 1) < 0)
+		return;
+	if ((strcmp(want, "kernel") == 0) != (strcmp(name, "anon_inode:[userfaultfd]") == 0))
+		die("%s is not the object of %s", name, want);
+}
 
 int abi_open(uint64_t features)
 {
@@ -26,6 +41,7 @@ int abi_open(uint64_t features)
 	if (ioctl(fd, UFFDIO_API, &api))
 		skip(EXIT_NO_UFFD, "UFFDIO_API with features %#llx: %s", (unsigned long long)features,
 		     strerror(errno));
+	expect_object(fd);
 	return fd;
 }
 

@@ -29,17 +29,17 @@ void fl_irq_expect_handlers(void)
 
 __thread uint64_t fl_irq_program = ~0ull;
 
-void fl_irq_let_kill(void)
+void fl_irq_let_act(uint64_t blocked)
 {
-	const uint64_t harmless = 1ull << (SIGCHLD - 1) | 1ull << (SIGURG - 1) | 1ull << (SIGWINCH - 1) | 1ull << (SIGCONT - 1) |
-				  1ull << (SIGTSTP - 1) | 1ull << (SIGTTIN - 1) | 1ull << (SIGTTOU - 1);
+	const uint64_t harmless = 1ull << (SIGCHLD - 1) | 1ull << (SIGURG - 1) | 1ull << (SIGWINCH - 1) |
+				  1ull << (SIGCONT - 1);
 	uint64_t pending = 0;
 	long action[4]; /* what rt_sigaction(2) writes; the handler first */
 
 	if (!fl_irq_enabled)
 		return;
 	fl_sys(SYS_rt_sigpending, &pending, sizeof(pending));
-	for (pending &= ~harmless & ~fl_irq_program; pending; pending &= pending - 1) {
+	for (pending &= ~harmless & ~blocked; pending; pending &= pending - 1) {
 		int sig = __builtin_ctzll(pending) + 1;
 
 		if (fl_sys(SYS_rt_sigaction, sig, NULL, action, 8) == 0 && action[0] == 0 /* SIG_DFL */)

@@ -87,11 +87,12 @@ static inline void fl_irq_leave(uint64_t saved)
 void fl_irq_expect_handlers(void);
 
 /*
- * A wait on behalf of a system call must not outlive a signal that ends the process: those that are pending, and that the
- * program (whose mask fl_irq_program is meanwhile) has not blocked, may do so.
+ * A wait with signals blocked must not outlive one that ends the process, nor keep one that stops it: those that are pending,
+ * have their default action, and are not in `blocked`, the program's own mask, are let act.
+ * In a wait on behalf of a system call that mask is fl_irq_program; otherwise fl_irq_program has all bits.
  */
 extern __thread uint64_t fl_irq_program __attribute__((tls_model("initial-exec")));
-void fl_irq_let_kill(void);
+void fl_irq_let_act(uint64_t blocked);
 
 /*
  * fl_futex_wait() with only the signals of `let_in` blocked. -EINTR: a handler has run, be it before the sleep began.

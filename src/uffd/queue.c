@@ -15,7 +15,7 @@
 #include <time.h>
 
 #define SPIN_FAULT_NS 30000u
-#define ORPHAN_NS     (200u * 1000 * 1000) /* how often a waiter asks whether the object still has a descriptor anywhere */
+#define LOOK_NS	      (100u * 1000 * 1000) /* how often a waiter looks whether it still has something to wait for */
 
 static uint64_t now_ns(void)
 {
@@ -204,19 +204,24 @@ static void wait_spin(struct fl_wait *w)
 			fl_cpu_relax();
 }
 
-/* Sleep until woken, or a signal's handler has run, or the object has lost its last owner elsewhere. */
+/*
+ * Sleep until woken, or a signal's handler has run, or the object has lost its last descriptor elsewhere. Where the program has
+ * handlers, its signals are let in; where it has none they stay out, which is cheaper, and those that end or stop the
+ * process are looked for from time to time. (With a limit a handled signal ends the sleep, also under SA_RESTART.)
+ */
 static int wait_asleep(struct fl_wait *w, const uint64_t *sigmask)
 {
 	int err = 0;
 
 	while (!woken(w) && err != -EINTR) {
-		/* with a limit a handled signal ends the sleep, also under SA_RESTART */
-		err = sigmask ? fl_irq_futex_wait(&w->state, FL_WAIT_ASLEEP, ORPHAN_NS, *sigmask)
-			      : fl_futex_wait(&w->state, FL_WAIT_ASLEEP, ORPHAN_NS);
+		if (sigmask && __atomic_load_n(&fl_irq_handlers, __ATOMIC_RELAXED))
+			err = fl_irq_futex_wait(&w->state, FL_WAIT_ASLEEP, LOOK_NS, *sigmask);
+		else
+			err = fl_futex_wait(&w->state, FL_WAIT_ASLEEP, LOOK_NS);
 		if (err == -ETIMEDOUT && w->ctx->orphaned(w->ctx))
 			break;
-		if (err == -ETIMEDOUT)
-			fl_irq_let_kill();
+		if (err == -ETIMEDOUT && sigmask)
+			fl_irq_let_act(*sigmask & fl_irq_program);
 	}
 	return err;
 }
