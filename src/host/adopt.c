@@ -336,6 +336,7 @@ static void release_chunk(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, u
 		release_table(mm, vma, addr, end);
 	else if (bit_any(chunk_of(pfn)->resident, first, nr, true))
 		fl_frames_punch(pfn, nr);
+	bit_fill(chunk_of(pfn)->resident, first, nr, false); /* what it holds from now on is the host's to know */
 }
 
 void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)

@@ -123,32 +123,51 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end)
 	return first * CHUNK_PAGES + PAGES(start & ~PMD_MASK);
 }
 
+/* Not below 0: a fill that was given up leaves memory in frames that were never counted. */
+static void stale_sub(uint64_t n)
+{
+	uint64_t old = __atomic_load_n(&fl_host.stale, __ATOMIC_RELAXED);
+
+	while (!__atomic_compare_exchange_n(&fl_host.stale, &old, old > n ? old - n : 0, true, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED))
+		;
+}
+
+/* A frame that nobody uses and that may hold memory is one of fl_host.stale. */
+static bool is_stale(const struct chunk *c, uint64_t pfn)
+{
+	return bit_get(c->resident, (unsigned)(pfn % CHUNK_PAGES)) && !fl_folio(&fl_host.mm, pfn)->refcount;
+}
+
 void fl_frames_punch(uint64_t pfn, uint64_t nr)
 {
+	uint64_t stale = 0;
+
 	fl_sys(SYS_fallocate, fl_host.pool_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pfn << PAGE_SHIFT,
 	       nr << PAGE_SHIFT);
 	fl_count(host_madvise, 1);
 	while (nr) {
+		struct chunk *c = chunk_of(pfn);
 		unsigned first = (unsigned)(pfn % CHUNK_PAGES);
 		unsigned n = (unsigned)fl_min(nr, (uint64_t)(CHUNK_PAGES - first));
 
-		bit_fill(chunk_of(pfn)->resident, first, n, false);
-		bit_fill(chunk_of(pfn)->mapped, first, n, false);
+		for (unsigned i = 0; i < n && bit_any(c->resident, first + i, n - i, true); i++)
+			stale += is_stale(c, pfn + i);
+		bit_fill(c->resident, first, n, false);
+		bit_fill(c->mapped, first, n, false);
 		pfn += n;
 		nr -= n;
 	}
+	stale_sub(stale);
 }
 
 void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff)
 {
-	uint64_t stale = 0;
-
+	fl_frames_punch(pgoff, PAGES(end - start));
 	for (uint64_t a = start; a < end;) {
 		uint64_t next = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, end), pfn = pgoff + PAGES(a - start);
 		struct chunk *c = chunk_of(pfn);
 
-		for (unsigned i = 0; i < PAGES(next - a); i++)
-			stale += bit_get(c->resident, (unsigned)(pfn % CHUNK_PAGES) + i);
 		c->used = (uint16_t)(c->used - PAGES(next - a));
 		if (!c->used) {
 			fl_host.used_chunks--;
@@ -156,8 +175,6 @@ void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff)
 		}
 		a = next;
 	}
-	__atomic_fetch_sub(&fl_host.stale, fl_min(stale, fl_host.stale), __ATOMIC_RELAXED);
-	fl_frames_punch(pgoff, PAGES(end - start));
 }
 
 /* ---- frames ---- */
@@ -169,7 +186,7 @@ uint64_t fl_host_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 	if (fl_fail(FL_FP_FRAME))
 		return FL_PFN_NONE;
 	if (bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
-		__atomic_fetch_sub(&fl_host.stale, 1, __ATOMIC_RELAXED);
+		stale_sub(1);
 	fl_folio(mm, pfn)->refcount = 1;
 	return pfn;
 }
@@ -178,10 +195,8 @@ void fl_host_frame_put(struct fl_mm *mm, uint64_t pfn)
 {
 	if (!bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
 		return;
-	if (__atomic_add_fetch(&fl_host.stale, 1, __ATOMIC_RELAXED) <= STALE_PAGES)
-		return;
-	__atomic_fetch_sub(&fl_host.stale, 1, __ATOMIC_RELAXED);
-	fl_frames_punch(pfn, 1);
+	if (__atomic_add_fetch(&fl_host.stale, 1, __ATOMIC_RELAXED) > STALE_PAGES)
+		fl_frames_punch(pfn, 1);
 }
 
 int fl_host_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
