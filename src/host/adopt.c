@@ -185,9 +185,13 @@ static int adopt_map(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 {
 	uint64_t pgoff = fl_extent_alloc(start, end), aside = 0;
 	/* the host refuses this hint for locked memory, and only for that: madvise(2) */
-	bool data, locked = fl_sys(SYS_madvise, start, PAGE_SIZE, MADV_COLD) == -EINVAL;
+	uint32_t flags = fl_sys(SYS_madvise, start, PAGE_SIZE, MADV_COLD) == -EINVAL ? VM_LOCKED : 0;
 	struct fl_vma *vma;
+	bool data;
 	int err;
+
+	if (__atomic_load_n(&fl_host.fork_advice, __ATOMIC_RELAXED))
+		flags |= fl_maps_fork_flags(start);
 
 	if (pgoff == FL_PFN_NONE)
 		return -ENOMEM;
@@ -202,7 +206,7 @@ static int adopt_map(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 		fl_extent_free(start, end, pgoff);
 		return err;
 	}
-	vma = fl_vma_insert(mm, start, end, pgoff, access | (locked ? VM_LOCKED : 0), NULL);
+	vma = fl_vma_insert(mm, start, end, pgoff, access | flags, NULL);
 	if (data) {
 		set_entries(mm, vma, aside);
 		fl_sys(SYS_munmap, aside, end - start);

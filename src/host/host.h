@@ -43,6 +43,7 @@ struct fl_host {
 	uint64_t splits;	/* [b] sum over the chunks */
 	uint64_t budget;	/* [b] the most that `splits` may be */
 	uint64_t hand;		/* [b] where eviction goes on */
+	bool fork_advice;	/* [a] the program has given advice on forking for memory that is not ours */
 	bool ready;		/* [a] */
 };
 
@@ -153,6 +154,8 @@ struct fl_map {
 
 /* The first mapping of the process that ends above addr. 1 found, 0 none, -errno. => mmap_lock for writing */
 int fl_maps_next(uint64_t addr, struct fl_map *map);
+/* The VM_DONTFORK and VM_WIPEONFORK of a host mapping. Slow: asked only when fl_host.fork_advice was given. */
+uint32_t fl_maps_fork_flags(uint64_t addr);
 /* How many mappings the process has. */
 uint64_t fl_maps_count(void);
 /* The next run of pages in [*start, end) that hold data (present or swapped). 1, 0 none, -errno */

@@ -76,6 +76,21 @@ static bool read_anonymous(struct reader *r)
 			      !strncmp(name, "[stack", 6));
 }
 
+/* "start-end ..." at the beginning of a line; other lines change nothing. */
+static void parse_range(const char *line, uint64_t *start, uint64_t *end)
+{
+	uint64_t v[2] = { 0, 0 };
+	const char *p = line;
+
+	for (int i = 0; i < 2; i++, p++)
+		for (; (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'f'); p++)
+			v[i] = v[i] << 4 | (uint64_t)(*p <= '9' ? *p - '0' : *p - 'a' + 10);
+	if (p[-1] != ' ' || v[1] <= v[0])
+		return;
+	*start = v[0];
+	*end = v[1];
+}
+
 static int read_map(struct reader *r, struct fl_map *map)
 {
 	char rights[4];
@@ -103,6 +118,38 @@ int fl_maps_next(uint64_t addr, struct fl_map *map)
 	while (ret == 1 && map->end <= addr);
 	fl_sys(SYS_close, r.fd);
 	return ret;
+}
+
+/*
+ * The VmFlags line of a mapping in /proc/self/smaps: "dc" is not for children, "wf" is wiped for them. The lines before it
+ * begin with a letter, the mapping's own with its address in hexadecimal.
+ */
+uint32_t fl_maps_fork_flags(uint64_t addr)
+{
+	static const char tag[] = "VmFlags:";
+	uint32_t flags = 0;
+	uint64_t start = 0, end = 0;
+	struct reader r = { .fd = fl_sys(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC, 0) };
+	char line[128];
+	int c, n = 0;
+
+	while (!fl_sys_failed(r.fd) && (c = next_char(&r)) >= 0) {
+		if (c != '\n') {
+			if (n < (int)sizeof(line) - 1)
+				line[n++] = (char)c;
+			continue;
+		}
+		line[n] = '\0';
+		n = 0;
+		parse_range(line, &start, &end);
+		if (strncmp(line, tag, sizeof(tag) - 1) || addr < start || addr >= end)
+			continue;
+		flags = (strstr(line, " dc") ? VM_DONTFORK : 0) | (strstr(line, " wf") ? VM_WIPEONFORK : 0);
+		break;
+	}
+	if (!fl_sys_failed(r.fd))
+		fl_sys(SYS_close, r.fd);
+	return flags;
 }
 
 uint64_t fl_maps_count(void)

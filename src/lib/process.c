@@ -239,6 +239,8 @@ int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 	struct fl_vma *vma;
 	long ret = 0, hole = 0;
 
+	if (advice == MADV_DONTFORK || advice == MADV_WIPEONFORK)
+		__atomic_store_n(&fl_host.fork_advice, true, __ATOMIC_RELAXED);
 	if (!ours(addr, len) || !advice_known(advice))
 		return (int)fl_sys(SYS_madvise, addr, len, advice);
 	if (advice == 22 /* MADV_POPULATE_READ */ || advice == 23 /* MADV_POPULATE_WRITE */)
