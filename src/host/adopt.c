@@ -143,17 +143,15 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 			set_entry(mm, vma, vma->start + (a - aside));
 }
 
-static int map_pool(uint64_t start, uint64_t end, uint64_t pgoff)
+int fl_host_map_pool(uint64_t start, uint64_t end, uint64_t pgoff)
 {
-	long ret = fl_fail(FL_FP_ADOPT) ? -ENOMEM
-					: fl_sys(SYS_mmap, start, end - start, PROT_NONE,
-						 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_host.pool_fd,
-						 pgoff << PAGE_SHIFT);
+	long ret = fl_sys(SYS_mmap, start, end - start, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_host.pool_fd,
+			  pgoff << PAGE_SHIFT);
 
 	fl_count(host_mmap, 1);
 	if (fl_sys_failed(ret))
 		return (int)ret;
-	fl_sys(SYS_munlock, start, end - start); /* markers are refused on locked memory; after mlockall(MCL_FUTURE) */
+	fl_sys(SYS_munlock, start, end - start);
 	return 0;
 }
 
@@ -171,7 +169,7 @@ static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgo
 		err = copy_aside(start, end, (uint64_t)at, pgoff);
 	}
 	if (!err)
-		err = map_pool(start, end, pgoff);
+		err = fl_fail(FL_FP_ADOPT) ? -ENOMEM : fl_host_map_pool(start, end, pgoff);
 	if (err && data) {
 		fl_sys(SYS_mprotect, at, len, PROT_NONE);
 		fl_sys(SYS_mremap, at, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, start);
@@ -234,6 +232,10 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 
 	if (fl_sys(SYS_mprotect, vma->start, vma->end - vma->start, PROT_NONE))
 		return -ENOMEM;
+	if (fl_host_conform(mm, vma)) { /* other parts of its chunks may be in use */
+		fl_sys(SYS_mprotect, vma->start, vma->end - vma->start, access_prot(vma->vm_page_prot));
+		return -ENOMEM;
+	}
 	for (int pass = 0; pass < 2; pass++) /* first what can fail */
 		for (uint64_t at = base; at < limit && file_next(&at, limit, &run_end); at = run_end)
 			for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
@@ -308,6 +310,21 @@ int fl_host_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 
 /* ---- release ---- */
 
+/*
+ * Frames that were mapped as zeros and never touched have no memory; they are to be data all the same. (Memory that
+ * fallocate() gives is a hole to lseek().) A touch, for a page that mincore() misses may be in swap.
+ */
+static void make_data(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
+{
+	unsigned char in[CHUNK_PAGES];
+
+	if (fl_sys(SYS_mincore, fl_kmap_local(mm, pfn), nr << PAGE_SHIFT, in))
+		return;
+	for (uint64_t i = 0; i < nr; i++)
+		if (!(in[i] & 1))
+			fl_touch_nofault(fl_kmap_local(mm, pfn + i));
+}
+
 /* The entries of one table go; the pool shall hold memory exactly where there were entries. */
 static void release_table(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t end)
 {
@@ -324,7 +341,7 @@ static void release_table(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, u
 			folio->refcount = folio->mapcount = 0;
 		}
 		if (present)
-			fl_sys(SYS_fallocate, fl_host.pool_fd, 0, pfn << PAGE_SHIFT, addr - from);
+			make_data(mm, pfn, PAGES(addr - from));
 		else if (bit_any(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), (unsigned)PAGES(addr - from), true))
 			fl_frames_punch(pfn, PAGES(addr - from));
 	}
@@ -353,10 +370,9 @@ void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
 	}
 	/* One fresh mapping has no markers and no splits. Whoever is hit by the change faults, and finds it released. */
 	fl_cache_forget(vma->pgoff, PAGES(len));
-	while (fl_sys_failed(fl_sys(SYS_mmap, vma->start, len, access_prot(vma->vm_page_prot),
-				    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_host.pool_fd, vma->pgoff << PAGE_SHIFT)) &&
-	       fl_cache_shrink())
+	while (fl_host_map_pool(vma->start, vma->end, vma->pgoff) && fl_cache_shrink())
 		;
-	fl_count(host_mmap, 1);
+	while (fl_sys(SYS_mprotect, vma->start, len, access_prot(vma->vm_page_prot)) == -ENOMEM && fl_cache_shrink())
+		;
 	fl_vma_set(vma, vma->flags | VM_RELEASED, NULL);
 }

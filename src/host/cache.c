@@ -208,6 +208,48 @@ static int activate(struct fl_mm *mm, struct chunk *c)
 	return 0;
 }
 
+/* Hide a piece of an active chunk anew, under the right that its mapping has now. */
+static int conform_piece(struct fl_mm *mm, struct chunk *c, const struct piece *p)
+{
+	bool w = p->vma->vm_page_prot & VM_WRITE;
+	int err;
+
+	if (!fl_host.guard) {
+		err = protect(mm, c, p->start, p->end, PROT_NONE);
+		w = false;
+	} else {
+		err = host_guard(p->start, p->end, MADV_GUARD_INSTALL);
+		if (!err)
+			err = protect(mm, c, p->start, p->end, right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ));
+	}
+	if (err)
+		return err;
+	bit_fill(c->shown, p->first, p->nr, false);
+	bit_fill(c->writable, p->first, p->nr, w);
+	recount(c);
+	return 0;
+}
+
+int fl_host_conform(struct fl_mm *mm, struct fl_vma *vma)
+{
+	struct piece p = { .vma = vma };
+	int err = 0;
+
+	fl_mutex_lock(&fl_host.lock);
+	for (uint64_t a = vma->start; a < vma->end && !err; a = p.end) {
+		struct chunk *c = chunk_of(vma_pfn(vma, a));
+
+		p.start = a;
+		p.end = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, vma->end);
+		p.first = (unsigned)PAGES(a & ~PMD_MASK);
+		p.nr = (unsigned)PAGES(p.end - a);
+		if (c->active || !fl_host.guard)
+			err = conform_piece(mm, c, &p);
+	}
+	fl_mutex_unlock(&fl_host.lock);
+	return err;
+}
+
 /* Give the pages the right, run by run of pages that have another one now. */
 static int set_rights(struct fl_mm *mm, struct fl_vma *vma, struct chunk *c, unsigned first, unsigned nr, bool w)
 {

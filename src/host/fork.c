@@ -21,17 +21,16 @@ static uint64_t irq;
 int fl_fork_prepare(void)
 {
 	uint64_t saved = fl_irq_save();
-	int pipe[2];
-	int err = fl_fail(FL_FP_FORK) ? -ENOMEM : (int)fl_sys(SYS_pipe2, pipe, 02000000 /* O_CLOEXEC */);
+	int err;
 
+	fl_write_lock(&fl_host.mm.mmap_lock); /* from here on no other thread forks, whose child would inherit the pipe */
+	err = fl_fail(FL_FP_FORK) ? -ENOMEM : (int)fl_sys(SYS_pipe2, gate, 02000000 /* O_CLOEXEC */);
 	if (err) {
+		fl_write_unlock(&fl_host.mm.mmap_lock);
 		fl_irq_restore(saved);
 		return err;
 	}
-	fl_write_lock(&fl_host.mm.mmap_lock); /* from here on no other thread forks */
 	irq = saved;
-	gate[0] = pipe[0];
-	gate[1] = pipe[1];
 	fl_mutex_lock(&fl_host.mm.uffd_lock);
 	fl_cache_freeze(&fl_host.mm, true);
 	fl_mutex_lock(&fl_host.lock);
@@ -49,7 +48,7 @@ void fl_fork_parent(void)
 	fl_mutex_unlock(&fl_host.lock);
 	fl_sys(SYS_close, gate[1]);
 	while (fl_sys(SYS_read, gate[0], &byte, 1) == -EINTR)
-		; /* end of file: the child is done, or dead, or never was */
+		; /* a byte: the child is done; end of file: it is dead, or never was */
 	fl_sys(SYS_close, gate[0]);
 	fl_cache_freeze(&fl_host.mm, false);
 	fl_mutex_unlock(&fl_host.mm.uffd_lock);
@@ -92,7 +91,6 @@ static void remap(void)
 			       ((v->vm_page_prot & VM_EXEC) ? PROT_EXEC : 0);
 		fl_sys(SYS_mmap, v->start, v->end - v->start, prot, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
 		       fl_host.pool_fd, v->pgoff << PAGE_SHIFT);
-		fl_cache_forget(v->pgoff, PAGES(v->end - v->start));
 	}
 }
 
@@ -109,9 +107,16 @@ static void new_pool(void)
 	fl_sys(SYS_mmap, fl_host.mm.pool.base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
 	       fl_host.pool_fd, 0);
 	fl_sys(SYS_madvise, fl_host.mm.pool.base, bytes, MADV_DONTDUMP);
-	for (uint64_t i = 0; i < fl_host.nr_chunks && fl_host.chunks[i].vbase; i++)
-		for (unsigned w = 0; w < CHUNK_WORDS; w++)
-			fl_host.chunks[i].mapped[w] = 0;
+	for (uint64_t i = 0; i < fl_host.nr_chunks && fl_host.chunks[i].vbase; i++) {
+		struct chunk *c = &fl_host.chunks[i];
+
+		bit_fill(c->mapped, 0, CHUNK_PAGES, false);
+		bit_fill(c->shown, 0, CHUNK_PAGES, false);
+		bit_fill(c->writable, 0, CHUNK_PAGES, false);
+		c->active = false; /* remap() maps all of it without rights and markers */
+		c->splits = 0;
+	}
+	fl_host.splits = 0;
 }
 
 /* What the program has asked not to be inherited. => everything is remapped */
@@ -119,8 +124,10 @@ static void drop_unwanted(struct fl_mm *mm)
 {
 	struct fl_vma *vma;
 
-	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end) {
-		uint64_t start = vma->start, end = vma->end;
+	for (uint64_t end = 0; (vma = fl_find_vma(mm, end));) {
+		uint64_t start = vma->start;
+
+		end = vma->end;
 
 		if ((vma->flags & VM_WIPEONFORK) && (vma->flags & VM_RELEASED))
 			fl_frames_punch(vma->pgoff, PAGES(end - start));
@@ -130,8 +137,6 @@ static void drop_unwanted(struct fl_mm *mm)
 			continue;
 		fl_do_munmap(mm, start, end);
 		fl_sys(SYS_munmap, start, end - start);
-		if (!(vma = fl_find_vma(mm, end)))
-			break;
 	}
 }
 
@@ -145,6 +150,7 @@ void fl_fork_child(void (*forget_objects)(struct fl_mm *mm))
 		fl_mutex_init(&mm->pt_lock[i], FL_RANK_PT);
 	new_pool();
 	remap();
+	fl_sys(SYS_write, gate[1], "", 1);
 	fl_sys(SYS_close, gate[0]);
 	fl_sys(SYS_close, gate[1]);
 	fl_mutex_init(&mm->uffd_lock, FL_RANK_UFFDS);

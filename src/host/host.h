@@ -122,6 +122,12 @@ uint64_t fl_host_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is
 void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right);
 void fl_host_invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max);
 bool fl_host_caches(struct fl_mm *mm, uint64_t addr, enum fl_right right);
+/*
+ * The mapping's host pages become hidden, with the rights that its flags say now: what was there before does not count. In a chunk
+ * that is not in use nothing need be done: it has no rights. -ENOMEM.
+ * => mmap_lock held for writing
+ */
+int fl_host_conform(struct fl_mm *mm, struct fl_vma *vma);
 /* Forget what is cached for pages whose host mapping is about to be replaced or removed. */
 void fl_cache_forget(uint64_t pfn, uint64_t nr);
 /* Give host mappings back: the program's own call found the table full. Returns whether anything was given. */
@@ -140,6 +146,8 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen);
 /* ---- adopt.c: turning the program's memory into ours and back ---- */
 
 int fl_host_fit(struct fl_mm *mm, uint64_t start, uint64_t end);
+/* Map the pool there, hidden, and not locked, whatever mlockall() has asked for: markers are refused on locked memory. */
+int fl_host_map_pool(uint64_t start, uint64_t end, uint64_t pgoff);
 bool fl_host_mapped(struct fl_mm *mm, uint64_t start, uint64_t end);
 int fl_host_adopt(struct fl_mm *mm, uint64_t start, uint64_t end);
 void fl_host_release(struct fl_mm *mm, struct fl_vma *vma);

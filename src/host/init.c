@@ -33,6 +33,7 @@ static const struct fl_mmu_ops host_ops = {
 	.grant = fl_host_grant,
 	.invalidate = fl_host_invalidate,
 	.unmapped = host_unmapped,
+	.conform = fl_host_conform,
 	.fit = fl_host_fit,
 	.mapped = fl_host_mapped,
 	.adopt = fl_host_adopt,

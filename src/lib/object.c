@@ -329,7 +329,7 @@ void fl_object_dup(int fd, int copy)
 
 	if (!o)
 		return;
-	if (copy >= 0 && copy < MAX_FDS) {
+	if (copy >= 0 && copy < MAX_FDS && o->pid == (int32_t)fl_sys(SYS_getpid, 0)) {
 		irq = fl_irq_save();
 		fl_mutex_lock(&table_lock);
 		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);

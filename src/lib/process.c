@@ -287,9 +287,7 @@ static uint64_t map_new(uint64_t start, uint64_t len)
 
 	if (pgoff == FL_PFN_NONE)
 		return FL_PFN_NONE;
-	ret = WITH_ROOM(fl_sys(SYS_mmap, start, len, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-			       fl_host.pool_fd, pgoff << PAGE_SHIFT));
-	fl_count(host_mmap, 1);
+	ret = WITH_ROOM(fl_host_map_pool(start, start + len, pgoff));
 	if (!fl_sys_failed(ret))
 		return pgoff;
 	fl_extent_free(start, start + len, pgoff);

@@ -72,8 +72,9 @@ void fl_do_mprotect(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t acc
 		fl_vma_set(vma, (old & ~VM_ACCESS) | access, vma->ctx);
 		if (vma->flags == old)
 			continue;
-		if ((old ^ access) & VM_EXEC) /* the cache knows reading and writing only: let it look again */
-			mm->ops->invalidate(mm, vma->start, vma->end, FL_RIGHT_NONE);
+		while (((old ^ access) & VM_EXEC) && !(old & VM_RELEASED) && mm->ops->conform &&
+		       mm->ops->conform(mm, vma))
+			; /* to take the right to execute away has no alternative */
 		fl_change_protection(mm, vma, vma->start, vma->end, 0);
 	}
 	fl_vma_merge(mm, start, end);

@@ -43,6 +43,11 @@ struct fl_mmu_ops {
 	void (*grant)(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right);
 	/* Entries of the range shrank. On return nothing above `max` is cached for it. => mmap_lock held */
 	void (*invalidate)(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max);
+	/*
+	 * Optional: the rights that the host gives to a whole mapping depend on more than reading and writing, and that has changed.
+	 * All of it is to be hidden anew. 0 or -ENOMEM. => mmap_lock held for writing
+	 */
+	int (*conform)(struct fl_mm *mm, struct fl_vma *vma);
 	/* [start, end) is unmapped, with frame numbers from pgoff. => mmap_lock held for writing; entries are gone */
 	void (*unmapped)(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff);
 

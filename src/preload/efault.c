@@ -254,8 +254,7 @@ static int aio_data(struct aiocb *cb, bool write)
 	FL_EXPORT ret name params;                                                                                     \
 	ret name params                                                                                                \
 	{                                                                                                              \
-		static void *real;                                                                                     \
-		ret(*f) params = fl_preload_find(&real, #name);                                                        \
+		ret(*f) params = FL_FIND(name);                                                        \
 		struct fl_retry retry = { 0 };                                                                         \
 		ret ret_;                                                                                              \
                                                                                                                        \
@@ -397,8 +396,7 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 	FL_EXPORT ssize_t name params;                                                                                 \
 	ssize_t name params                                                                                            \
 	{                                                                                                              \
-		static void *real;                                                                                     \
-		ssize_t(*first) params = fl_preload_find(&real, #name);                                                \
+		ssize_t(*first) params = FL_FIND(name);                                                \
 		ssize_t done = FL_RETRY(ssize_t, first args, faults);                                                  \
                                                                                                                        \
 		return go_on(f, fd, vector, offset, flags, done, write);                                               \
@@ -431,16 +429,14 @@ TRANSFER(sendto,
 
 static ssize_t from_file(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
 {
-	static void *real;
-	transfer_fn *f = fl_preload_find(&real, "preadv64v2");
+	transfer_fn *f = FL_FIND(preadv64v2);
 
 	return f(fd, iov, n, offset, flags);
 }
 
 static ssize_t to_file(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
 {
-	static void *real;
-	transfer_fn *f = fl_preload_find(&real, "pwritev64v2");
+	transfer_fn *f = FL_FIND(pwritev64v2);
 
 	return f(fd, iov, n, offset, flags);
 }
@@ -458,16 +454,14 @@ static ssize_t random_bytes(int fd, const struct iovec *iov, int n, off64_t offs
 
 static ssize_t to_socket(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
 {
-	static void *real;
-	typeof(send) *f = fl_preload_find(&real, "send");
+	typeof(send) *f = FL_FIND(send);
 
 	return f(fd, iov->iov_base, iov->iov_len, flags);
 }
 
 static ssize_t from_socket(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
 {
-	static void *real;
-	typeof(recv) *f = fl_preload_find(&real, "recv");
+	typeof(recv) *f = FL_FIND(recv);
 
 	return f(fd, iov->iov_base, iov->iov_len, flags);
 }
@@ -494,8 +488,7 @@ ssize_t __pread64_chk(int fd, void *buf, size_t len, off64_t offset, size_t size
 	FL_EXPORT ssize_t name(pid_t pid, const struct iovec *iov, unsigned long n, const struct iovec *remote,        \
 			       unsigned long nr, unsigned long flags)                                                  \
 	{                                                                                                              \
-		static void *real;                                                                                     \
-		typeof(name) *f = fl_preload_find(&real, #name);                                                       \
+		typeof(name) *f = FL_FIND(name);                                                       \
 		int self = pid == getpid() ? (int)fl_min(nr, (unsigned long)INT_MAX) : 0;                              \
 		int here = (int)fl_min(n, (unsigned long)INT_MAX);                                                     \
 		ssize_t done;                                                                                          \
@@ -542,8 +535,7 @@ static ssize_t after_recv(int fd, void *buf, size_t len, int flags, ssize_t done
 	FL_EXPORT ssize_t name params;                                                                                 \
 	ssize_t name params                                                                                            \
 	{                                                                                                              \
-		static void *real;                                                                                     \
-		ssize_t(*f) params = fl_preload_find(&real, #name);                                                    \
+		ssize_t(*f) params = FL_FIND(name);                                                    \
                                                                                                                        \
 		before_recv(fd, buf, len, flags, addr, addr_len);                                                      \
 		return after_recv(fd, buf, len, flags, FL_RETRY(ssize_t, f args, faults));                             \
@@ -562,8 +554,7 @@ RECV(__recvfrom_chk,
 
 FL_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
-	static void *real;
-	typeof(recvmsg) *f = fl_preload_find(&real, "recvmsg");
+	typeof(recvmsg) *f = FL_FIND(recvmsg);
 	ssize_t ret;
 
 	if (unlikely(fl_maybe_ours()) && !(flags & MSG_PEEK))
@@ -576,8 +567,7 @@ FL_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 
 FL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
 {
-	static void *real;
-	typeof(recvmmsg) *f = fl_preload_find(&real, "recvmmsg");
+	typeof(recvmmsg) *f = FL_FIND(recvmmsg);
 	int ret;
 
 	if (unlikely(fl_maybe_ours()))
@@ -591,8 +581,7 @@ FL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, stru
 
 FL_EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 {
-	static void *real;
-	typeof(sendmmsg) *f = fl_preload_find(&real, "sendmmsg");
+	typeof(sendmmsg) *f = FL_FIND(sendmmsg);
 
 	if (unlikely(fl_maybe_ours())) /* where a length cannot be stored, the message is sent already */
 		(void)mmsghdr(msgs, n, false, false);
@@ -632,9 +621,8 @@ static size_t stream_transfer(stream_fn *f, void *buf, size_t size, size_t n, FI
 #define STREAM(name, qualifier, write)                                                                                 \
 	FL_EXPORT size_t name(qualifier void *restrict buf, size_t size, size_t n, FILE *restrict stream)              \
 	{                                                                                                              \
-		static void *real;                                                                                     \
                                                                                                                        \
-		return stream_transfer(fl_preload_find(&real, #name), fl_ptr(fl_addr(buf)), size, n, stream, write);   \
+		return stream_transfer(FL_FIND(name), fl_ptr(fl_addr(buf)), size, n, stream, write);   \
 	}
 
 STREAM(fread, , true)
@@ -674,8 +662,7 @@ static int prctl_args(int option, const unsigned long *a)
 
 FL_EXPORT int prctl(int option, ...)
 {
-	static void *real;
-	typeof(prctl) *f = fl_preload_find(&real, "prctl");
+	typeof(prctl) *f = FL_FIND(prctl);
 	unsigned long a[4];
 	va_list ap;
 

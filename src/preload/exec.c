@@ -219,8 +219,7 @@ static int program(const char *path, char *const *argv, char *const *envp)
 #define EXEC(name, params, path, argv, envp, ...)                                                                      \
 	FL_EXPORT int name params                                                                                      \
 	{                                                                                                              \
-		static void *real;                                                                                     \
-		typeof(name) *f = fl_preload_find(&real, #name);                                                       \
+		typeof(name) *f = FL_FIND(name);                                                       \
 		struct list l = { .mapped = 0 };                                                                       \
 		char *const *with = with_kept(&l, envp);                                                               \
 		int ret;                                                                                               \
@@ -301,8 +300,7 @@ EXECL(execle, execve(path, l.at, va_arg(ap, char **)))
 			   const posix_spawn_file_actions_t *restrict actions, const posix_spawnattr_t *restrict attr, \
 			   char *const argv[restrict], char *const envp[restrict])                                     \
 	{                                                                                                              \
-		static void *real;                                                                                     \
-		typeof(name) *f = fl_preload_find(&real, #name);                                                       \
+		typeof(name) *f = FL_FIND(name);                                                       \
 		struct list l = { .mapped = 0 };                                                                       \
 		char *const *with = with_kept(&l, envp);                                                               \
 		struct fl_retry retry = { 0 };                                                                         \

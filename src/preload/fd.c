@@ -26,9 +26,19 @@ static bool is_device(int fd)
 	return __atomic_load_n(&nr_devices, __ATOMIC_RELAXED) && fd >= 0 && fd < MAX_FDS && device[fd];
 }
 
+/* The child of a vfork() shares this table, but not the descriptors. */
+static int32_t device_owner;
+
 static void set_device(int fd, bool on)
 {
+	int32_t pid;
+
 	if (fd < 0 || fd >= MAX_FDS || device[fd] == on)
+		return;
+	pid = (int32_t)fl_sys(SYS_getpid, 0);
+	if (!nr_devices)
+		device_owner = pid;
+	if (device_owner != pid)
 		return;
 	device[fd] = on;
 	__atomic_fetch_add(&nr_devices, on ? 1u : ~0u, __ATOMIC_RELAXED);
@@ -259,6 +269,11 @@ FL_EXPORT int dup3(int fd, int copy, int flags)
 	return dup_onto(fd, copy, real_dup3, flags);
 }
 
+void fl_devices_after_fork(void)
+{
+	device_owner = (int32_t)fl_sys(SYS_getpid, 0);
+}
+
 void fl_received(const struct msghdr *msg)
 {
 	if (likely(!fl_object_any() || !msg->msg_controllen))
@@ -317,6 +332,13 @@ int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours)
 	struct fl_uffd *o = fl_object_get(fd);
 	int ret;
 
+	if ((o || is_device(fd)) && (request == FIOCLEX || request == FIONCLEX)) {
+		*ours = true;
+		ret = (int)fl_sys(SYS_ioctl, fd, request, 0);
+		if (o)
+			fl_object_put(o);
+		return ret;
+	}
 	*ours = o || is_device(fd);
 	if (!*ours && (request & 0xff00) == 0xaa00) {
 		*ours = true; /* the host's own userfaultfd is not for this program */

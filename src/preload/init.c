@@ -12,15 +12,23 @@
 
 struct fl_real fl_real_table;
 
-void *fl_preload_find(void **cache, const char *name)
-{
-	void *f = __atomic_load_n(cache, __ATOMIC_RELAXED);
+extern struct fl_find __start_fl_finds[], __stop_fl_finds[];
 
-	if (!f) {
-		f = dlsym(RTLD_NEXT, name);
-		__atomic_store_n(cache, f, __ATOMIC_RELAXED);
+void *fl_preload_find(struct fl_find *find)
+{
+	void *f = __atomic_load_n(&find->found, __ATOMIC_RELAXED);
+
+	if (unlikely(!f)) { /* a constructor that ran before ours */
+		f = dlsym(RTLD_NEXT, find->name);
+		__atomic_store_n(&find->found, f, __ATOMIC_RELAXED);
 	}
 	return f;
+}
+
+static void find_all(void)
+{
+	for (struct fl_find *f = __start_fl_finds; f < __stop_fl_finds; f++)
+		fl_preload_find(f);
 }
 
 /* `read` is stored last: whoever sees it sees all. */
@@ -81,11 +89,13 @@ static void after_fork_parent(void)
 static void after_fork_child(void)
 {
 	fl_process_fork_child();
+	fl_devices_after_fork();
 }
 
 __attribute__((constructor(101))) static void start(void)
 {
 	fl_preload_init();
+	find_all();
 	fl_signal_init();
 	fl_stack_init();
 	fl_exec_init();

@@ -173,7 +173,8 @@ static int do_poll(struct pollfd *fds, nfds_t n, int64_t timeout, const sigset_t
 static bool any_object(const struct pollfd *fds, nfds_t n)
 {
 	for (nfds_t i = 0; fl_object_any() && i < n && i < MAX_FDS; i++) {
-		struct fl_uffd *o = fl_object_get(fds[i].fd);
+		struct pollfd p;
+		struct fl_uffd *o = fl_copy_user(&p, &fds[i], sizeof(p)) ? NULL : fl_object_get(p.fd);
 
 		if (o) {
 			fl_object_put(o);
@@ -201,15 +202,26 @@ FL_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 	return FL_RETRY(int, fl_real()->poll(fds, n, timeout), fl_out(fds, n * sizeof(*fds)));
 }
 
+/* Nanoseconds, -1 for ever, -2 when the time is no time. */
+static int64_t timeout_of(const struct timespec *ts)
+{
+	if (!ts)
+		return -1;
+	if (ts->tv_sec < 0 || ts->tv_nsec < 0 || ts->tv_nsec >= 1000000000)
+		return -2;
+	return ts->tv_sec > INT32_MAX ? -1 : ts->tv_sec * 1000000000ll + ts->tv_nsec;
+}
+
 FL_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
 	sigset_t copy;
+	int64_t limit;
 
 	if (fl_maybe_ours() && (refused(fl_out(fds, n * sizeof(*fds))) || refused(fl_in(mask, sizeof(uint64_t)))))
 		return -1;
 	mask = fl_host_mask(mask, &copy);
-	if (fl_object_any() && any_object(fds, n))
-		return do_poll(fds, n, timeout ? timeout->tv_sec * 1000000000ll + timeout->tv_nsec : -1, mask);
+	if (fl_object_any() && any_object(fds, n) && (limit = timeout_of(timeout)) > -2)
+		return do_poll(fds, n, limit, mask);
 	return FL_RETRY(int, fl_real()->ppoll(fds, n, timeout, mask),
 			fl_best(fl_out(fds, n * sizeof(*fds)), fl_in(timeout, sizeof(*timeout))));
 }
@@ -239,6 +251,19 @@ struct sets {
 static bool set_has(const fd_set *set, int fd)
 {
 	return set && FD_ISSET(fd, set);
+}
+
+static bool set_bad(const fd_set *set, int n)
+{
+	fd_set copy;
+
+	return set && fl_copy_user(&copy, set, (size_t)fl_min(n + 7, FD_SETSIZE) / 8);
+}
+
+/* libc's own function says what it says about bad pointers. */
+static bool sets_bad(int n, const struct sets *s)
+{
+	return n <= 0 || set_bad(s->r, n) || set_bad(s->w, n) || set_bad(s->e, n);
 }
 
 static bool select_has_object(int n, const struct sets *s)
@@ -328,14 +353,30 @@ static bool refused_sets(const struct sets *s)
 	return refused(fl_out(s->r, size)) || refused(fl_out(s->w, size)) || refused(fl_out(s->e, size));
 }
 
+/* Linux leaves in the time what is left of it. */
+static int select_left(int n, const struct sets *s, int64_t timeout, struct timeval *tv)
+{
+	int64_t end = now_ns() + timeout;
+	int ret = select_poll(n, s, timeout, NULL);
+
+	if (tv) {
+		int64_t left = fl_max(end - now_ns(), (int64_t)0);
+
+		*tv = (struct timeval){ left / 1000000000, left % 1000000000 / 1000 };
+	}
+	return ret;
+}
+
 FL_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv)
 {
 	struct sets s = { r, w, e };
+	int64_t timeout;
 
 	if (fl_maybe_ours() && refused_sets(&s))
 		return -1;
-	if (fl_object_any() && select_has_object(n, &s))
-		return select_poll(n, &s, tv ? tv->tv_sec * 1000000000ll + tv->tv_usec * 1000ll : -1, NULL);
+	if (fl_object_any() && !sets_bad(n, &s) && select_has_object(n, &s) &&
+	    (timeout = timeout_of(tv ? &(struct timespec){ tv->tv_sec, tv->tv_usec * 1000 } : NULL)) > -2)
+		return select_left(n, &s, timeout, tv);
 	return FL_RETRY(int, fl_real()->select(n, r, w, e, tv), fl_best(sets_present(&s), fl_out(tv, sizeof(*tv))));
 }
 
@@ -343,12 +384,13 @@ FL_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct times
 {
 	struct sets s = { r, w, e };
 	sigset_t copy;
+	int64_t limit;
 
 	if (fl_maybe_ours() && (refused_sets(&s) || refused(fl_in(mask, 8))))
 		return -1;
 	mask = fl_host_mask(mask, &copy);
-	if (fl_object_any() && select_has_object(n, &s))
-		return select_poll(n, &s, ts ? ts->tv_sec * 1000000000ll + ts->tv_nsec : -1, mask);
+	if (fl_object_any() && !sets_bad(n, &s) && select_has_object(n, &s) && (limit = timeout_of(ts)) > -2)
+		return select_poll(n, &s, limit, mask);
 	return FL_RETRY(int, fl_real()->pselect(n, r, w, e, ts, mask), sets_present(&s));
 }
 

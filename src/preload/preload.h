@@ -72,8 +72,20 @@ struct fl_real {
 
 extern struct fl_real fl_real_table;
 void fl_preload_init(void);
-/* libc's function of a name that is looked up once. */
-void *fl_preload_find(void **cache, const char *name);
+/*
+ * libc's function of a name. All that are named so in the library are looked up at start: dlsym() takes the dynamic linker's
+ * lock, and a thread that waits for it under a dlopen() would never get it.
+ */
+struct fl_find {
+	const char *name;
+	void *found;
+};
+void *fl_preload_find(struct fl_find *find);
+#define FL_FIND(symbol)                                                                                                \
+	({                                                                                                             \
+		static struct fl_find find_ __attribute__((section("fl_finds"), used)) = { #symbol, NULL };           \
+		fl_preload_find(&find_);                                                                               \
+	})
 
 /* libc's functions, also for constructors that run before ours. */
 static inline const struct fl_real *fl_real(void)
@@ -94,6 +106,8 @@ static inline long fl_ret(int64_t ret)
 
 /* ---- fd.c ---- */
 
+/* In a forked child: the descriptors are its own now. */
+void fl_devices_after_fork(void);
 /* userfaultfd(2) */
 int fl_do_userfaultfd(int flags);
 /* A message has arrived, perhaps with descriptors (SCM_RIGHTS). */

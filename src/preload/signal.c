@@ -11,11 +11,7 @@
 #include <time.h>
 
 /* libc's function of a name. */
-#define REAL(name)                                                                                                     \
-	({                                                                                                             \
-		static void *cache_;                                                                                   \
-		(__typeof__(&name))fl_preload_find(&cache_, #name);                                                    \
-	})
+#define REAL(name) ((__typeof__(&name))FL_FIND(name))
 
 #define KSIGSET	    8			       /* bytes of a set that the host knows */
 #define LIBC_OWN    (3ull << 31)	       /* signals 32 and 33, which libc lets nobody block */
@@ -94,10 +90,8 @@ void fl_signal_exec_end(uint64_t mask)
 
 /* ---- leaving a handler by a jump: libc restores the mask that it saved ---- */
 
-_Noreturn static void jump(const char *name, void **cache, struct __jmp_buf_tag *env, int value)
+_Noreturn static void jump(void (*real)(struct __jmp_buf_tag *, int), struct __jmp_buf_tag *env, int value)
 {
-	void (*real)(struct __jmp_buf_tag *, int) = fl_preload_find(cache, name);
-
 	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE)) {
 		uint64_t irq = fl_irq_save();
 
@@ -111,9 +105,7 @@ _Noreturn static void jump(const char *name, void **cache, struct __jmp_buf_tag 
 #define JUMP(name)                                                                                                     \
 	FL_EXPORT void name(struct __jmp_buf_tag env[1], int value)                                                     \
 	{                                                                                                              \
-		static void *cache;                                                                                    \
-                                                                                                                       \
-		jump(#name, &cache, env, value);                                                                       \
+		jump(FL_FIND(name), env, value);                                                                       \
 	}
 
 FL_EXPORT void __longjmp_chk(struct __jmp_buf_tag env[1], int value) __attribute__((noreturn));
@@ -376,14 +368,16 @@ static sighandler_t set_handler(int sig, sighandler_t handler, int flags)
 
 FL_EXPORT sighandler_t signal(int sig, sighandler_t handler)
 {
-	return set_handler(sig, handler, SA_RESTART);
+	if (is_ours(sig))
+		return set_handler(sig, handler, SA_RESTART);
+	note_handler(handler);
+	return REAL(signal)(sig, handler); /* it knows what siginterrupt() has asked for */
 }
 
 /* The old ways set a handler inside libc. */
 FL_EXPORT sighandler_t sigset(int sig, sighandler_t handler)
 {
-	static void *real;
-	sighandler_t (*f)(int, sighandler_t) = fl_preload_find(&real, "sigset");
+	sighandler_t (*f)(int, sighandler_t) = FL_FIND(sigset);
 
 	note_handler(handler);
 	return f(sig, handler);
@@ -392,8 +386,7 @@ FL_EXPORT sighandler_t sigset(int sig, sighandler_t handler)
 /* A thread that may be cancelled anywhere may be cancelled inside the engine. */
 FL_EXPORT int pthread_setcanceltype(int type, int *old)
 {
-	static void *real;
-	typeof(pthread_setcanceltype) *f = fl_preload_find(&real, "pthread_setcanceltype");
+	typeof(pthread_setcanceltype) *f = FL_FIND(pthread_setcanceltype);
 
 	if (type == PTHREAD_CANCEL_ASYNCHRONOUS)
 		fl_irq_expect_handlers();

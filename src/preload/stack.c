@@ -135,9 +135,8 @@ static void touch_top(char *base, size_t size)
 FL_EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attr, void *(*fn)(void *),
 			     void *restrict arg)
 {
-	static void *cache;
 	int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
-		fl_preload_find(&cache, "pthread_create");
+		FL_FIND(pthread_create);
 	void *base = NULL;
 	size_t size = 0;
 	struct start *start;

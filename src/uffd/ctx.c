@@ -92,7 +92,8 @@ void fl_ctx_forget_all(struct fl_mm *mm)
 		fl_list_init(&mm->waits[i]);
 }
 
-void fl_ctx_release(struct fl_uffd_ctx *ctx)
+/* The first to release it goes on with the rest. */
+static bool mark_released(struct fl_uffd_ctx *ctx)
 {
 	bool was_released;
 
@@ -100,14 +101,40 @@ void fl_ctx_release(struct fl_uffd_ctx *ctx)
 	was_released = ctx->released;
 	__atomic_store_n(&ctx->released, true, __ATOMIC_RELEASE);
 	fl_mutex_unlock(&ctx->lock);
-	if (was_released)
+	return !was_released;
+}
+
+/* The waiters go on, and the readers find it released. */
+static void wake_everybody(struct fl_uffd_ctx *ctx)
+{
+	fl_ctx_wake(ctx, 0, UINT64_MAX);
+	__atomic_fetch_add(&ctx->seq, 1, __ATOMIC_RELEASE);
+	fl_futex_wake(&ctx->seq, INT32_MAX);
+}
+
+void fl_ctx_release(struct fl_uffd_ctx *ctx)
+{
+	if (!mark_released(ctx))
 		return;
 	fl_write_lock(&ctx->mm->mmap_lock);
 	unregister_all(ctx);
 	fl_write_unlock(&ctx->mm->mmap_lock);
-	fl_ctx_wake(ctx, 0, UINT64_MAX);
-	fl_mutex_lock(&ctx->lock); /* and the readers, who find it released */
-	__atomic_fetch_add(&ctx->seq, 1, __ATOMIC_RELEASE);
-	fl_futex_wake(&ctx->seq, INT32_MAX);
-	fl_mutex_unlock(&ctx->lock);
+	wake_everybody(ctx);
+}
+
+void fl_ctx_drop_orphans(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	uint32_t i = fl_vma_index(mm, start);
+
+	while (i < mm->nr_vmas && mm->vmas[i]->start < end) {
+		struct fl_uffd_ctx *ctx = mm->vmas[i]->ctx;
+
+		if (!ctx || !ctx->orphaned(ctx) || !mark_released(ctx)) {
+			i++;
+			continue;
+		}
+		unregister_all(ctx);
+		wake_everybody(ctx);
+		i = fl_vma_index(mm, start); /* mappings have merged */
+	}
 }

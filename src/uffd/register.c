@@ -14,15 +14,23 @@ static int check_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return vma && vma->start < end ? 0 : -EINVAL;
 }
 
-static int check_owner(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, int err)
+static bool is_anothers(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma;
 	uint32_t i;
 
 	fl_for_each_vma(ctx->mm, vma, i, start, end)
 		if (vma->ctx && vma->ctx != ctx)
-			return err;
-	return 0;
+			return true;
+	return false;
+}
+
+static int check_owner(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, int err)
+{
+	if (!is_anothers(ctx, start, end))
+		return 0;
+	fl_ctx_drop_orphans(ctx->mm, start, end);
+	return is_anothers(ctx, start, end) ? err : 0;
 }
 
 static void set_range(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t uffd_flags)

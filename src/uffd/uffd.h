@@ -79,6 +79,12 @@ void fl_ctx_put(struct fl_uffd_ctx *ctx);
  */
 void fl_ctx_release(struct fl_uffd_ctx *ctx);
 
+/*
+ * Release the objects of [start, end) whose last descriptor was closed where nobody noticed: by another process, or while
+ * a poll() held it. => mmap_lock held for writing, signals blocked
+ */
+void fl_ctx_drop_orphans(struct fl_mm *mm, uint64_t start, uint64_t end);
+
 /* In a forked child, where only this thread exists: the objects are the parent's, their ranges no longer registered. */
 void fl_ctx_forget_all(struct fl_mm *mm);
 
