@@ -363,15 +363,19 @@ static void release_chunk(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, u
 void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
 {
 	uint64_t len = vma->end - vma->start;
+	int err;
 
+	/* One fresh mapping has no markers and no splits. If the host has no room for it, the range stays served by us. */
+	while ((err = fl_host_map_pool(vma->start, vma->end, vma->pgoff)) && fl_cache_shrink())
+		;
+	if (err)
+		return;
+	fl_cache_forget(vma->pgoff, PAGES(len));
 	for (uint64_t a = vma->start, next; a < vma->end; a = next) {
 		next = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, vma->end);
 		release_chunk(mm, vma, a, next);
 	}
-	/* One fresh mapping has no markers and no splits. Whoever is hit by the change faults, and finds it released. */
-	fl_cache_forget(vma->pgoff, PAGES(len));
-	while (fl_host_map_pool(vma->start, vma->end, vma->pgoff) && fl_cache_shrink())
-		;
+	/* Whoever was hit by the change faults, and finds it released. */
 	while (fl_sys(SYS_mprotect, vma->start, len, access_prot(vma->vm_page_prot)) == -ENOMEM && fl_cache_shrink())
 		;
 	fl_vma_set(vma, vma->flags | VM_RELEASED, NULL);

@@ -149,13 +149,12 @@ static bool evict_to(struct fl_mm *mm, uint64_t target, const struct chunk *keep
 {
 	bool any = false;
 
-	for (uint64_t seen = 0; seen < fl_host.nr_chunks && fl_host.splits > target; seen++) {
-		struct chunk *c = &fl_host.chunks[fl_host.hand];
+	for (uint64_t seen = 0; seen < fl_host.chunks_end && fl_host.splits > target; seen++) {
+		struct chunk *c;
 
-		if (!c->vbase && !c->used) /* past the chunks ever used */
+		if (fl_host.hand >= fl_host.chunks_end)
 			fl_host.hand = 0;
-		else
-			fl_host.hand = (fl_host.hand + 1) % fl_host.nr_chunks;
+		c = &fl_host.chunks[fl_host.hand++];
 		if (!c->splits || c == keep || !c->used)
 			continue;
 		evict(mm, c);
@@ -277,6 +276,28 @@ static int set_rights(struct fl_mm *mm, struct fl_vma *vma, struct chunk *c, uns
 	return err;
 }
 
+/* There is no room for a split: the mapping's part of the chunk gets one right, and forgets what it showed. */
+static int rebase(struct fl_mm *mm, struct fl_vma *vma, struct chunk *c, bool w)
+{
+	struct piece p;
+
+	for (uint64_t addr = c->vbase; piece_next(mm, c, &addr, &p);) {
+		int err;
+
+		if (p.vma != vma)
+			continue;
+		err = host_guard(p.start, p.end, MADV_GUARD_INSTALL);
+		if (err)
+			return err;
+		bit_fill(c->shown, p.first, p.nr, false);
+		err = host_mprotect(p.start, p.end, right_prot(vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ));
+		if (err)
+			return err;
+		bit_fill(c->writable, p.first, p.nr, w);
+	}
+	return 0;
+}
+
 void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
@@ -292,6 +313,8 @@ void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t
 		err = activate(mm, c);
 	if (!err)
 		err = set_rights(mm, vma, c, first, (unsigned)nr, right == FL_RIGHT_WRITE);
+	if (err && fl_host.guard && c->active)
+		err = rebase(mm, vma, c, right == FL_RIGHT_WRITE);
 	if (!err && fl_host.guard && bit_any(c->shown, first, (unsigned)nr, false) &&
 	    host_guard(addr, addr + (nr << PAGE_SHIFT), MADV_GUARD_REMOVE) == 0)
 		bit_fill(c->shown, first, (unsigned)nr, true);
@@ -307,31 +330,55 @@ void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t
 struct batch {
 	struct fl_mm *mm;
 	uint64_t start, end;
-	int prot; /* for mprotect; -1: a guard marker */
+	enum fl_right right; /* what is left */
+	int prot;	     /* the host's word for it */
 };
+
+/* The host has done it: so say the bitmaps. `hidden`: the pages were hidden in place of losing the write right only. */
+static void batch_done(const struct batch *b, bool hidden)
+{
+	struct fl_vma *vma;
+
+	for (uint64_t at = b->start, next; at < b->end && (vma = fl_find_vma(b->mm, at)); at = next) {
+		struct chunk *c = chunk_of(vma_pfn(vma, at));
+
+		next = fl_min(fl_min(b->end, vma->end), PMD_ALIGN_DOWN(at) + PMD_SIZE);
+		bit_fill(hidden ? c->shown : c->writable, (unsigned)PAGES(at & ~PMD_MASK), (unsigned)PAGES(next - at), false);
+		recount(c);
+	}
+}
+
+static void hide(struct batch *b)
+{
+	if (fl_host.guard)
+		while (host_guard(b->start, b->end, MADV_GUARD_INSTALL))
+			fl_sys(SYS_sched_yield, 0); /* hiding has no alternative */
+	else
+		while (protect(b->mm, NULL, b->start, b->end, PROT_NONE))
+			fl_sys(SYS_sched_yield, 0);
+}
 
 static void batch_flush(struct batch *b)
 {
-	int err;
+	bool hidden = b->right == FL_RIGHT_NONE;
 
 	if (b->start == b->end)
 		return;
-	if (b->prot < 0) {
-		while (host_guard(b->start, b->end, MADV_GUARD_INSTALL))
-			fl_sys(SYS_sched_yield, 0); /* hiding has no alternative */
-	} else {
-		err = protect(b->mm, NULL, b->start, b->end, b->prot);
-		while (err)
-			err = host_mprotect(b->start, b->end, b->prot);
+	/* a host without room for another mapping can still hide: the pages fault once more */
+	if (hidden || host_mprotect(b->start, b->end, b->prot)) {
+		hide(b);
+		hidden = true;
 	}
+	batch_done(b, hidden);
 	b->start = b->end = 0;
 }
 
-static void batch_add(struct batch *b, uint64_t start, uint64_t end, int prot)
+static void batch_add(struct batch *b, uint64_t start, uint64_t end, enum fl_right right, int prot)
 {
-	if (b->start == b->end || b->end != start || b->prot != prot) {
+	if (b->start == b->end || b->end != start || b->right != right || b->prot != prot) {
 		batch_flush(b);
 		b->start = start;
+		b->right = right;
 		b->prot = prot;
 	}
 	b->end = end;
@@ -339,32 +386,25 @@ static void batch_add(struct batch *b, uint64_t start, uint64_t end, int prot)
 
 static void shrink_piece(struct batch *b, struct chunk *c, const struct piece *p, enum fl_right max)
 {
-	bool writes = false;
+	int prot = right_prot(p->vma, FL_RIGHT_READ);
 
 	if (!bit_any(c->shown, p->first, p->nr, true))
 		return;
 	if (max == FL_RIGHT_NONE) {
-		batch_add(b, p->start, p->end, fl_host.guard ? -1 : PROT_NONE);
-		bit_fill(c->shown, p->first, p->nr, false);
-		if (!fl_host.guard)
-			bit_fill(c->writable, p->first, p->nr, false);
+		batch_add(b, p->start, p->end, FL_RIGHT_NONE, PROT_NONE);
 		return;
 	}
 	if (fl_host.guard) {
-		if (!bit_any(c->writable, p->first, p->nr, true))
-			return;
-		batch_add(b, p->start, p->end, right_prot(p->vma, FL_RIGHT_READ));
-		bit_fill(c->writable, p->first, p->nr, false);
+		if (bit_any(c->writable, p->first, p->nr, true))
+			batch_add(b, p->start, p->end, FL_RIGHT_READ, prot);
 		return;
 	}
 	for (unsigned i = 0, run; i < p->nr; i += run) { /* hidden pages must stay hidden */
 		uint64_t at = p->start + ((uint64_t)i << PAGE_SHIFT);
 
 		run = bit_run(c->shown, p->first + i, p->nr - i);
-		writes = bit_any(c->writable, p->first + i, run, true);
-		if (writes && bit_get(c->shown, p->first + i))
-			batch_add(b, at, at + ((uint64_t)run << PAGE_SHIFT), right_prot(p->vma, FL_RIGHT_READ));
-		bit_fill(c->writable, p->first + i, run, false);
+		if (bit_get(c->shown, p->first + i) && bit_any(c->writable, p->first + i, run, true))
+			batch_add(b, at, at + ((uint64_t)run << PAGE_SHIFT), FL_RIGHT_READ, prot);
 	}
 }
 
@@ -383,10 +423,8 @@ void fl_host_invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_
 		p.end = fl_min(fl_min(end, vma->end), PMD_ALIGN_DOWN(p.start) + PMD_SIZE);
 		p.first = (unsigned)PAGES(p.start & ~PMD_MASK);
 		p.nr = (unsigned)PAGES(p.end - p.start);
-		if (!(vma->flags & VM_RELEASED)) {
+		if (!(vma->flags & VM_RELEASED))
 			shrink_piece(&b, c, &p, max);
-			recount(c);
-		}
 		start = p.end;
 	}
 	batch_flush(&b);
@@ -459,7 +497,7 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 	struct piece p;
 
 	fl_mutex_lock(&fl_host.lock);
-	for (uint64_t i = 0; i < fl_host.nr_chunks && fl_host.chunks[i].vbase; i++) {
+	for (uint64_t i = 0; i < fl_host.chunks_end; i++) {
 		struct chunk *c = &fl_host.chunks[i];
 		uint64_t addr = c->vbase;
 

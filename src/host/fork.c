@@ -107,7 +107,7 @@ static void new_pool(void)
 	fl_sys(SYS_mmap, fl_host.mm.pool.base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
 	       fl_host.pool_fd, 0);
 	fl_sys(SYS_madvise, fl_host.mm.pool.base, bytes, MADV_DONTDUMP);
-	for (uint64_t i = 0; i < fl_host.nr_chunks && fl_host.chunks[i].vbase; i++) {
+	for (uint64_t i = 0; i < fl_host.chunks_end; i++) {
 		struct chunk *c = &fl_host.chunks[i];
 
 		bit_fill(c->mapped, 0, CHUNK_PAGES, false);

@@ -36,6 +36,7 @@ struct fl_host {
 	int pool_fd;		/* [c] */
 	struct chunk *chunks;	/* [c] for every 2 MiB of the pool */
 	uint64_t nr_chunks;	/* [c] */
+	uint64_t chunks_end;	/* [m] none from here on was ever used */
 	uint64_t cursor;	/* [m] where to look for free chunks next */
 	uint64_t used_chunks;	/* [m] */
 	uint64_t stale;		/* [a] pages whose memory is kept for the next fill */

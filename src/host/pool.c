@@ -119,6 +119,7 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end)
 		c->used = (uint16_t)PAGES(fl_min(end, base + PMD_SIZE) - fl_max(start, base));
 	}
 	fl_host.cursor = first + nr;
+	fl_host.chunks_end = fl_max(fl_host.chunks_end, first + nr);
 	fl_host.used_chunks += nr;
 	return first * CHUNK_PAGES + PAGES(start & ~PMD_MASK);
 }

@@ -39,11 +39,35 @@ static void unlock(uint64_t irq)
 	fl_irq_restore(irq);
 }
 
-/* A host call that may find the mapping table full, because of us. */
-#define WITH_ROOM(call)                                                                                                \
+/* => mmap_lock held */
+static bool room_locked(void)
+{
+	return fl_host.splits > 64 && fl_cache_shrink();
+}
+
+/* => no lock held */
+static bool room_unlocked(void)
+{
+	uint64_t irq;
+	bool any;
+
+	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+		return false;
+	irq = fl_irq_save();
+	fl_read_lock(&mm->mmap_lock);
+	any = room_locked();
+	fl_read_unlock(&mm->mmap_lock);
+	fl_irq_restore(irq);
+	return any;
+}
+
+/* A host call that may find the mapping table full, because of us: with mmap_lock held, or with no lock. */
+#define WITH_ROOM(call)	   RETRY_WITH_ROOM(call, room_locked)
+#define WITH_ROOM_OUT(call) RETRY_WITH_ROOM(call, room_unlocked)
+#define RETRY_WITH_ROOM(call, make_room)                                                                                                \
 	({                                                                                                             \
 		long room_ret = (call);                                                                                \
-		while (room_ret == -ENOMEM && fl_host.ready && fl_host.splits > 64 && fl_cache_shrink())               \
+		while (room_ret == -ENOMEM && make_room())                                                             \
 			room_ret = (call);                                                                             \
 		room_ret;                                                                                              \
 	})
@@ -96,7 +120,7 @@ int fl_process_munmap(uint64_t addr, uint64_t len)
 	long ret;
 
 	if (!ours(addr, len))
-		return (int)WITH_ROOM(fl_sys(SYS_munmap, addr, len));
+		return (int)WITH_ROOM_OUT(fl_sys(SYS_munmap, addr, len));
 	irq = lock();
 	ret = fl_vma_reserve(mm, 2);
 	if (!ret)
@@ -123,7 +147,7 @@ int64_t fl_process_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd
 	long ret;
 
 	if (!(flags & MAP_FIXED) || !ours(addr, len)) {
-		ret = WITH_ROOM(fl_sys(SYS_mmap, addr, len, prot, flags, fd, offset));
+		ret = WITH_ROOM_OUT(fl_sys(SYS_mmap, addr, len, prot, flags, fd, offset));
 		if (!fl_sys_failed(ret) && ours((uint64_t)ret, len))
 			forget_stale((uint64_t)ret, (uint64_t)ret + PAGE_ALIGN(len));
 		return ret;
@@ -161,7 +185,7 @@ int fl_process_mprotect(uint64_t addr, uint64_t len, int prot)
 	long ret = 0;
 
 	if (!ours(addr, len) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | 8 /* PROT_SEM: no meaning */)))
-		return (int)WITH_ROOM(fl_sys(SYS_mprotect, addr, len, prot));
+		return (int)WITH_ROOM_OUT(fl_sys(SYS_mprotect, addr, len, prot));
 	irq = lock();
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);
@@ -439,7 +463,7 @@ int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int
 
 	if (!ours(addr, old_len ? old_len : 1)) {
 		if (!fixed || !ours(new_addr, new_len))
-			return WITH_ROOM(fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr));
+			return WITH_ROOM_OUT(fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr));
 		irq = lock();
 		ret = fl_vma_reserve(mm, 2);
 		if (!ret)
@@ -602,22 +626,37 @@ int fl_process_munlockall(void)
 	return 0;
 }
 
+/* What mincore(2) says of a page, if it is ours. => mmap_lock held */
+static void present(uint64_t addr, unsigned char *in)
+{
+	struct fl_vma *vma = fl_vma_lookup(mm, addr);
+	fl_pte_t *ptep = vma ? fl_pte_offset(mm, addr) : NULL;
+
+	if (vma && !(vma->flags & VM_RELEASED))
+		*in = ptep && pte_present(ptep_get(ptep));
+}
+
 int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec)
 {
+	unsigned char part[256];
 	uint64_t irq, end = addr + PAGE_ALIGN(len);
 	long ret = fl_sys(SYS_mincore, addr, len, vec);
 
 	if (ret || !ours(addr, len))
 		return (int)ret;
-	irq = lock();
-	for (uint64_t at = addr; at < end; at += PAGE_SIZE) {
-		struct fl_vma *vma = fl_vma_lookup(mm, at);
-		fl_pte_t *ptep = vma ? fl_pte_offset(mm, at) : NULL;
+	for (uint64_t at = addr; at < end; at += sizeof(part) * PAGE_SIZE) {
+		size_t n = fl_min(PAGES(end - at), (uint64_t)sizeof(part));
 
-		if (vma && !(vma->flags & VM_RELEASED))
-			vec[PAGES(at - addr)] = ptep && pte_present(ptep_get(ptep));
+		/* the program's vector may fault: it is not for under the lock */
+		if (fl_copy_user(part, vec + PAGES(at - addr), n))
+			return -EFAULT;
+		irq = lock();
+		for (size_t i = 0; i < n; i++)
+			present(at + (i << PAGE_SHIFT), &part[i]);
+		unlock(irq);
+		if (fl_copy_user(vec + PAGES(at - addr), part, n))
+			return -EFAULT;
 	}
-	unlock(irq);
 	return 0;
 }
 
