@@ -145,6 +145,7 @@ void fl_fork_child(void (*forget_objects)(struct fl_mm *mm))
 	struct fl_mm *mm = &fl_host.mm;
 
 	fl_alloc_fork_done();
+	fl_segv_after_fork();
 	fl_mutex_init(&fl_host.lock, FL_RANK_BACKEND);
 	for (unsigned i = 0; i < FL_PT_LOCKS; i++) /* a thread of the parent may have held one */
 		fl_mutex_init(&mm->pt_lock[i], FL_RANK_PT);

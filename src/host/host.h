@@ -244,6 +244,8 @@ struct fl_ksigaction {
 
 /* sigaction(2) for SIGSEGV or FL_SHADOW as the program sees it. Either may be NULL. */
 void fl_segv_action(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
+/* In a forked child, where only this thread exists. */
+void fl_segv_after_fork(void);
 /* rt_sigaction(2) itself. */
 long fl_host_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
 

@@ -133,6 +133,12 @@ void fl_segv_action(int sig, const struct fl_ksigaction *act, struct fl_ksigacti
 	fl_sigmask(irq);
 }
 
+void fl_segv_after_fork(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(apps); i++)
+		apps[i].seq &= ~1u; /* a thread that is not here may have been writing */
+}
+
 /* Let the host do what it does to a process without a handler: the access runs again, and ends it. */
 static void die_of(int sig, ucontext_t *uc, const siginfo_t *info)
 {

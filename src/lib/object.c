@@ -55,23 +55,25 @@ struct fl_uffd *fl_object_get(int fd)
 
 void fl_object_put(struct fl_uffd *o)
 {
+	struct fl_uffd_ctx *ctx;
 	uint64_t irq;
 
 	if (__atomic_fetch_sub(&o->refs, 1, __ATOMIC_ACQ_REL) != 1)
 		return;
 	irq = fl_irq_save();
 	fl_sys(SYS_close, o->peer);
-	fl_ctx_put(o->ctx);
 	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd **p = &all_objects; *p; p = &(*p)->next)
 		if (*p == o) {
 			*p = o->next;
 			break;
 		}
+	ctx = o->ctx;
 	o->next_free = free_objects;
 	free_objects = o;
 	nr_objects--;
 	fl_mutex_unlock(&table_lock);
+	fl_ctx_put(ctx);
 	fl_irq_restore(irq);
 }
 
@@ -388,8 +390,13 @@ bool fl_object_private_fd(int fd)
 
 void fl_object_before_fork(void)
 {
+	uint64_t irq = fl_irq_save();
+
+	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd *o = all_objects; o; o = o->next)
 		__atomic_store_n(&o->ctx->watched, true, __ATOMIC_SEQ_CST);
+	fl_mutex_unlock(&table_lock);
+	fl_irq_restore(irq);
 }
 
 void fl_object_after_fork(void)

@@ -379,8 +379,21 @@ FL_EXPORT sighandler_t sigset(int sig, sighandler_t handler)
 {
 	sighandler_t (*f)(int, sighandler_t) = FL_FIND(sigset);
 
+	if (is_ours(sig) && handler != SIG_HOLD)
+		return set_handler(sig, handler, 0);
 	note_handler(handler);
 	return f(sig, handler);
+}
+
+FL_EXPORT sighandler_t ssignal(int sig, sighandler_t handler)
+{
+	return signal(sig, handler);
+}
+
+FL_EXPORT sighandler_t bsd_signal(int sig, sighandler_t handler);
+sighandler_t bsd_signal(int sig, sighandler_t handler)
+{
+	return signal(sig, handler);
 }
 
 /* A thread that may be cancelled anywhere may be cancelled inside the engine. */
