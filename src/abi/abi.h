@@ -13,7 +13,8 @@
 	 FL_UFFD_FEATURE_EXACT_ADDRESS)
 
 /*
- * How the caller's memory is reached: the argument structures, and the sources of fills when they fault. Both functions
+ * How the caller's memory is reached: the argument structures, and the sources of fills when they fault. Both
+ * functions
  * are called with no lock held and may wait for a fault to be resolved.
  */
 struct fl_caller {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * alloc.c - power-of-two size classes, each with a list of free blocks, carved out of 1 MiB chunks of anonymous memory.
+ * alloc.c - power-of-two size classes, each with a list of free blocks, carved out of 1 MiB chunks of anonymous
+ * memory.
  * Blocks above half a chunk are mappings of their own. Chunks are never given back: page tables and mappings come
  * and go in the same numbers, and an engine that needed the memory once will need it again.
  */

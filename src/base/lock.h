@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lock.h - mutexes and reader-writer locks on futexes. They need no thread-local storage (two tasks may share one) and
- * no allocation, and may be taken in the fault path: whoever holds one has signals blocked and touches no client memory.
+ * lock.h - mutexes and reader-writer locks on futexes. They need no thread-local storage (two tasks may share one)
+ * and
+ * no allocation, and may be taken in the fault path: whoever holds one has signals blocked and touches no client
+ * memory.
  *
  * Every lock has a rank; locks are taken in rising order of rank. mm/mm.h has the theory of the order.
  */
@@ -46,7 +48,8 @@ void fl_write_lock(struct fl_rwlock *l);
 void fl_write_unlock(struct fl_rwlock *l);
 
 /*
- * Sleep while *word == val, until fl_futex_wake(word), a signal's handler has run, or timeout_ns has passed (0: never).
+ * Sleep while *word == val, until fl_futex_wake(word), a signal's handler has run, or timeout_ns has passed (0:
+ * never).
  * 0: look again; -EINTR, -ETIMEDOUT.
  */
 int fl_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns);

@@ -2,15 +2,20 @@
 /*
  * cache.c - the host's page tables as a cache of ours.
  *
- * With guard markers a hidden page costs no host mapping: a chunk in use ("active") is one mapping with the rights of its
- * pages, and a marker on every page that is hidden. A chunk not yet in use has no markers, and no rights either. Only pages that
+ * With guard markers a hidden page costs no host mapping: a chunk in use ("active") is one mapping with the rights of
+ * its
+ * pages, and a marker on every page that is hidden. A chunk not yet in use has no markers, and no rights either. Only
+ * pages that
  * may be read but not written, among others that may be written, split the host mapping.
  * Without guard markers PROT_NONE hides, and every border between unlike pages is a split.
  *
- * The number of splits is the capacity of the cache, which the host limits. It is kept below a budget by eviction: a chunk
- * forgets all it showed and becomes one mapping again. Nothing fails for it; the pages fault once more when they are used.
+ * The number of splits is the capacity of the cache, which the host limits. It is kept below a budget by eviction: a
+ * chunk
+ * forgets all it showed and becomes one mapping again. Nothing fails for it; the pages fault once more when they are
+ * used.
  *
- * The order of host calls keeps the invariant "never more than the entry": rights are taken before a page is shown, and a
+ * The order of host calls keeps the invariant "never more than the entry": rights are taken before a page is shown,
+ * and a
  * page is hidden before rights are given around it.
  */
 #include "host/host.h"

@@ -2,11 +2,14 @@
 /*
  * host.h - the native backend: the process itself as an address space.
  *
- * "Physical memory" is the pool, a sparse memfd that is mapped once, read-write, out of the program's way: the direct map.
- * A registered range gets a contiguous extent of the pool as its home and becomes a mapping of it. The rights that the host's page
+ * "Physical memory" is the pool, a sparse memfd that is mapped once, read-write, out of the program's way: the direct
+ * map.
+ * A registered range gets a contiguous extent of the pool as its home and becomes a mapping of it. The rights that
+ * the host's page
  * tables hold are the cache (cache.c); what they refuse arrives as SIGSEGV (segv.c).
  *
- * The pool is managed in chunks of 2 MiB. A chunk belongs to one extent, so it also is one aligned 2 MiB of the program's
+ * The pool is managed in chunks of 2 MiB. A chunk belongs to one extent, so it also is one aligned 2 MiB of the
+ * program's
  * addresses, and what is cached for its 512 pages is a handful of bitmaps.
  */
 #ifndef FL_HOST_HOST_H
@@ -124,7 +127,8 @@ void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t
 void fl_host_invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max);
 bool fl_host_caches(struct fl_mm *mm, uint64_t addr, enum fl_right right);
 /*
- * The mapping's host pages become hidden, with the rights that its flags say now: what was there before does not count. In a chunk
+ * The mapping's host pages become hidden, with the rights that its flags say now: what was there before does not
+ * count. In a chunk
  * that is not in use nothing need be done: it has no rights. -ENOMEM.
  * => mmap_lock held for writing
  */
@@ -134,7 +138,8 @@ void fl_cache_forget(uint64_t pfn, uint64_t nr);
 /* Give host mappings back: the program's own call found the table full. Returns whether anything was given. */
 bool fl_cache_shrink(void);
 /*
- * Does the program reach the page for writing? Then a write fault of ours on its host page table is cheaper than the read fault that
+ * Does the program reach the page for writing? Then a write fault of ours on its host page table is cheaper than the
+ * read fault that
  * the program is about to take: the host maps one page for it, not the pages around.
  * => no lock held
  */
@@ -191,8 +196,10 @@ int fl_segv_install(void);
 
 /*
  * Masks. In the program's form they say what it believes; in the host's form SIGSEGV is never blocked, and the bit of
- * FL_SHADOW, a signal that nothing on Linux raises, says whether the program has it blocked. FL_SHADOW itself then has no
- * bit of its own left: it is said to be blocked when SIGXFSZ is. All this only where fl_segv_shadowed is set, which is
+ * FL_SHADOW, a signal that nothing on Linux raises, says whether the program has it blocked. FL_SHADOW itself then
+ * has no
+ * bit of its own left: it is said to be blocked when SIGXFSZ is. All this only where fl_segv_shadowed is set, which
+ * is
  * before fl_segv_install().
  */
 #define FL_SHADOW SIGSTKFLT
@@ -218,7 +225,8 @@ static inline uint64_t fl_mask_from_host(uint64_t mask)
 bool fl_segv_relayed(siginfo_t *info);
 
 /*
- * An alternate stack of ours, for a thread whose own stack, or the program's alternate one, is too small for our handler
+ * An alternate stack of ours, for a thread whose own stack, or the program's alternate one, is too small for our
+ * handler
  * or may be hidden memory itself. It is known by its size, and at its base stands what the program believes.
  */
 #define FL_OWN_STACK_SIZE (64u * 1024 - 16)

@@ -121,7 +121,8 @@ int fl_maps_next(uint64_t addr, struct fl_map *map)
 }
 
 /*
- * The VmFlags line of a mapping in /proc/self/smaps: "dc" is not for children, "wf" is wiped for them. The lines before it
+ * The VmFlags line of a mapping in /proc/self/smaps: "dc" is not for children, "wf" is wiped for them. The lines
+ * before it
  * begin with a letter, the mapping's own with its address in hexadecimal.
  */
 uint32_t fl_maps_fork_flags(uint64_t addr)

@@ -2,7 +2,8 @@
 /*
  * pool.c - the physical memory of the process's address space: extents of a sparse memfd, and the contents of frames.
  *
- * Memory that the host has given is worth keeping: writing to a page that the direct map has costs a tenth of writing to a hole.
+ * Memory that the host has given is worth keeping: writing to a page that the direct map has costs a tenth of writing
+ * to a hole.
  * So frames that the program drops keep their memory, up to a limit, for the next fill of the same page.
  */
 #include "host/host.h"
@@ -221,7 +222,8 @@ int fl_host_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 }
 
 /*
- * Write `n` frames of one chunk that are alike. Three speeds: into memory that the direct map has, a plain copy; into memory that it has not,
+ * Write `n` frames of one chunk that are alike. Three speeds: into memory that the direct map has, a plain copy; into
+ * memory that it has not,
  * the same after mapping it; into a hole, a write to the file, which the host need not zero first.
  */
 static int64_t fill_alike(struct fl_mm *mm, struct chunk *c, unsigned first, uint64_t pfn, uint64_t src, uint64_t len)

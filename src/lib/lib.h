@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lib.h - where the layers are wired together: objects with descriptors, the caller's memory, the process's mapping calls.
+ * lib.h - where the layers are wired together: objects with descriptors, the caller's memory, the process's mapping
+ * calls.
  * The public API and the interposed libc functions are both thin over this. Results are -errno.
  */
 #ifndef FL_LIB_LIB_H
@@ -15,7 +16,8 @@
 /* ---- objects (object.c) ---- */
 
 /*
- * A userfaultfd object and the descriptors that name it. The descriptor is one end of a socket pair: a byte in it makes it
+ * A userfaultfd object and the descriptors that name it. The descriptor is one end of a socket pair: a byte in it
+ * makes it
  * readable, and the end of the last copy of it, wherever in the system, hangs up the other end.
  */
 struct fl_uffd {
@@ -83,7 +85,8 @@ int fl_process_munlockall(void);
 int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
 
 /*
- * A system call came back with EFAULT: make the pages of [addr, addr + len) that are ours and hidden present, for reading or
+ * A system call came back with EFAULT: make the pages of [addr, addr + len) that are ours and hidden present, for
+ * reading or
  * writing, as the kernel would have.
  */
 enum fl_present {

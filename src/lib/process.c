@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * process.c - the program's mapping calls, where they meet ranges of ours. A call that does not is passed to the host as it
- * is. One that does is cut at the borders of our ranges: the tables change for our parts, the host's mappings for the rest.
- * Order: what shrinks reaches the cache before the call returns; memory that leaves the tables is unmapped before anybody
+ * process.c - the program's mapping calls, where they meet ranges of ours. A call that does not is passed to the host
+ * as it
+ * is. One that does is cut at the borders of our ranges: the tables change for our parts, the host's mappings for the
+ * rest.
+ * Order: what shrinks reaches the cache before the call returns; memory that leaves the tables is unmapped before
+ * anybody
  * could see the pool behind it.
  */
 #include "lib/lib.h"
@@ -587,7 +590,8 @@ int fl_process_munlock(uint64_t addr, uint64_t len)
 }
 
 /*
- * All of the program's memory is not all of the process's: populating the direct map would take the whole pool. Locked ranges of ours
+ * All of the program's memory is not all of the process's: populating the direct map would take the whole pool.
+ * Locked ranges of ours
  * would refuse markers.
  */
 int fl_process_mlockall(int flags)

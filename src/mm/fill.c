@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fill.c - UFFDIO_COPY and UFFDIO_ZEROPAGE below the ABI. A fill works in runs: consecutive missing pages of one mapping
- * under one page-table lock whose frames are consecutive too. The frames are written while no entry and no cached right leads to them,
+ * fill.c - UFFDIO_COPY and UFFDIO_ZEROPAGE below the ABI. A fill works in runs: consecutive missing pages of one
+ * mapping
+ * under one page-table lock whose frames are consecutive too. The frames are written while no entry and no cached
+ * right leads to them,
  * then the entries are set: other threads see a page whole or not at all.
  */
 #include "mm/mm.h"

@@ -3,13 +3,16 @@
  * mm.h - the memory manager: address spaces, mappings, page tables, faults, fills, protection.
  *
  * THEORY. An address space (fl_mm) is a sorted table of mappings (fl_vma) and a tree of page tables. A load or store
- * that the backend has no cached right for becomes a fault: fl_handle_mm_fault() looks at the mapping and at the entry
- * and either repairs the entry (and lets the backend cache the new right), or hands the fault to the userfaultfd object
+ * that the backend has no cached right for becomes a fault: fl_handle_mm_fault() looks at the mapping and at the
+ * entry
+ * and either repairs the entry (and lets the backend cache the new right), or hands the fault to the userfaultfd
+ * object
  * of the mapping, which waits with no lock held, after which the access is simply run again. Rights grow by faults;
  * they shrink only in fl_change_protection() and fl_zap_range(), and these tell the backend before they return.
  *
  * LOCK ORDER (base/lock.h ranks): mmap_lock > pt_lock[] > a userfaultfd object's queue lock > the backend's lock >
- * the allocator's. mmap_lock is taken for writing to change mappings, for reading to fault and to fill. One page-table lock covers
+ * the allocator's. mmap_lock is taken for writing to change mappings, for reading to fault and to fill. One
+ * page-table lock covers
  * the entries of 2 MiB; no two are held at once. Signals are blocked while any lock is held (fl_irq_save), and client
  * memory is not touched, except by the frames_fill() of a backend, which reads it with page faults disabled.
  *
@@ -18,7 +21,8 @@
  * un-protect.
  *
  * INVARIANTS, walked by fl_mm_check():
- *   I1  mappings are sorted, disjoint, not empty, page-aligned, below TASK_SIZE; neighbours that could merge have merged
+ *   I1  mappings are sorted, disjoint, not empty, page-aligned, below TASK_SIZE; neighbours that could merge have
+ * merged
  *   I2  a VM_UFFD flag is set if and only if the mapping has a userfaultfd object
  *   I3  vm_page_prot is what the flags make of it
  *   I4  every entry that is not none lies inside a mapping that is not VM_RELEASED
@@ -133,7 +137,8 @@ struct fl_vmf {
 enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf);
 
 /*
- * The userfaultfd layer's side of a fault: set once, by that layer. It is called with mmap_lock (for reading) and the page-table
+ * The userfaultfd layer's side of a fault: set once, by that layer. It is called with mmap_lock (for reading) and the
+ * page-table
  * lock of vmf->addr held, and drops both.
  */
 typedef enum fl_fault fl_userfault_fn(struct fl_vmf *vmf);
@@ -150,8 +155,10 @@ struct fl_fill {
 };
 
 /*
- * Fill [dst + *done, dst + len), page by page, until something stops it; *done grows by the bytes filled. 0, or -errno:
- * -ENOENT (what is left is not inside one registered mapping), -EEXIST (an entry is there), -ENOMEM, -EFAULT (the source faults at
+ * Fill [dst + *done, dst + len), page by page, until something stops it; *done grows by the bytes filled. 0, or
+ * -errno:
+ * -ENOENT (what is left is not inside one registered mapping), -EEXIST (an entry is there), -ENOMEM, -EFAULT (the
+ * source faults at
  * *src_fault: the caller makes it present, with no lock held, and calls again), -EINVAL (wp without VM_UFFD_WP).
  * => no lock held, signals blocked
  */
@@ -163,7 +170,8 @@ int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *fill, uint64_t *done
 #define MM_CP_UFFD_WP_RESOLVE 0x2u /* clear uffd-wp; writable again where the mapping allows it */
 
 /*
- * Bring the present entries of a range of one mapping in line with vma->vm_page_prot and the flags. Returns the number of
+ * Bring the present entries of a range of one mapping in line with vma->vm_page_prot and the flags. Returns the
+ * number of
  * entries changed, or -errno. Tells the backend.
  * => mmap_lock held (for writing if vm_page_prot changed); page-table locks not held
  */
@@ -178,8 +186,10 @@ void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* mprotect on the mappings of [start, end), which the caller has found complete. Uses up to two reserved; as above. */
 void fl_do_mprotect(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access);
 /*
- * Moving, for mremap(): first the tables for the entries of [old, old + len) at their new place (-ENOMEM, with nothing changed),
- * then the entries, without their uffd-wp. `rehome`: frames have homes, and the backend has copied the contents to the new ones.
+ * Moving, for mremap(): first the tables for the entries of [old, old + len) at their new place (-ENOMEM, with
+ * nothing changed),
+ * then the entries, without their uffd-wp. `rehome`: frames have homes, and the backend has copied the contents to
+ * the new ones.
  * => mmap_lock held for writing
  */
 int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len);

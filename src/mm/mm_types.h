@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mm_types.h - the data of the memory manager: address space, mapping, page-table entry, folio. The letter beside a field
+ * mm_types.h - the data of the memory manager: address space, mapping, page-table entry, folio. The letter beside a
+ * field
  * is the lock that protects it: [m] mmap_lock, [p] the page-table lock of the address, [c] constant once created,
  * [a] atomic.
  */

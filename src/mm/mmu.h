@@ -44,7 +44,8 @@ struct fl_mmu_ops {
 	/* Entries of the range shrank. On return nothing above `max` is cached for it. => mmap_lock held */
 	void (*invalidate)(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max);
 	/*
-	 * Optional: the rights that the host gives to a whole mapping depend on more than reading and writing, and that has changed.
+	 * Optional: the rights that the host gives to a whole mapping depend on more than reading and writing, and
+	 * that has changed.
 	 * All of it is to be hidden anew. 0 or -ENOMEM. => mmap_lock held for writing
 	 */
 	int (*conform)(struct fl_mm *mm, struct fl_vma *vma);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * protect.c - change_protection(): the only way in which rights of existing entries change. It takes no protection: what an
+ * protect.c - change_protection(): the only way in which rights of existing entries change. It takes no protection:
+ * what an
  * entry may grant follows from the mapping's vm_page_prot and from the entry's own bits.
  */
 #include "mm/mm.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * efault.c - system calls whose memory lies on hidden pages. The host answers EFAULT where the kernel's userfaultfd
- * would have made the call wait for the page. So the page is made present as by an access of the program, and the call
+ * would have made the call wait for the page. So the page is made present as by an access of the program, and the
+ * call
  * repeated:
  *
  *   most calls ................................ calls.def: after an EFAULT
@@ -357,7 +358,8 @@ static int end_of(transfer_fn *f, const struct iovec *iov, int n, size_t done, b
 }
 
 /*
- * A transfer that has done less than it was asked to. If a hidden page was the cause, it goes on, a part of the vector
+ * A transfer that has done less than it was asked to. If a hidden page was the cause, it goes on, a part of the
+ * vector
  * at a time, until the end of either. Where the page is there now, the cause may have been that it was not: one more
  * call finds out, unless it could wait, for the cause may as well have been a signal.
  */

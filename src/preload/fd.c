@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * fd.c - descriptors. One that names a userfaultfd object behaves as the kernel's does; for every other the call is
- * libc's, repeated when a buffer was hidden (efault.c). Descriptors of the engine itself do not exist for the program.
+ * libc's, repeated when a buffer was hidden (efault.c). Descriptors of the engine itself do not exist for the
+ * program.
  */
 #include "preload/preload.h"
 

@@ -73,7 +73,8 @@ static void use_shared_stats(void)
 
 
 /*
- * fork() and whatever in libc forks runs these handlers. Ours are the first to be registered, so that ours run last before
+ * fork() and whatever in libc forks runs these handlers. Ours are the first to be registered, so that ours run last
+ * before
  * the fork and first after it, with no code of the program's between.
  */
 static void before_fork(void)

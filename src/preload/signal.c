@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * signal.c - SIGSEGV is ours at the host, and the program's as far as it can see: its handler is remembered and chained
- * to, and its masks are translated on their way to the host and back. Nothing is remembered of masks: see host/segv.c.
+ * signal.c - SIGSEGV is ours at the host, and the program's as far as it can see: its handler is remembered and
+ * chained
+ * to, and its masks are translated on their way to the host and back. Nothing is remembered of masks: see
+ * host/segv.c.
  */
 #include "preload/preload.h"
 
@@ -224,7 +226,8 @@ FL_EXPORT int sigpending(sigset_t *set)
 }
 
 /*
- * sigtimedwait(2). A SIGSEGV for which we wait comes to our handler first, which interrupts the call, and lies ready then.
+ * sigtimedwait(2). A SIGSEGV for which we wait comes to our handler first, which interrupts the call, and lies ready
+ * then.
  */
 static int wait_for(const sigset_t *set, siginfo_t *info, const struct timespec *ts)
 {

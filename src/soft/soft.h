@@ -2,7 +2,8 @@
 /*
  * soft.h - the software MMU: address spaces whose loads and stores are calls.
  *
- * The cache of rights that this backend keeps is empty: every access walks the page tables, under the page-table lock that a
+ * The cache of rights that this backend keeps is empty: every access walks the page tables, under the page-table lock
+ * that a
  * change of the entry would take. So no right can be stale, and an access inside one page is never torn by a fill.
  */
 #ifndef FL_SOFT_SOFT_H

@@ -2,8 +2,10 @@
 /*
  * queue.c - faults that wait, readers that wait, and who wakes whom.
  *
- * Spinning. Where the faulting thread and the reader run on different CPUs, a sleep costs each side an inter-processor
- * wake-up, many times the work itself; on one CPU a spin only keeps the other from running. So each side notes where it
+ * Spinning. Where the faulting thread and the reader run on different CPUs, a sleep costs each side an
+ * inter-processor
+ * wake-up, many times the work itself; on one CPU a spin only keeps the other from running. So each side notes where
+ * it
  * runs, and spins only when the other was last seen elsewhere.
  */
 #include "uffd/uffd.h"
@@ -53,7 +55,8 @@ static bool dead(int32_t tid)
 }
 
 /*
- * A thread may have left an earlier wait by siglongjmp() out of a signal handler: such a wait has this thread's id and
+ * A thread may have left an earlier wait by siglongjmp() out of a signal handler: such a wait has this thread's id
+ * and
  * a stack frame that the thread has since gone back above. Or it died in the wait.
  * => mm->uffd_lock held. Returns the abandoned wait, off its list
  */
@@ -87,7 +90,8 @@ static bool note_pending(struct fl_uffd_ctx *ctx)
 }
 
 /*
- * Make readiness agree with the queue. A new message makes readable again what is readable: each is an edge for epoll.
+ * Make readiness agree with the queue. A new message makes readable again what is readable: each is an edge for
+ * epoll.
  * => ctx->lock held
  */
 static void update_token(struct fl_uffd_ctx *ctx, bool fresh)
@@ -173,7 +177,8 @@ static bool enqueue(struct fl_wait *w)
 }
 
 /*
- * Tell the readers. A sleeping read() that is woken takes the message; a sleeping poll() of this object alone looks at the
+ * Tell the readers. A sleeping read() that is woken takes the message; a sleeping poll() of this object alone looks
+ * at the
  * queue. Only for others must the descriptor itself become readable.
  * => no lock held: a reader that runs at once on this CPU finds them free
  */
@@ -205,7 +210,8 @@ static void wait_spin(struct fl_wait *w)
 }
 
 /*
- * Sleep until woken, or a signal's handler has run, or the object has lost its last descriptor elsewhere. Where the program has
+ * Sleep until woken, or a signal's handler has run, or the object has lost its last descriptor elsewhere. Where the
+ * program has
  * handlers, its signals are let in; where it has none they stay out, which is cheaper, and those that end or stop the
  * process are looked for from time to time. (With a limit a handled signal ends the sleep, also under SA_RESTART.)
  */
