@@ -140,6 +140,8 @@ static void evict(struct fl_mm *mm, struct chunk *c)
 
 		if (fl_host.guard && host_guard(p.start, p.end, MADV_GUARD_INSTALL))
 			continue; /* still shown: leave its rights alone */
+		if (fl_host.guard) /* hidden from here on, whatever becomes of its rights */
+			bit_fill(c->shown, p.first, p.nr, false);
 		if (host_mprotect(p.start, p.end, right_prot(p.vma, base)))
 			continue;
 		bit_fill(c->shown, p.first, p.nr, false);
@@ -149,10 +151,10 @@ static void evict(struct fl_mm *mm, struct chunk *c)
 	fl_count(evictions, 1);
 }
 
-/* Evict, round-robin, until no more than `target` splits are left. Returns whether there was anything to evict. */
+/* Evict, round-robin, until no more than `target` splits are left. Returns whether that has gained anything. */
 static bool evict_to(struct fl_mm *mm, uint64_t target, const struct chunk *keep)
 {
-	bool any = false;
+	uint64_t before = fl_host.splits;
 
 	for (uint64_t seen = 0; seen < fl_host.chunks_end && fl_host.splits > target; seen++) {
 		struct chunk *c;
@@ -163,9 +165,8 @@ static bool evict_to(struct fl_mm *mm, uint64_t target, const struct chunk *keep
 		if (!c->splits || c == keep || !c->used)
 			continue;
 		evict(mm, c);
-		any = true;
 	}
-	return any;
+	return fl_host.splits < before; /* whoever asks again must come to an end */
 }
 
 bool fl_cache_shrink(void)
@@ -417,10 +418,12 @@ void fl_host_invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_
 {
 	struct batch b = { .mm = mm };
 	struct fl_vma *vma;
+	uint64_t before;
 
 	if (max == FL_RIGHT_WRITE)
 		return;
 	fl_mutex_lock(&fl_host.lock);
+	before = fl_host.splits;
 	while (start < end && (vma = fl_find_vma(mm, start)) && vma->start < end) {
 		struct piece p = { .vma = vma, .start = fl_max(start, vma->start) };
 		struct chunk *c = chunk_of(vma_pfn(vma, p.start));
@@ -433,7 +436,11 @@ void fl_host_invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_
 		start = p.end;
 	}
 	batch_flush(&b);
-	if (fl_host.splits > fl_host.budget)
+	/*
+	 * Only for splits of our own making: when a range is being unmapped nothing of it is shown any more, and its addresses,
+	 * which the table of mappings still has, may be somebody else's already.
+	 */
+	if (fl_host.splits > fl_host.budget && fl_host.splits > before)
 		evict_to(mm, fl_host.budget - fl_host.budget / 8, NULL);
 	fl_mutex_unlock(&fl_host.lock);
 }
