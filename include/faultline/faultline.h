@@ -96,6 +96,29 @@ FL_API int fl_copy(struct fl_mm *mm, uint64_t dst, uint64_t src, size_t len);
 FL_API int fl_copy_from_user(struct fl_mm *mm, void *buf, uint64_t addr, size_t len);
 FL_API int fl_copy_to_user(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len);
 
+/* ---- what the pages are -------------------------------------------------------------------------------- */
+
+/* Bits of a page's word in /proc/self/pagemap: Documentation/admin-guide/mm/pagemap.rst, and soft-dirty.rst beside it. */
+#define FL_PM_SOFT_DIRTY (1ull << 55)
+#define FL_PM_EXCLUSIVE	 (1ull << 56)
+#define FL_PM_UFFD_WP	 (1ull << 57)
+#define FL_PM_FILE	 (1ull << 61)
+#define FL_PM_SWAP	 (1ull << 62)
+#define FL_PM_PRESENT	 (1ull << 63)
+
+/*
+ * The words of `nr` pages from the page of `addr` on, as /proc/self/pagemap would have them; frame numbers are 0, as for
+ * a reader without CAP_SYS_ADMIN. On the process's own address space the words of memory that was never registered are
+ * 0: the system's file has them. EINVAL: not below 2^47.
+ */
+FL_API int fl_mm_pagemap(struct fl_mm *mm, uint64_t addr, size_t nr, uint64_t *words);
+
+/*
+ * As writing "4" to /proc/self/clear_refs: no page is soft-dirty from now on until it is written to.
+ * ENOMEM: nothing was cleared.
+ */
+FL_API int fl_mm_clear_soft_dirty(struct fl_mm *mm);
+
 /* ---- the userfaultfd object ---------------------------------------------------------------------------- */
 
 /*

@@ -359,6 +359,25 @@ int fl_mm_check(struct fl_mm *mm)
 	return (int)ret_errno(fl_mm_verify(mm, say) ? -EUCLEAN : 0);
 }
 
+int fl_mm_pagemap(struct fl_mm *mm, uint64_t addr, size_t nr, uint64_t *words)
+{
+	addr = PAGE_ALIGN_DOWN(addr);
+	if (addr >= TASK_SIZE || nr > PAGES(TASK_SIZE - addr))
+		return (int)ret_errno(-EINVAL);
+	memset(words, 0, nr * sizeof(*words));
+	fl_pagemap(mm, addr, nr, words);
+	return 0;
+}
+
+int fl_mm_clear_soft_dirty(struct fl_mm *mm)
+{
+	uint64_t irq = fl_irq_save();
+	int err = fl_clear_soft_dirty(mm);
+
+	fl_irq_restore(irq);
+	return (int)ret_errno(err);
+}
+
 uint64_t fl_mm_metadata_bytes(struct fl_mm *mm)
 {
 	return __atomic_load_n(&mm->metadata, __ATOMIC_RELAXED) + mm->ops->metadata(mm);

@@ -195,6 +195,13 @@ void fl_do_mprotect(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t acc
 int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len);
 void fl_move_entries(struct fl_mm *mm, uint64_t old, struct fl_vma *new_vma, uint64_t new, uint64_t len, bool rehome);
 
+/* ---- what a program sees of its pages (pagemap.c) ---- */
+
+/* Overwrite the words of /proc/self/pagemap of those pages of [addr, addr + nr pages) that are ours. => no lock held */
+void fl_pagemap(struct fl_mm *mm, uint64_t addr, uint64_t nr, uint64_t *words);
+/* No page is soft-dirty any more, and writes are noted from now on. 0, -ENOMEM. => no lock held, signals blocked */
+int fl_clear_soft_dirty(struct fl_mm *mm);
+
 /* ---- the checker (check.c) ---- */
 
 /* Number of violations; `say` gets a line for each. => no lock held */

@@ -35,6 +35,9 @@ struct target {
 	int (*kernel_read)(uint64_t addr, void *buf, size_t len);	 /* a system call that reads memory */
 	int (*kernel_write)(uint64_t addr, const void *buf, size_t len); /* one that writes it; 0 or -EFAULT */
 
+	int (*pagemap)(uint64_t addr, uint64_t *word); /* the page's word in /proc/self/pagemap */
+	int (*clear_refs)(void);		       /* as writing "4" to /proc/self/clear_refs */
+
 	uffd_t (*open)(int flags);
 	int (*close)(uffd_t u);
 	int (*ioctl)(uffd_t u, unsigned long cmd, void *arg);

@@ -152,6 +152,28 @@ static int libc_kernel_write(uint64_t addr, const void *buf, size_t len)
 	return r == (int)len ? 0 : r < 0 ? r : -EIO;
 }
 
+static int libc_pagemap(uint64_t addr, uint64_t *word)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), r = -errno;
+
+	if (fd < 0)
+		return r;
+	r = result(pread(fd, word, sizeof(*word), (off_t)(addr / 4096 * sizeof(*word))));
+	close(fd);
+	return r == (int)sizeof(*word) ? 0 : r < 0 ? r : -EIO;
+}
+
+static int libc_clear_refs(void)
+{
+	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC), r = -errno;
+
+	if (fd < 0)
+		return r;
+	r = result(write(fd, "4", 1));
+	close(fd);
+	return r == 1 ? 0 : r < 0 ? r : -EIO;
+}
+
 static uffd_t libc_open(int flags)
 {
 	return result(syscall(SYS_userfaultfd, flags));
@@ -199,6 +221,8 @@ const struct target target_libc = {
 	.store = libc_store,
 	.kernel_read = libc_kernel_read,
 	.kernel_write = libc_kernel_write,
+	.pagemap = libc_pagemap,
+	.clear_refs = libc_clear_refs,
 	.open = libc_open,
 	.close = libc_close,
 	.ioctl = libc_ioctl,

@@ -84,6 +84,16 @@ static int soft_kernel_write(uint64_t addr, const void *buf, size_t len)
 	return result(fl_copy_to_user(mm, addr, buf, len));
 }
 
+static int soft_pagemap(uint64_t addr, uint64_t *word)
+{
+	return result(fl_mm_pagemap(mm, addr, 1, word));
+}
+
+static int soft_clear_refs(void)
+{
+	return result(fl_mm_clear_soft_dirty(mm));
+}
+
 static uffd_t soft_open(int flags)
 {
 	struct fl_uffd *u;
@@ -128,6 +138,8 @@ const struct target target_soft = {
 	.store = soft_store,
 	.kernel_read = soft_kernel_read,
 	.kernel_write = soft_kernel_write,
+	.pagemap = soft_pagemap,
+	.clear_refs = soft_clear_refs,
 	.open = soft_open,
 	.close = soft_close,
 	.ioctl = soft_ioctl,
