@@ -119,6 +119,52 @@ FL_API int fl_mm_pagemap(struct fl_mm *mm, uint64_t addr, size_t nr, uint64_t *w
  */
 FL_API int fl_mm_clear_soft_dirty(struct fl_mm *mm);
 
+/* ---- address spaces of guests ---------------------------------------------------------------------------- */
+
+/*
+ * A copy of a soft address space, as fork(2) makes one: pages are shared until one of the two writes; nothing is
+ * registered in the child, and the parent's registrations and write-protection are as before. The memory that both may
+ * use is the parent's pool. The caller ends each with fl_mm_destroy(), in any order.
+ * ENOMEM. EINVAL: this is the process's address space.
+ */
+FL_API int fl_mm_fork(struct fl_mm *parent, struct fl_mm **child);
+
+/*
+ * Move the pages of a range of a soft address space to other memory, as the kernel does to balance or compact it: the
+ * program must not notice. Returns the number of pages that moved; those that are not there, or are shared with a
+ * forked space, do not. On a soft address space fl_madvise() with MADV_PAGEOUT does the like to a swap area.
+ * EINVAL: not all mapped. ENOMEM: some may have moved. EOPNOTSUPP: the process's pages have fixed places.
+ */
+FL_API int64_t fl_mm_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len);
+
+/* ---- which pages are in use: the access sampler ----------------------------------------------------------- */
+
+/*
+ * Watch a range: each page loses its rights until it is touched, and fl_sample_look() tells which were. Works on any
+ * private anonymous memory, registered or not; on the process's own it becomes memory of faultline's as by a
+ * registration. Until fl_sample_stop() every first access after a look costs a fault.
+ * EINVAL: not page-aligned, nothing mapped there, or memory that could not be registered. ENOMEM.
+ */
+FL_API int fl_sample_start(struct fl_mm *mm, uint64_t addr, uint64_t len);
+FL_API int fl_sample_stop(struct fl_mm *mm, uint64_t addr, uint64_t len);
+
+/*
+ * Which pages of the range were touched since the last look (or the start)? vec[i], if vec is not NULL, becomes 1 or 0
+ * for the ith page; returns how many were. Where MADV_HUGEPAGE was asked for, the pages of a huge one count together.
+ * An access during the look is reported by this one or by the next, once.
+ * EINVAL: not all of the range is watched. EFAULT: vec (some of what it should have got is lost).
+ */
+FL_API int64_t fl_sample_look(struct fl_mm *mm, uint64_t addr, uint64_t len, uint8_t *vec);
+
+/*
+ * What the sampling costs: of elapsed_ns, since the first start, the threads have together spent fault_ns in `faults`
+ * faults that it has caused, which is measured (the host's part of a fault once, at the start).
+ */
+struct fl_sample_cost {
+	uint64_t faults, fault_ns, elapsed_ns;
+};
+FL_API void fl_sample_get_cost(struct fl_mm *mm, struct fl_sample_cost *cost);
+
 /* ---- the userfaultfd object ---------------------------------------------------------------------------- */
 
 /*

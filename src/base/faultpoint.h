@@ -17,6 +17,8 @@
 	X(CTX, "alloc.uffd")                                                                                           \
 	X(WAIT, "alloc.wait")                                                                                          \
 	X(FRAME, "alloc.frame")                                                                                        \
+	X(SWAP, "alloc.swap")                                                                                          \
+	X(SWAP_READ, "swap.read")                                                                                      \
 	X(EXTENT, "alloc.extent")                                                                                      \
 	X(POOL, "host.pool")                                                                                           \
 	X(FILL, "host.fill")                                                                                           \

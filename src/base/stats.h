@@ -24,6 +24,7 @@
 	X(faults_inthread, "faults handled in the thread")                                                             \
 	X(faults_zero, "faults zero-filled by faultline")                                                              \
 	X(faults_spurious, "faults on rights not yet cached")                                                          \
+	X(faults_write, "first writes to clean pages")                                                                 \
 	X(faults_foreign, "faults passed to the program")                                                              \
 	X(faults_syscall, "system calls repeated after a fault")                                                       \
 	X(messages, "messages read")                                                                                   \

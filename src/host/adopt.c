@@ -81,7 +81,7 @@ static int prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *
 			return ret;
 		*any = true;
 		for (uint64_t a = start; a < run_end; a = PMD_ALIGN_DOWN(a) + PMD_SIZE)
-			if (!fl_pte_alloc(mm, a))
+			if (fl_pte_alloc(mm, a))
 				return -ENOMEM;
 	}
 	return 0;
@@ -134,7 +134,7 @@ static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 	bit_fill(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), 1, true);
 	fl_folio(mm, pfn)->refcount = 1;
 	fl_folio(mm, pfn)->mapcount = 1;
-	set_pte(fl_pte_offset(mm, addr), pte_mkdirty(mk_pte(pfn, vma)));
+	set_pte(fl_pte_offset(mm, addr), fl_maybe_mkwrite(mm, vma, pte_mkdirty(mk_pte(pfn, vma)), 1));
 }
 
 static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
@@ -144,6 +144,7 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 	for (; at < limit && fl_resident_next(&at, limit, &run_end) == 1; at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE)
 			set_entry(mm, vma, vma->start + (a - aside));
+	fl_collapse_full(mm, vma);
 }
 
 int fl_host_map_pool(uint64_t start, uint64_t end, uint64_t pgoff)
@@ -191,8 +192,8 @@ static int adopt_map(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	bool data;
 	int err;
 
-	if (__atomic_load_n(&fl_host.fork_advice, __ATOMIC_RELAXED))
-		flags |= fl_maps_fork_flags(start);
+	if (__atomic_load_n(&fl_host.advice, __ATOMIC_RELAXED))
+		flags |= fl_maps_advice(start);
 
 	if (pgoff == FL_PFN_NONE)
 		return -ENOMEM;
@@ -207,7 +208,7 @@ static int adopt_map(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 		fl_extent_free(start, end, pgoff);
 		return err;
 	}
-	vma = fl_vma_insert(mm, start, end, pgoff, access | flags, NULL);
+	vma = fl_vma_insert(mm, start, end, pgoff, access | flags | VM_SOFTDIRTY, NULL);
 	if (data) {
 		set_entries(mm, vma, aside);
 		fl_sys(SYS_munmap, aside, end - start);
@@ -236,7 +237,7 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 	if (fl_sys(SYS_mprotect, vma->start, vma->end - vma->start, PROT_NONE))
 		return -ENOMEM;
 	if (fl_host_conform(mm, vma)) { /* other parts of its chunks may be in use */
-		fl_sys(SYS_mprotect, vma->start, vma->end - vma->start, access_prot(vma->vm_page_prot));
+		fl_sys(SYS_mprotect, vma->start, vma->end - vma->start, access_prot(fl_vma_access(vma)));
 		return -ENOMEM;
 	}
 	for (int pass = 0; pass < 2; pass++) /* first what can fail */
@@ -246,14 +247,15 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 
 				if (pass)
 					set_entry(mm, vma, addr);
-				else if (!fl_pte_alloc(mm, addr)) {
+				else if (fl_pte_alloc(mm, addr)) {
 					fl_free_pgtables(mm, vma->start, vma->end);
 					fl_sys(SYS_mprotect, vma->start, vma->end - vma->start,
-					       access_prot(vma->vm_page_prot));
+					       access_prot(fl_vma_access(vma)));
 					return -ENOMEM;
 				}
 			}
 	fl_vma_set(vma, vma->flags & ~VM_RELEASED, NULL);
+	fl_collapse_full(mm, vma);
 	return 0;
 }
 
@@ -331,15 +333,17 @@ static void make_data(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 /* The entries of one table go; the pool shall hold memory exactly where there were entries. */
 static void release_table(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t end)
 {
-	while (addr < end) {
+	while (addr < end) { /* the tables exist, and no leaves */
 		uint64_t from = addr, pfn = vma_pfn(vma, addr);
 		bool present = pte_present(ptep_get(fl_pte_offset(mm, addr)));
 
 		for (; addr < end && pte_present(ptep_get(fl_pte_offset(mm, addr))) == present; addr += PAGE_SIZE) {
 			struct fl_folio *folio = fl_folio(mm, vma_pfn(vma, addr));
 
-			if (!present)
+			if (!present) {
+				set_pte(fl_pte_offset(mm, addr), (fl_pte_t){ 0 }); /* it may have been a marker */
 				continue;
+			}
 			set_pte(fl_pte_offset(mm, addr), (fl_pte_t){ 0 });
 			folio->refcount = folio->mapcount = 0;
 		}
@@ -356,7 +360,7 @@ static void release_chunk(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, u
 	uint64_t pfn = vma_pfn(vma, addr);
 	unsigned first = (unsigned)(pfn % CHUNK_PAGES), nr = (unsigned)PAGES(end - addr);
 
-	if (fl_pte_offset(mm, addr))
+	if (fl_pte_split(mm, addr))
 		release_table(mm, vma, addr, end);
 	else if (bit_any(chunk_of(pfn)->resident, first, nr, true))
 		fl_frames_punch(pfn, nr);
@@ -379,7 +383,7 @@ void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
 		release_chunk(mm, vma, a, next);
 	}
 	/* Whoever was hit by the change faults, and finds it released. */
-	while (fl_sys(SYS_mprotect, vma->start, len, access_prot(vma->vm_page_prot)) == -ENOMEM && fl_cache_shrink())
+	while (fl_sys(SYS_mprotect, vma->start, len, access_prot(fl_vma_access(vma))) == -ENOMEM && fl_cache_shrink())
 		;
 	fl_vma_set(vma, vma->flags | VM_RELEASED, NULL);
 }

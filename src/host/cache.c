@@ -34,7 +34,7 @@ static int right_prot(const struct fl_vma *vma, enum fl_right right)
 	int prot = PROT_NONE;
 
 	if (right != FL_RIGHT_NONE)
-		prot = PROT_READ | ((vma->vm_page_prot & VM_EXEC) ? PROT_EXEC : 0);
+		prot = PROT_READ | ((vma->flags & VM_EXEC) ? PROT_EXEC : 0);
 	return right == FL_RIGHT_WRITE ? prot | PROT_WRITE : prot;
 }
 
@@ -135,7 +135,7 @@ static void evict(struct fl_mm *mm, struct chunk *c)
 	struct piece p;
 
 	while (piece_next(mm, c, &addr, &p)) {
-		bool w = fl_host.guard && (p.vma->vm_page_prot & VM_WRITE);
+		bool w = fl_host.guard && (p.vma->flags & VM_WRITE);
 		enum fl_right base = w ? FL_RIGHT_WRITE : fl_host.guard ? FL_RIGHT_READ : FL_RIGHT_NONE;
 
 		if (fl_host.guard && host_guard(p.start, p.end, MADV_GUARD_INSTALL))
@@ -198,7 +198,7 @@ static int activate(struct fl_mm *mm, struct chunk *c)
 	struct piece p;
 
 	while (piece_next(mm, c, &addr, &p)) {
-		bool w = p.vma->vm_page_prot & VM_WRITE;
+		bool w = p.vma->flags & VM_WRITE;
 		int err = host_guard(p.start, p.end, MADV_GUARD_INSTALL);
 
 		if (!err)
@@ -216,7 +216,7 @@ static int activate(struct fl_mm *mm, struct chunk *c)
 /* Hide a piece of an active chunk anew, under the right that its mapping has now. */
 static int conform_piece(struct fl_mm *mm, struct chunk *c, const struct piece *p)
 {
-	bool w = p->vma->vm_page_prot & VM_WRITE;
+	bool w = p->vma->flags & VM_WRITE;
 	int err;
 
 	if (!fl_host.guard) {
@@ -517,7 +517,7 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 			freeze_piece(c, &p, frozen);
 	}
 	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end)
-		if ((vma->flags & VM_RELEASED) && (vma->vm_page_prot & VM_WRITE))
+		if ((vma->flags & VM_RELEASED) && (vma->flags & VM_WRITE))
 			host_mprotect(vma->start, vma->end, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE));
 	fl_mutex_unlock(&fl_host.lock);
 }

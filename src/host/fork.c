@@ -88,9 +88,8 @@ static void remap(void)
 		int prot = PROT_NONE;
 
 		if (v->flags & VM_RELEASED)
-			prot = ((v->vm_page_prot & VM_READ) ? PROT_READ : 0) |
-			       ((v->vm_page_prot & VM_WRITE) ? PROT_WRITE : 0) |
-			       ((v->vm_page_prot & VM_EXEC) ? PROT_EXEC : 0);
+			prot = ((fl_vma_access(v) & VM_READ) ? PROT_READ : 0) |
+			       ((v->flags & VM_WRITE) ? PROT_WRITE : 0) | ((v->flags & VM_EXEC) ? PROT_EXEC : 0);
 		fl_sys(SYS_mmap, v->start, v->end - v->start, prot, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
 		       fl_host.pool_fd, v->pgoff << PAGE_SHIFT);
 	}

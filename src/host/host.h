@@ -47,7 +47,7 @@ struct fl_host {
 	uint64_t splits;	/* [b] sum over the chunks */
 	uint64_t budget;	/* [b] the most that `splits` may be */
 	uint64_t hand;		/* [b] where eviction goes on */
-	bool fork_advice;	/* [a] the program has given advice on forking for memory that is not ours */
+	bool advice;		/* [a] the program has given advice, of the kind that is a flag, for memory not ours */
 	bool ready;		/* [a] */
 };
 
@@ -116,7 +116,9 @@ void fl_frames_punch(uint64_t pfn, uint64_t nr);
 
 /* the frame part of fl_mmu_ops */
 uint64_t fl_host_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
+uint64_t fl_host_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
 void fl_host_frame_put(struct fl_mm *mm, uint64_t pfn);
+bool fl_host_frame_is_zero(struct fl_mm *mm, uint64_t pfn);
 int fl_host_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr);
 int64_t fl_host_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host);
 uint64_t fl_host_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host);
@@ -168,8 +170,8 @@ struct fl_map {
 
 /* The first mapping of the process that ends above addr. 1 found, 0 none, -errno. => mmap_lock for writing */
 int fl_maps_next(uint64_t addr, struct fl_map *map);
-/* The VM_DONTFORK and VM_WIPEONFORK of a host mapping. Slow: asked only when fl_host.fork_advice was given. */
-uint32_t fl_maps_fork_flags(uint64_t addr);
+/* The VM_DONTFORK, VM_WIPEONFORK and VM_HUGEPAGE of a host mapping. Slow: asked only when fl_host.advice was given. */
+uint32_t fl_maps_advice(uint64_t addr);
 /* How many mappings the process has. */
 uint64_t fl_maps_count(void);
 /* The next run of pages in [*start, end) that hold data (present or swapped). 1, 0 none, -errno */

@@ -121,11 +121,10 @@ int fl_maps_next(uint64_t addr, struct fl_map *map)
 }
 
 /*
- * The VmFlags line of a mapping in /proc/self/smaps: "dc" is not for children, "wf" is wiped for them. The lines
- * before it
- * begin with a letter, the mapping's own with its address in hexadecimal.
+ * The VmFlags line of a mapping in /proc/self/smaps: "dc" is not for children, "wf" is wiped for them, "hg" may have
+ * huge pages. The lines before it begin with a letter, the mapping's own with its address in hexadecimal.
  */
-uint32_t fl_maps_fork_flags(uint64_t addr)
+uint32_t fl_maps_advice(uint64_t addr)
 {
 	static const char tag[] = "VmFlags:";
 	uint32_t flags = 0;
@@ -145,7 +144,8 @@ uint32_t fl_maps_fork_flags(uint64_t addr)
 		parse_range(line, &start, &end);
 		if (strncmp(line, tag, sizeof(tag) - 1) || addr < start || addr >= end)
 			continue;
-		flags = (strstr(line, " dc") ? VM_DONTFORK : 0) | (strstr(line, " wf") ? VM_WIPEONFORK : 0);
+		flags = (strstr(line, " dc") ? VM_DONTFORK : 0) | (strstr(line, " wf") ? VM_WIPEONFORK : 0) |
+			(strstr(line, " hg") ? VM_HUGEPAGE : 0);
 		break;
 	}
 	if (!fl_sys_failed(r.fd))

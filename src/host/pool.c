@@ -15,6 +15,7 @@
 #include <linux/falloc.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -193,12 +194,32 @@ uint64_t fl_host_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 	return pfn;
 }
 
+uint64_t fl_host_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+{
+	uint64_t head = vma_pfn(vma, addr);
+
+	for (unsigned i = 0; i < CHUNK_PAGES; i++)
+		if (fl_host_frame_get(mm, vma, addr + ((uint64_t)i << PAGE_SHIFT)) == FL_PFN_NONE) {
+			while (i--)
+				fl_folio_put(mm, head + i);
+			return FL_PFN_NONE;
+		}
+	return head;
+}
+
 void fl_host_frame_put(struct fl_mm *mm, uint64_t pfn)
 {
 	if (!bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
 		return;
 	if (__atomic_add_fetch(&fl_host.stale, 1, __ATOMIC_RELAXED) > STALE_PAGES)
 		fl_frames_punch(pfn, 1);
+}
+
+bool fl_host_frame_is_zero(struct fl_mm *mm, uint64_t pfn)
+{
+	long at = (long)(pfn << PAGE_SHIFT), data = fl_sys(SYS_lseek, fl_host.pool_fd, at, SEEK_DATA);
+
+	return data != at || fl_page_is_zero(fl_kmap_local(mm, pfn)); /* to read from a hole would take memory */
 }
 
 int fl_host_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)

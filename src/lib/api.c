@@ -3,6 +3,7 @@
 #include "lib/lib.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/count.h"
 
 #include <errno.h>
@@ -376,6 +377,99 @@ int fl_mm_clear_soft_dirty(struct fl_mm *mm)
 
 	fl_irq_restore(irq);
 	return (int)ret_errno(err);
+}
+
+int fl_mm_fork(struct fl_mm *parent, struct fl_mm **child)
+{
+	struct fl_soft *soft;
+	uint64_t irq;
+	int err;
+
+	if (is_process(parent))
+		return (int)ret_errno(-EINVAL);
+	irq = fl_irq_save();
+	err = fl_soft_fork(container_of(parent, struct fl_soft, mm), &soft);
+	fl_irq_restore(irq);
+	if (!err)
+		*child = &soft->mm;
+	return (int)ret_errno(err);
+}
+
+int64_t fl_mm_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
+{
+	uint64_t irq;
+	int64_t ret;
+
+	if (is_process(mm))
+		return ret_errno(-EOPNOTSUPP);
+	irq = fl_irq_save();
+	ret = fl_soft_migrate(mm, addr, len);
+	fl_irq_restore(irq);
+	return ret_errno(ret);
+}
+
+/* ---- the access sampler ---- */
+
+static bool sample_args_ok(uint64_t addr, uint64_t len)
+{
+	return PAGE_ALIGNED(addr | len) && len && addr < TASK_SIZE && len <= TASK_SIZE - addr;
+}
+
+static int sample_range(struct fl_mm *mm, uint64_t addr, uint64_t len, bool on)
+{
+	uint64_t irq;
+	int err;
+
+	if (!sample_args_ok(addr, len))
+		return (int)ret_errno(-EINVAL);
+	irq = fl_irq_save();
+	err = fl_sample_range(mm, addr, addr + len, on);
+	fl_irq_restore(irq);
+	return (int)ret_errno(err);
+}
+
+int fl_sample_start(struct fl_mm *mm, uint64_t addr, uint64_t len)
+{
+	return sample_range(mm, addr, len, true);
+}
+
+int fl_sample_stop(struct fl_mm *mm, uint64_t addr, uint64_t len)
+{
+	return sample_range(mm, addr, len, false);
+}
+
+int64_t fl_sample_look(struct fl_mm *mm, uint64_t addr, uint64_t len, uint8_t *vec)
+{
+	uint8_t part[256]; /* the caller's may be memory that is watched */
+	int64_t touched = 0;
+
+	if (!sample_args_ok(addr, len))
+		return ret_errno(-EINVAL);
+	for (uint64_t at = addr, next; at < addr + len; at = next) {
+		uint64_t irq = fl_irq_save();
+		int64_t ret;
+
+		next = fl_min(at + sizeof(part) * PAGE_SIZE, addr + len);
+		ret = fl_sample_collect(mm, at, next, part);
+		fl_irq_restore(irq);
+		if (ret < 0)
+			return ret_errno(ret);
+		touched += ret;
+		if (vec && !is_process(mm))
+			memcpy(vec + PAGES(at - addr), part, PAGES(next - at));
+		else if (vec && fl_copy_user(vec + PAGES(at - addr), part, PAGES(next - at)))
+			return ret_errno(-EFAULT);
+	}
+	return touched;
+}
+
+void fl_sample_get_cost(struct fl_mm *mm, struct fl_sample_cost *cost)
+{
+	uint64_t since = __atomic_load_n(&mm->sampling.since, __ATOMIC_RELAXED);
+
+	cost->faults = __atomic_load_n(&mm->sampling.faults, __ATOMIC_RELAXED);
+	cost->fault_ns = __atomic_load_n(&mm->sampling.fault_ns, __ATOMIC_RELAXED);
+	cost->elapsed_ns = since ? fl_now_ns() - since : 0;
 }
 
 uint64_t fl_mm_metadata_bytes(struct fl_mm *mm)

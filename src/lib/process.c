@@ -201,6 +201,18 @@ int fl_process_mprotect(uint64_t addr, uint64_t len, int prot)
 
 /* ---- madvise ---- */
 
+/* Ranges that were taken back and are not registered go to the host again. */
+static void release_plain(uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(mm, vma, i, start, end)
+		if (fl_vma_plain(vma) && !(vma->flags & VM_RELEASED))
+			fl_host_release(mm, vma);
+	fl_vma_merge(mm, start, end);
+}
+
 /* Pages of a released range: the host serves it, but dropping what it holds is not dropping what the pool holds. */
 static void drop_released(struct fl_vma *vma, uint64_t start, uint64_t stop)
 {
@@ -243,8 +255,13 @@ static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int a
 	case MADV_KEEPONFORK:
 		set_flag(start, stop, 0, VM_WIPEONFORK);
 		return 0;
+	case MADV_HUGEPAGE:
+		set_flag(start, stop, VM_HUGEPAGE, VM_NOHUGEPAGE);
+		return 0;
+	case MADV_NOHUGEPAGE:
+		set_flag(start, stop, VM_NOHUGEPAGE, VM_HUGEPAGE);
+		return 0;
 	case MADV_REMOVE: /* what the program has is private memory, whatever it is made of */
-	case 25 /* MADV_COLLAPSE */:
 		return -EINVAL;
 	case 102 /* MADV_GUARD_INSTALL */:
 	case 103 /* MADV_GUARD_REMOVE */:
@@ -260,19 +277,46 @@ static bool advice_known(int advice)
 	return fl_sys(SYS_madvise, 0, 0, advice) == 0;
 }
 
+/* MADV_COLLAPSE, 2 MiB after 2 MiB: each is ours as a whole, or the host's. => mmap_lock held for writing */
+static int collapse(uint64_t addr, uint64_t end)
+{
+	int ret = PMD_ALIGN(addr) > PMD_ALIGN_DOWN(end) ? -EINVAL : 0;
+
+	for (uint64_t a = PMD_ALIGN(addr); a + PMD_SIZE <= end; a += PMD_SIZE) {
+		struct fl_vma *vma = fl_find_vma(mm, a);
+		int err;
+
+		if (vma && vma->start < a + PMD_SIZE) {
+			err = vma->start <= a && (vma->flags & VM_RELEASED) ? fl_host_adopt(mm, a, a + PMD_SIZE) : 0;
+			if (!err)
+				err = fl_collapse_range(mm, a, a + PMD_SIZE);
+			release_plain(a, a + PMD_SIZE);
+		} else {
+			err = (int)fl_sys(SYS_madvise, a, PMD_SIZE, 25);
+		}
+		if (err && !ret)
+			ret = err;
+	}
+	return ret;
+}
+
 int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 {
 	uint64_t irq, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
 	struct fl_vma *vma;
 	long ret = 0, hole = 0;
 
-	if (advice == MADV_DONTFORK || advice == MADV_WIPEONFORK)
-		__atomic_store_n(&fl_host.fork_advice, true, __ATOMIC_RELAXED);
+	if (advice == MADV_DONTFORK || advice == MADV_WIPEONFORK || advice == MADV_HUGEPAGE)
+		__atomic_store_n(&fl_host.advice, true, __ATOMIC_RELAXED);
 	if (!ours(addr, len) || !advice_known(advice))
 		return (int)fl_sys(SYS_madvise, addr, len, advice);
 	if (advice == 22 /* MADV_POPULATE_READ */ || advice == 23 /* MADV_POPULATE_WRITE */)
 		fl_process_fault_in(addr, end - addr, advice == 23);
 	irq = lock();
+	if (advice == 25 /* MADV_COLLAPSE */) {
+		ret = collapse(addr, end);
+		at = end;
+	}
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);
 		if (ret)
@@ -296,7 +340,7 @@ static int copy_frames(uint64_t from, uint64_t len, uint64_t pgoff)
 
 	mm->ops->invalidate(mm, from, end, FL_RIGHT_NONE);
 	for (uint64_t a = fl_pgtable_next(mm, from, end); a < end; a = fl_pgtable_next(mm, a + PAGE_SIZE, end)) {
-		fl_pte_t pte = ptep_get(fl_pte_offset(mm, a));
+		fl_pte_t pte = fl_pte_get(mm, a);
 
 		if (pte_present(pte) &&
 		    mm->ops->frames_fill(mm, pgoff + PAGES(a - from), fl_addr(fl_kmap_local(mm, pte_pfn(pte))),
@@ -321,23 +365,11 @@ static uint64_t map_new(uint64_t start, uint64_t len)
 	return FL_PFN_NONE;
 }
 
-/* Ranges that were taken back and are not registered go to the host again. */
-static void release_plain(uint64_t start, uint64_t end)
-{
-	struct fl_vma *vma;
-	uint32_t i;
-
-	fl_for_each_vma(mm, vma, i, start, end)
-		if (!(vma->flags & (VM_UFFD | VM_RELEASED)))
-			fl_host_release(mm, vma);
-	fl_vma_merge(mm, start, end);
-}
-
 /* A range of ours that is released has no entries: take it back first, and release it again at its new place. */
 static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
 {
 	uint64_t moved = fl_min(old_len, new_len), pgoff;
-	uint32_t keep = vma->flags & ~(VM_UFFD | VM_RELEASED);
+	uint32_t keep = (vma->flags & ~(VM_UFFD | VM_RELEASED | VM_SAMPLED)) | VM_SOFTDIRTY;
 	long place = (long)to;
 	int err = fl_host_adopt(mm, addr, addr + old_len);
 
@@ -400,9 +432,9 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 		fl_sys(SYS_munmap, at, len);
 		return -ENOMEM;
 	}
-	fl_vma_insert(mm, at, at + len, pgoff, vma->flags & ~VM_RELEASED, vma->ctx);
-	if (!(vma->flags & VM_UFFD))
-		fl_host_release(mm, fl_vma_lookup(mm, at));
+	vma = fl_vma_insert(mm, at, at + len, pgoff, (vma->flags & ~VM_RELEASED) | VM_SOFTDIRTY, vma->ctx);
+	if (fl_vma_plain(vma))
+		fl_host_release(mm, vma);
 	return (int64_t)addr;
 }
 
@@ -410,12 +442,13 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 static bool one_mapping(uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, start);
-	uint32_t flags = vma ? vma->flags & ~VM_RELEASED : 0;
+	const uint32_t unseen = VM_UNSEEN | VM_RELEASED;
+	uint32_t flags = vma ? vma->flags & ~unseen : 0;
 
 	while (vma && vma->end < end) {
 		struct fl_vma *next = fl_vma_lookup(mm, vma->end);
 
-		vma = next && (next->flags & ~VM_RELEASED) == flags && next->ctx == vma->ctx ? next : NULL;
+		vma = next && (next->flags & ~unseen) == flags && next->ctx == vma->ctx ? next : NULL;
 	}
 	return vma;
 }
@@ -504,7 +537,7 @@ static bool hidden(uint64_t addr, bool write)
 
 	fl_read_lock(&mm->mmap_lock);
 	vma = fl_vma_lookup(mm, addr);
-	if (vma && !(vma->flags & VM_RELEASED) && (vma->vm_page_prot & (write ? VM_WRITE : VM_READ)))
+	if (vma && !(vma->flags & VM_RELEASED) && (fl_vma_access(vma) & (write ? VM_WRITE : VM_READ)))
 		ret = !fl_host_caches(mm, addr, write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
 	fl_read_unlock(&mm->mmap_lock);
 	fl_irq_restore(irq);
@@ -543,7 +576,7 @@ static int populate(uint64_t addr, uint64_t len)
 	bool write = true;
 
 	while (next_part(&at, end, &start, &stop, &vma))
-		if (vma && !(vma->vm_page_prot & VM_WRITE))
+		if (vma && !(vma->flags & VM_WRITE))
 			write = false;
 	unlock(irq);
 	fl_process_fault_in(addr, len, write);
@@ -634,10 +667,9 @@ int fl_process_munlockall(void)
 static void present(uint64_t addr, unsigned char *in)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, addr);
-	fl_pte_t *ptep = vma ? fl_pte_offset(mm, addr) : NULL;
 
 	if (vma && !(vma->flags & VM_RELEASED))
-		*in = ptep && pte_present(ptep_get(ptep));
+		*in = pte_present(fl_pte_get(mm, addr));
 }
 
 int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* check.c - walks the invariants that mm.h states, I1 to I8, one function each for mappings and entries. */
+/* check.c - walks the invariants that mm.h states, I1 to I9. */
 #include "mm/mm.h"
 
 #include "base/alloc.h"
@@ -31,43 +31,80 @@ static void check_vma(struct walk *w, uint32_t i)
 	expect(w, v->vm_page_prot == fl_vm_page_prot(v->flags), "I3 vm_page_prot", v->start);
 }
 
-static void check_entry(struct walk *w, uint64_t addr, fl_pte_t pte)
+/* What an entry of any kind and level must be; `nr`: the pages that it is for. */
+static void check_bits(struct walk *w, const struct fl_vma *v, uint64_t addr, fl_pte_t pte, unsigned nr)
 {
-	struct fl_mm *mm = w->mm;
-	struct fl_vma *v = fl_vma_lookup(mm, addr);
-	enum fl_right right = FL_RIGHT_NONE;
+	expect(w, v && !(v->flags & VM_RELEASED), "I4 entry in a mapping", addr);
+	expect(w, !pte_uffd_wp(pte) || !(pte.val & PTE_WRITE), "I5 uffd-wp is not writable", addr);
+	expect(w, !pte_uffd_wp(pte) || !v || (v->flags & VM_UFFD_WP), "I5 uffd-wp is registered", addr);
+	expect(w, !pte_marker(pte) || pte.val == mk_wp_marker().val, "I5 marker", addr);
+	expect(w, !pte_write(pte) || !v || (v->flags & VM_WRITE), "I6 writable mapping", addr);
+	expect(w, !pte_write(pte) || (pte_dirty(pte) && pte_soft_dirty(pte)), "I6 writable is dirty", addr);
+	expect(w, !pte_write(pte) || !pte_hint(pte), "I6 hint", addr);
+	expect(w, nr == 1 || !v || (addr >= v->start && addr + PMD_SIZE <= v->end), "I9 leaf in one mapping", addr);
+	expect(w, nr == 1 || pte_pfn(pte) % PTRS_PER_TABLE == 0, "I9 leaf's frames", addr);
+}
 
-	if (!pte_none(pte)) {
-		expect(w, v && !(v->flags & VM_RELEASED), "I4 entry in a mapping", addr);
-		expect(w, !pte_uffd_wp(pte) || !pte_write(pte), "I5 uffd-wp is not writable", addr);
-		expect(w, !pte_uffd_wp(pte) || !v || (v->flags & VM_UFFD_WP), "I5 uffd-wp is registered", addr);
-		expect(w, !pte_write(pte) || !v || (v->vm_page_prot & VM_WRITE), "I6 writable mapping", addr);
-		if (v)
-			right = pte_right(pte, v);
-	}
+static void check_page(struct walk *w, struct fl_vma *v, uint64_t addr, fl_pte_t pte)
+{
+	enum fl_right right = v ? pte_right(pte, v) : FL_RIGHT_NONE;
+	struct fl_mm *mm = w->mm;
+
 	if (pte_present(pte)) {
 		struct fl_folio *folio = fl_folio(mm, pte_pfn(pte));
+		bool shared = v && (v->flags & VM_SHARED);
 
-		expect(w, folio->refcount > 0 && folio->mapcount == 1, "I7 folio counts", addr);
+		expect(w, folio->refcount > 0 && folio->mapcount > 0 && folio->mapcount <= folio->refcount,
+		       "I7 folio counts", addr);
+		expect(w, !pte_write(pte) || shared || folio->mapcount == 1, "I7 writable is exclusive", addr);
 	}
 	if (v && !(v->flags & VM_RELEASED) && right != FL_RIGHT_WRITE)
 		expect(w, !mm->ops->caches(mm, addr, right + 1), "I8 cached right", addr);
 }
 
+/* => the entries are as they were when they were looked up: mmap_lock is held for writing */
+static void check_pmd(struct walk *w, uint64_t addr, unsigned *leaves)
+{
+	fl_pmd_t pmd = pmdp_get_lockless(fl_pmd_offset(w->mm, addr));
+	bool leaf = pmd_leaf(pmd);
+
+	leaves[fl_pt_index(addr)] += leaf;
+	if (leaf)
+		check_bits(w, fl_vma_lookup(w->mm, addr), addr, pmd_pte_at(pmd, 0), PTRS_PER_TABLE);
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++, addr += PAGE_SIZE) {
+		struct fl_vma *v = fl_vma_lookup(w->mm, addr);
+		fl_pte_t pte = fl_pte_get(w->mm, addr);
+
+		if (!leaf && !pte_none(pte))
+			check_bits(w, v, addr, pte, 1);
+		check_page(w, v, addr, pte);
+	}
+}
+
+static void check_deposits(struct walk *w, const unsigned *leaves)
+{
+	for (unsigned i = 0; i < FL_PT_LOCKS; i++) {
+		unsigned n = 0;
+
+		for (uint64_t *t = w->mm->deposit[i]; t; t = fl_ptr(t[0]))
+			n++;
+		expect(w, n == leaves[i], "I9 deposited tables", i);
+	}
+}
+
 int fl_mm_verify(struct fl_mm *mm, void (*say)(const char *invariant, uint64_t addr))
 {
 	struct walk w = { .mm = mm, .say = say };
+	unsigned leaves[FL_PT_LOCKS] = { 0 };
 	uint64_t irq = fl_irq_save();
 
 	fl_write_lock(&mm->mmap_lock);
 	for (uint32_t i = 0; i < mm->nr_vmas; i++)
 		check_vma(&w, i);
-	for (uint64_t a = fl_pgtable_next(mm, 0, TASK_SIZE); a < TASK_SIZE; a = fl_pgtable_next(mm, a, TASK_SIZE)) {
-		uint64_t end = PMD_ALIGN_DOWN(a) + PMD_SIZE;
-
-		for (; a < end; a += PAGE_SIZE)
-			check_entry(&w, a, ptep_get(fl_pte_offset(mm, a)));
-	}
+	for (uint64_t a = fl_pgtable_next(mm, 0, TASK_SIZE); a < TASK_SIZE;
+	     a = fl_pgtable_next(mm, PMD_ALIGN_DOWN(a) + PMD_SIZE, TASK_SIZE))
+		check_pmd(&w, PMD_ALIGN_DOWN(a), leaves);
+	check_deposits(&w, leaves);
 	fl_write_unlock(&mm->mmap_lock);
 	fl_irq_restore(irq);
 	return w.bad;

@@ -5,23 +5,31 @@
  *   no mapping of ours ............................... FL_FOREIGN
  *   the mapping forbids the access ................... FL_SEGV
  *   released between the access and this look ........ the host grants it now: run it again
- *   no entry:  registered for missing ................ the userfaultfd object
- *              else .................................. a zero page
- *   entry, write, uffd-wp, registered for it ......... the userfaultfd object
- *   entry, write, read-only for want of a first write  writable
- *   entry that grants the access ..................... the backend had forgotten it: grant again
+ *   no page:   registered for missing ................ the userfaultfd object
+ *              else .................................. a zero page, write-protected where a marker says so
+ *   a page that is not in its frame: swapped out ..... swapped in, then as below
+ *                                    migrating ....... wait for it, then run the access again
+ *   a page, with the hint ............................ note the access and take the hint away, then as below
+ *   a page, write, uffd-wp ........................... the userfaultfd object
+ *   a page, write, shared with a forked space ........ a copy of its own
+ *   a page, write, read-only for want of a first write  writable
+ *   an entry that grants the access .................. the backend had forgotten it: grant again
  *
- * The code is structured as that list is.
+ * The code is structured as that list is. "A page" is an entry of either level: what is done to a leaf is done to its
+ * 512 pages.
  */
 #include "mm/mm.h"
 
+#include "base/clock.h"
 #include "base/count.h"
+
+#include <string.h>
 
 fl_userfault_fn *fl_handle_userfault;
 
 static bool access_ok(const struct fl_vma *vma, uint32_t flags)
 {
-	return vma->vm_page_prot & ((flags & FAULT_WRITE) ? VM_WRITE : VM_READ | VM_EXEC);
+	return fl_vma_access(vma) & ((flags & FAULT_WRITE) ? VM_WRITE : VM_READ | VM_EXEC);
 }
 
 static enum fl_fault userfault(struct fl_vmf *vmf, bool wp)
@@ -30,76 +38,183 @@ static enum fl_fault userfault(struct fl_vmf *vmf, bool wp)
 	return fl_handle_userfault(vmf);
 }
 
-/* Map a page of zeros. => page-table lock held */
-static enum fl_fault do_anonymous_page(struct fl_vmf *vmf, fl_pte_t *ptep)
+static void drop_locks(struct fl_vmf *vmf)
+{
+	fl_mutex_unlock(fl_pt_lock(vmf->mm, vmf->addr));
+	fl_read_unlock(&vmf->mm->mmap_lock);
+}
+
+/* Set the entry, and let the backend cache what it grants. => page-table lock held */
+static void install(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte)
+{
+	slot_set(s, pte);
+	vmf->mm->ops->grant(vmf->mm, vmf->vma, s->addr, s->nr, pte_right(pte, vmf->vma));
+}
+
+/* A frame that is this entry's alone, of zeros or a copy of another. FL_PFN_NONE: no memory */
+static uint64_t new_frame(struct fl_vmf *vmf, uint64_t from)
 {
 	struct fl_mm *mm = vmf->mm;
-	uint64_t addr = PAGE_ALIGN_DOWN(vmf->addr);
-	uint64_t pfn = mm->ops->frame_get(mm, vmf->vma, addr);
+	uint64_t pfn = mm->ops->frame_get(mm, vmf->vma, PAGE_ALIGN_DOWN(vmf->addr));
+	bool ok;
+
+	if (pfn == FL_PFN_NONE)
+		return pfn;
+	if (from == FL_PFN_NONE)
+		ok = mm->ops->frames_zero(mm, pfn, 1) == 0;
+	else
+		ok = mm->ops->frames_fill(mm, pfn, fl_addr(fl_kmap_local(mm, from)), PAGE_SIZE, true) == (int64_t)PAGE_SIZE;
+	if (!ok) {
+		fl_folio_put(mm, pfn);
+		return FL_PFN_NONE;
+	}
+	fl_folio(mm, pfn)->mapcount = 1;
+	return pfn;
+}
+
+/* Map a page of zeros; `old` is none or a marker, which a write meets again. => page-table lock held */
+static enum fl_fault do_anonymous_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old)
+{
+	uint64_t pfn = new_frame(vmf, FL_PFN_NONE);
 	fl_pte_t pte;
 
 	if (pfn == FL_PFN_NONE)
 		return FL_SIGBUS;
-	if (mm->ops->frames_zero(mm, pfn, 1)) {
-		fl_folio_put(mm, pfn);
-		return FL_SIGBUS;
-	}
-	fl_folio(mm, pfn)->mapcount++;
 	pte = pte_mkyoung(mk_pte(pfn, vmf->vma));
-	if (vmf->flags & FAULT_WRITE)
-		pte = pte_mkdirty(pte);
-	set_pte(ptep, pte);
-	mm->ops->grant(mm, vmf->vma, addr, 1, pte_right(pte, vmf->vma));
+	if (pte_uffd_wp(old))
+		pte = pte_mkuffd_wp(pte);
+	pte = (vmf->flags & FAULT_WRITE) ? pte_mkwritten(pte) : pte_mkzero(pte);
+	install(vmf, s, fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, 1));
 	fl_count(faults_zero, 1);
 	return FL_DONE;
 }
 
-/* An entry is there. => page-table lock held */
-static void do_present_page(struct fl_vmf *vmf, fl_pte_t *ptep)
+/* Leave the frame to the others who map it. => page-table lock held */
+static enum fl_fault do_wp_copy(struct fl_vmf *vmf, struct fl_slot s)
 {
 	struct fl_mm *mm = vmf->mm;
-	fl_pte_t pte = pte_mkyoung(ptep_get(ptep));
+	fl_pte_t old, pte;
+	uint64_t pfn;
 
+	if (s.pmdp) {
+		fl_pmd_split(mm, s.pmdp, vmf->addr);
+		s = fl_slot_at(mm, vmf->addr);
+	}
+	old = slot_get(&s);
+	pfn = new_frame(vmf, pte_pfn(old));
+	if (pfn == FL_PFN_NONE)
+		return FL_SIGBUS;
+	pte = pte_mkwritten(pte_set_pfn(old, pfn));
+	slot_set(&s, pte);
+	mm->ops->invalidate(mm, s.addr, s.addr + PAGE_SIZE, FL_RIGHT_NONE); /* of the old frame */
+	__atomic_fetch_sub(&fl_folio(mm, pte_pfn(old))->mapcount, 1, __ATOMIC_RELAXED);
+	fl_folio_put(mm, pte_pfn(old));
+	install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte, 1));
+	return FL_DONE;
+}
+
+/* Noted: the hint goes, and what rights there were before it come back. => page-table lock held */
+static fl_pte_t do_numa_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte)
+{
+	vmf->hinted = true;
+	return fl_maybe_mkwrite(vmf->mm, vmf->vma, pte_clear_hint(pte), s->nr);
+}
+
+/* => locks of handle_fault() held; dropped if the object was asked */
+static enum fl_fault do_present_page(struct fl_vmf *vmf, const struct fl_slot *s, bool *asked)
+{
+	fl_pte_t pte = pte_mkyoung(slot_get(s));
+
+	if (pte_hint(pte))
+		pte = do_numa_page(vmf, s, pte);
+	if ((vmf->flags & FAULT_WRITE) && pte_uffd_wp(pte)) {
+		slot_set(s, pte); /* the hint has done its work */
+		*asked = true;
+		return userfault(vmf, true);
+	}
 	if (vmf->flags & FAULT_WRITE)
-		pte = pte_mkdirty(pte_mkwrite(pte)); /* pages are exclusive: nothing to copy */
-	set_pte(ptep, pte);
-	mm->ops->grant(mm, vmf->vma, PAGE_ALIGN_DOWN(vmf->addr), 1, pte_right(pte, vmf->vma));
-	fl_count(faults_spurious, 1);
+		pte = pte_mkwritten(pte);
+	if ((vmf->flags & FAULT_WRITE) && !pte_write(pte)) {
+		pte = fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, s->nr);
+		if (!pte_write(pte))
+			return do_wp_copy(vmf, *s);
+		fl_count(faults_write, 1);
+	} else if (!vmf->hinted) {
+		fl_count(faults_spurious, 1);
+	}
+	install(vmf, s, pte);
+	return FL_DONE;
+}
+
+/*
+ * Is something about to be noted of a leaf that is to be known of one page? Where the program has asked for huge pages
+ * it is noted of the whole leaf; a leaf that was made because it happened to be possible must not show.
+ */
+static bool one_of_many(const struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte)
+{
+	if (!s->pmdp || (vmf->vma->flags & VM_HUGEPAGE))
+		return false;
+	return pte_hint(pte) || ((vmf->flags & FAULT_WRITE) && !pte_write(pte) && fl_vma_tracked(vmf->vma));
+}
+
+/* => mmap_lock held for reading and page-table lock; dropped */
+static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
+{
+	fl_pte_t pte = s->nr ? slot_get(s) : (fl_pte_t){ 0 };
+	enum fl_fault ret = FL_DONE;
+	bool asked = false;
+
+	if (one_of_many(vmf, s, pte)) { /* the rest of the leaf stays as it is */
+		fl_pmd_split(vmf->mm, s->pmdp, vmf->addr);
+		*s = fl_slot_at(vmf->mm, vmf->addr);
+		pte = slot_get(s);
+	}
+	if (pte_none_mostly(pte) && (vmf->vma->flags & VM_UFFD_MISSING))
+		return userfault(vmf, false);
+	if (pte_migration(pte)) {
+		uint32_t seen = __atomic_load_n(&vmf->mm->migrations, __ATOMIC_ACQUIRE);
+
+		drop_locks(vmf);
+		fl_migration_wait(vmf->mm, seen);
+		return FL_DONE;
+	}
+	if (pte_swap(pte) && fl_swap_in(vmf->mm, vmf->vma, s))
+		ret = FL_SIGBUS;
+	else if (pte_none_mostly(pte))
+		ret = do_anonymous_page(vmf, s, pte);
+	else
+		ret = do_present_page(vmf, s, &asked);
+	if (!asked)
+		drop_locks(vmf);
+	return ret;
 }
 
 /* => mmap_lock held for reading; dropped */
-static enum fl_fault handle_pte_fault(struct fl_vmf *vmf)
+static enum fl_fault handle_fault(struct fl_vmf *vmf)
 {
 	struct fl_mm *mm = vmf->mm;
-	struct fl_mutex *ptl = fl_pt_lock(mm, vmf->addr);
-	bool missing_mode = vmf->vma->flags & VM_UFFD_MISSING;
-	fl_pte_t *ptep = missing_mode ? fl_pte_offset(mm, vmf->addr) : fl_pte_alloc(mm, vmf->addr);
-	enum fl_fault ret = FL_DONE;
-	fl_pte_t pte;
+	struct fl_slot s;
 
-	if (!ptep && !missing_mode) {
+	if (!(vmf->vma->flags & VM_UFFD_MISSING) && !fl_huge_anonymous_fault(vmf) && fl_pte_alloc(mm, vmf->addr)) {
 		fl_read_unlock(&mm->mmap_lock);
 		return FL_SIGBUS; /* no memory for a table */
 	}
-	fl_mutex_lock(ptl);
-	if (!ptep) /* a fill may have made the table meanwhile; from now on it would need our lock */
-		ptep = fl_pte_offset(mm, vmf->addr);
-	pte = ptep ? ptep_get(ptep) : (fl_pte_t){ 0 };
-	if (pte_none(pte) && missing_mode)
-		return userfault(vmf, false);
-	if (pte_none(pte))
-		ret = do_anonymous_page(vmf, ptep);
-	else if ((vmf->flags & FAULT_WRITE) && pte_uffd_wp(pte))
-		return userfault(vmf, true);
-	else
-		do_present_page(vmf, ptep);
-	fl_mutex_unlock(ptl);
-	fl_read_unlock(&mm->mmap_lock);
-	return ret;
+	fl_mutex_lock(fl_pt_lock(mm, vmf->addr));
+	/* if there is no table, a fill would need our lock to put an entry into one */
+	s = fl_slot_at(mm, vmf->addr);
+	return handle_slot(vmf, &s);
+}
+
+/* What a fault on a hint has cost, for the access sampler's account. */
+static void note_hint(struct fl_mm *mm, uint64_t began)
+{
+	__atomic_fetch_add(&mm->sampling.faults, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&mm->sampling.fault_ns, fl_now_ns() - began + mm->sampling.entry_ns, __ATOMIC_RELAXED);
 }
 
 enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf)
 {
+	uint64_t began = __atomic_load_n(&vmf->mm->sampling.since, __ATOMIC_RELAXED) ? fl_now_ns() : 0;
 	enum fl_fault ret;
 
 	do {
@@ -112,11 +227,13 @@ enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf)
 		else if (vmf->vma->flags & VM_RELEASED)
 			ret = FL_RELEASED;
 		else
-			ret = handle_pte_fault(vmf);
+			ret = handle_fault(vmf);
 		if (ret == FL_FOREIGN || ret == FL_SEGV || ret == FL_RELEASED)
 			fl_read_unlock(&vmf->mm->mmap_lock);
 		if (ret == FL_HANDOFF)
 			vmf->flags |= FAULT_NO_HANDLER;
 	} while (ret == FL_HANDOFF);
+	if (vmf->hinted && began && !vmf->delivered)
+		note_hint(vmf->mm, began);
 	return ret == FL_RELEASED ? FL_DONE : ret;
 }

@@ -27,13 +27,19 @@ static uint64_t run_limit(const struct fl_vma *vma, uint64_t addr, uint64_t end)
 	return fl_min(PAGES(limit - addr), (uint64_t)RUN_PAGES);
 }
 
+/* Linux 6.18, observed: COPY fills a marked page, and the mark is gone; ZEROPAGE finds it there. */
+static bool may_fill(fl_pte_t pte, bool zero)
+{
+	return zero ? pte_none(pte) : pte_none_mostly(pte);
+}
+
 /* Collect missing pages with consecutive frames. Leaves run->nr 0 and says why. => page-table lock held */
-static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, uint64_t limit)
+static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, uint64_t limit, bool zero)
 {
 	for (run->nr = 0; run->nr < limit; run->nr++) {
 		uint64_t pfn;
 
-		if (!pte_none(ptep_get(run->ptep + run->nr)))
+		if (!run->ptep || !may_fill(ptep_get(run->ptep + run->nr), zero))
 			return -EEXIST;
 		pfn = mm->ops->frame_get(mm, vma, run->addr + (run->nr << PAGE_SHIFT));
 		if (pfn == FL_PFN_NONE)
@@ -57,15 +63,26 @@ static void run_shorten(struct fl_mm *mm, struct run *run, uint64_t from)
 	}
 }
 
-static void run_install(struct fl_mm *mm, struct fl_vma *vma, const struct run *run, bool wp)
+/* What the entry of a filled page says. Where accesses are sampled, the first one is still to come. */
+static fl_pte_t new_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t pfn, const struct fl_fill *f)
+{
+	fl_pte_t pte = mk_pte(pfn, vma);
+
+	pte = f->zero ? pte_mkzero(pte) : pte_mkdirty(pte);
+	if (f->wp)
+		pte = pte_mkuffd_wp(pte);
+	if (vma->flags & VM_SAMPLED)
+		pte = pte_mkhint(pte);
+	return fl_maybe_mkwrite(mm, vma, pte, 1);
+}
+
+static void run_install(struct fl_mm *mm, struct fl_vma *vma, const struct run *run, const struct fl_fill *f)
 {
 	fl_pte_t pte = { 0 };
 
 	for (uint64_t i = 0; i < run->nr; i++) {
-		pte = pte_mkdirty(mk_pte(run->pfn + i, vma));
-		if (wp)
-			pte = pte_mkuffd_wp(pte);
-		fl_folio(mm, run->pfn + i)->mapcount++;
+		fl_folio(mm, run->pfn + i)->mapcount = 1;
+		pte = new_entry(mm, vma, run->pfn + i, f);
 		set_pte(run->ptep + i, pte);
 	}
 	if (run->nr && pte_right(pte, vma) != FL_RIGHT_NONE)
@@ -109,22 +126,22 @@ static uint64_t fill_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_f
 			 uint64_t *src_fault)
 {
 	struct fl_mutex *ptl = fl_pt_lock(mm, addr);
-	struct run run = { .addr = addr, .ptep = fl_pte_alloc(mm, addr) };
+	struct run run = { .addr = addr };
 	int write_err;
 
-	if (!run.ptep) {
-		*err = -ENOMEM;
+	*err = fl_pte_alloc(mm, addr);
+	if (*err)
 		return 0;
-	}
 	fl_mutex_lock(ptl);
-	*err = run_collect(mm, vma, &run, run_limit(vma, addr, f->dst + f->len));
+	run.ptep = fl_pte_offset(mm, addr); /* NULL: a leaf has been there */
+	*err = run_collect(mm, vma, &run, run_limit(vma, addr, f->dst + f->len), f->zero);
 	if (!run.nr && *err == -EEXIST && !f->zero && !source_readable(mm, f, addr, src_fault))
 		*err = -EFAULT; /* the kernel reads the source first */
 	if (run.nr) {
 		write_err = run_write(mm, f, &run, src_fault);
 		if (write_err)
 			*err = write_err;
-		run_install(mm, vma, &run, f->wp);
+		run_install(mm, vma, &run, f);
 	}
 	fl_mutex_unlock(ptl);
 	return run.nr << PAGE_SHIFT;
@@ -136,7 +153,7 @@ static bool in_one_mapping(struct fl_mm *mm, const struct fl_vma *vma, uint64_t 
 	while (vma && end > vma->end) {
 		const struct fl_vma *next = fl_vma_lookup(mm, vma->end);
 
-		vma = next && next->flags == vma->flags && next->ctx == vma->ctx ? next : NULL;
+		vma = next && fl_vma_alike(vma, next) ? next : NULL;
 	}
 	return vma;
 }

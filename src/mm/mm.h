@@ -4,11 +4,15 @@
  *
  * THEORY. An address space (fl_mm) is a sorted table of mappings (fl_vma) and a tree of page tables. A load or store
  * that the backend has no cached right for becomes a fault: fl_handle_mm_fault() looks at the mapping and at the
- * entry
- * and either repairs the entry (and lets the backend cache the new right), or hands the fault to the userfaultfd
- * object
- * of the mapping, which waits with no lock held, after which the access is simply run again. Rights grow by faults;
- * they shrink only in fl_change_protection() and fl_zap_range(), and these tell the backend before they return.
+ * entry and either repairs the entry (and lets the backend cache the new right), or hands the fault to the userfaultfd
+ * object of the mapping, which waits with no lock held, after which the access is simply run again. Rights grow by
+ * faults; they shrink only in fl_change_protection(), and where pages go elsewhere or go away (zap, swap, migration,
+ * copy-on-write), and these tell the backend before they return.
+ *
+ * What an entry grants has one source: vma->vm_page_prot, computed from the mapping's flags in one place, and the
+ * entry's own bits. No function takes a protection to install. For a page that may be written although vm_page_prot
+ * does not say so (all private memory, for which copy-on-write is to be asked first), fl_can_change_pte_writable()
+ * decides, and nobody else.
  *
  * LOCK ORDER (base/lock.h ranks): mmap_lock > pt_lock[] > a userfaultfd object's queue lock > the backend's lock >
  * the allocator's. mmap_lock is taken for writing to change mappings, for reading to fault and to fill. One
@@ -21,19 +25,23 @@
  * un-protect.
  *
  * INVARIANTS, walked by fl_mm_check():
- *   I1  mappings are sorted, disjoint, not empty, page-aligned, below TASK_SIZE; neighbours that could merge have
- * merged
+ *   I1  mappings are sorted, disjoint, not empty, page-aligned, below TASK_SIZE; neighbours that could merge have merged
  *   I2  a VM_UFFD flag is set if and only if the mapping has a userfaultfd object
  *   I3  vm_page_prot is what the flags make of it
  *   I4  every entry that is not none lies inside a mapping that is not VM_RELEASED
- *   I5  an entry with uffd-wp is not writable, and lies in a mapping registered for write-protection
- *   I6  a writable entry's mapping allows writing
- *   I7  a present entry's folio has a reference, and its mapcount is the number of entries that map it
+ *   I5  an entry with uffd-wp, of whatever kind and level, is not writable, and lies in a mapping registered for
+ *       write-protection; a marker has uffd-wp
+ *   I6  a writable entry's mapping allows writing, and the entry is dirty: a store that it lets through is not lost to
+ *       soft-dirty; with the hint it is not writable
+ *   I7  a present entry's folio has a reference for it, and its mapcount is the number of entries that map it; of a
+ *       writable private entry it is the only one
  *   I8  the backend caches no right that the entry does not grant
+ *   I9  a leaf lies inside one mapping, its frames are aligned as it is, and for each leaf a table is deposited
  */
 #ifndef FL_MM_MM_H
 #define FL_MM_MM_H
 
+#include "base/entry.h"
 #include "base/irq.h"
 #include "mm/mmu.h"
 #include "mm/pte.h"
@@ -44,6 +52,12 @@
 int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, const struct fl_pool *pool);
 /* Free everything. Nobody else uses it; no userfaultfd object is left. */
 void fl_mm_exit(struct fl_mm *mm);
+
+/*
+ * The mappings and pages of `parent` for an empty `child` whose frames are of the same pool, shared until written to.
+ * -ENOMEM: the child has a part of them. => no lock held; nobody else knows the child (fork.c)
+ */
+int fl_mm_copy(struct fl_mm *child, struct fl_mm *parent);
 
 /* ---- mappings (vma.c) ---- */
 
@@ -65,6 +79,11 @@ void fl_vma_split(struct fl_mm *mm, uint64_t addr);
 void fl_vma_merge(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* Set flags and object; recomputes vm_page_prot. */
 void fl_vma_set(struct fl_vma *vma, uint32_t flags, struct fl_uffd_ctx *ctx);
+/*
+ * Registered with `uffd_flags` of VM_UFFD, by ctx; 0, NULL: not at all. Where it is registered for write-protection no
+ * more, entries lose it, and the right to write comes back to those that may have it.
+ */
+void fl_vma_set_uffd(struct fl_mm *mm, struct fl_vma *vma, uint32_t uffd_flags, struct fl_uffd_ctx *ctx);
 /* Take mappings out of the table: [start, end) has been split off at both borders. */
 void fl_vma_remove(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* Mappings between start and end, in order. `i` is a cursor variable. */
@@ -73,38 +92,140 @@ void fl_vma_remove(struct fl_mm *mm, uint64_t start, uint64_t end);
 
 uint32_t fl_vm_page_prot(uint32_t flags);
 
+/* What the program may do there, of VM_ACCESS: x86 has no write-only pages. */
+static inline uint32_t fl_vma_access(const struct fl_vma *vma)
+{
+	return (vma->flags & VM_ACCESS) | ((vma->flags & VM_WRITE) ? VM_READ : 0);
+}
+
+/* Are stores to clean pages to be noticed, for soft-dirty? Only once somebody has cleared it. */
+static inline bool fl_vma_tracked(const struct fl_vma *vma)
+{
+	return !(vma->flags & VM_SOFTDIRTY);
+}
+
+/* Nothing is asked of the mapping that the host could not do alone. */
+static inline bool fl_vma_plain(const struct fl_vma *vma)
+{
+	return !(vma->flags & (VM_UFFD | VM_SAMPLED)) && !fl_vma_tracked(vma);
+}
+
+/* Are they one mapping to the program, if they touch? */
+static inline bool fl_vma_alike(const struct fl_vma *a, const struct fl_vma *b)
+{
+	return !((a->flags ^ b->flags) & ~VM_UNSEEN) && a->ctx == b->ctx;
+}
+
 /* ---- page tables (pgtable.c) ---- */
+
+static inline unsigned fl_pt_index(uint64_t addr)
+{
+	return (unsigned)(addr >> PMD_SHIFT) % FL_PT_LOCKS;
+}
 
 static inline struct fl_mutex *fl_pt_lock(struct fl_mm *mm, uint64_t addr)
 {
-	return &mm->pt_lock[(addr >> PMD_SHIFT) % FL_PT_LOCKS];
+	return &mm->pt_lock[fl_pt_index(addr)];
 }
 
-/* The entry of addr, or NULL when its table does not exist. => mmap_lock held */
-fl_pte_t *fl_pte_offset(const struct fl_mm *mm, uint64_t addr);
-/* The same, creating tables. NULL: no memory. => mmap_lock held, no page-table lock */
-fl_pte_t *fl_pte_alloc(struct fl_mm *mm, uint64_t addr);
-/* Free the tables of a range that holds no entries. => mmap_lock held for writing */
-void fl_free_pgtables(struct fl_mm *mm, uint64_t start, uint64_t end);
-/* The first address >= addr whose table exists, or end. For walks over sparse ranges. => mmap_lock held */
-uint64_t fl_pgtable_next(const struct fl_mm *mm, uint64_t addr, uint64_t end);
+/* The only reads of a PMD entry: whole, with or without the lock. => mmap_lock held */
+static inline fl_pmd_t pmdp_get_lockless(const fl_pmd_t *p)
+{
+	return (fl_pmd_t){ fl_entry_read(&p->val) };
+}
 
+/* The same for an entry of the lowest level. */
 static inline fl_pte_t ptep_get(const fl_pte_t *p)
 {
-	return (fl_pte_t){ __atomic_load_n(&p->val, __ATOMIC_RELAXED) };
+	return (fl_pte_t){ fl_entry_read(&p->val) };
 }
 
 static inline void set_pte(fl_pte_t *p, fl_pte_t v)
 {
-	__atomic_store_n(&p->val, v.val, __ATOMIC_RELAXED);
+	fl_entry_write(&p->val, v.val);
 }
 
-/* The right that a present entry grants. */
+/* The PMD entry of addr, or NULL when its table does not exist. => mmap_lock held */
+fl_pmd_t *fl_pmd_offset(const struct fl_mm *mm, uint64_t addr);
+/* The same, creating tables. NULL: no memory. => mmap_lock held */
+fl_pmd_t *fl_pmd_alloc(struct fl_mm *mm, uint64_t addr);
+/* The entry of addr in its table, or NULL: there is no table, be it that a leaf is in its place. => mmap_lock held */
+fl_pte_t *fl_pte_offset(const struct fl_mm *mm, uint64_t addr);
+/* Make sure that addr has a table or a leaf. 0, -ENOMEM. => mmap_lock held, no page-table lock */
+int fl_pte_alloc(struct fl_mm *mm, uint64_t addr);
+/* What the tables say of a page, at whatever level. => mmap_lock held; page-table lock, or it may change at once */
+fl_pte_t fl_pte_get(const struct fl_mm *mm, uint64_t addr);
+
+/* The place of an entry, of either level, and the pages that it is for. `nr` is 0 where there is none. */
+struct fl_slot {
+	fl_pmd_t *pmdp; /* it is a leaf */
+	fl_pte_t *ptep; /* it is not */
+	uint64_t addr;	/* of its first page */
+	unsigned nr;
+};
+
+/* => mmap_lock and page-table lock held, as for all below */
+struct fl_slot fl_slot_at(const struct fl_mm *mm, uint64_t addr);
+
+static inline fl_pte_t slot_get(const struct fl_slot *s)
+{
+	return s->pmdp ? pmd_pte_at(pmdp_get_lockless(s->pmdp), 0) : ptep_get(s->ptep);
+}
+
+static inline void slot_set(const struct fl_slot *s, fl_pte_t pte)
+{
+	if (s->pmdp)
+		fl_entry_write(&s->pmdp->val, pte_pmd(pte).val);
+	else
+		set_pte(s->ptep, pte);
+}
+
+/* A table for a leaf to deposit, allocated before the locks are taken. NULL: no memory */
+uint64_t *fl_pgtable_spare(struct fl_mm *mm);
+void fl_pgtable_spare_free(struct fl_mm *mm, uint64_t *table);
+/* Put a leaf where nothing is; the table is deposited. false: a table was faster. */
+bool fl_pmd_set_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr, fl_pte_t pte, uint64_t *table);
+/* Take a leaf out, and free its deposit. */
+void fl_pmd_clear_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr);
+/* A leaf becomes a table of 512 entries that say the same: it cannot fail. */
+void fl_pmd_split(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr);
+/* The entry of addr in a table, after a split if need be. NULL: neither table nor leaf */
+fl_pte_t *fl_pte_split(struct fl_mm *mm, uint64_t addr);
+/* A table becomes a leaf: `pte` is its first page's. => mmap_lock held for writing */
+void fl_pmd_collapse(struct fl_mm *mm, uint64_t addr, fl_pte_t pte);
+
+/* Free the tables of a range that holds no entries. => mmap_lock held for writing */
+void fl_free_pgtables(struct fl_mm *mm, uint64_t start, uint64_t end);
+/* The first address >= addr that has a table or a leaf, or end. For walks over sparse ranges. => mmap_lock held */
+uint64_t fl_pgtable_next(const struct fl_mm *mm, uint64_t addr, uint64_t end);
+
+/*
+ * Visit what [start, end) has, 2 MiB at a time: `addr` and `next` are its part of them. The page-table lock is for
+ * the body to take.
+ */
+#define fl_for_each_pmd(mm, addr, next, start, end)                                                                    \
+	for (uint64_t addr = fl_pgtable_next(mm, start, end), next;                                                    \
+	     addr < (end) && (next = fl_min(PMD_ALIGN_DOWN(addr) + PMD_SIZE, end), true);                              \
+	     addr = fl_pgtable_next(mm, next, end))
+
+/* The right that an entry grants. */
 static inline enum fl_right pte_right(fl_pte_t p, const struct fl_vma *vma)
 {
-	if (!pte_present(p) || !(vma->vm_page_prot & VM_ACCESS))
+	if (!pte_present(p) || pte_hint(p) || !fl_vma_access(vma))
 		return FL_RIGHT_NONE;
 	return pte_write(p) ? FL_RIGHT_WRITE : FL_RIGHT_READ;
+}
+
+/*
+ * May a present entry that is not writable become so with nobody being told? The mapping allows writing, nobody waits
+ * for a write-protect fault or a hint, a store need not be noted for soft-dirty; and a private page is this entry's
+ * alone, a shared one is dirty already. `nr`: 512 for a leaf.
+ */
+bool fl_can_change_pte_writable(const struct fl_mm *mm, const struct fl_vma *vma, fl_pte_t pte, unsigned nr);
+/* The entry, writable if it may be. */
+static inline fl_pte_t fl_maybe_mkwrite(const struct fl_mm *mm, const struct fl_vma *vma, fl_pte_t pte, unsigned nr)
+{
+	return fl_can_change_pte_writable(mm, vma, pte, nr) ? pte_mkwrite(pte) : pte;
 }
 
 /* ---- faults (fault.c) ---- */
@@ -130,6 +251,7 @@ struct fl_vmf {
 	/* set by the fault path for the userfaultfd object */
 	struct fl_vma *vma;
 	bool wp;
+	bool hinted;	/* the access sampler's hint was in the way */
 	bool delivered; /* user space has had this fault */
 };
 
@@ -166,16 +288,58 @@ int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *fill, uint64_t *done
 
 /* ---- protection (protect.c) ---- */
 
-#define MM_CP_UFFD_WP	      0x1u /* set uffd-wp */
-#define MM_CP_UFFD_WP_RESOLVE 0x2u /* clear uffd-wp; writable again where the mapping allows it */
+#define MM_CP_UFFD_WP		    0x1u /* set uffd-wp */
+#define MM_CP_UFFD_WP_RESOLVE	    0x2u /* clear uffd-wp */
+#define MM_CP_UFFD_WP_MARKERS	    0x4u /* with the first: also where no page is, by markers */
+#define MM_CP_TRY_CHANGE_WRITABLE   0x8u /* what may be writable becomes so now; otherwise at the next store */
+#define MM_CP_PROT_NUMA		    0x10u /* set the hint: all rights go */
+#define MM_CP_CLEAR_SOFT_DIRTY	    0x20u
 
 /*
- * Bring the present entries of a range of one mapping in line with vma->vm_page_prot and the flags. Returns the
- * number of
- * entries changed, or -errno. Tells the backend.
+ * Bring the entries of a range of one mapping in line with vma->vm_page_prot and the flags. Tells the backend. Returns
+ * the number of pages changed; -ENOMEM, with what comes before the failure changed, when a page table for markers
+ * cannot be had: the same call succeeds later.
  * => mmap_lock held (for writing if vm_page_prot changed); page-table locks not held
  */
 int64_t fl_change_protection(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, uint32_t cp_flags);
+
+/* ---- 2 MiB at a time (huge.c) ---- */
+
+/* Zeros of 2 MiB for a fault, if mapping and memory allow it. => mmap_lock held, no page-table lock */
+bool fl_huge_anonymous_fault(struct fl_vmf *vmf);
+/*
+ * MADV_COLLAPSE: each aligned 2 MiB of the range that can becomes a leaf. 0, or what is said of the first that cannot
+ * (madvise(2), and Linux 6.18 as observed): -EINVAL (no mapping has all of it, it is empty, a page is write-protected,
+ * MADV_NOHUGEPAGE), -EBUSY (a page is missing in registered memory), -EAGAIN (one is on its way), -ENOMEM.
+ * => mmap_lock held for writing
+ */
+int fl_collapse_range(struct fl_mm *mm, uint64_t start, uint64_t end);
+/* Make leaves where all 512 pages are there, in their homes: it costs nothing. => as above */
+void fl_collapse_full(struct fl_mm *mm, struct fl_vma *vma);
+
+/* ---- where pages are (migrate.c, swap.c) ---- */
+
+/*
+ * Move the pages of a range of one mapping to other frames, through migration entries. Returns how many were moved,
+ * -ENOMEM, or -EOPNOTSUPP for a backend whose pages have homes. => mmap_lock held for reading, no page-table lock
+ */
+int64_t fl_migrate_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
+/* A migration entry was found: wait until some migration has ended. => no lock held */
+void fl_migration_wait(struct fl_mm *mm, uint32_t seen);
+/* Move the pages of a range of one mapping out to the swap area. Returns how many; -EOPNOTSUPP. => as above */
+int64_t fl_swap_out_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
+/* Bring one back in. -ENOMEM; the entry is then as it was. => mmap_lock and page-table lock held */
+int fl_swap_in(struct fl_mm *mm, struct fl_vma *vma, const struct fl_slot *slot);
+
+/* ---- the access sampler (sample.c) ---- */
+
+/* Watch [start, end), from now on until it is stopped: pages there lose all rights until they are touched. */
+int fl_sample_range(struct fl_mm *mm, uint64_t start, uint64_t end, bool on);
+/*
+ * Which pages of [start, end) were touched since the last look: vec[i] is 1 or 0. Looking arms them again.
+ * -EINVAL: not all of it is watched. => no lock held
+ */
+int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_t *vec);
 
 /* ---- ranges (mmap.c) ---- */
 

@@ -16,11 +16,20 @@ struct fl_mm;
 struct fl_mmu_ops;
 struct fl_uffd_ctx;
 
-/* ---- page-table entries: mm/pte.h has their constructors and predicates ---- */
+/*
+ * ---- page-table entries: mm/pte.h has their constructors and predicates ----
+ *
+ * An entry of the lowest level maps a page; one of the level above (a PMD entry) is a table of the lowest level, or a
+ * leaf, which maps 512 pages at once and has the same bits.
+ */
 
 typedef struct {
 	uint64_t val;
 } fl_pte_t;
+
+typedef struct {
+	uint64_t val;
+} fl_pmd_t;
 
 #define FL_PFN_NONE UINT64_MAX
 
@@ -38,12 +47,20 @@ typedef struct {
 #define VM_DONTFORK	0x200u
 #define VM_WIPEONFORK	0x400u
 #define VM_LOCKED	0x800u
+#define VM_SHARED	0x1000u
+#define VM_HUGEPAGE	0x2000u
+#define VM_NOHUGEPAGE	0x10000u
+/* All of the mapping counts as soft-dirty: it is new. Cleared, with the entries' bits, when tracking begins. */
+#define VM_SOFTDIRTY	0x4000u
+#define VM_SAMPLED	0x8000u /* the access sampler watches it: entries get the hint */
+/* What does not keep two mappings from being one to the program. */
+#define VM_UNSEEN	(VM_SOFTDIRTY | VM_SAMPLED)
 
 struct fl_vma {
 	uint64_t start, end;	 /* [m] */
 	uint64_t pgoff;		 /* [m] page offset in the backing; merging mappings must be contiguous in it too */
 	uint32_t flags;		 /* [m] VM_* */
-	uint32_t vm_page_prot;	 /* [m] VM_ACCESS bits that an entry may carry at most; computed from flags only */
+	uint32_t vm_page_prot;	 /* [m] what every entry grants: VM_ACCESS bits, without VM_WRITE where writes are noted */
 	struct fl_uffd_ctx *ctx; /* [m] the userfaultfd object, when a VM_UFFD flag is set */
 };
 
@@ -65,6 +82,14 @@ struct fl_pool {
 
 #define FL_PT_LOCKS 64
 
+/* What the access sampler costs, since the first range was sampled. [a] */
+struct fl_sampling {
+	uint64_t since;	   /* ns; 0: no range is sampled */
+	uint64_t faults;   /* on hints */
+	uint64_t fault_ns; /* spent in them */
+	uint64_t entry_ns; /* what the host takes to bring one to us and back */
+};
+
 struct fl_mm {
 	struct fl_rwlock mmap_lock;
 	struct fl_mutex pt_lock[FL_PT_LOCKS]; /* by address / 2 MiB */
@@ -76,6 +101,10 @@ struct fl_mm {
 	uint32_t nr_spare;    /* [m] */
 
 	uint64_t *pgd; /* [c]; the tables below are added atomically and freed under mmap_lock for writing */
+	uint64_t *deposit[FL_PT_LOCKS]; /* [p] a table for every leaf under that lock, so that splitting cannot fail */
+
+	uint32_t migrations; /* [a] futex: counts migrations that have ended */
+	struct fl_sampling sampling;
 
 	struct fl_pool pool;
 	const struct fl_mmu_ops *ops; /* [c] the backend */

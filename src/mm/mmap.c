@@ -2,45 +2,63 @@
 /* mmap.c - what mapping calls do to the tables: drop pages, forget ranges, change access, move entries. */
 #include "mm/mm.h"
 
-/*
- * The order in which a page dies: the entry, then every cached right, then the frame. => page-table lock held
- */
+/* What an entry that is gone has held. Of a migration entry the migration itself holds it. */
+static void put_entry(struct fl_mm *mm, fl_pte_t old, unsigned nr)
+{
+	if (pte_swap(old))
+		mm->ops->swap_free(mm, pte_pfn(old));
+	for (unsigned i = 0; i < nr && pte_present(old); i++) {
+		__atomic_fetch_sub(&fl_folio(mm, pte_pfn(old) + i)->mapcount, 1, __ATOMIC_RELAXED);
+		fl_folio_put(mm, pte_pfn(old) + i);
+	}
+}
+
+/* The order in which a page dies: the entry, then every cached right, then the frame. => page-table lock held */
+static void zap_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)
+{
+	fl_pte_t old = pmd_pte_at(pmdp_get_lockless(pmdp), 0);
+
+	fl_pmd_clear_leaf(mm, pmdp, addr);
+	mm->ops->invalidate(mm, addr, addr + PMD_SIZE, FL_RIGHT_NONE);
+	put_entry(mm, old, PTRS_PER_TABLE);
+}
+
 static void zap_pte_range(struct fl_mm *mm, uint64_t addr, uint64_t end)
 {
-	fl_pte_t *ptep = fl_pte_offset(mm, addr);
-	uint64_t pfns[64];
+	fl_pte_t *ptep = fl_pte_split(mm, addr), gone[64];
 	unsigned nr;
 
-	while (addr < end) {
+	while (ptep && addr < end) {
 		uint64_t first = addr;
 
-		for (nr = 0; addr < end && nr < ARRAY_SIZE(pfns); addr += PAGE_SIZE, ptep++) {
+		for (nr = 0; addr < end && nr < ARRAY_SIZE(gone); addr += PAGE_SIZE, ptep++) {
 			fl_pte_t old = ptep_get(ptep);
 
 			if (pte_none(old))
 				continue;
 			set_pte(ptep, (fl_pte_t){ 0 });
-			pfns[nr++] = pte_pfn(old);
+			gone[nr++] = old;
 		}
 		if (nr)
 			mm->ops->invalidate(mm, first, addr, FL_RIGHT_NONE);
-		for (unsigned i = 0; i < nr; i++) {
-			fl_folio(mm, pfns[i])->mapcount--;
-			fl_folio_put(mm, pfns[i]);
-		}
+		for (unsigned i = 0; i < nr; i++)
+			put_entry(mm, gone[i], 1);
 	}
 }
 
 void fl_zap_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
 {
-	for (uint64_t addr = fl_pgtable_next(mm, start, end); addr < end; addr = fl_pgtable_next(mm, addr, end)) {
-		uint64_t next = fl_min(PMD_ALIGN_DOWN(addr) + PMD_SIZE, end);
+	fl_for_each_pmd(mm, addr, next, start, end) {
 		struct fl_mutex *ptl = fl_pt_lock(mm, addr);
+		struct fl_slot s;
 
 		fl_mutex_lock(ptl);
-		zap_pte_range(mm, addr, next);
+		s = fl_slot_at(mm, addr);
+		if (s.pmdp && next - addr == PMD_SIZE)
+			zap_leaf(mm, s.pmdp, addr);
+		else
+			zap_pte_range(mm, addr, next);
 		fl_mutex_unlock(ptl);
-		addr = next;
 	}
 }
 
@@ -75,50 +93,64 @@ void fl_do_mprotect(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t acc
 		while (((old ^ access) & VM_EXEC) && !(old & VM_RELEASED) && mm->ops->conform &&
 		       mm->ops->conform(mm, vma))
 			; /* to take the right to execute away has no alternative */
-		fl_change_protection(mm, vma, vma->start, vma->end, 0);
+		/* writable again at once what was so before: it changes no right that the mapping has kept */
+		fl_change_protection(mm, vma, vma->start, vma->end, MM_CP_TRY_CHANGE_WRITABLE);
 	}
 	fl_vma_merge(mm, start, end);
 }
 
-/* One entry to its new place. */
+/*
+ * An entry at its new place: not write-protected, since without the event for it a registration does not follow its
+ * memory; and soft-dirty, for the contents of that address have changed.
+ */
+static fl_pte_t moved(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t old, uint64_t pfn)
+{
+	fl_pte_t pte = pte_mkdirty(pte_clear_uffd_wp(old));
+
+	if (!pte_present(pte))
+		return pte;
+	return fl_maybe_mkwrite(mm, vma, pte_modify(pte_set_pfn(pte, pfn), vma), 1);
+}
+
 static void move_entry(struct fl_mm *mm, fl_pte_t *from, struct fl_vma *vma, uint64_t addr, bool rehome)
 {
 	fl_pte_t old = ptep_get(from);
 	uint64_t pfn = pte_pfn(old);
 
 	set_pte(from, (fl_pte_t){ 0 });
-	if (rehome) {
+	if (pte_marker(old))
+		return;
+	if (rehome && pte_present(old)) {
 		pfn = vma->pgoff + PAGES(addr - vma->start);
 		*fl_folio(mm, pfn) = (struct fl_folio){ .refcount = 1, .mapcount = 1 };
-		fl_folio(mm, pte_pfn(old))->mapcount--;
-		fl_folio_put(mm, pte_pfn(old));
+		put_entry(mm, old, 1);
 	}
-	set_pte(fl_pte_offset(mm, addr), pte_mkdirty(mk_pte(pfn, vma)));
+	set_pte(fl_pte_offset(mm, addr), moved(mm, vma, old, pfn));
 }
 
 int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len)
 {
-	uint64_t end = old + len;
+	fl_for_each_pmd(mm, addr, next, old, old + len) {
+		fl_pte_t *ptep = fl_pte_split(mm, addr);
 
-	for (uint64_t a = fl_pgtable_next(mm, old, end); a < end; a = fl_pgtable_next(mm, a + PAGE_SIZE, end))
-		if (!pte_none(ptep_get(fl_pte_offset(mm, a))) && !fl_pte_alloc(mm, new + (a - old))) {
-			fl_free_pgtables(mm, new, new + len);
-			return -ENOMEM;
-		}
+		for (; addr < next; addr += PAGE_SIZE, ptep++)
+			if (!pte_none(ptep_get(ptep)) && fl_pte_alloc(mm, new + (addr - old))) {
+				fl_free_pgtables(mm, new, new + len);
+				return -ENOMEM;
+			}
+	}
 	return 0;
 }
 
 /* => mmap_lock held for writing, so the page-table locks are not needed: nobody else looks at entries */
 void fl_move_entries(struct fl_mm *mm, uint64_t old, struct fl_vma *new_vma, uint64_t new, uint64_t len, bool rehome)
 {
-	uint64_t end = old + len;
+	mm->ops->invalidate(mm, old, old + len, FL_RIGHT_NONE);
+	fl_for_each_pmd(mm, addr, next, old, old + len) {
+		fl_pte_t *ptep = fl_pte_offset(mm, addr);
 
-	mm->ops->invalidate(mm, old, end, FL_RIGHT_NONE);
-	for (uint64_t addr = fl_pgtable_next(mm, old, end); addr < end; addr = fl_pgtable_next(mm, addr, end)) {
-		uint64_t next = fl_min(PMD_ALIGN_DOWN(addr) + PMD_SIZE, end);
-
-		for (; addr < next; addr += PAGE_SIZE)
-			if (!pte_none(ptep_get(fl_pte_offset(mm, addr))))
-				move_entry(mm, fl_pte_offset(mm, addr), new_vma, new + (addr - old), rehome);
+		for (; addr < next; addr += PAGE_SIZE, ptep++)
+			if (!pte_none(ptep_get(ptep)))
+				move_entry(mm, ptep, new_vma, new + (addr - old), rehome);
 	}
 }

@@ -15,6 +15,7 @@ enum fl_right { FL_RIGHT_NONE, FL_RIGHT_READ, FL_RIGHT_WRITE };
 
 struct fl_mmu_ops {
 	const char *name;
+	bool homes; /* a page's frame follows from its address: pages cannot migrate */
 
 	/*
 	 * The frame for a page that is about to be filled, its folio counted once; FL_PFN_NONE: no memory.
@@ -23,6 +24,12 @@ struct fl_mmu_ops {
 	uint64_t (*frame_get)(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
 	/* A frame that no entry maps any more and no right is cached for. => page-table lock held */
 	void (*frame_put)(struct fl_mm *mm, uint64_t pfn);
+
+	/*
+	 * 512 consecutive frames for a leaf at addr, each folio counted once; FL_PFN_NONE: they cannot be had.
+	 * => as frame_get()
+	 */
+	uint64_t (*huge_get)(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
 
 	/* Zero `nr` consecutive frames that nothing maps. 0 or -ENOMEM. => page-table lock held */
 	int (*frames_zero)(struct fl_mm *mm, uint64_t pfn, uint64_t nr);
@@ -65,6 +72,22 @@ struct fl_mmu_ops {
 	/* The mapping is registered no more: the backend may serve it alone and set VM_RELEASED. */
 	void (*release)(struct fl_mm *mm, struct fl_vma *vma);
 
+	/* Does the frame hold zeros only? It may be asked of many that were never touched: no memory is taken for it. */
+	bool (*frame_is_zero)(struct fl_mm *mm, uint64_t pfn);
+
+	/*
+	 * Optional (NULL): a swap area. A slot, counted once, or FL_PFN_NONE; one user more, one less; contents out and
+	 * in, 0 or -EIO. => page-table lock held
+	 */
+	uint64_t (*swap_get)(struct fl_mm *mm);
+	void (*swap_dup)(struct fl_mm *mm, uint64_t slot);
+	void (*swap_free)(struct fl_mm *mm, uint64_t slot);
+	void (*swap_write)(struct fl_mm *mm, uint64_t slot, uint64_t pfn);
+	int (*swap_read)(struct fl_mm *mm, uint64_t slot, uint64_t pfn);
+
+	/* Optional: what it takes to bring a fault to us and back, in ns. => no lock held */
+	uint64_t (*entry_ns)(struct fl_mm *mm);
+
 	/* Does the cache hold at least `right` for this page? For the checker. => page-table lock held */
 	bool (*caches)(struct fl_mm *mm, uint64_t addr, enum fl_right right);
 	/* Bytes of the backend's own metadata. */
@@ -83,6 +106,16 @@ static inline void *fl_kmap_local(const struct fl_mm *mm, uint64_t pfn)
 static inline struct fl_folio *fl_folio(const struct fl_mm *mm, uint64_t pfn)
 {
 	return &mm->pool.folios[pfn];
+}
+
+static inline bool fl_page_is_zero(const void *page)
+{
+	const uint64_t *p = page;
+
+	for (unsigned i = 0; i < PAGE_SIZE / sizeof(*p); i++)
+		if (__atomic_load_n(&p[i], __ATOMIC_RELAXED))
+			return false;
+	return true;
 }
 
 /* A reference on a frame that may be being freed: false when it is free. */

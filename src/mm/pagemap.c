@@ -4,15 +4,38 @@
 
 #include <faultline/faultline.h>
 
-/* => mmap_lock held */
-static uint64_t pagemap_word(const struct fl_mm *mm, uint64_t addr)
+/*
+ * Has it a frame of its own, in the kernel's eyes? Zeros that nobody has asked to write to are the zero page there, which
+ * is everybody's. Ours may be written without our seeing it, but then they are zeros no more.
+ */
+static bool exclusive(struct fl_mm *mm, fl_pte_t pte)
 {
-	fl_pte_t *ptep = fl_pte_offset(mm, addr);
-	fl_pte_t pte = ptep ? ptep_get(ptep) : (fl_pte_t){ 0 };
+	if (pte_zero(pte) && mm->ops->frame_is_zero(mm, pte_pfn(pte)))
+		return false;
+	return __atomic_load_n(&fl_folio(mm, pte_pfn(pte))->mapcount, __ATOMIC_RELAXED) == 1;
+}
 
-	if (!pte_present(pte))
-		return 0;
-	return FL_PM_PRESENT | FL_PM_EXCLUSIVE | (pte_uffd_wp(pte) ? FL_PM_UFFD_WP : 0);
+/*
+ * soft-dirty.rst, pagemap.rst; Linux 6.18 as observed for what these leave open: a marker counts as swapped.
+ * => mmap_lock held
+ */
+static uint64_t pagemap_word(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr)
+{
+	fl_pte_t pte = fl_pte_get(mm, addr);
+	uint64_t word = 0;
+
+	if (pte_present(pte)) {
+		word |= FL_PM_PRESENT;
+		if (exclusive(mm, pte))
+			word |= FL_PM_EXCLUSIVE;
+	} else if (!pte_none(pte)) {
+		word |= FL_PM_SWAP;
+	}
+	if (pte_uffd_wp(pte))
+		word |= FL_PM_UFFD_WP;
+	if (pte_soft_dirty(pte) || (vma->flags & VM_SOFTDIRTY))
+		word |= FL_PM_SOFT_DIRTY;
+	return word;
 }
 
 void fl_pagemap(struct fl_mm *mm, uint64_t addr, uint64_t nr, uint64_t *words)
@@ -20,17 +43,56 @@ void fl_pagemap(struct fl_mm *mm, uint64_t addr, uint64_t nr, uint64_t *words)
 	uint64_t irq = fl_irq_save();
 
 	fl_read_lock(&mm->mmap_lock);
-	for (uint64_t i = 0; i < nr; i++) {
-		struct fl_vma *vma = fl_vma_lookup(mm, addr + (i << PAGE_SHIFT));
+	for (uint64_t i = 0; i < nr; i++, addr += PAGE_SIZE) {
+		struct fl_vma *vma = fl_vma_lookup(mm, addr);
 
 		if (vma && !(vma->flags & VM_RELEASED))
-			words[i] = pagemap_word(mm, addr + (i << PAGE_SHIFT));
+			words[i] = pagemap_word(mm, vma, addr);
 	}
 	fl_read_unlock(&mm->mmap_lock);
 	fl_irq_restore(irq);
 }
 
+/*
+ * What the host serves alone is taken back: there, nobody would see a store. If that fails, it is given back.
+ * => mmap_lock held for writing
+ */
+static int take_back(struct fl_mm *mm)
+{
+	struct fl_vma *vma;
+	int err = 0;
+
+	for (uint64_t at = 0; !err && (vma = fl_find_vma(mm, at)); at = vma->end)
+		if (vma->flags & VM_RELEASED) {
+			uint64_t end = vma->end;
+
+			at = vma->start;
+			err = mm->ops->adopt(mm, at, end);
+			vma = fl_vma_lookup(mm, at); /* it may have merged */
+		}
+	if (!err)
+		return 0;
+	for (uint32_t i = 0; i < mm->nr_vmas; i++)
+		if (fl_vma_plain(mm->vmas[i]) && !(mm->vmas[i]->flags & VM_RELEASED))
+			mm->ops->release(mm, mm->vmas[i]);
+	fl_vma_merge(mm, 0, TASK_SIZE);
+	return err;
+}
+
 int fl_clear_soft_dirty(struct fl_mm *mm)
 {
-	return 0;
+	int err;
+
+	fl_write_lock(&mm->mmap_lock);
+	err = take_back(mm);
+	for (uint32_t i = 0; i < mm->nr_vmas && !err; i++) {
+		struct fl_vma *vma = mm->vmas[i];
+
+		fl_vma_set(vma, vma->flags & ~VM_SOFTDIRTY, vma->ctx);
+		fl_change_protection(mm, vma, vma->start, vma->end, MM_CP_CLEAR_SOFT_DIRTY);
+	}
+	if (!err)
+		fl_vma_merge(mm, 0, TASK_SIZE);
+	fl_write_unlock(&mm->mmap_lock);
+	return err;
 }

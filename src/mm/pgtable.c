@@ -2,34 +2,72 @@
 /*
  * pgtable.c - four levels of 512 entries. An upper entry is the address of the next table; it goes from 0 to a table
  * by compare-and-swap, so that faults need no lock on the way down, and back to 0 only under mmap_lock for writing.
+ *
+ * In the lowest upper level, the PMD, an entry may also be a leaf. It comes and goes under the page-table lock: from 0
+ * and back; to the table that was deposited for it (fl_pmd_split); from a table only under mmap_lock for writing
+ * (fl_pmd_collapse). So whoever holds mmap_lock and has read a table's address may use the table.
  */
 #include "mm/mm.h"
 
 #include "base/alloc.h"
 
-#define PTRS 512u
+#include <string.h>
+
+#define PTRS PTRS_PER_TABLE
 
 static unsigned index_at(uint64_t addr, unsigned shift)
 {
 	return (unsigned)(addr >> shift) % PTRS;
 }
 
-static uint64_t *table_of(uint64_t *entry)
+/* The table below an entry of the two topmost levels, which have no leaves. */
+static uint64_t *table_of(const uint64_t *entry)
 {
-	return fl_ptr(__atomic_load_n(entry, __ATOMIC_ACQUIRE));
+	return fl_ptr(fl_entry_read(entry));
+}
+
+fl_pmd_t *fl_pmd_offset(const struct fl_mm *mm, uint64_t addr)
+{
+	uint64_t *table = mm->pgd;
+
+	for (unsigned shift = 39; table && shift > PMD_SHIFT; shift -= 9)
+		table = table_of(&table[index_at(addr, shift)]);
+	return table ? (fl_pmd_t *)&table[index_at(addr, PMD_SHIFT)] : NULL;
 }
 
 fl_pte_t *fl_pte_offset(const struct fl_mm *mm, uint64_t addr)
 {
-	uint64_t *table = mm->pgd;
+	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
+	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){ 0 };
 
-	for (unsigned shift = 39; shift >= PMD_SHIFT; shift -= 9) {
-		table = table_of(&table[index_at(addr, shift)]);
-		if (!table)
-			return NULL;
-	}
-	return (fl_pte_t *)&table[index_at(addr, PAGE_SHIFT)];
+	return pmd_table(pmd) ? pmd_ptes(pmd) + index_at(addr, PAGE_SHIFT) : NULL;
 }
+
+fl_pte_t fl_pte_get(const struct fl_mm *mm, uint64_t addr)
+{
+	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
+	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){ 0 };
+
+	if (pmd_none(pmd))
+		return (fl_pte_t){ 0 };
+	if (pmd_leaf(pmd))
+		return pmd_pte_at(pmd, index_at(addr, PAGE_SHIFT));
+	return ptep_get(pmd_ptes(pmd) + index_at(addr, PAGE_SHIFT));
+}
+
+struct fl_slot fl_slot_at(const struct fl_mm *mm, uint64_t addr)
+{
+	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
+	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){ 0 };
+
+	if (pmd_leaf(pmd))
+		return (struct fl_slot){ .pmdp = pmdp, .addr = PMD_ALIGN_DOWN(addr), .nr = PTRS };
+	if (pmd_none(pmd))
+		return (struct fl_slot){ 0 };
+	return (struct fl_slot){ .ptep = pmd_ptes(pmd) + index_at(addr, PAGE_SHIFT), .addr = PAGE_ALIGN_DOWN(addr), .nr = 1 };
+}
+
+/* ---- making tables ---- */
 
 /* The table below an entry, made if need be. */
 static uint64_t *table_alloc(struct fl_mm *mm, uint64_t *entry)
@@ -42,20 +80,106 @@ static uint64_t *table_alloc(struct fl_mm *mm, uint64_t *entry)
 	table = fl_alloc(&mm->metadata, PAGE_SIZE, FL_FP_PGTABLE);
 	if (!table)
 		return NULL;
-	if (__atomic_compare_exchange_n(entry, &none, fl_addr(table), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	if (fl_entry_cmpxchg(entry, &none, fl_addr(table)))
 		return table;
 	fl_free(&mm->metadata, table, PAGE_SIZE); /* another fault was faster */
 	return fl_ptr(none);
 }
 
-fl_pte_t *fl_pte_alloc(struct fl_mm *mm, uint64_t addr)
+fl_pmd_t *fl_pmd_alloc(struct fl_mm *mm, uint64_t addr)
 {
 	uint64_t *table = mm->pgd;
 
-	for (unsigned shift = 39; table && shift >= PMD_SHIFT; shift -= 9)
+	for (unsigned shift = 39; table && shift > PMD_SHIFT; shift -= 9)
 		table = table_alloc(mm, &table[index_at(addr, shift)]);
-	return table ? (fl_pte_t *)&table[index_at(addr, PAGE_SHIFT)] : NULL;
+	return table ? (fl_pmd_t *)&table[index_at(addr, PMD_SHIFT)] : NULL;
 }
+
+int fl_pte_alloc(struct fl_mm *mm, uint64_t addr)
+{
+	fl_pmd_t *pmdp = fl_pmd_alloc(mm, addr);
+
+	if (!pmdp)
+		return -ENOMEM;
+	return pmd_leaf(pmdp_get_lockless(pmdp)) || table_alloc(mm, &pmdp->val) ? 0 : -ENOMEM;
+}
+
+/* ---- leaves ---- */
+
+static void deposit(struct fl_mm *mm, uint64_t addr, uint64_t *table)
+{
+	uint64_t **list = &mm->deposit[fl_pt_index(addr)];
+
+	table[0] = fl_addr(*list);
+	*list = table;
+}
+
+static uint64_t *withdraw(struct fl_mm *mm, uint64_t addr)
+{
+	uint64_t **list = &mm->deposit[fl_pt_index(addr)], *table = *list;
+
+	FL_BUG_ON(!table); /* each leaf has deposited one */
+	*list = fl_ptr(table[0]);
+	table[0] = 0;
+	return table;
+}
+
+uint64_t *fl_pgtable_spare(struct fl_mm *mm)
+{
+	return fl_alloc(&mm->metadata, PAGE_SIZE, FL_FP_PGTABLE);
+}
+
+void fl_pgtable_spare_free(struct fl_mm *mm, uint64_t *table)
+{
+	fl_free(&mm->metadata, table, PAGE_SIZE);
+}
+
+bool fl_pmd_set_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr, fl_pte_t pte, uint64_t *table)
+{
+	uint64_t none = 0;
+
+	if (!fl_entry_cmpxchg(&pmdp->val, &none, pte_pmd(pte).val))
+		return false; /* the lock keeps out other leaves, but not a table */
+	deposit(mm, addr, table);
+	return true;
+}
+
+void fl_pmd_clear_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)
+{
+	fl_entry_write(&pmdp->val, 0);
+	fl_free(&mm->metadata, withdraw(mm, addr), PAGE_SIZE);
+}
+
+void fl_pmd_split(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)
+{
+	fl_pmd_t leaf = pmdp_get_lockless(pmdp);
+	uint64_t *table = withdraw(mm, addr);
+
+	for (unsigned i = 0; i < PTRS; i++)
+		table[i] = pmd_pte_at(leaf, i).val;
+	fl_entry_write(&pmdp->val, fl_addr(table)); /* the table's entries first: whoever reads the one reads the others */
+}
+
+fl_pte_t *fl_pte_split(struct fl_mm *mm, uint64_t addr)
+{
+	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
+
+	if (pmdp && pmd_leaf(pmdp_get_lockless(pmdp)))
+		fl_pmd_split(mm, pmdp, addr);
+	return fl_pte_offset(mm, addr);
+}
+
+void fl_pmd_collapse(struct fl_mm *mm, uint64_t addr, fl_pte_t pte)
+{
+	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
+	uint64_t *table = fl_ptr(pmdp->val);
+
+	fl_entry_write(&pmdp->val, pte_pmd(pte).val);
+	memset(table, 0, PAGE_SIZE);
+	deposit(mm, addr, table);
+}
+
+/* ---- walking and freeing ---- */
 
 uint64_t fl_pgtable_next(const struct fl_mm *mm, uint64_t addr, uint64_t end)
 {
@@ -63,12 +187,12 @@ uint64_t fl_pgtable_next(const struct fl_mm *mm, uint64_t addr, uint64_t end)
 		uint64_t *table = mm->pgd;
 		unsigned shift = 39;
 
-		for (; shift >= PMD_SHIFT; shift -= 9) {
+		for (; shift > PMD_SHIFT; shift -= 9) {
 			table = table_of(&table[index_at(addr, shift)]);
 			if (!table)
 				break;
 		}
-		if (table)
+		if (table && fl_entry_read(&table[index_at(addr, PMD_SHIFT)]))
 			return addr;
 		addr = ((addr >> shift) + 1) << shift; /* past the hole */
 	}
@@ -90,7 +214,7 @@ static void free_level(struct fl_mm *mm, uint64_t *table, unsigned shift, uint64
 		uint64_t lo = base + ((uint64_t)i << shift), hi = lo + (1ull << shift);
 		uint64_t *below = fl_ptr(table[i]);
 
-		if (!below || hi <= start || lo >= end)
+		if (!below || hi <= start || lo >= end || pmd_leaf((fl_pmd_t){ table[i] }))
 			continue;
 		if (shift > PMD_SHIFT)
 			free_level(mm, below, shift - 9, lo, start, end);

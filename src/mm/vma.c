@@ -12,12 +12,22 @@
 
 #include <string.h>
 
+/*
+ * Does somebody want to be asked before a page may be written? Copy-on-write, for all private memory; a write-protect
+ * registration; soft-dirty, once it is tracked.
+ */
+static bool wants_writenotify(uint32_t flags)
+{
+	return !(flags & VM_SHARED) || (flags & VM_UFFD_WP) || !(flags & VM_SOFTDIRTY);
+}
+
 uint32_t fl_vm_page_prot(uint32_t flags)
 {
 	uint32_t prot = flags & VM_ACCESS;
 
-	/* x86 has no write-only pages: what may be written may be read */
-	return (prot & VM_WRITE) ? prot | VM_READ : prot;
+	if (prot & VM_WRITE)
+		prot |= VM_READ; /* x86 has no write-only pages */
+	return wants_writenotify(flags) ? prot & ~VM_WRITE : prot;
 }
 
 void fl_vma_set(struct fl_vma *vma, uint32_t flags, struct fl_uffd_ctx *ctx)
@@ -141,6 +151,11 @@ void fl_vma_split(struct fl_mm *mm, uint64_t addr)
 
 	if (!vma || vma->start == addr)
 		return;
+	if (addr & ~PMD_MASK) { /* a leaf lies inside one mapping */
+		fl_mutex_lock(fl_pt_lock(mm, addr));
+		fl_pte_split(mm, addr);
+		fl_mutex_unlock(fl_pt_lock(mm, addr));
+	}
 	end = vma->end;
 	vma->end = addr;
 	fl_vma_insert(mm, addr, end, vma->pgoff + PAGES(addr - vma->start), vma->flags, vma->ctx);

@@ -14,13 +14,13 @@ static bool access_page(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, 
 	fl_read_lock(&mm->mmap_lock);
 	vma = fl_vma_lookup(mm, addr);
 	if (vma) {
-		fl_pte_t *ptep;
+		fl_pte_t pte;
 
 		fl_mutex_lock(ptl);
-		ptep = fl_pte_offset(mm, addr);
-		ok = ptep && pte_right(ptep_get(ptep), vma) >= (write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
+		pte = fl_pte_get(mm, addr);
+		ok = pte_right(pte, vma) >= (write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
 		if (ok) {
-			char *mem = (char *)fl_kmap_local(mm, pte_pfn(ptep_get(ptep))) + (addr & ~PAGE_MASK);
+			char *mem = (char *)fl_kmap_local(mm, pte_pfn(pte)) + (addr & ~PAGE_MASK);
 
 			memcpy(write ? mem : buf, write ? buf : mem, len);
 		}

@@ -8,6 +8,9 @@
 
 #include <sys/mman.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -73,7 +76,7 @@ static int64_t do_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, 
 	if ((flags & MAP_FIXED_NOREPLACE) && !range_free(mm, addr, addr + len))
 		return -EEXIST;
 	fl_do_munmap(mm, addr, addr + len);
-	fl_vma_insert(mm, addr, addr + len, PAGES(addr), access_of(prot), NULL);
+	fl_vma_insert(mm, addr, addr + len, PAGES(addr), access_of(prot) | VM_SOFTDIRTY, NULL);
 	fl_vma_merge(mm, addr, addr + len);
 	return (int64_t)addr;
 }
@@ -145,6 +148,7 @@ static bool advice_known(int advice)
 		MADV_NORMAL,	MADV_RANDOM,   MADV_SEQUENTIAL,	 MADV_WILLNEED,	    MADV_DONTNEED,  MADV_FREE,
 		MADV_HUGEPAGE,	MADV_NOHUGEPAGE, MADV_DONTFORK,	 MADV_DOFORK,	    MADV_DONTDUMP,  MADV_DODUMP,
 		MADV_MERGEABLE, MADV_UNMERGEABLE, MADV_WIPEONFORK, MADV_KEEPONFORK, MADV_COLD,	    MADV_PAGEOUT,
+		MADV_COLLAPSE,
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
@@ -153,14 +157,75 @@ static bool advice_known(int advice)
 	return false;
 }
 
-static int advise(struct fl_mm *mm, uint64_t addr, uint64_t end, int advice)
+/* The part of a range that one mapping has. MADV_FREE may keep the pages, and here does. => mmap_lock held */
+static void advise_part(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, int advice)
+{
+	switch (advice) {
+	case MADV_DONTNEED:
+		fl_zap_range(mm, vma, start, end);
+		return;
+	case MADV_PAGEOUT:
+		fl_swap_out_range(mm, vma, start, end);
+		return;
+	default:
+		return;
+	}
+}
+
+/* Advice that is a flag of the mapping. */
+static const struct flag_advice {
+	int advice;
+	uint32_t set, clear;
+} flag_advices[] = {
+	{ MADV_HUGEPAGE, VM_HUGEPAGE, VM_NOHUGEPAGE },
+	{ MADV_NOHUGEPAGE, VM_NOHUGEPAGE, VM_HUGEPAGE },
+	{ MADV_DONTFORK, VM_DONTFORK, 0 },
+	{ MADV_DOFORK, 0, VM_DONTFORK },
+	{ MADV_WIPEONFORK, VM_WIPEONFORK, 0 },
+	{ MADV_KEEPONFORK, 0, VM_WIPEONFORK },
+};
+
+static const struct flag_advice *flag_advice(int advice)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(flag_advices); i++)
+		if (flag_advices[i].advice == advice)
+			return &flag_advices[i];
+	return NULL;
+}
+
+/* => mmap_lock held for writing */
+static int set_flags(struct fl_mm *mm, uint64_t addr, uint64_t end, const struct flag_advice *f)
 {
 	struct fl_vma *vma;
 	uint32_t i;
 
-	if (advice == MADV_DONTNEED) /* MADV_FREE may keep the pages, and here does */
+	if (fl_vma_reserve(mm, 2))
+		return -ENOMEM;
+	fl_vma_split(mm, addr);
+	fl_vma_split(mm, end);
+	fl_for_each_vma(mm, vma, i, addr, end)
+		fl_vma_set(vma, (vma->flags & ~f->clear) | f->set, vma->ctx);
+	fl_vma_merge(mm, addr, end);
+	return 0;
+}
+
+/* => mmap_lock held for writing, or for reading if the advice is only about pages */
+static int advise(struct fl_mm *mm, uint64_t addr, uint64_t end, int advice)
+{
+	const struct flag_advice *f = flag_advice(advice);
+	struct fl_vma *vma;
+	int err = 0;
+	uint32_t i;
+
+	if (advice == MADV_COLLAPSE)
+		return fl_collapse_range(mm, addr, end);
+	if (f)
+		err = set_flags(mm, addr, end, f);
+	else
 		fl_for_each_vma(mm, vma, i, addr, end)
-			fl_zap_range(mm, vma, fl_max(addr, vma->start), fl_min(end, vma->end));
+			advise_part(mm, vma, fl_max(addr, vma->start), fl_min(end, vma->end), advice);
+	if (err)
+		return err;
 	return mapped_until(mm, addr, end) == end ? 0 : -ENOMEM;
 }
 
@@ -175,10 +240,39 @@ int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 		return -EINVAL;
 	if (!range_ok(addr, len))
 		return len ? -ENOMEM : 0;
-	fl_read_lock(&mm->mmap_lock);
-	err = len ? advise(mm, addr, addr + len, advice) : 0;
-	fl_read_unlock(&mm->mmap_lock);
+	if (!len)
+		return 0;
+	if (advice == MADV_DONTNEED || advice == MADV_PAGEOUT) {
+		fl_read_lock(&mm->mmap_lock);
+		err = advise(mm, addr, addr + len, advice);
+		fl_read_unlock(&mm->mmap_lock);
+	} else {
+		fl_write_lock(&mm->mmap_lock);
+		err = advise(mm, addr, addr + len, advice);
+		fl_write_unlock(&mm->mmap_lock);
+	}
 	return err;
+}
+
+int64_t fl_soft_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
+{
+	uint64_t end = addr + PAGE_ALIGN(len);
+	struct fl_vma *vma;
+	int64_t done = 0;
+	uint32_t i;
+
+	if (len > TASK_SIZE || !len || !range_ok(addr, PAGE_ALIGN(len)))
+		return -EINVAL;
+	fl_read_lock(&mm->mmap_lock);
+	if (mapped_until(mm, addr, end) != end)
+		done = -EINVAL;
+	for (i = fl_vma_index(mm, addr); done >= 0 && i < mm->nr_vmas && (vma = mm->vmas[i])->start < end; i++) {
+		int64_t n = fl_migrate_range(mm, vma, fl_max(addr, vma->start), fl_min(end, vma->end));
+
+		done = n < 0 ? n : done + n;
+	}
+	fl_read_unlock(&mm->mmap_lock);
+	return done;
 }
 
 /* Without the event for it a registration does not follow its memory. */
@@ -196,7 +290,7 @@ static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t 
 	if (fl_move_prepare(mm, addr, to, moved))
 		return -ENOMEM;
 	vma = fl_vma_lookup(mm, addr);
-	new = fl_vma_insert(mm, to, to + new_len, vma->pgoff + PAGES(addr - vma->start), vma->flags & ~VM_UFFD, NULL);
+	new = fl_vma_insert(mm, to, to + new_len, vma->pgoff + PAGES(addr - vma->start), (vma->flags & ~VM_UFFD) | VM_SOFTDIRTY, NULL);
 	fl_move_entries(mm, addr, new, to, moved, false);
 	if (!(flags & MREMAP_DONTUNMAP))
 		fl_do_munmap(mm, addr, addr + old_len);

@@ -1,51 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* soft.c - a pool of plain memory, and the table of what this backend does for the memory manager. */
+/* soft.c - soft address spaces, and the table of what this backend does for the memory manager. */
 #include "soft/soft.h"
 
 #include "base/alloc.h"
 
 #include <string.h>
-
-static struct fl_soft *soft_of(struct fl_mm *mm)
-{
-	return mm->backend;
-}
-
-static uint64_t take_frame(struct fl_soft *s)
-{
-	uint64_t pfn = s->free;
-
-	if (pfn != FL_PFN_NONE)
-		memcpy(&s->free, fl_kmap_local(&s->mm, pfn), sizeof(s->free));
-	else if (s->fresh < s->mm.pool.nr_frames)
-		pfn = s->fresh++;
-	return pfn;
-}
-
-static uint64_t frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
-{
-	struct fl_soft *s = soft_of(mm);
-	uint64_t pfn;
-
-	if (fl_fail(FL_FP_FRAME))
-		return FL_PFN_NONE;
-	fl_mutex_lock(&s->lock);
-	pfn = take_frame(s);
-	fl_mutex_unlock(&s->lock);
-	if (pfn != FL_PFN_NONE)
-		__atomic_store_n(&fl_folio(mm, pfn)->refcount, 1, __ATOMIC_RELEASE);
-	return pfn;
-}
-
-static void frame_put(struct fl_mm *mm, uint64_t pfn)
-{
-	struct fl_soft *s = soft_of(mm);
-
-	fl_mutex_lock(&s->lock);
-	memcpy(fl_kmap_local(mm, pfn), &s->free, sizeof(s->free));
-	s->free = pfn;
-	fl_mutex_unlock(&s->lock);
-}
 
 static int frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 {
@@ -65,12 +24,12 @@ static int frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 static uint64_t source_frame(struct fl_mm *mm, uint64_t addr)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, addr);
-	fl_pte_t *ptep = vma && (vma->vm_page_prot & VM_READ) ? fl_pte_offset(mm, addr) : NULL;
-	fl_pte_t pte = ptep ? ptep_get(ptep) : (fl_pte_t){ 0 };
+	fl_pte_t pte = vma && (fl_vma_access(vma) & VM_READ) ? fl_pte_get(mm, addr) : (fl_pte_t){ 0 }, again;
 
-	if (!pte_present(pte) || !fl_folio_try_get(fl_folio(mm, pte_pfn(pte))))
+	if (!pte_present(pte) || pte_hint(pte) || !fl_folio_try_get(fl_folio(mm, pte_pfn(pte))))
 		return FL_PFN_NONE;
-	if (ptep_get(ptep).val >> PAGE_SHIFT == pte.val >> PAGE_SHIFT)
+	again = fl_pte_get(mm, addr);
+	if (pte_present(again) && pte_pfn(again) == pte_pfn(pte))
 		return pte_pfn(pte);
 	fl_folio_put(mm, pte_pfn(pte));
 	return FL_PFN_NONE;
@@ -127,61 +86,69 @@ static bool caches(struct fl_mm *mm, uint64_t addr, enum fl_right right)
 	return false;
 }
 
-static uint64_t metadata(struct fl_mm *mm)
-{
-	return soft_of(mm)->fresh * sizeof(struct fl_folio) + sizeof(struct fl_soft);
-}
-
 static const struct fl_mmu_ops soft_ops = {
 	.name = "soft",
-	.frame_get = frame_get,
-	.frame_put = frame_put,
+	.frame_get = fl_soft_frame_get,
+	.huge_get = fl_soft_huge_get,
+	.frame_put = fl_soft_frame_put,
 	.frames_zero = frames_zero,
 	.frames_fill = frames_fill,
 	.probe = probe,
 	.grant = grant,
 	.invalidate = invalidate,
 	.unmapped = unmapped,
+	.frame_is_zero = fl_soft_frame_is_zero,
+	.swap_get = fl_soft_swap_get,
+	.swap_dup = fl_soft_swap_dup,
+	.swap_free = fl_soft_swap_free,
+	.swap_write = fl_soft_swap_write,
+	.swap_read = fl_soft_swap_read,
 	.caches = caches,
-	.metadata = metadata,
+	.metadata = fl_soft_metadata,
 };
 
 static uint64_t nothing; /* the account of what no address space is charged with */
 
-static void pool_free(struct fl_pool *pool)
+/* An empty address space over the pool, one of whose users it becomes: also if it fails, it is one no more. */
+static int create(struct fl_soft_pool *pool, struct fl_soft **out)
 {
-	if (pool->base)
-		fl_unreserve(pool->base, (size_t)(pool->nr_frames << PAGE_SHIFT));
-	if (pool->folios)
-		fl_unreserve(pool->folios, (size_t)pool->nr_frames * sizeof(*pool->folios));
+	struct fl_soft *s = pool ? fl_alloc(&nothing, sizeof(*s), FL_FP_MM) : NULL;
+
+	if (s && fl_mm_init(&s->mm, &soft_ops, s, &pool->pool) == 0) {
+		s->pool = pool;
+		*out = s;
+		return 0;
+	}
+	fl_free(&nothing, s, sizeof(*s));
+	if (pool)
+		fl_soft_pool_put(pool);
+	return -ENOMEM;
 }
 
 int fl_soft_create(uint64_t bytes, struct fl_soft **out)
 {
-	struct fl_soft *s = fl_alloc(&nothing, sizeof(*s), FL_FP_MM);
-	struct fl_pool pool = { .nr_frames = PAGES(PAGE_ALIGN(bytes)) };
-	bool refused = fl_fail(FL_FP_POOL);
+	return create(fl_soft_pool_new(bytes), out);
+}
 
-	if (s && !refused) {
-		pool.base = fl_reserve((size_t)(pool.nr_frames << PAGE_SHIFT));
-		pool.folios = fl_reserve((size_t)pool.nr_frames * sizeof(*pool.folios));
-	}
-	if (!s || !pool.base || !pool.folios || fl_mm_init(&s->mm, &soft_ops, s, &pool)) {
-		pool_free(&pool);
-		fl_free(&nothing, s, sizeof(*s));
-		return -ENOMEM;
-	}
-	fl_mutex_init(&s->lock, FL_RANK_BACKEND);
-	s->free = FL_PFN_NONE;
-	*out = s;
-	return 0;
+int fl_soft_fork(struct fl_soft *parent, struct fl_soft **out)
+{
+	int err;
+
+	fl_soft_pool_get(parent->pool);
+	err = create(parent->pool, out);
+	if (err)
+		return err;
+	err = fl_mm_copy(&(*out)->mm, &parent->mm);
+	if (err)
+		fl_soft_destroy(*out);
+	return err;
 }
 
 void fl_soft_destroy(struct fl_soft *s)
 {
-	struct fl_pool pool = s->mm.pool;
+	struct fl_soft_pool *pool = s->pool;
 
 	fl_mm_exit(&s->mm);
-	pool_free(&pool);
 	fl_free(&nothing, s, sizeof(*s));
+	fl_soft_pool_put(pool);
 }

@@ -3,23 +3,63 @@
  * soft.h - the software MMU: address spaces whose loads and stores are calls.
  *
  * The cache of rights that this backend keeps is empty: every access walks the page tables, under the page-table lock
- * that a
- * change of the entry would take. So no right can be stale, and an access inside one page is never torn by a fill.
+ * that a change of the entry would take. So no right can be stale, and an access inside one page is never torn by a
+ * fill.
  */
 #ifndef FL_SOFT_SOFT_H
 #define FL_SOFT_SOFT_H
 
 #include "mm/mm.h"
 
+/* ---- frames and swap slots (pool.c) ---- */
+
+/* Numbers from 0 up, handed out singly, from below, or 512 in a row, from above. */
+struct fl_numbers {
+	uint64_t nr;
+	uint64_t *used;	    /* a bit for each */
+	uint16_t *used_in;  /* of each 512 */
+	uint64_t lowest;    /* no 512 below has a free one */
+	uint64_t in_use, peak;
+};
+
+/* The memory of an address space, and of those that are forked from it. */
+struct fl_soft_pool {
+	struct fl_mutex lock; /* rank BACKEND */
+	uint32_t users;	      /* [a] address spaces */
+	struct fl_pool pool;  /* [c] */
+	struct fl_numbers frames, slots; /* [b] */
+	char *swap;	      /* [c] the memory of the slots */
+	uint32_t *slot_users; /* [b] */
+};
+
+/* One user; the last one frees it. NULL: no memory */
+struct fl_soft_pool *fl_soft_pool_new(uint64_t bytes);
+void fl_soft_pool_get(struct fl_soft_pool *p);
+void fl_soft_pool_put(struct fl_soft_pool *p);
+
+/* These are fl_mmu_ops. */
+uint64_t fl_soft_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
+uint64_t fl_soft_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
+void fl_soft_frame_put(struct fl_mm *mm, uint64_t pfn);
+bool fl_soft_frame_is_zero(struct fl_mm *mm, uint64_t pfn);
+uint64_t fl_soft_swap_get(struct fl_mm *mm);
+void fl_soft_swap_dup(struct fl_mm *mm, uint64_t slot);
+void fl_soft_swap_free(struct fl_mm *mm, uint64_t slot);
+void fl_soft_swap_write(struct fl_mm *mm, uint64_t slot, uint64_t pfn);
+int fl_soft_swap_read(struct fl_mm *mm, uint64_t slot, uint64_t pfn);
+uint64_t fl_soft_metadata(struct fl_mm *mm);
+
+/* ---- address spaces (soft.c) ---- */
+
 struct fl_soft {
 	struct fl_mm mm;
-	struct fl_mutex lock; /* rank BACKEND: the free frames */
-	uint64_t free;	      /* [b] head of the free list, linked through the frames' memory; FL_PFN_NONE: empty */
-	uint64_t fresh;	      /* [b] frames from here on were never used */
+	struct fl_soft_pool *pool; /* [c] */
 };
 
 /* -ENOMEM */
 int fl_soft_create(uint64_t bytes, struct fl_soft **soft);
+/* A copy, as by fork(2): the pool is shared. -ENOMEM. => no lock held */
+int fl_soft_fork(struct fl_soft *parent, struct fl_soft **child);
 void fl_soft_destroy(struct fl_soft *soft);
 
 /* ---- access.c ---- */
@@ -41,5 +81,7 @@ int fl_soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot);
 int64_t fl_soft_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 		       uint64_t new_addr);
 int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice);
+/* Move the pages of a range, all of which is mapped, to other frames: how many; -EINVAL, -ENOMEM */
+int64_t fl_soft_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len);
 
 #endif

@@ -64,9 +64,8 @@ static void unregister_all(struct fl_uffd_ctx *ctx)
 
 		if (vma->ctx != ctx)
 			continue;
-		fl_change_protection(mm, vma, vma->start, vma->end, MM_CP_UFFD_WP_RESOLVE);
-		fl_vma_set(vma, vma->flags & ~VM_UFFD, NULL);
-		if (mm->ops->release)
+		fl_vma_set_uffd(mm, vma, 0, NULL);
+		if (mm->ops->release && fl_vma_plain(vma))
 			mm->ops->release(mm, vma);
 	}
 	fl_vma_merge(mm, 0, TASK_SIZE);

@@ -11,21 +11,13 @@
 #include "uffd/uffd.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/count.h"
 
 #include <sched.h>
-#include <time.h>
 
 #define SPIN_FAULT_NS 30000u
 #define LOOK_NS	      (100u * 1000 * 1000) /* how often a waiter looks whether it still has something to wait for */
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* The CPU plus one; 0 is "unknown". Not sched_getcpu(), which asks the thread's TLS: two tasks may share one. */
 static uint32_t this_cpu(void)
@@ -204,7 +196,7 @@ static void wait_spin(struct fl_wait *w)
 	__atomic_store_n(&w->ctx->fault_cpu, here, __ATOMIC_RELAXED);
 	if (!spin_pays(&w->ctx->reader_cpu, here))
 		return;
-	while (!woken(w) && now_ns() - w->since < SPIN_FAULT_NS)
+	while (!woken(w) && fl_now_ns() - w->since < SPIN_FAULT_NS)
 		for (int i = 0; i < 16 && !woken(w); i++)
 			fl_cpu_relax();
 }
@@ -285,7 +277,7 @@ static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const 
 	w->ctx = ctx;
 	w->msg = *msg;
 	w->page = PAGE_ALIGN_DOWN(vmf->addr);
-	w->since = now_ns();
+	w->since = fl_now_ns();
 	w->frame = (uintptr_t)__builtin_frame_address(0);
 	w->tid = (int32_t)fl_sys(SYS_gettid, 0);
 	queued = enqueue(w);
@@ -295,7 +287,7 @@ static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const 
 		announce(ctx);
 		wait_for(w, vmf->sigmask);
 		if (woken(w))
-			fl_stats_latency(now_ns() - w->since);
+			fl_stats_latency(fl_now_ns() - w->since);
 	}
 	wait_leave(vmf->mm, w);
 	vmf->delivered = true;
@@ -421,7 +413,7 @@ static struct fl_wait *first_pending(struct fl_uffd_ctx *ctx, uint64_t min_age)
 	while (!fl_list_empty(&ctx->pending)) {
 		struct fl_wait *w = fl_list_entry(ctx->pending.next, struct fl_wait, link);
 
-		if ((min_age && now_ns() - w->since < min_age) || !dead(w->tid))
+		if ((min_age && fl_now_ns() - w->since < min_age) || !dead(w->tid))
 			return w;
 		fl_list_del(&w->link);
 		__atomic_store_n(&w->state, FL_WAIT_WOKEN, __ATOMIC_RELEASE); /* freed with the next wait of its bucket */
@@ -436,7 +428,7 @@ bool fl_ctx_poll(struct fl_uffd_ctx *ctx)
 
 	if (!fl_ctx_readable(ctx))
 		return false;
-	if (now_ns() - __atomic_load_n(&ctx->pending_since, __ATOMIC_RELAXED) < FRESH_NS)
+	if (fl_now_ns() - __atomic_load_n(&ctx->pending_since, __ATOMIC_RELAXED) < FRESH_NS)
 		return true;
 	irq = fl_irq_enter();
 	fl_mutex_lock(&ctx->lock);
@@ -481,13 +473,13 @@ bool fl_ctx_spin_pays(struct fl_uffd_ctx *ctx)
 
 bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns, bool takes)
 {
-	uint64_t start = now_ns();
+	uint64_t start = fl_now_ns();
 	bool seen = fl_ctx_readable(ctx);
 
 	if (seen || !fl_ctx_spin_pays(ctx))
 		return seen;
 	__atomic_fetch_add(&ctx->parked, 1, __ATOMIC_SEQ_CST);
-	while (!fl_ctx_readable(ctx) && now_ns() - start < spin_ns)
+	while (!fl_ctx_readable(ctx) && fl_now_ns() - start < spin_ns)
 		for (int i = 0; i < 16 && !fl_ctx_readable(ctx); i++)
 			fl_cpu_relax();
 	__atomic_fetch_sub(&ctx->parked, 1, __ATOMIC_SEQ_CST);

@@ -46,10 +46,8 @@ static void set_range(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uin
 
 		if (uffd_flags ? vma->ctx == ctx && (vma->flags & uffd_flags) == uffd_flags : !was_registered)
 			continue; /* nothing to do; asking for fewer modes than there are takes none away */
-		if ((vma->flags & VM_UFFD_WP) && !(uffd_flags & VM_UFFD_WP))
-			fl_change_protection(mm, vma, vma->start, vma->end, MM_CP_UFFD_WP_RESOLVE);
-		fl_vma_set(vma, (vma->flags & ~VM_UFFD) | uffd_flags, ctx);
-		if (!uffd_flags && mm->ops->release)
+		fl_vma_set_uffd(mm, vma, uffd_flags, ctx);
+		if (mm->ops->release && fl_vma_plain(vma))
 			mm->ops->release(mm, vma);
 	}
 	fl_vma_merge(mm, start, end);
@@ -119,13 +117,22 @@ static int check_gap(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return start < end && mm->ops->mapped && mm->ops->mapped(mm, start, end) ? -ENOENT : 0;
 }
 
+/* Linux 6.18, observed: whether empty memory is marked is up to the object that has registered it. */
+static uint32_t cp_flags(const struct fl_uffd_ctx *owner, bool protect)
+{
+	if (!protect)
+		return MM_CP_UFFD_WP_RESOLVE | MM_CP_TRY_CHANGE_WRITABLE;
+	if (__atomic_load_n(&owner->features, __ATOMIC_RELAXED) & FL_UFFD_FEATURE_WP_UNPOPULATED)
+		return MM_CP_UFFD_WP | MM_CP_UFFD_WP_MARKERS;
+	return MM_CP_UFFD_WP;
+}
+
 int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect)
 {
-	uint32_t cp_flags = protect ? MM_CP_UFFD_WP : MM_CP_UFFD_WP_RESOLVE;
 	struct fl_mm *mm = ctx->mm;
 	struct fl_vma *vma;
 	uint64_t at = start;
-	int64_t changed = 0;
+	int64_t changed = 0, ret;
 	int err = -ENOENT;
 	uint32_t i;
 
@@ -134,7 +141,13 @@ int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, b
 		err = (vma->flags & VM_UFFD_WP) ? check_gap(mm, at, vma->start) : -ENOENT;
 		if (err) /* what came before it stays changed, as in the kernel */
 			break;
-		changed += fl_change_protection(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end), cp_flags);
+		ret = fl_change_protection(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end),
+					   cp_flags(vma->ctx, protect));
+		if (ret < 0) {
+			err = (int)ret;
+			break;
+		}
+		changed += ret;
 		at = vma->end;
 	}
 	if (!err)

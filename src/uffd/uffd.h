@@ -97,7 +97,10 @@ void fl_ctx_forget_all(struct fl_mm *mm);
 /* -EINVAL: no mapping; -EBUSY: another object's; -ENOMEM */
 int fl_ctx_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t vm_flags);
 int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
-/* -ENOENT: no mapping, or one that is not registered for write-protection; those before it are changed. Wakes nobody. */
+/*
+ * -ENOENT: no mapping, or one that is not registered for write-protection; those before it are changed. -ENOMEM: no page
+ * table for markers; what comes before is changed, and the same call succeeds later. Wakes nobody.
+ */
 int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect);
 
 /* ---- queues (queue.c) ---- */

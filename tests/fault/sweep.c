@@ -140,9 +140,7 @@ uint8_t pattern(uint64_t i)
 
 bool entry_present(uint64_t addr)
 {
-	fl_pte_t *ptep = fl_pte_offset(env.mm, addr);
-
-	return ptep && pte_present(ptep_get(ptep));
+	return pte_present(fl_pte_get(env.mm, addr));
 }
 
 uint32_t registered(uint64_t addr)
@@ -164,7 +162,7 @@ static uint64_t entries_digest(uint64_t h, uint64_t start, uint64_t end)
 		uint64_t next = fl_min((a & PMD_MASK) + PMD_SIZE, end);
 
 		for (; a < next; a += PAGE) {
-			fl_pte_t pte = ptep_get(fl_pte_offset(env.mm, a));
+			fl_pte_t pte = fl_pte_get(env.mm, a);
 
 			if (pte_present(pte))
 				h = mix(mix(mix(h, a), pte.val & (PTE_UFFD_WP | PTE_WRITE)),

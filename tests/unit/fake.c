@@ -24,7 +24,7 @@ static bool unmapped_frames(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 {
 	for (uint64_t a = fl_pgtable_next(mm, 0, TASK_SIZE); a < TASK_SIZE;
 	     a = fl_pgtable_next(mm, a + PAGE_SIZE, TASK_SIZE)) {
-		fl_pte_t pte = ptep_get(fl_pte_offset(mm, a));
+		fl_pte_t pte = fl_pte_get(mm, a);
 
 		if (pte_present(pte) && pte_pfn(pte) >= pfn && pte_pfn(pte) < pfn + nr)
 			return false;
@@ -37,7 +37,7 @@ static bool empty_range(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_
 	for (uint64_t a = fl_pgtable_next(mm, start, end); a < end; a = fl_pgtable_next(mm, a + PAGE_SIZE, end)) {
 		struct fl_vma *vma = fl_vma_lookup(mm, a);
 
-		if (vma && pte_right(ptep_get(fl_pte_offset(mm, a)), vma) > max)
+		if (vma && pte_right(fl_pte_get(mm, a), vma) > max)
 			return false;
 	}
 	return true;
@@ -92,7 +92,7 @@ static void grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t 
 {
 	record(GRANT, addr, addr + nr * PAGE_SIZE)->right = right;
 	for (uint64_t a = addr; a < addr + nr * PAGE_SIZE; a += PAGE_SIZE) /* never more than the entry */
-		assert_true(pte_right(ptep_get(fl_pte_offset(mm, a)), vma) >= right);
+		assert_true(pte_right(fl_pte_get(mm, a), vma) >= right);
 }
 
 static void invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max)
@@ -108,6 +108,11 @@ static void invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_r
 static void unmapped(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff)
 {
 	record(UNMAPPED, start, end)->hidden = empty_range(mm, start, end, FL_RIGHT_NONE);
+}
+
+static bool frame_is_zero(struct fl_mm *mm, uint64_t pfn)
+{
+	return fl_page_is_zero(frames[pfn]);
 }
 
 static bool caches(struct fl_mm *mm, uint64_t addr, enum fl_right right)
@@ -130,6 +135,7 @@ static const struct fl_mmu_ops ops = {
 	.grant = grant,
 	.invalidate = invalidate,
 	.unmapped = unmapped,
+	.frame_is_zero = frame_is_zero,
 	.caches = caches,
 	.metadata = metadata,
 };
@@ -174,19 +180,20 @@ unsigned fake_count(enum fake_what what)
 struct fl_vma *fake_map(uint64_t start, uint64_t end, uint32_t flags)
 {
 	assert_int_equal(fl_vma_reserve(&fake.mm, 3), 0);
-	return fl_vma_insert(&fake.mm, start, end, PAGES(start), flags,
+	return fl_vma_insert(&fake.mm, start, end, PAGES(start), flags | VM_SOFTDIRTY,
 			     (flags & VM_UFFD) ? (struct fl_uffd_ctx *)(void *)&fake : NULL);
 }
 
 fl_pte_t *fake_page(struct fl_vma *vma, uint64_t addr)
 {
-	fl_pte_t *ptep = fl_pte_alloc(&fake.mm, addr);
 	uint64_t pfn = frame_get(&fake.mm, vma, addr);
+	fl_pte_t *ptep;
 
-	assert_non_null(ptep);
+	assert_int_equal(fl_pte_alloc(&fake.mm, addr), 0);
+	ptep = fl_pte_offset(&fake.mm, addr);
 	assert_true(pfn != FL_PFN_NONE);
 	folios[pfn].mapcount = 1;
-	set_pte(ptep, mk_pte(pfn, vma));
+	set_pte(ptep, fl_maybe_mkwrite(&fake.mm, vma, pte_mkdirty(mk_pte(pfn, vma)), 1));
 	fake.nr_calls = 0;
 	return ptep;
 }

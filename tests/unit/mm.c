@@ -9,6 +9,7 @@
 
 #define BASE 0x10000000ull /* aligned to 2 MiB */
 #define RW   (VM_READ | VM_WRITE)
+#define TRY  MM_CP_TRY_CHANGE_WRITABLE
 
 static void no_complaint(const char *invariant, uint64_t addr)
 {
@@ -31,6 +32,11 @@ static int by_address(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static fl_pte_t *pte_alloc(uint64_t addr)
+{
+	return fl_pte_alloc(&fake.mm, addr) ? NULL : fl_pte_offset(&fake.mm, addr);
+}
+
 /* Sparse tables: every one is found again, the walk visits them in order and nothing else. */
 static void test_pgtable_sparse(void **state)
 {
@@ -42,13 +48,13 @@ static void test_pgtable_sparse(void **state)
 	qsort(addrs, NR_ADDRS, sizeof(addrs[0]), by_address);
 	assert_null(fl_pte_offset(&fake.mm, addrs[0]));
 	for (unsigned i = 0; i < NR_ADDRS; i++) {
-		ptes[i] = fl_pte_alloc(&fake.mm, addrs[i]);
+		ptes[i] = pte_alloc(addrs[i]);
 		assert_non_null(ptes[i]);
 		assert_int_equal(ptep_get(ptes[i]).val, 0);
 	}
 	for (unsigned i = 0; i < NR_ADDRS; i++) {
 		assert_ptr_equal(fl_pte_offset(&fake.mm, addrs[i]), ptes[i]);
-		assert_ptr_equal(fl_pte_alloc(&fake.mm, addrs[i]), ptes[i]);
+		assert_ptr_equal(pte_alloc(addrs[i]), ptes[i]);
 		if (addrs[i] < at)
 			continue; /* in the table of the one before */
 		at = fl_pgtable_next(&fake.mm, at, TASK_SIZE);
@@ -64,7 +70,7 @@ static void test_pgtable_sparse(void **state)
 /* A table that holds an entry stays, and so do those above it. */
 static void test_pgtable_keeps_entries(void **state)
 {
-	fl_pte_t *a = fl_pte_alloc(&fake.mm, BASE), *b = fl_pte_alloc(&fake.mm, BASE + PMD_SIZE);
+	fl_pte_t *a = pte_alloc(BASE), *b = pte_alloc(BASE + PMD_SIZE);
 
 	assert_true(a && b);
 	set_pte(a, (fl_pte_t){PTE_PRESENT});
@@ -82,7 +88,7 @@ static void test_pgtable_no_memory(void **state)
 {
 	for (uint32_t n = 0; n < 3; n++) {
 		assert_int_equal(fl_fp_set("alloc.pgtable", n, 1), 0);
-		assert_null(fl_pte_alloc(&fake.mm, BASE));
+		assert_int_equal(fl_pte_alloc(&fake.mm, BASE), -ENOMEM);
 		assert_null(fl_pte_offset(&fake.mm, BASE));
 		fl_free_pgtables(&fake.mm, BASE, BASE + PAGE_SIZE);
 		assert_int_equal(fake.mm.metadata, PAGE_SIZE); /* the top one */
@@ -118,8 +124,8 @@ static void test_protect_shrink_is_told(void **state)
 	const struct fake_call *c;
 
 	all_writable(true);
-	fl_vma_set(vma, VM_READ, NULL);
-	assert_int_equal(fl_change_protection(&fake.mm, vma, vma->start, vma->end, 0), 2);
+	fl_vma_set(vma, VM_READ | VM_SOFTDIRTY, NULL);
+	assert_int_equal(fl_change_protection(&fake.mm, vma, vma->start, vma->end, TRY), 2);
 	all_writable(false);
 	assert_int_equal(fake_count(INVALIDATE), 1);
 	c = fake_find(INVALIDATE, 0);
@@ -146,11 +152,11 @@ static void test_protect_growth_is_silent(void **state)
 	struct fl_vma *vma = map_two_pages(VM_READ);
 
 	all_writable(false);
-	fl_vma_set(vma, RW, NULL);
-	assert_int_equal(fl_change_protection(&fake.mm, vma, vma->start, vma->end, 0), 2);
+	fl_vma_set(vma, RW | VM_SOFTDIRTY, NULL);
+	assert_int_equal(fl_change_protection(&fake.mm, vma, vma->start, vma->end, TRY), 2);
 	all_writable(true);
 	assert_int_equal(fake.nr_calls, 0);
-	assert_int_equal(fl_change_protection(&fake.mm, vma, vma->start, vma->end, 0), 0);
+	assert_int_equal(fl_change_protection(&fake.mm, vma, vma->start, vma->end, TRY), 0);
 	verify();
 }
 
@@ -164,14 +170,14 @@ static void test_protect_wp_and_back(void **state)
 	assert_int_equal(fake_count(INVALIDATE), 1);
 	verify();
 	/* nothing else lifts it: neither more rights of the mapping, nor a second look */
-	fl_vma_set(vma, VM_READ | VM_UFFD_WP, vma->ctx);
-	fl_change_protection(&fake.mm, vma, vma->start, vma->end, 0);
-	fl_vma_set(vma, RW | VM_UFFD_WP, vma->ctx);
-	fl_change_protection(&fake.mm, vma, vma->start, vma->end, 0);
+	fl_vma_set(vma, VM_READ | VM_UFFD_WP | VM_SOFTDIRTY, vma->ctx);
+	fl_change_protection(&fake.mm, vma, vma->start, vma->end, TRY);
+	fl_vma_set(vma, RW | VM_UFFD_WP | VM_SOFTDIRTY, vma->ctx);
+	fl_change_protection(&fake.mm, vma, vma->start, vma->end, TRY);
 	all_writable(false);
 	verify();
 	fake.nr_calls = 0;
-	assert_int_equal(fl_change_protection(&fake.mm, vma, vma->start, vma->end, MM_CP_UFFD_WP_RESOLVE), 2);
+	assert_int_equal(fl_change_protection(&fake.mm, vma, vma->start, vma->end, MM_CP_UFFD_WP_RESOLVE | TRY), 2);
 	all_writable(true);
 	assert_int_equal(fake.nr_calls, 0);
 	verify();
@@ -182,7 +188,7 @@ static void test_protect_wp_of_read_only(void **state)
 	struct fl_vma *vma = map_two_pages(VM_READ | VM_UFFD_WP);
 
 	fl_change_protection(&fake.mm, vma, vma->start, vma->end, MM_CP_UFFD_WP);
-	fl_change_protection(&fake.mm, vma, vma->start, vma->end, MM_CP_UFFD_WP_RESOLVE);
+	fl_change_protection(&fake.mm, vma, vma->start, vma->end, MM_CP_UFFD_WP_RESOLVE | TRY);
 	all_writable(false);
 	assert_int_equal(fake_count(INVALIDATE), 0); /* no right that anybody had went */
 	verify();
@@ -202,7 +208,7 @@ static void test_protect_part(void **state)
 /* No order of constructors makes an entry that is both. */
 static void test_pte_wp_is_never_writable(void **state)
 {
-	const struct fl_vma vma = {.flags = RW, .vm_page_prot = RW};
+	const struct fl_vma vma = {.flags = RW | VM_SHARED, .vm_page_prot = RW};
 	uint64_t seed = 9;
 
 	for (unsigned i = 0; i < 10000; i++) {
@@ -210,7 +216,7 @@ static void test_pte_wp_is_never_writable(void **state)
 		uint64_t pfn = pte_pfn(p);
 
 		for (unsigned k = 0; k < 8; k++) {
-			switch (below(&seed, 6)) {
+			switch (below(&seed, 9)) {
 			case 0:
 				p = pte_mkwrite(p);
 				break;
@@ -229,7 +235,17 @@ static void test_pte_wp_is_never_writable(void **state)
 			case 5:
 				p = pte_mkyoung(p);
 				break;
+			case 6:
+				p = pte_mkhint(p);
+				break;
+			case 7:
+				p = pte_clear_hint(p);
+				break;
+			case 8:
+				p = pte_modify(p, &vma);
+				break;
 			}
+			assert_true(!(pte_write(p) && pte_hint(p)));
 			assert_true(!(pte_write(p) && pte_uffd_wp(p)));
 			assert_true(pte_present(p) && !pte_none(p) && pte_pfn(p) == pfn);
 		}
@@ -296,7 +312,7 @@ static void test_zap_of_nothing(void **state)
 	struct fl_vma *vma = fake_map(BASE, BASE + PMD_SIZE, RW);
 
 	fl_zap_range(&fake.mm, vma, vma->start, vma->end);
-	assert_non_null(fl_pte_alloc(&fake.mm, BASE));
+	assert_int_equal(fl_pte_alloc(&fake.mm, BASE), 0);
 	fl_zap_range(&fake.mm, vma, vma->start, vma->end);
 	assert_int_equal(fake.nr_calls, 0);
 }
@@ -532,6 +548,11 @@ static void test_check_entries(void **state)
 	set_pte(other, (fl_pte_t){(ptep_get(other).val & ~PTE_UFFD_WP) | PTE_WRITE});
 	finds("I6");
 	set_pte(other, pte_wrprotect(ptep_get(other)));
+	set_pte(ptep, (fl_pte_t){good.val & ~PTE_SOFT_DIRTY});
+	finds("I6");
+	set_pte(ptep, (fl_pte_t){good.val | PTE_HINT});
+	finds("I6");
+	set_pte(ptep, good);
 	folio->mapcount = 2;
 	finds("I7");
 	folio->mapcount = 1;

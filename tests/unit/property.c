@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * property.c - random calls of one thread on a soft address space, against a model that knows nothing of mappings or
- *tables: it has one record for each page. The objects answer with SIGBUS, so that nothing waits. After every step
- *each page is compared and the invariants are walked.
+ * tables: it has one record for each page. The objects answer with SIGBUS, so that nothing waits. After every step
+ * each page is compared and the invariants are walked. What an entry may grant is computed here once more, from the
+ * model alone: it never grants a right that the mapping and the page's own state do not.
  *
  *	unit-property [--seed N] [--steps N]	default: the fixed seeds, a case each
+ *
+ * Odd seeds play with few pages, even ones with enough for leaves.
  */
 #include "unit.h"
 
@@ -19,8 +22,8 @@
 #include "mm/mm.h"
 #include <faultline/faultline.h>
 
-#define NR	48u /* pages that are played with, around a border of tables */
-#define BASE	(0x40000000ull - NR / 2 * PAGE_SIZE)
+#define NR	1100u /* pages that may be played with, around a border of tables */
+#define BORDER	0x40000000ull
 #define SOURCE	0x20000000ull /* pages with known contents, for objects whose sources are guest addresses */
 #define OBJECTS 2u
 #define ANON	(MAP_PRIVATE | MAP_ANONYMOUS)
@@ -28,6 +31,10 @@
 
 struct page {
 	bool mapped, present, wp;
+	bool out;     /* swapped out: not present, but it holds something */
+	bool huge;    /* MADV_HUGEPAGE */
+	bool tracked; /* soft-dirty has been cleared */
+	bool dirty;   /* written since */
 	int prot;
 	unsigned owner; /* 0: nobody's; else the object's index + 1 */
 	uint64_t modes;
@@ -39,6 +46,7 @@ static struct page model[NR];
 static struct fl_mm *mm;
 static struct fl_uffd *objects[OBJECTS];
 static uint64_t seed;
+static unsigned nr_pages, before_border;
 static char step_text[160];
 
 /* ---- what must agree ---- */
@@ -53,7 +61,7 @@ static void same(long long got, long long want, const char *what)
 
 static uint64_t addr_of(uint64_t i)
 {
-	return BASE + i * PAGE_SIZE;
+	return BORDER + (i - before_border) * PAGE_SIZE;
 }
 
 static int result(int64_t ret)
@@ -66,24 +74,33 @@ static uint32_t flags_of(const struct page *p)
 	return ((p->prot & PROT_READ) ? VM_READ : 0) | ((p->prot & PROT_WRITE) ? VM_WRITE : 0) |
 	       ((p->prot & PROT_EXEC) ? VM_EXEC : 0) |
 	       ((p->modes & FL_UFFDIO_REGISTER_MODE_MISSING) ? VM_UFFD_MISSING : 0) |
-	       ((p->modes & FL_UFFDIO_REGISTER_MODE_WP) ? VM_UFFD_WP : 0);
+	       ((p->modes & FL_UFFDIO_REGISTER_MODE_WP) ? VM_UFFD_WP : 0) | (p->huge ? VM_HUGEPAGE : 0) |
+	       (p->tracked ? 0 : VM_SOFTDIRTY);
 }
 
 static void compare_page(unsigned i)
 {
 	const struct page *p = &model[i];
 	struct fl_vma *vma = fl_vma_lookup(mm, addr_of(i));
-	fl_pte_t *ptep = fl_pte_offset(mm, addr_of(i));
-	fl_pte_t pte = ptep ? ptep_get(ptep) : (fl_pte_t){0};
+	fl_pte_t pte = fl_pte_get(mm, addr_of(i));
 	const uint8_t *mem;
 
 	same(vma != NULL, p->mapped, "mapped");
 	same(pte_present(pte), p->present, "present");
 	if (vma)
 		same(vma->flags, flags_of(p), "flags");
+	same(pte_swap(pte), p->out, "swapped out");
+	same(pte_uffd_wp(pte), p->wp, "write-protected");
+	if (p->tracked)
+		same(pte_soft_dirty(pte), p->dirty, "soft-dirty");
 	if (!p->present)
 		return;
-	same(pte_uffd_wp(pte), p->wp, "write-protected");
+	/* what the entry grants: no more than this, and after all that can be known no less for a reader */
+	if (pte_right(pte, vma) == FL_RIGHT_WRITE)
+		same((p->prot & PROT_WRITE) && !p->wp && (!p->tracked || p->dirty), 1, "the right to write");
+	if (pte_right(pte, vma) != FL_RIGHT_NONE)
+		same(p->prot != PROT_NONE && !pte_hint(pte), 1, "any right");
+	same(vma->vm_page_prot & VM_WRITE, 0, "vm_page_prot of private memory");
 	mem = fl_kmap_local(mm, pte_pfn(pte));
 	same(mem[0], p->byte, "first byte");
 	same(mem[4095], p->byte, "last byte");
@@ -91,7 +108,7 @@ static void compare_page(unsigned i)
 
 static void compare(void)
 {
-	for (unsigned i = 0; i < NR; i++)
+	for (unsigned i = 0; i < nr_pages; i++)
 		compare_page(i);
 	same(fl_mm_check(mm), 0, "fl_mm_check()");
 }
@@ -101,14 +118,15 @@ static void compare(void)
 /* One mapping, as UFFDIO_COPY and mprotect() see it. */
 static bool alike(const struct page *a, const struct page *b)
 {
-	return a->mapped && b->mapped && a->prot == b->prot && a->owner == b->owner && a->modes == b->modes;
+	return a->mapped && b->mapped && a->prot == b->prot && a->owner == b->owner && a->modes == b->modes && a->huge == b->huge;
 }
 
 /* Is [from, to) one mapping of the engine's, too: contiguous in what backs it? */
 static bool one_vma(unsigned from, unsigned to)
 {
 	for (unsigned i = from; i + 1 < to; i++)
-		if (!alike(&model[i], &model[i + 1]) || model[i].pgoff + 1 != model[i + 1].pgoff)
+		if (!alike(&model[i], &model[i + 1]) || model[i].pgoff + 1 != model[i + 1].pgoff ||
+		    model[i].tracked != model[i + 1].tracked)
 			return false;
 	return model[from].mapped;
 }
@@ -122,7 +140,7 @@ static unsigned first_hole(unsigned from, unsigned to)
 
 static void drop(struct page *p)
 {
-	p->present = p->wp = false;
+	p->present = p->wp = p->out = p->dirty = false;
 	p->byte = 0;
 }
 
@@ -190,14 +208,150 @@ static void do_mprotect(unsigned from, unsigned to)
 
 static void do_madvise(unsigned from, unsigned to)
 {
-	static const int some[] = {MADV_DONTNEED, MADV_DONTNEED, MADV_WILLNEED, MADV_HUGEPAGE};
+	static const int some[] = {MADV_DONTNEED, MADV_DONTNEED, MADV_WILLNEED,	  MADV_HUGEPAGE,
+				   MADV_HUGEPAGE, MADV_PAGEOUT,	 MADV_PAGEOUT, MADV_PAGEOUT};
 	int advice = some[below(&seed, ARRAY_SIZE(some))];
 
 	SAY("madvise [%u, %u) %d", from, to, advice);
 	same(result(fl_madvise(mm, addr_of(from), (to - from) * PAGE_SIZE, advice)),
 	     first_hole(from, to) < to ? -ENOMEM : 0, "madvise()");
-	for (unsigned i = from; advice == MADV_DONTNEED && i < to; i++)
-		drop(&model[i]);
+	for (unsigned i = from; i < to; i++) {
+		struct page *p = &model[i];
+
+		if (advice == MADV_DONTNEED)
+			drop(p);
+		if (advice == MADV_HUGEPAGE)
+			p->huge = p->mapped;
+		if (advice == MADV_PAGEOUT && p->present) {
+			p->present = false;
+			p->out = true;
+		}
+	}
+}
+
+/* ---- tables into leaves ---- */
+
+/* What MADV_COLLAPSE says of one aligned 2 MiB. */
+static int collapse_want(unsigned from)
+{
+	unsigned present = 0;
+	bool out = false;
+
+	if (!one_vma(from, from + 512))
+		return -EINVAL;
+	for (unsigned i = from; i < from + 512; i++) {
+		if (model[i].wp && !out)
+			return -EINVAL;
+		out = out || model[i].out;
+		present += model[i].present;
+	}
+	if (out)
+		return -EAGAIN;
+	if (!present)
+		return -EINVAL;
+	return present < 512 && model[from].owner ? -EBUSY : 0;
+}
+
+/* The soft-dirty bit of a leaf is that of any of its pages. */
+static void collapsed(unsigned from)
+{
+	bool dirty = false;
+
+	for (unsigned i = from; i < from + 512; i++)
+		dirty = dirty || model[i].dirty;
+	for (unsigned i = from; i < from + 512; i++) {
+		model[i].present = true;
+		model[i].dirty = dirty;
+	}
+}
+
+/* The 2 MiB that is a leaf already, wholly protected or not, stays one. */
+static bool is_leaf(unsigned from)
+{
+	return fl_slot_at(mm, addr_of(from)).nr == 512;
+}
+
+static void do_collapse(unsigned from, unsigned to)
+{
+	unsigned first = from;
+	int want, one;
+
+	while (first < nr_pages && addr_of(first) & ~PMD_MASK)
+		first++;
+	want = first > to || PMD_ALIGN(addr_of(from)) > PMD_ALIGN_DOWN(addr_of(to)) ? -EINVAL : 0;
+	SAY("collapse [%u, %u)", from, to);
+	for (; first + 512 <= to; first += 512) {
+		one = is_leaf(first) && one_vma(first, first + 512) ? 0 : collapse_want(first);
+		if (!one && !is_leaf(first))
+			collapsed(first);
+		if (one && !want)
+			want = one;
+	}
+	same(result(fl_madvise(mm, addr_of(from), (to - from) * PAGE_SIZE, 25)), want, "madvise()");
+}
+
+/* ---- soft-dirty, other frames, other address spaces, hints ---- */
+
+static void do_clear_soft_dirty(unsigned from, unsigned to)
+{
+	SAY("clear_refs");
+	same(fl_mm_clear_soft_dirty(mm), 0, "clear_refs");
+	for (unsigned i = 0; i < nr_pages; i++) {
+		model[i].tracked = model[i].mapped;
+		model[i].dirty = false;
+	}
+}
+
+static void do_migrate(unsigned from, unsigned to)
+{
+	unsigned present = 0;
+	int64_t got;
+
+	for (unsigned i = from; i < to; i++)
+		present += model[i].present;
+	SAY("migrate [%u, %u)", from, to);
+	got = fl_mm_migrate(mm, addr_of(from), (to - from) * PAGE_SIZE);
+	if (first_hole(from, to) < to)
+		same(got == -1 ? -errno : got, -EINVAL, "migrate");
+	else
+		same(got, present, "pages that moved");
+}
+
+static void do_fork(unsigned from, unsigned to)
+{
+	uint8_t other = (uint8_t)below(&seed, 256), byte;
+	struct fl_mm *child;
+
+	SAY("fork, and stores to [%u, %u)", from, to);
+	same(fl_mm_fork(mm, &child), 0, "fork");
+	for (unsigned i = from; i < to; i++)
+		if (model[i].mapped && (model[i].prot & PROT_WRITE)) /* no object watches the child */
+			same(fl_store(child, addr_of(i), &other, 1), 0, "the child's store");
+	for (unsigned i = 0; i < nr_pages; i++) {
+		const struct page *p = &model[i];
+
+		if (!p->mapped || p->prot == PROT_NONE)
+			continue;
+		same(fl_load(child, addr_of(i), &byte, 1), 0, "the child's load");
+		same(byte, i >= from && i < to && (p->prot & PROT_WRITE) ? other : p->byte, "what the child sees");
+	}
+	same(fl_mm_check(child), 0, "fl_mm_check() of the child");
+	if (below(&seed, 2)) /* the parent's copies are made while it lives, or when it is gone */
+		compare();
+	same(fl_mm_destroy(child), 0, "destroy the child");
+}
+
+/* Hints come and go; what is under them stays. */
+static void do_sample(unsigned from, unsigned to)
+{
+	uint64_t len = (to - from) * PAGE_SIZE;
+
+	if (first_hole(from, to) < to)
+		return;
+	SAY("sample [%u, %u)", from, to);
+	same(fl_sample_start(mm, addr_of(from), len), 0, "sample_start");
+	same(fl_mm_check(mm), 0, "fl_mm_check()");
+	same(fl_sample_stop(mm, addr_of(from), len), 0, "sample_stop");
 }
 
 /* Pages [from, from + old) become [to, to + new). */
@@ -213,8 +367,10 @@ static void move_pages(unsigned from, unsigned old, unsigned to, unsigned new, b
 		if (i < old)
 			*p = moved[i];
 		else
-			*p = (struct page){.mapped = true, .prot = like.prot};
+			*p = (struct page){.mapped = true, .prot = like.prot, .huge = like.huge};
 		free_registration(p); /* it does not follow its memory */
+		p->tracked = false;   /* a new mapping */
+		p->dirty = false;
 		p->pgoff = like.pgoff + i;
 	}
 	if (!keep)
@@ -225,7 +381,7 @@ static void move_pages(unsigned from, unsigned old, unsigned to, unsigned new, b
 
 static void do_mremap_fixed(unsigned from, unsigned to)
 {
-	unsigned old = to - from, new = 1 + (unsigned)below(&seed, 8), at = (unsigned)below(&seed, NR - new);
+	unsigned old = to - from, new = 1 + (unsigned)below(&seed, 8), at = (unsigned)below(&seed, nr_pages - new);
 	bool overlap, keep = below(&seed, 3) == 0;
 	int flags = MREMAP_MAYMOVE | MREMAP_FIXED, want = 0;
 	int64_t got;
@@ -233,7 +389,7 @@ static void do_mremap_fixed(unsigned from, unsigned to)
 	if (keep) {
 		flags |= 4; /* MREMAP_DONTUNMAP */
 		new = old;
-		at = (unsigned)below(&seed, NR - new + 1);
+		at = (unsigned)below(&seed, nr_pages - new + 1);
 	}
 	overlap = at < from + old && from < at + new;
 	if (overlap)
@@ -254,13 +410,13 @@ static void do_mremap(unsigned from, unsigned to)
 	bool room = true;
 	int want = 0;
 
-	new = fl_min(new, NR - from);
+	new = fl_min(new, nr_pages - from);
 	if (new > old)
 		for (i = to; i < from + new; i++)
 			room = room && !model[i].mapped;
 	if (!one_vma(from, to))
 		want = -EFAULT;
-	else if (new > old && (!room || (to < NR && one_vma(to - 1, to + 1))))
+	else if (new > old && (!room || (to < nr_pages && one_vma(to - 1, to + 1))))
 		want = -ENOMEM;
 	SAY("mremap [%u, %u) in place to %u pages", from, to, new);
 	same(result((int64_t)fl_mremap(mm, addr_of(from), old * PAGE_SIZE, new *PAGE_SIZE, 0, 0)), want, "mremap()");
@@ -330,7 +486,7 @@ static void open_object(unsigned o)
 	int flags = O_NONBLOCK | (o ? 0 : FL_UFFD_SRC_HOST);
 
 	same(fl_uffd_open(mm, flags, &objects[o]), 0, "open");
-	same(fl_uffd_api(objects[o], FL_UFFD_FEATURE_SIGBUS, NULL), 0, "API");
+	same(fl_uffd_api(objects[o], FL_UFFD_FEATURE_SIGBUS | (o ? FL_UFFD_FEATURE_WP_UNPOPULATED : 0), NULL), 0, "API");
 }
 
 static void do_reopen(unsigned from, unsigned to)
@@ -341,7 +497,7 @@ static void do_reopen(unsigned from, unsigned to)
 		return;
 	SAY("close %u", o);
 	same(fl_uffd_close(objects[o]), 0, "close");
-	for (unsigned i = 0; i < NR; i++)
+	for (unsigned i = 0; i < nr_pages; i++)
 		if (model[i].owner == o + 1)
 			free_registration(&model[i]);
 	open_object(o);
@@ -349,8 +505,14 @@ static void do_reopen(unsigned from, unsigned to)
 
 /* ---- fills ---- */
 
+/* Does a page hold something that a fill would meet? */
+static bool holds(const struct page *p, bool zero)
+{
+	return p->present || p->out || (zero && p->wp); /* COPY fills a marked page */
+}
+
 /* The errno for a fill that starts at `from`, and how many pages it gets to do. */
-static int fill_want(unsigned from, unsigned to, bool wp, unsigned *done)
+static int fill_want(unsigned from, unsigned to, bool zero, bool wp, unsigned *done)
 {
 	*done = 0;
 	if (!model[from].mapped || !model[from].owner)
@@ -360,23 +522,24 @@ static int fill_want(unsigned from, unsigned to, bool wp, unsigned *done)
 			return -ENOENT;
 	if (wp && !(model[from].modes & FL_UFFDIO_REGISTER_MODE_WP))
 		return -EINVAL;
-	while (from + *done < to && !model[from + *done].present)
+	while (from + *done < to && !holds(&model[from + *done], zero))
 		++*done;
 	if (from + *done == to)
 		return 0;
 	return *done ? -EAGAIN : -EEXIST;
 }
 
-static void check_fill(int err, int64_t got, unsigned from, unsigned to, bool wp, int byte)
+static void check_fill(int err, int64_t got, unsigned from, unsigned to, bool zero, bool wp, int byte)
 {
 	unsigned done;
-	int want = fill_want(from, to, wp, &done);
+	int want = fill_want(from, to, zero, wp, &done);
 
 	same(err, want, "result");
 	same(got, want && want != -EAGAIN ? want : (int64_t)(done * PAGE_SIZE), "bytes");
 	for (unsigned i = from; i < from + done; i++) {
 		model[i].present = true;
 		model[i].wp = wp;
+		model[i].dirty = !zero;
 		model[i].byte = (uint8_t)byte;
 	}
 }
@@ -394,7 +557,7 @@ static void do_copy(unsigned from, unsigned to)
 		same(fl_store(mm, SOURCE, buf, len), 0, "store to the source");
 	SAY("COPY %u [%u, %u) mode %d byte %d", o, from, to, (int)mode, byte);
 	err = result(fl_uffd_copy(objects[o], addr_of(from), o ? SOURCE : fl_addr(buf), len, mode, &got));
-	check_fill(err, got, from, to, mode & FL_UFFDIO_COPY_MODE_WP, byte);
+	check_fill(err, got, from, to, false, mode & FL_UFFDIO_COPY_MODE_WP, byte);
 }
 
 static void do_zeropage(unsigned from, unsigned to)
@@ -405,7 +568,7 @@ static void do_zeropage(unsigned from, unsigned to)
 
 	SAY("ZEROPAGE %u [%u, %u)", o, from, to);
 	err = result(fl_uffd_zeropage(objects[o], addr_of(from), (to - from) * PAGE_SIZE, below(&seed, 2), &got));
-	check_fill(err, got, from, to, false, 0);
+	check_fill(err, got, from, to, true, false, 0);
 }
 
 /* ---- write protection, waking ---- */
@@ -425,7 +588,7 @@ static void do_writeprotect(unsigned from, unsigned to)
 		want = (model[i].modes & FL_UFFDIO_REGISTER_MODE_WP) ? 0 : -ENOENT;
 		if (want)
 			break;
-		if (model[i].present)
+		if (model[i].present || model[i].out || model[i].owner == 2 || !protect) /* the second marks empty memory */
 			model[i].wp = protect;
 	}
 	same(got, want, "WRITEPROTECT");
@@ -444,14 +607,41 @@ static bool may(const struct page *p, bool write)
 	return p->mapped && (write ? p->prot & PROT_WRITE : p->prot != PROT_NONE);
 }
 
-/* The signal of an access to one page; what it leaves behind. */
+/* Where the first access brings zeros for all of an aligned 2 MiB, or 0 pages. */
+static unsigned huge_zeros(unsigned at, unsigned *first)
+{
+	unsigned from = at - (unsigned)(PAGES(addr_of(at)) % 512);
+
+	if (at < PAGES(addr_of(at)) % 512 || from + 512 > nr_pages || !model[at].huge || !one_vma(from, from + 512))
+		return 0;
+	if (fl_pmd_offset(mm, addr_of(at)) && !pmd_none(pmdp_get_lockless(fl_pmd_offset(mm, addr_of(at)))))
+		return 0; /* there is a table already, be it empty */
+	*first = from;
+	return 512;
+}
+
+/* The signal of an access to one page; what it leaves behind. `leaf`: asked before the access. */
 static int access_want(struct page *p, bool write)
 {
+	unsigned at = (unsigned)(p - model), first = at, nr = 1, leaf;
+	bool made;
+
 	if (!may(p, write))
 		return SIGSEGV;
-	if (!p->present && (p->modes & FL_UFFDIO_REGISTER_MODE_MISSING))
+	if (!p->present && !p->out && (p->modes & FL_UFFDIO_REGISTER_MODE_MISSING))
 		return SIGBUS;
-	p->present = true; /* zeros, if it was not */
+	if (!p->present && !p->out && (leaf = huge_zeros(at, &first)))
+		nr = leaf;
+	else if (p->present && fl_slot_at(mm, addr_of(at)).nr == 512 && p->huge) {
+		nr = 512;
+		first = at - (unsigned)(PAGES(addr_of(at)) % 512);
+	}
+	made = write && (!p->wp || (!p->present && !p->out)); /* for a marked page it is made, and the store trapped then */
+	for (unsigned i = first; i < first + nr; i++) {
+		model[i].present = true; /* zeros, if it was not */
+		model[i].out = false;
+		model[i].dirty = model[i].dirty || made; /* of a leaf that was asked for, all of it */
+	}
 	return write && p->wp ? SIGBUS : 0;
 }
 
@@ -459,11 +649,12 @@ static void do_load(unsigned i, unsigned unused)
 {
 	uint64_t offset = below(&seed, PAGE_SIZE);
 	uint8_t byte = 0;
-	int sig;
+	int sig, want;
 
 	SAY("load %u", i);
+	want = access_want(&model[i], false);
 	sig = fl_load(mm, addr_of(i) + offset, &byte, 1);
-	same(sig, access_want(&model[i], false), "signal");
+	same(sig, want, "signal");
 	if (!sig)
 		same(byte, model[i].byte, "what was loaded");
 }
@@ -471,12 +662,13 @@ static void do_load(unsigned i, unsigned unused)
 static void do_store(unsigned i, unsigned unused)
 {
 	uint8_t page[4096];
-	int byte = (int)below(&seed, 256), sig;
+	int byte = (int)below(&seed, 256), sig, want;
 
 	memset(page, byte, sizeof(page));
 	SAY("store %u byte %d", i, byte);
+	want = access_want(&model[i], true);
 	sig = fl_store(mm, addr_of(i), page, sizeof(page));
-	same(sig, access_want(&model[i], true), "signal");
+	same(sig, want, "signal");
 	if (!sig)
 		model[i].byte = (uint8_t)byte;
 }
@@ -502,6 +694,7 @@ static void (*const steps[])(unsigned from, unsigned to) = {
 	do_mmap,	 do_munmap,	do_mprotect, do_madvise, do_mremap_fixed, do_mremap,   do_register,
 	do_register,	 do_unregister, do_reopen,   do_copy,	 do_copy,	  do_zeropage, do_writeprotect,
 	do_writeprotect, do_wake,	do_load,     do_load,	 do_store,	  do_store,    do_copy_from_user,
+	do_collapse,	 do_collapse,	do_clear_soft_dirty,	 do_migrate,	  do_fork,     do_sample,
 };
 
 static void play(uint64_t first_seed, unsigned nr)
@@ -509,22 +702,30 @@ static void play(uint64_t first_seed, unsigned nr)
 	uint64_t empty;
 
 	seed = first_seed * 0x9e3779b97f4a7c15ull + 1;
+	nr_pages = first_seed % 2 ? 48 : NR;
+	before_border = first_seed % 2 ? 24 : 40;
+	if (nr_pages == NR)
+		nr /= 5; /* each step compares more */
 	clear(0, NR);
-	assert_int_equal(fl_mm_create(&mm, 16 << 20), 0);
+	assert_int_equal(fl_mm_create(&mm, 32 << 20), 0);
 	assert_int_equal(fl_mmap(mm, SOURCE, NR * PAGE_SIZE, PROT_READ | PROT_WRITE, ANON | MAP_FIXED), SOURCE);
 	empty = mm->metadata;
 	for (unsigned o = 0; o < OBJECTS; o++)
 		open_object(o);
 	for (unsigned i = 0; i < nr; i++) {
-		unsigned from = (unsigned)below(&seed, NR),
-			 len = 1 + (unsigned)below(&seed, below(&seed, 4) ? 6 : NR);
+		unsigned from = (unsigned)below(&seed, nr_pages),
+			 len = 1 + (unsigned)below(&seed, below(&seed, 4) ? 6 : nr_pages);
 
-		steps[below(&seed, ARRAY_SIZE(steps))](from, fl_min(from + len, NR));
+		if (nr_pages == NR && below(&seed, 3) == 0) { /* the 2 MiB, and more */
+			from = before_border - (unsigned)below(&seed, 2) * (unsigned)below(&seed, before_border);
+			len = 512 + (unsigned)below(&seed, 3) * 256;
+		}
+		steps[below(&seed, ARRAY_SIZE(steps))](from, fl_min(from + len, nr_pages));
 		compare();
 	}
 	for (unsigned o = 0; o < OBJECTS; o++)
 		same(fl_uffd_close(objects[o]), 0, "close");
-	do_munmap(0, NR);
+	do_munmap(0, nr_pages);
 	compare();
 	assert_int_equal(fl_munmap(mm, SOURCE, NR * PAGE_SIZE), 0);
 	assert_true(mm->metadata < empty + 4096); /* a few spare mappings, and no table */

@@ -224,7 +224,11 @@ static void test_unmap_tells_the_backend(void **state)
 static void test_page_prot(void **state)
 {
 	assert_int_equal(fl_vm_page_prot(VM_READ | VM_UFFD_WP), VM_READ);
-	assert_int_equal(fl_vm_page_prot(VM_WRITE), VM_READ | VM_WRITE);
+	assert_int_equal(fl_vm_page_prot(VM_WRITE), VM_READ); /* private: copy-on-write is to be asked */
+	assert_int_equal(fl_vm_page_prot(VM_WRITE | VM_SOFTDIRTY), VM_READ);
+	assert_int_equal(fl_vm_page_prot(VM_WRITE | VM_SHARED | VM_SOFTDIRTY), VM_READ | VM_WRITE);
+	assert_int_equal(fl_vm_page_prot(VM_WRITE | VM_SHARED), VM_READ); /* soft-dirty is tracked */
+	assert_int_equal(fl_vm_page_prot(VM_WRITE | VM_SHARED | VM_SOFTDIRTY | VM_UFFD_WP), VM_READ);
 	assert_int_equal(fl_vm_page_prot(VM_EXEC | VM_LOCKED), VM_EXEC);
 	assert_int_equal(fl_vm_page_prot(0), 0);
 }

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fork.c - a second address space over the same frames, as fork(2) makes it. Pages are shared until one side writes:
+ * the entries of both are read-only, and a frame that two entries map is copied by the fault. Registrations stay with
+ * the parent, and so does the write-protection of its entries.
+ */
+#include "mm/mm.h"
+
+/* What the child gets of an entry, and its share of what is behind it. */
+static fl_pte_t share(struct fl_mm *mm, fl_pte_t pte, unsigned nr)
+{
+	if (pte_none_mostly(pte))
+		return (fl_pte_t){ 0 };
+	if (pte_swap(pte))
+		mm->ops->swap_dup(mm, pte_pfn(pte));
+	for (unsigned i = 0; i < nr && pte_present(pte); i++) {
+		__atomic_fetch_add(&fl_folio(mm, pte_pfn(pte) + i)->refcount, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&fl_folio(mm, pte_pfn(pte) + i)->mapcount, 1, __ATOMIC_RELAXED);
+	}
+	return pte_wrprotect(pte_clear_hint(pte_clear_uffd_wp(pte)));
+}
+
+static int copy_leaf(struct fl_mm *child, struct fl_mm *parent, uint64_t addr, fl_pmd_t leaf)
+{
+	fl_pmd_t *pmdp = fl_pmd_alloc(child, addr);
+	uint64_t *table = pmdp ? fl_pgtable_spare(child) : NULL;
+
+	if (!table)
+		return -ENOMEM;
+	fl_pmd_set_leaf(child, pmdp, addr, share(parent, pmd_pte_at(leaf, 0), PTRS_PER_TABLE), table);
+	return 0;
+}
+
+static int copy_table(struct fl_mm *child, struct fl_mm *parent, uint64_t addr, uint64_t end)
+{
+	fl_pte_t *from = fl_pte_offset(parent, addr), *to;
+
+	if (fl_pte_alloc(child, addr))
+		return -ENOMEM;
+	for (to = fl_pte_offset(child, addr); addr < end; addr += PAGE_SIZE)
+		set_pte(to++, share(parent, ptep_get(from++), 1));
+	return 0;
+}
+
+/* => the child is nobody's yet */
+static int copy_range(struct fl_mm *child, struct fl_mm *parent, struct fl_vma *vma)
+{
+	fl_for_each_pmd(parent, addr, next, vma->start, vma->end) {
+		fl_pmd_t pmd = pmdp_get_lockless(fl_pmd_offset(parent, addr));
+		int err = pmd_leaf(pmd) ? copy_leaf(child, parent, addr, pmd) : copy_table(child, parent, addr, next);
+
+		if (err)
+			return err;
+	}
+	fl_change_protection(parent, vma, vma->start, vma->end, 0); /* what is shared now is read-only */
+	return 0;
+}
+
+int fl_mm_copy(struct fl_mm *child, struct fl_mm *parent)
+{
+	const uint32_t not_inherited = VM_UFFD | VM_SAMPLED | VM_LOCKED;
+	int err = 0;
+
+	fl_write_lock(&parent->mmap_lock);
+	for (uint32_t i = 0; i < parent->nr_vmas && !err; i++) {
+		struct fl_vma *vma = parent->vmas[i];
+
+		if (vma->flags & VM_DONTFORK)
+			continue;
+		err = fl_vma_reserve(child, 1);
+		if (err)
+			break;
+		fl_vma_insert(child, vma->start, vma->end, vma->pgoff, vma->flags & ~not_inherited, NULL);
+		if (!(vma->flags & VM_WIPEONFORK))
+			err = copy_range(child, parent, vma);
+	}
+	fl_vma_merge(child, 0, TASK_SIZE);
+	fl_write_unlock(&parent->mmap_lock);
+	return err;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * huge.c - leaves: where a PMD entry that maps 2 MiB comes from. A fault of a mapping that has asked for it
+ * (MADV_HUGEPAGE), or a table whose pages are put together (MADV_COLLAPSE). The 512 frames stay folios of their own;
+ * a leaf is 512 entries that are one, so it is split with nothing to be had and nothing to be moved.
+ */
+#include "mm/mm.h"
+
+#include <string.h>
+
+static void put_frames(struct fl_mm *mm, uint64_t pfn, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++)
+		fl_folio_put(mm, pfn + i);
+}
+
+/* ---- a fault ---- */
+
+/* Put a leaf of zeros there. => page-table lock held */
+static bool set_zeros(struct fl_vmf *vmf, fl_pmd_t *pmdp, uint64_t base, uint64_t *table)
+{
+	struct fl_mm *mm = vmf->mm;
+	uint64_t pfn;
+	fl_pte_t pte;
+
+	if (!pmd_none(pmdp_get_lockless(pmdp)))
+		return false;
+	pfn = mm->ops->huge_get(mm, vmf->vma, base);
+	if (pfn == FL_PFN_NONE)
+		return false;
+	if (mm->ops->frames_zero(mm, pfn, PTRS_PER_TABLE)) {
+		put_frames(mm, pfn, PTRS_PER_TABLE);
+		return false;
+	}
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
+		fl_folio(mm, pfn + i)->mapcount = 1;
+	pte = fl_maybe_mkwrite(mm, vmf->vma, mk_pte(pfn, vmf->vma), PTRS_PER_TABLE);
+	if (fl_pmd_set_leaf(mm, pmdp, base, pte, table))
+		return true;
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
+		fl_folio(mm, pfn + i)->mapcount = 0;
+	put_frames(mm, pfn, PTRS_PER_TABLE);
+	return false;
+}
+
+bool fl_huge_anonymous_fault(struct fl_vmf *vmf)
+{
+	uint64_t base = PMD_ALIGN_DOWN(vmf->addr), *table;
+	struct fl_mutex *ptl = fl_pt_lock(vmf->mm, base);
+	fl_pmd_t *pmdp;
+	bool done;
+
+	if (!(vmf->vma->flags & VM_HUGEPAGE) || base < vmf->vma->start || base + PMD_SIZE > vmf->vma->end)
+		return false;
+	pmdp = fl_pmd_alloc(vmf->mm, base);
+	if (!pmdp || !pmd_none(pmdp_get_lockless(pmdp)))
+		return false;
+	table = fl_pgtable_spare(vmf->mm);
+	if (!table)
+		return false;
+	fl_mutex_lock(ptl);
+	done = set_zeros(vmf, pmdp, base, table);
+	fl_mutex_unlock(ptl);
+	if (!done)
+		fl_pgtable_spare_free(vmf->mm, table);
+	return done;
+}
+
+/* ---- collapse ---- */
+
+/* What the pages of a table are together; -errno if they cannot be one. `full`: only if all are there. */
+static int can_collapse(const struct fl_vma *vma, const fl_pte_t *ptes, bool full, fl_pte_t *all)
+{
+	unsigned present = 0;
+
+	*all = (fl_pte_t){ 0 };
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++) {
+		fl_pte_t pte = ptep_get(&ptes[i]);
+
+		if (pte_swap(pte) || pte_migration(pte))
+			return -EAGAIN;
+		if (pte_uffd_wp(pte))
+			return -EINVAL; /* a message about one page is still to come */
+		present += pte_present(pte);
+		all->val |= pte.val & (PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_HINT); /* and it is one of zeros no more */
+	}
+	if (present == PTRS_PER_TABLE)
+		return 0;
+	if (!present || full)
+		return -EINVAL;
+	return (vma->flags & VM_UFFD) ? -EBUSY : 0;
+}
+
+/* Where frames have homes: those of the pages that are missing join the others. */
+static int fill_homes(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const fl_pte_t *ptes, uint64_t *head)
+{
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++) {
+		uint64_t at = addr + ((uint64_t)i << PAGE_SHIFT), pfn;
+
+		if (pte_present(ptep_get(&ptes[i])))
+			continue;
+		pfn = mm->ops->frame_get(mm, vma, at);
+		if (pfn == FL_PFN_NONE || mm->ops->frames_zero(mm, pfn, 1)) {
+			if (pfn != FL_PFN_NONE)
+				fl_folio_put(mm, pfn);
+			while (i--)
+				if (!pte_present(ptep_get(&ptes[i])))
+					fl_folio_put(mm, *head + i);
+			return -ENOMEM;
+		}
+		*head = pfn - i;
+	}
+	if (pte_present(ptep_get(&ptes[0])))
+		*head = pte_pfn(ptep_get(&ptes[0]));
+	return 0;
+}
+
+/* Elsewhere: 512 new ones, and the old ones go. */
+static int copy_frames(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const fl_pte_t *ptes, uint64_t *head)
+{
+	uint64_t pfn = mm->ops->huge_get(mm, vma, addr);
+
+	if (pfn == FL_PFN_NONE)
+		return -ENOMEM;
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++) {
+		fl_pte_t pte = ptep_get(&ptes[i]);
+
+		if (pte_present(pte))
+			memcpy(fl_kmap_local(mm, pfn + i), fl_kmap_local(mm, pte_pfn(pte)), PAGE_SIZE);
+		else
+			memset(fl_kmap_local(mm, pfn + i), 0, PAGE_SIZE);
+	}
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++) {
+		fl_pte_t pte = ptep_get(&ptes[i]);
+
+		if (!pte_present(pte))
+			continue;
+		__atomic_fetch_sub(&fl_folio(mm, pte_pfn(pte))->mapcount, 1, __ATOMIC_RELAXED);
+		fl_folio_put(mm, pte_pfn(pte));
+	}
+	*head = pfn;
+	return 0;
+}
+
+/* One aligned 2 MiB. => page-table lock held */
+static int collapse(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool full)
+{
+	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
+	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){ 0 };
+	fl_pte_t all, pte;
+	uint64_t head = 0;
+	int err;
+
+	if (pmd_leaf(pmd))
+		return 0;
+	if (pmd_none(pmd))
+		return -EINVAL;
+	err = can_collapse(vma, pmd_ptes(pmd), full, &all);
+	if (!err)
+		err = mm->ops->homes ? fill_homes(mm, vma, addr, pmd_ptes(pmd), &head)
+				     : copy_frames(mm, vma, addr, pmd_ptes(pmd), &head);
+	if (err)
+		return err;
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
+		fl_folio(mm, head + i)->mapcount = 1;
+	pte = (fl_pte_t){ mk_pte(head, vma).val | all.val };
+	pte = fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE);
+	fl_pmd_collapse(mm, addr, pte);
+	mm->ops->invalidate(mm, addr, addr + PMD_SIZE, pte_right(pte, vma));
+	return 0;
+}
+
+int fl_collapse_range(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	int ret = PMD_ALIGN(start) > PMD_ALIGN_DOWN(end) ? -EINVAL : 0;
+
+	for (uint64_t addr = PMD_ALIGN(start); addr + PMD_SIZE <= end; addr += PMD_SIZE) {
+		struct fl_vma *vma = fl_vma_lookup(mm, addr);
+		struct fl_mutex *ptl = fl_pt_lock(mm, addr);
+		int err = -EINVAL;
+
+		if (vma && addr + PMD_SIZE <= vma->end && !(vma->flags & VM_NOHUGEPAGE)) {
+			fl_mutex_lock(ptl);
+			err = collapse(mm, vma, addr, false);
+			fl_mutex_unlock(ptl);
+		}
+		if (err && !ret)
+			ret = err;
+	}
+	return ret;
+}
+
+void fl_collapse_full(struct fl_mm *mm, struct fl_vma *vma)
+{
+	for (uint64_t addr = PMD_ALIGN(vma->start); addr + PMD_SIZE <= vma->end; addr += PMD_SIZE)
+		if (fl_pte_offset(mm, addr))
+			collapse(mm, vma, addr, true);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sample.c - the NUMA hint as an access sampler. A hinted entry grants nothing; the fault of the first access takes the
+ * hint away and notes the access in the entry ("young"). To look is to set the hint anew, then to read what was noted:
+ * an access in between finds the entry without a hint when it is read, and is left to the next look, so that each is
+ * reported once.
+ */
+#include "mm/mm.h"
+
+#include "base/clock.h"
+
+/* Read and clear what the entries of a range inside one PMD entry have noted. => page-table lock held */
+static int64_t collect(struct fl_mm *mm, uint64_t addr, uint64_t end, uint8_t *vec)
+{
+	int64_t touched = 0;
+
+	while (addr < end) {
+		struct fl_slot s = fl_slot_at(mm, addr);
+		fl_pte_t pte = s.nr ? slot_get(&s) : (fl_pte_t){ 0 };
+		uint64_t next = s.nr ? fl_min(s.addr + ((uint64_t)s.nr << PAGE_SHIFT), end) : end;
+		bool young = pte_hint(pte) && pte_young(pte);
+
+		if (young)
+			slot_set(&s, pte_mkold(pte));
+		touched += young ? (int64_t)PAGES(next - addr) : 0;
+		for (; addr < next; addr += PAGE_SIZE)
+			if (vec)
+				*vec++ = young;
+	}
+	return touched;
+}
+
+/* => mmap_lock held */
+static int64_t look(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, uint8_t *vec)
+{
+	int64_t touched = 0;
+
+	fl_change_protection(mm, vma, start, end, MM_CP_PROT_NUMA);
+	fl_for_each_pmd(mm, addr, next, start, end) {
+		struct fl_mutex *ptl = fl_pt_lock(mm, addr);
+
+		fl_mutex_lock(ptl);
+		touched += collect(mm, addr, next, vec ? vec + PAGES(addr - start) : NULL);
+		fl_mutex_unlock(ptl);
+	}
+	return touched;
+}
+
+int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_t *vec)
+{
+	uint64_t at = start;
+	int64_t touched = 0;
+
+	fl_read_lock(&mm->mmap_lock);
+	while (at < end) {
+		struct fl_vma *vma = fl_vma_lookup(mm, at);
+		uint64_t stop = vma ? fl_min(vma->end, end) : 0;
+
+		if (!vma || !(vma->flags & VM_SAMPLED)) {
+			touched = -EINVAL;
+			break;
+		}
+		touched += look(mm, vma, at, stop, vec ? vec + PAGES(at - start) : NULL);
+		at = stop;
+	}
+	fl_read_unlock(&mm->mmap_lock);
+	return touched;
+}
+
+/* Watch a range that is ours, or let it be. => mmap_lock held for writing, two reserved */
+static void set_sampled(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_vma_split(mm, start);
+	fl_vma_split(mm, end);
+	fl_for_each_vma(mm, vma, i, start, end) {
+		bool was = vma->flags & VM_SAMPLED;
+
+		fl_vma_set(vma, on ? vma->flags | VM_SAMPLED : vma->flags & ~VM_SAMPLED, vma->ctx);
+		if (on)
+			look(mm, vma, vma->start, vma->end, NULL);
+		else if (was && fl_vma_plain(vma) && mm->ops->release)
+			mm->ops->release(mm, vma); /* hints that are still there go with the entries */
+	}
+	fl_vma_merge(mm, start, end);
+}
+
+static int prepare(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma = fl_find_vma(mm, start);
+	int err = mm->ops->fit ? mm->ops->fit(mm, start, end) : vma && vma->start < end ? 0 : -EINVAL;
+
+	if (!err && mm->ops->adopt)
+		err = mm->ops->adopt(mm, start, end);
+	return err;
+}
+
+int fl_sample_range(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
+{
+	uint64_t entry_ns = on && !mm->sampling.since && mm->ops->entry_ns ? mm->ops->entry_ns(mm) : 0;
+	int err;
+
+	fl_write_lock(&mm->mmap_lock);
+	err = on ? prepare(mm, start, end) : 0;
+	if (!err)
+		err = fl_vma_reserve(mm, 2);
+	if (!err && on && !mm->sampling.since) {
+		mm->sampling.entry_ns = entry_ns;
+		__atomic_store_n(&mm->sampling.since, fl_now_ns(), __ATOMIC_RELAXED);
+	}
+	if (!err)
+		set_sampled(mm, start, end, on);
+	fl_write_unlock(&mm->mmap_lock);
+	return err;
+}

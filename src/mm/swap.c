@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* swap.c - pages whose contents are in the backend's swap area. The entry keeps what must come back with the page. */
+#include "mm/mm.h"
+
+/* A page that nobody else maps. => page-table lock held. Returns whether it went out */
+static bool swap_out(struct fl_mm *mm, fl_pte_t *ptep, uint64_t addr)
+{
+	fl_pte_t old = ptep_get(ptep);
+	uint64_t slot, pfn = pte_pfn(old);
+
+	if (!pte_present(old) || __atomic_load_n(&fl_folio(mm, pfn)->mapcount, __ATOMIC_RELAXED) != 1)
+		return false;
+	slot = mm->ops->swap_get(mm);
+	if (slot == FL_PFN_NONE)
+		return false;
+	set_pte(ptep, mk_swap_pte(slot, old));
+	mm->ops->invalidate(mm, addr, addr + PAGE_SIZE, FL_RIGHT_NONE); /* before the contents are read: no store is lost */
+	mm->ops->swap_write(mm, slot, pfn);
+	fl_folio(mm, pfn)->mapcount = 0;
+	fl_folio_put(mm, pfn);
+	return true;
+}
+
+int64_t fl_swap_out_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
+{
+	int64_t done = 0;
+
+	if (!mm->ops->swap_get)
+		return -EOPNOTSUPP;
+	if (vma->flags & VM_LOCKED)
+		return 0;
+	fl_for_each_pmd(mm, addr, next, start, end) {
+		struct fl_mutex *ptl = fl_pt_lock(mm, addr);
+		fl_pte_t *ptep;
+
+		fl_mutex_lock(ptl);
+		for (ptep = fl_pte_split(mm, addr); ptep && addr < next; addr += PAGE_SIZE, ptep++)
+			done += swap_out(mm, ptep, addr);
+		fl_mutex_unlock(ptl);
+	}
+	return done;
+}
+
+int fl_swap_in(struct fl_mm *mm, struct fl_vma *vma, const struct fl_slot *s)
+{
+	fl_pte_t old = slot_get(s);
+	uint64_t pfn = mm->ops->frame_get(mm, vma, s->addr);
+
+	if (pfn == FL_PFN_NONE)
+		return -ENOMEM;
+	if (mm->ops->swap_read(mm, pte_pfn(old), pfn)) {
+		fl_folio_put(mm, pfn);
+		return -ENOMEM;
+	}
+	fl_folio(mm, pfn)->mapcount = 1;
+	slot_set(s, fl_maybe_mkwrite(mm, vma, pte_present_again(pfn, old), 1));
+	mm->ops->swap_free(mm, pte_pfn(old));
+	return 0;
+}
