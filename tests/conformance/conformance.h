@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#include <faultline/faultline.h>
+
 #include "target.h"
 
 enum {
@@ -50,6 +52,8 @@ void case_add(struct test_case *c);
 	static void fn(void)
 #define CASE(fn, src) CASE_ON(fn, ON_ALL, "", src)
 
+bool on_kernel(void); /* for a case that skips what a kernel may lack, and faultline may not */
+
 #define DESCRIPTOR "needs a file descriptor"
 #define PROCESS	   "needs a process"
 
@@ -76,6 +80,17 @@ uint64_t source(unsigned pages, uint8_t first); /* page i is filled with first +
 int peek(uint64_t addr);			/* the byte, or -signal */
 int poke(uint64_t addr, uint8_t byte);		/* 0, or -signal */
 bool page_is(uint64_t addr, uint8_t byte);	/* the whole page holds it */
+
+/* The bits of the page's word in /proc/self/pagemap that depend on the page alone: 56, 57, 61 to 63. */
+uint64_t word(uint64_t addr);
+bool words_are(uint64_t addr, unsigned pages, uint64_t want);
+bool soft_dirty(uint64_t addr); /* bit 55 */
+
+#define W_NONE	    0ull			      /* never touched */
+#define W_ZERO	    FL_PM_PRESENT		      /* the zero page, which is nobody's own */
+#define W_OWN	    (FL_PM_PRESENT | FL_PM_EXCLUSIVE) /* a page of its own */
+#define W_PROTECTED (FL_PM_PRESENT | FL_PM_EXCLUSIVE | FL_PM_UFFD_WP)
+#define W_MARKER    (FL_PM_SWAP | FL_PM_UFFD_WP) /* protected before it is there */
 
 /* ---- ioctls: 0 or -errno; an output that the call did not write stays UNTOUCHED ---- */
 

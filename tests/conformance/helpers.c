@@ -85,6 +85,30 @@ bool page_is(uint64_t addr, uint8_t byte)
 	return true;
 }
 
+uint64_t word(uint64_t addr)
+{
+	uint64_t w = UNTOUCHED;
+
+	CHECK_OK(T->pagemap(addr, &w));
+	return w & (FL_PM_EXCLUSIVE | FL_PM_UFFD_WP | FL_PM_FILE | FL_PM_SWAP | FL_PM_PRESENT);
+}
+
+bool words_are(uint64_t addr, unsigned pages, uint64_t want)
+{
+	for (unsigned i = 0; i < pages; i++)
+		if (word(addr + i * PAGE) != want)
+			return false;
+	return true;
+}
+
+bool soft_dirty(uint64_t addr)
+{
+	uint64_t w = 0;
+
+	CHECK_OK(T->pagemap(addr, &w));
+	return w & FL_PM_SOFT_DIRTY;
+}
+
 /* ---- ioctls ---- */
 
 uffd_t uffd_flags(int flags, uint64_t features)

@@ -36,6 +36,13 @@ static const struct target_name {
 };
 #define TARGETS (sizeof(targets) / sizeof(targets[0]))
 
+static const struct target_name *running; /* what T is called */
+
+bool on_kernel(void)
+{
+	return running->bit == ON_KERNEL;
+}
+
 void case_add(struct test_case *c)
 {
 	*cases_end = c;
@@ -294,5 +301,6 @@ int main(int argc, char **argv)
 	if (!t || optind != argc)
 		return usage();
 	T = t->target;
+	running = t;
 	return run ? run_here(run) : run_all(t, glob);
 }
