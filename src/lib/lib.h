@@ -84,6 +84,16 @@ int fl_process_munlockall(void);
 /* mincore(2): what is present is what the tables say. */
 int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
 
+/* ---- what the process's pages are (pagemap.c) ---- */
+
+/*
+ * `words` is what the host's /proc/self/pagemap says of the pages [addr, addr + nr pages), below TASK_SIZE: correct those
+ * that are ours. => no lock held; fl_host is ready
+ */
+void fl_process_pagemap(uint64_t addr, uint64_t nr, uint64_t *words);
+/* Our part of writing "4" to /proc/self/clear_refs. 0, -ENOMEM: nothing was cleared. => no lock held */
+int fl_process_clear_refs(void);
+
 /*
  * A system call came back with EFAULT: make the pages of [addr, addr + len) that are ours and hidden present, for
  * reading or

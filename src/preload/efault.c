@@ -393,38 +393,48 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 #define VEC(buf, len) (&(struct iovec){ fl_ptr(fl_addr(buf)), len }), 1
 #define IOVEC	      iov, n
 
-/* The first call is the program's own, the rest are `f`. `vector` is two arguments: iov, n. */
-#define TRANSFER(name, params, args, faults, f, fd, vector, offset, flags, write)                                      \
+/*
+ * The first call is the program's own, the rest are `f`. `vector` is two arguments: iov, n. `at` is where a file of
+ * pagemap.c is read or written.
+ */
+#define TRANSFER(at, name, params, args, faults, f, fd, vector, offset, flags, write)                                  \
 	FL_EXPORT ssize_t name params;                                                                                 \
 	ssize_t name params                                                                                            \
 	{                                                                                                              \
 		ssize_t(*first) params = FL_FIND(name);                                                \
-		ssize_t done = FL_RETRY(ssize_t, first args, faults);                                                  \
+		ssize_t done;                                                                                          \
                                                                                                                        \
+		if (FL_SPECIAL(&done, fd, vector, at, flags, !(write)))                                                \
+			return done;                                                                                   \
+		done = FL_RETRY(ssize_t, first args, faults);                                                          \
 		return go_on(f, fd, vector, offset, flags, done, write);                                               \
 	}
 
+/* An offset that the host refuses. Only the newest calls take -1 for the file's position. */
+#define NOWHERE	    (-2)
+#define OFFSET(off) ((off) == -1 ? NOWHERE : (off))
+
 #define FILE_TRANSFERS(off_type, r, w, rv, wv, rv2, wv2)                                                               \
-	TRANSFER(r, (int fd, void *buf, size_t len, off_type off), (fd, buf, len, off),                                \
+	TRANSFER(OFFSET(off), r, (int fd, void *buf, size_t len, off_type off), (fd, buf, len, off),                   \
 		 next_page(buf, len, true), from_file, fd, VEC(buf, len), off, 0, true)                                \
-	TRANSFER(w, (int fd, const void *buf, size_t len, off_type off), (fd, buf, len, off), IN(buf, len), to_file,   \
-		 fd, VEC(buf, len), off, 0, false)                                                                     \
-	TRANSFER(rv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),                        \
+	TRANSFER(OFFSET(off), w, (int fd, const void *buf, size_t len, off_type off), (fd, buf, len, off),             \
+		 IN(buf, len), to_file, fd, VEC(buf, len), off, 0, false)                                              \
+	TRANSFER(OFFSET(off), rv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),           \
 		 fl_iov_next(iov, n), from_file, fd, IOVEC, off, 0, true)                                              \
-	TRANSFER(wv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),                        \
+	TRANSFER(OFFSET(off), wv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),           \
 		 fl_iov(iov, n, false), to_file, fd, IOVEC, off, 0, false)                                             \
-	TRANSFER(rv2, (int fd, const struct iovec *iov, int n, off_type off, int flags), (fd, iov, n, off, flags),     \
-		 fl_iov_next(iov, n), from_file, fd, IOVEC, off, flags, true)                                          \
-	TRANSFER(wv2, (int fd, const struct iovec *iov, int n, off_type off, int flags), (fd, iov, n, off, flags),     \
-		 fl_iov(iov, n, false), to_file, fd, IOVEC, off, flags, false)
+	TRANSFER(off, rv2, (int fd, const struct iovec *iov, int n, off_type off, int flags),                          \
+		 (fd, iov, n, off, flags), fl_iov_next(iov, n), from_file, fd, IOVEC, off, flags, true)                \
+	TRANSFER(off, wv2, (int fd, const struct iovec *iov, int n, off_type off, int flags),                          \
+		 (fd, iov, n, off, flags), fl_iov(iov, n, false), to_file, fd, IOVEC, off, flags, false)
 
 FILE_TRANSFERS(off_t, pread, pwrite, preadv, pwritev, preadv2, pwritev2)
 FILE_TRANSFERS(off64_t, pread64, pwrite64, preadv64, pwritev64, preadv64v2, pwritev64v2)
-TRANSFER(getrandom, (void *buf, size_t len, unsigned flags), (buf, len, flags), next_page(buf, len, true),
+TRANSFER(NOWHERE, getrandom, (void *buf, size_t len, unsigned flags), (buf, len, flags), next_page(buf, len, true),
 	 random_bytes, -1, VEC(buf, len), 0, (int)flags, true)
-TRANSFER(send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags), IN(buf, len), to_socket, fd,
-	 VEC(buf, len), 0, flags, false)
-TRANSFER(sendto,
+TRANSFER(NOWHERE, send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags), IN(buf, len),
+	 to_socket, fd, VEC(buf, len), 0, flags, false)
+TRANSFER(NOWHERE, sendto,
 	 (int fd, const void *buf, size_t len, int flags, const struct sockaddr *addr, socklen_t addr_len),
 	 (fd, buf, len, flags, addr, addr_len), ALL(IN(buf, len), IN(addr, addr_len)), to_socket, fd, VEC(buf, len), 0,
 	 flags, false)

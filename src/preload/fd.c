@@ -16,33 +16,33 @@
 #include <unistd.h>
 
 #define DEVICE	"/dev/userfaultfd"
-#define MAX_FDS 65536
+#define MAX_FDS FL_MAX_FDS
 
-/* Descriptors that stand for an open /dev/userfaultfd. */
-static uint8_t device[MAX_FDS];
-static uint32_t nr_devices;
+uint8_t fl_fd_kinds[MAX_FDS];
+uint32_t fl_nr_special;
 
 static bool is_device(int fd)
 {
-	return __atomic_load_n(&nr_devices, __ATOMIC_RELAXED) && fd >= 0 && fd < MAX_FDS && device[fd];
+	return fl_fd_kind(fd) == FL_FD_DEVICE;
 }
 
 /* The child of a vfork() shares this table, but not the descriptors. */
-static int32_t device_owner;
+static int32_t fds_owner;
 
-static void set_device(int fd, bool on)
+void fl_set_fd_kind(int fd, enum fl_fd_kind kind)
 {
+	uint8_t old;
 	int32_t pid;
 
-	if (fd < 0 || fd >= MAX_FDS || device[fd] == on)
+	if (fd < 0 || fd >= MAX_FDS || fl_fd_kinds[fd] == kind)
 		return;
 	pid = (int32_t)fl_sys(SYS_getpid, 0);
-	if (!nr_devices)
-		device_owner = pid;
-	if (device_owner != pid)
+	if (!fds_owner)
+		fds_owner = pid;
+	if (fds_owner != pid && (kind < FL_FD_PAGEMAP || fl_fd_kinds[fd])) /* what is looked at again does no harm */
 		return;
-	device[fd] = on;
-	__atomic_fetch_add(&nr_devices, on ? 1u : ~0u, __ATOMIC_RELAXED);
+	old = __atomic_exchange_n(&fl_fd_kinds[fd], kind, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&fl_nr_special, (uint32_t)!!kind - !!old, __ATOMIC_RELAXED);
 }
 
 /* ---- opening ---- */
@@ -65,7 +65,7 @@ static int open_device(int flags)
 	int fd = (int)fl_sys(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | (flags & O_CLOEXEC), 0);
 
 	if (fd >= 0)
-		set_device(fd, true);
+		fl_set_fd_kind(fd, FL_FD_DEVICE);
 	return (int)fl_ret(fd);
 }
 
@@ -101,13 +101,23 @@ static bool names_device(const char *path)
 		va_end(ap);                                                                                            \
 		if (fl_in_str(path) >= 0 && names_device(path))                                                 \
 			return open_device(flags);                                                                     \
-		return FL_RETRY(int, fl_real()->call, fl_in_str(path));                                                \
+		return fl_opened(path, FL_RETRY(int, fl_real()->call, fl_in_str(path)));                               \
 	}
 
 OPEN(open, (const char *path, int flags, ...), path, open(path, flags, mode))
 OPEN(open64, (const char *path, int flags, ...), path, open64(path, flags, mode))
 OPEN(openat, (int dir, const char *path, int flags, ...), path, openat(dir, path, flags, mode))
 OPEN(openat64, (int dir, const char *path, int flags, ...), path, openat64(dir, path, flags, mode))
+
+FL_EXPORT int creat(const char *path, mode_t mode)
+{
+	return open(path, O_CREAT | O_WRONLY | O_TRUNC, mode);
+}
+
+FL_EXPORT int creat64(const char *path, mode_t mode)
+{
+	return open64(path, O_CREAT | O_WRONLY | O_TRUNC, mode);
+}
 
 /* What <bits/fcntl2.h> calls in fortified programs. */
 FL_EXPORT int __open_2(const char *path, int flags);
@@ -148,7 +158,7 @@ static FILE *stream_open(FILE *(*real)(const char *, const char *), const char *
 	do
 		f = real(path, mode);
 	while (!f && errno == EFAULT && fl_maybe_ours() && fl_again(&retry, fl_best(fl_in_str(path), fl_in_str(mode))));
-	return f;
+	return f ? fl_stream_opened(path, mode, f) : NULL;
 }
 
 FL_EXPORT FILE *fopen(const char *restrict path, const char *restrict mode)
@@ -168,14 +178,14 @@ FL_EXPORT int close(int fd)
 	struct fl_uffd *closing;
 	int ret;
 
-	if (likely(!__atomic_load_n(&fl_host.ready, __ATOMIC_RELAXED) && !nr_devices))
+	if (likely(!__atomic_load_n(&fl_host.ready, __ATOMIC_RELAXED) && !fl_nr_special))
 		return fl_real()->close(fd);
 	if (fl_object_private_fd(fd)) {
 		errno = EBADF;
 		return -1;
 	}
 	closing = fl_object_closing(fd);
-	set_device(fd, false);
+	fl_set_fd_kind(fd, FL_FD_PLAIN);
 	ret = fl_real()->close(fd);
 	fl_object_closed(closing);
 	return ret;
@@ -204,7 +214,7 @@ FL_EXPORT int close_range(unsigned first, unsigned last, int flags)
 			close((int)fd);
 		}
 		if (!(flags & (int)CLOSE_RANGE_CLOEXEC))
-			set_device((int)fd, false);
+			fl_set_fd_kind((int)fd, FL_FD_PLAIN);
 	}
 	if (!ret)
 		ret = host_close_range(from, last, flags);
@@ -220,7 +230,7 @@ static int copied(int fd, int copy)
 {
 	if (copy >= 0) {
 		fl_object_dup(fd, copy);
-		set_device(copy, is_device(fd));
+		fl_set_fd_kind(copy, fl_fd_kind(fd));
 	}
 	return copy;
 }
@@ -270,9 +280,9 @@ FL_EXPORT int dup3(int fd, int copy, int flags)
 	return dup_onto(fd, copy, real_dup3, flags);
 }
 
-void fl_devices_after_fork(void)
+void fl_fds_after_fork(void)
 {
-	device_owner = (int32_t)fl_sys(SYS_getpid, 0);
+	fds_owner = (int32_t)fl_sys(SYS_getpid, 0);
 }
 
 void fl_received(const struct msghdr *msg)
@@ -340,6 +350,10 @@ int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours)
 			fl_object_put(o);
 		return ret;
 	}
+	if (!o && (uint32_t)request == FL_PAGEMAP_SCAN && fl_pagemap_scan(fd, arg, &ret)) {
+		*ours = true;
+		return ret;
+	}
 	*ours = o || is_device(fd);
 	if (!*ours && (request & 0xff00) == 0xaa00) {
 		*ours = true; /* the host's own userfaultfd is not for this program */
@@ -372,7 +386,7 @@ FL_EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	arg = (uint64_t)va_arg(ap, unsigned long);
 	va_end(ap);
-	if (unlikely(fl_object_any() || nr_devices || (request & 0xff00) == 0xaa00)) {
+	if (unlikely(fl_object_any() || fl_nr_special || (request & 0xff00) == 0xaa00)) {
 		ret = fl_do_ioctl(fd, request, arg, &ours);
 		if (ours)
 			return (int)fl_ret(ret);
@@ -395,6 +409,8 @@ FL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 		fl_object_put(o);
 		return ret;
 	}
+	if (FL_SPECIAL(&ret, fd, &iov, 1, -1, 0, false))
+		return ret;
 	fl_before_read(fd, buf, len);
 	ret = FL_RETRY(ssize_t, fl_real()->read(fd, buf, len), fl_iov_next(&iov, 1));
 	return fl_go_on(fd, &iov, 1, ret, true);
@@ -444,6 +460,8 @@ FL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 		fl_object_put(o);
 		return ret;
 	}
+	if (FL_SPECIAL(&ret, fd, iov, n, -1, 0, false))
+		return ret;
 	ret = FL_RETRY(ssize_t, fl_real()->readv(fd, iov, n), fl_iov_next(iov, n));
 	return fl_go_on(fd, iov, n, ret, true);
 }
@@ -466,6 +484,8 @@ FL_EXPORT ssize_t write(int fd, const void *buf, size_t len)
 
 	if (not_for_objects(fd, EBADF))
 		return -1;
+	if (FL_SPECIAL(&ret, fd, &iov, 1, -1, 0, true))
+		return ret;
 	ret = FL_RETRY(ssize_t, fl_real()->write(fd, buf, len), fl_in(buf, len));
 	return fl_go_on(fd, &iov, 1, ret, false);
 }
@@ -476,6 +496,8 @@ FL_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 
 	if (not_for_objects(fd, EBADF))
 		return -1;
+	if (FL_SPECIAL(&ret, fd, iov, n, -1, 0, true))
+		return ret;
 	ret = FL_RETRY(ssize_t, fl_real()->writev(fd, iov, n), fl_iov(iov, n, false));
 	return fl_go_on(fd, iov, n, ret, false);
 }

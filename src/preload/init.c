@@ -90,7 +90,7 @@ static void after_fork_parent(void)
 static void after_fork_child(void)
 {
 	fl_process_fork_child();
-	fl_devices_after_fork();
+	fl_fds_after_fork();
 }
 
 __attribute__((constructor(101))) static void start(void)

@@ -105,6 +105,12 @@ FL_EXPORT pid_t fork(void)
 	return fl_real()->fork();
 }
 
+static void forked_child(void)
+{
+	fl_process_fork_child();
+	fl_fds_after_fork();
+}
+
 FL_EXPORT pid_t _Fork(void)
 {
 	pid_t pid;
@@ -117,7 +123,7 @@ FL_EXPORT pid_t _Fork(void)
 	if (pid)
 		fl_process_fork_parent();
 	else
-		fl_process_fork_child();
+		forked_child();
 	return pid;
 }
 
@@ -130,7 +136,7 @@ static int clone_child(void *arg)
 {
 	struct clone_start start = *(struct clone_start *)arg; /* the child's own copy of the parent's stack */
 
-	fl_process_fork_child();
+	forked_child();
 	return start.fn(start.arg);
 }
 

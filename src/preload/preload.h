@@ -6,6 +6,7 @@
  *
  *   init.c     finding libc's functions; start-up
  *   fd.c       descriptors that are userfaultfd objects: open, close, dup, fcntl, ioctl, read, write
+ *   pagemap.c  /proc/self/pagemap and clear_refs
  *   poll.c     waiting for them: poll, select, epoll
  *   memory.c   mmap and its siblings, fork and clone
  *   signal.c   the program's SIGSEGV handler and signal masks
@@ -108,13 +109,53 @@ static inline long fl_ret(int64_t ret)
 
 /* ---- fd.c ---- */
 
+/*
+ * Descriptors that are special without being an object: those that stand for an open /dev/userfaultfd, and two files
+ * of /proc. Of the latter the table only says that it is worth a look (pagemap.c): a descriptor may have been closed
+ * behind our back, or come from a parent.
+ */
+enum fl_fd_kind {
+	FL_FD_PLAIN,
+	FL_FD_DEVICE,
+	FL_FD_PAGEMAP,
+	FL_FD_CLEAR_REFS,
+};
+#define FL_MAX_FDS 65536
+extern uint8_t fl_fd_kinds[FL_MAX_FDS];
+extern uint32_t fl_nr_special;
+
+static inline enum fl_fd_kind fl_fd_kind(int fd)
+{
+	if (likely(!__atomic_load_n(&fl_nr_special, __ATOMIC_RELAXED)) || fd < 0 || fd >= FL_MAX_FDS)
+		return FL_FD_PLAIN;
+	return (enum fl_fd_kind)fl_fd_kinds[fd];
+}
+void fl_set_fd_kind(int fd, enum fl_fd_kind kind);
 /* In a forked child: the descriptors are its own now. */
-void fl_devices_after_fork(void);
+void fl_fds_after_fork(void);
 /* userfaultfd(2) */
 int fl_do_userfaultfd(int flags);
 /* A message has arrived, perhaps with descriptors (SCM_RIGHTS). */
 void fl_received(const struct msghdr *msg);
 int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours);
+
+/* ---- pagemap.c ---- */
+
+#define FL_PAGEMAP_SCAN 0xc0606610u
+
+/* `path` was opened as `fd`, or it was not (-1): remember what it is. Returns fd; keeps errno. */
+int fl_opened(const char *path, int fd);
+/* The same for a stream; one that libc must not read by itself is replaced. */
+FILE *fl_stream_opened(const char *path, const char *mode, FILE *f);
+/*
+ * A read or write of a descriptor of those kinds; offset -1: at the file's position. False: the host's call will do,
+ * otherwise *ret is the result, errno set. => no lock held; may wait for pages of the caller's memory
+ */
+bool fl_special_transfer(ssize_t *ret, int fd, const struct iovec *iov, int n, off64_t offset, int flags, bool write);
+#define FL_SPECIAL(ret, fd, ...)                                                                                       \
+	(unlikely(fl_fd_kind(fd) >= FL_FD_PAGEMAP) && fl_special_transfer(ret, fd, __VA_ARGS__))
+/* ioctl(PAGEMAP_SCAN): false: the host's will do, otherwise *ret is -errno. => as above */
+bool fl_pagemap_scan(int fd, uint64_t arg, int *ret);
 
 /* ---- signal.c ---- */
 

@@ -37,9 +37,20 @@ static long do_clone(long nr, const struct args *a)
 	ret = fl_sys(nr, a->a, a->b, a->c, a->d, a->e);
 	if (ret)
 		fl_process_fork_parent();
-	else
+	else {
 		fl_process_fork_child();
+		fl_fds_after_fork();
+	}
 	return ret;
+}
+
+/* libc has no function of this name yet. */
+static int do_openat2(const struct args *a)
+{
+	int fd = FL_RETRY(int, (int)fl_ret(fl_sys(SYS_openat2, a->a, a->b, a->c, a->d)),
+			  fl_best(fl_in_str(P(a->b)), fl_in(P(a->c), Z(a->d))));
+
+	return fl_opened(P(a->b), fd);
 }
 
 /* Calls that are a libc function's. Returns false for others. */
@@ -69,6 +80,21 @@ static bool known(long nr, const struct args *a, long *ret)
 		return true;
 	case SYS_pwrite64:
 		*ret = pwrite64(I(a->a), P(a->b), Z(a->c), a->d);
+		return true;
+	case SYS_preadv:
+		*ret = preadv64(I(a->a), P(a->b), I(a->c), a->d);
+		return true;
+	case SYS_pwritev:
+		*ret = pwritev64(I(a->a), P(a->b), I(a->c), a->d);
+		return true;
+	case SYS_preadv2: /* the offset is in two halves, of which the first is enough */
+		*ret = preadv64v2(I(a->a), P(a->b), I(a->c), a->d, I(a->f));
+		return true;
+	case SYS_pwritev2:
+		*ret = pwritev64v2(I(a->a), P(a->b), I(a->c), a->d, I(a->f));
+		return true;
+	case SYS_openat2:
+		*ret = do_openat2(a);
 		return true;
 	case SYS_openat:
 		*ret = openat(I(a->a), P(a->b), I(a->c), (mode_t)a->d);
@@ -140,6 +166,9 @@ static bool known(long nr, const struct args *a, long *ret)
 		return true;
 	case SYS_open:
 		*ret = open(P(a->a), I(a->b), (mode_t)a->c);
+		return true;
+	case SYS_creat:
+		*ret = creat(P(a->a), (mode_t)a->b);
 		return true;
 #endif
 	default:

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pagemap.c - what the process's own /proc/self/pagemap and clear_refs say and do about memory of ours. The tables
+ * know what is registered. What was released is the host's alone again, but still a mapping of the pool: its words
+ * say so, and know only what was touched since.
+ */
+#include "lib/lib.h"
+
+static struct fl_mm *const mm = &fl_host.mm;
+
+/* The words of a run of released pages, from the host's. => mmap_lock held */
+static void released(uint64_t addr, uint64_t nr, uint64_t *words)
+{
+	const uint64_t data = FL_PM_PRESENT | FL_PM_SWAP;
+	unsigned char in[64];
+
+	for (uint64_t i = 0; i < nr; i++) {
+		if (i % sizeof(in) == 0 && fl_sys(SYS_mincore, addr + (i << PAGE_SHIFT),
+						  fl_min(nr - i, (uint64_t)sizeof(in)) << PAGE_SHIFT, in))
+			return;
+		/* the pool holds exactly what the program has */
+		if (words[i] & FL_PM_SWAP)
+			words[i] &= FL_PM_SOFT_DIRTY | FL_PM_SWAP;
+		else if ((words[i] & data) || (in[i % sizeof(in)] & 1))
+			words[i] = (words[i] & FL_PM_SOFT_DIRTY) | FL_PM_PRESENT | FL_PM_EXCLUSIVE;
+		else
+			words[i] &= FL_PM_SOFT_DIRTY;
+	}
+}
+
+void fl_process_pagemap(uint64_t addr, uint64_t nr, uint64_t *words)
+{
+	uint64_t irq, end = addr + (nr << PAGE_SHIFT);
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_pagemap(mm, addr, nr, words);
+	irq = fl_irq_save();
+	fl_read_lock(&mm->mmap_lock);
+	fl_for_each_vma(mm, vma, i, addr, end) {
+		uint64_t from = fl_max(addr, vma->start);
+
+		if (vma->flags & VM_RELEASED)
+			released(from, PAGES(fl_min(end, vma->end) - from), words + PAGES(from - addr));
+	}
+	fl_read_unlock(&mm->mmap_lock);
+	fl_irq_restore(irq);
+}
+
+int fl_process_clear_refs(void)
+{
+	uint64_t irq;
+	int err;
+
+	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+		return 0;
+	irq = fl_irq_save();
+	err = fl_clear_soft_dirty(mm);
+	fl_irq_restore(irq);
+	return err;
+}
