@@ -283,6 +283,7 @@ FL_EXPORT int dup3(int fd, int copy, int flags)
 void fl_fds_after_fork(void)
 {
 	fds_owner = (int32_t)fl_sys(SYS_getpid, 0);
+	fl_pagemap_after_fork();
 }
 
 void fl_received(const struct msghdr *msg)

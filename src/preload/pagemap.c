@@ -5,8 +5,8 @@
  * bits, too.
  *
  * The table of descriptors (fd.c) only says where it is worth to look: which file a descriptor names is asked of the
- * host at each use. So one that a forked child has from its parent, whose memory it tells of, is the host's alone,
- * and so is one that came through exec.
+ * host, and at each use whether it still does. So one that a forked child has from its parent, whose memory it tells
+ * of, is the host's alone, and so is one that came through exec.
  */
 #include "preload/preload.h"
 
@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define WORD 8u
@@ -92,6 +93,34 @@ static enum fl_fd_kind kind_of(int fd)
 	strcat(path, tasks);
 	strcat(path, id);
 	return fl_sys(SYS_faccessat, AT_FDCWD, path, F_OK) ? FL_FD_PLAIN : kind;
+}
+
+/* The files that were found to be what the table says. While one is open, no other has its number. */
+static uint64_t known[FL_MAX_FDS];
+
+/* What kind_of() says, asked once for every file. For descriptors that the table has. */
+static enum fl_fd_kind verified(int fd)
+{
+	enum fl_fd_kind kind = fl_fd_kind(fd);
+	struct stat st;
+	uint64_t file;
+
+	if (kind < FL_FD_PAGEMAP || fl_sys(SYS_fstat, fd, &st))
+		return FL_FD_PLAIN;
+	file = st.st_ino ^ (uint64_t)st.st_dev << 32;
+	if (file && __atomic_load_n(&known[fd], __ATOMIC_RELAXED) == file)
+		return kind;
+	if (kind_of(fd) != kind)
+		return FL_FD_PLAIN;
+	__atomic_store_n(&known[fd], file, __ATOMIC_RELAXED);
+	return kind;
+}
+
+void fl_pagemap_after_fork(void)
+{
+	for (int fd = 0; fd < FL_MAX_FDS && fl_nr_special; fd++)
+		if (fl_fd_kinds[fd])
+			known[fd] = 0;
 }
 
 /* ---- opening ---- */
@@ -191,7 +220,7 @@ FL_EXPORT FILE *fdopen(int fd, const char *mode)
 	typeof(fdopen) *f = FL_FIND(fdopen);
 	FILE *stream;
 
-	if (likely(fl_fd_kind(fd) < FL_FD_PAGEMAP) || !kind_of(fd))
+	if (likely(fl_fd_kind(fd) < FL_FD_PAGEMAP) || !verified(fd))
 		return f(fd, mode);
 	stream = fopencookie(fl_ptr((uint64_t)fd), mode, calls);
 	if (stream)
@@ -359,7 +388,7 @@ static int64_t transfer(int fd, const struct iovec *iov, int n, uint64_t pos, in
 
 bool fl_special_transfer(ssize_t *ret, int fd, const struct iovec *iov, int n, off64_t offset, int flags, bool write)
 {
-	enum fl_fd_kind kind = kind_of(fd);
+	enum fl_fd_kind kind = verified(fd);
 	uint64_t len, pos = (uint64_t)offset;
 	int64_t r;
 
@@ -387,7 +416,7 @@ bool fl_pagemap_scan(int fd, uint64_t arg, int *ret)
 {
 	uint64_t head[4]; /* size, flags, start, end */
 
-	if (fl_fd_kind(fd) != FL_FD_PAGEMAP || kind_of(fd) != FL_FD_PAGEMAP ||
+	if (fl_fd_kind(fd) != FL_FD_PAGEMAP || verified(fd) != FL_FD_PAGEMAP ||
 	    fl_copy_user(head, fl_ptr(arg), sizeof(head)) || head[2] >= head[3] || !fl_host_touches(head[2], head[3]))
 		return false;
 	*ret = -ENOTTY;

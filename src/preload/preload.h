@@ -154,6 +154,8 @@ FILE *fl_stream_opened(const char *path, const char *mode, FILE *f);
 bool fl_special_transfer(ssize_t *ret, int fd, const struct iovec *iov, int n, off64_t offset, int flags, bool write);
 #define FL_SPECIAL(ret, fd, ...)                                                                                       \
 	(unlikely(fl_fd_kind(fd) >= FL_FD_PAGEMAP) && fl_special_transfer(ret, fd, __VA_ARGS__))
+/* In a forked child: what it has from its parent tells of the parent's memory. */
+void fl_pagemap_after_fork(void);
 /* ioctl(PAGEMAP_SCAN): false: the host's will do, otherwise *ret is -errno. => as above */
 bool fl_pagemap_scan(int fd, uint64_t arg, int *ret);
 
