@@ -48,10 +48,9 @@ static char *put_number(char *end, unsigned n)
 	return end;
 }
 
-/* What /proc/self/fd says of a descriptor, without the mark of a thread that has ended. */
+/* What /proc/self/fd says of a descriptor. */
 static bool link_of(int fd, char *link, size_t size)
 {
-	static const char gone[] = " (deleted)";
 	char path[sizeof("/proc/self/fd/") + 10] = "/proc/self/fd/", number[11];
 	long n;
 
@@ -60,8 +59,6 @@ static bool link_of(int fd, char *link, size_t size)
 	if (n <= 0 || n >= (long)size)
 		return false;
 	link[n] = '\0';
-	if (n >= (long)sizeof(gone) && strcmp(link + n - (sizeof(gone) - 1), gone) == 0)
-		link[n - (long)(sizeof(gone) - 1)] = '\0';
 	return true;
 }
 
@@ -224,29 +221,8 @@ FL_EXPORT FILE *fdopen(int fd, const char *mode)
 		return f(fd, mode);
 	stream = fopencookie(fl_ptr((uint64_t)fd), mode, calls);
 	if (stream)
-		stream->_fileno = fd; /* libc does not look at it in such a stream: see fileno() */
+		stream->_fileno = fd; /* for fileno(), which alone looks at it in a stream of this kind */
 	return stream;
-}
-
-static int stream_fd(FILE *stream, int fd)
-{
-	if (fd >= 0 || fl_fd_kind(stream->_fileno) < FL_FD_PAGEMAP)
-		return fd;
-	return stream->_fileno;
-}
-
-FL_EXPORT int fileno(FILE *stream)
-{
-	typeof(fileno) *f = FL_FIND(fileno);
-
-	return stream_fd(stream, f(stream));
-}
-
-FL_EXPORT int fileno_unlocked(FILE *stream)
-{
-	typeof(fileno_unlocked) *f = FL_FIND(fileno_unlocked);
-
-	return stream_fd(stream, f(stream));
 }
 
 FILE *fl_stream_opened(const char *path, const char *mode, FILE *f)

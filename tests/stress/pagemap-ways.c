@@ -346,6 +346,9 @@ void test_offsets(void)
 	CHECK_ERR(pread(fd, w, 4, o), EINVAL);
 	CHECK_ERR(pread(fd, w, 8, o + 4), EINVAL);
 	CHECK_ERR(pread(fd, w, 0, o + 3), EINVAL);
+	CHECK_ERR(pread(fd, words, sizeof(words) - 4, o), EINVAL);
+	CHECK_ERR(pread(fd, words, sizeof(words) - 8, o + 4), EINVAL);
+	CHECK_INT(lseek(fd, o, SEEK_SET), o);
 	CHECK_ERR(pread(fd, w, 8, -1), EINVAL);
 	CHECK_ERR(pread(fd, w, 8, -8), EINVAL);
 	CHECK_ERR(preadv(fd, odd, 1, -1), EINVAL);
