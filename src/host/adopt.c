@@ -127,14 +127,15 @@ static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgo
 }
 
 /* Entries for the data of a range: that at `aside`, or, when that is 0, what the pool holds. => tables exist */
-static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool zero)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
+	fl_pte_t pte = mk_pte(pfn, vma);
 
 	bit_fill(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), 1, true);
 	fl_folio(mm, pfn)->refcount = 1;
 	fl_folio(mm, pfn)->mapcount = 1;
-	set_pte(fl_pte_offset(mm, addr), fl_maybe_mkwrite(mm, vma, pte_mkdirty(mk_pte(pfn, vma)), 1));
+	set_pte(fl_pte_offset(mm, addr), fl_maybe_mkwrite(mm, vma, zero ? pte_mkzero(pte) : pte_mkdirty(pte), 1));
 }
 
 static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
@@ -143,7 +144,7 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 
 	for (; at < limit && fl_resident_next(&at, limit, &run_end) == 1; at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE)
-			set_entry(mm, vma, vma->start + (a - aside));
+			set_entry(mm, vma, vma->start + (a - aside), false);
 	fl_collapse_full(mm, vma);
 }
 
@@ -230,6 +231,13 @@ static int file_next(uint64_t *start, uint64_t end, uint64_t *run_end)
 	return 1;
 }
 
+bool fl_released_owned(struct fl_vma *vma, uint64_t addr)
+{
+	uint64_t pfn = vma_pfn(vma, addr);
+
+	return bit_get(chunk_of(pfn)->owned, (unsigned)(pfn % CHUNK_PAGES)) || !fl_host_frame_is_zero(&fl_host.mm, pfn);
+}
+
 static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 {
 	uint64_t base = vma->pgoff << PAGE_SHIFT, limit = base + (vma->end - vma->start), run_end;
@@ -246,7 +254,7 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 				uint64_t addr = vma->start + (a - base);
 
 				if (pass)
-					set_entry(mm, vma, addr);
+					set_entry(mm, vma, addr, !fl_released_owned(vma, addr));
 				else if (fl_pte_alloc(mm, addr)) {
 					fl_free_pgtables(mm, vma->start, vma->end);
 					fl_sys(SYS_mprotect, vma->start, vma->end - vma->start,
@@ -344,6 +352,8 @@ static void release_table(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, u
 				set_pte(fl_pte_offset(mm, addr), (fl_pte_t){ 0 }); /* it may have been a marker */
 				continue;
 			}
+			if (fl_page_exclusive(mm, fl_pte_get(mm, addr)))
+				bit_fill(chunk_of(pfn)->owned, (unsigned)(vma_pfn(vma, addr) % CHUNK_PAGES), 1, true);
 			set_pte(fl_pte_offset(mm, addr), (fl_pte_t){ 0 });
 			folio->refcount = folio->mapcount = 0;
 		}

@@ -30,6 +30,7 @@ struct chunk {
 	uint64_t writable[CHUNK_WORDS]; /* [b] the host mapping of the page is writable (whether shown or hidden) */
 	uint64_t resident[CHUNK_WORDS]; /* [p] the pool may hold memory for it */
 	uint64_t mapped[CHUNK_WORDS];	/* [p] the direct map has it */
+	uint64_t owned[CHUNK_WORDS];	/* [m] released: it was the program's own when it was, not one of zeros for all */
 };
 
 /* Letters as in mm_types.h, and [b] the lock below. */
@@ -159,6 +160,8 @@ int fl_host_map_pool(uint64_t start, uint64_t end, uint64_t pgoff);
 bool fl_host_mapped(struct fl_mm *mm, uint64_t start, uint64_t end);
 int fl_host_adopt(struct fl_mm *mm, uint64_t start, uint64_t end);
 void fl_host_release(struct fl_mm *mm, struct fl_vma *vma);
+/* Is a page of a released mapping, which the pool has, the program's own, and not one of zeros for all? */
+bool fl_released_owned(struct fl_vma *vma, uint64_t addr);
 
 /* ---- maps.c: what the host has mapped ---- */
 

@@ -158,6 +158,7 @@ void fl_frames_punch(uint64_t pfn, uint64_t nr)
 			stale += is_stale(c, pfn + i);
 		bit_fill(c->resident, first, n, false);
 		bit_fill(c->mapped, first, n, false);
+		bit_fill(c->owned, first, n, false);
 		pfn += n;
 		nr -= n;
 	}

@@ -8,8 +8,11 @@
 
 static struct fl_mm *const mm = &fl_host.mm;
 
-/* The words of a run of released pages, from the host's. => mmap_lock held */
-static void released(uint64_t addr, uint64_t nr, uint64_t *words)
+/*
+ * The words of a run of released pages, from the host's. All of it counts as soft-dirty, or it would not have been
+ * released; a page of zeros as the zero page, which is nobody's own. => mmap_lock held
+ */
+static void released(struct fl_vma *vma, uint64_t addr, uint64_t nr, uint64_t *words)
 {
 	const uint64_t data = FL_PM_PRESENT | FL_PM_SWAP;
 	unsigned char in[64];
@@ -20,11 +23,12 @@ static void released(uint64_t addr, uint64_t nr, uint64_t *words)
 			return;
 		/* the pool holds exactly what the program has */
 		if (words[i] & FL_PM_SWAP)
-			words[i] &= FL_PM_SOFT_DIRTY | FL_PM_SWAP;
+			words[i] = FL_PM_SOFT_DIRTY | FL_PM_SWAP;
 		else if ((words[i] & data) || (in[i % sizeof(in)] & 1))
-			words[i] = (words[i] & FL_PM_SOFT_DIRTY) | FL_PM_PRESENT | FL_PM_EXCLUSIVE;
+			words[i] = FL_PM_SOFT_DIRTY | FL_PM_PRESENT |
+				   (fl_released_owned(vma, addr + (i << PAGE_SHIFT)) ? FL_PM_EXCLUSIVE : 0);
 		else
-			words[i] &= FL_PM_SOFT_DIRTY;
+			words[i] = FL_PM_SOFT_DIRTY;
 	}
 }
 
@@ -41,7 +45,7 @@ void fl_process_pagemap(uint64_t addr, uint64_t nr, uint64_t *words)
 		uint64_t from = fl_max(addr, vma->start);
 
 		if (vma->flags & VM_RELEASED)
-			released(from, PAGES(fl_min(end, vma->end) - from), words + PAGES(from - addr));
+			released(vma, from, PAGES(fl_min(end, vma->end) - from), words + PAGES(from - addr));
 	}
 	fl_read_unlock(&mm->mmap_lock);
 	fl_irq_restore(irq);

@@ -230,6 +230,17 @@ static void set_flag(uint64_t start, uint64_t stop, uint32_t set, uint32_t clear
 	fl_vma_merge(mm, start, stop);
 }
 
+/* What the host serves alone is taken back for it. => mmap_lock held for writing */
+static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
+{
+	int err = (vma->flags & VM_RELEASED) ? fl_host_adopt(mm, start, stop) : 0;
+
+	if (!err)
+		err = fl_collapse_range(mm, fl_vma_lookup(mm, start), start, stop);
+	release_plain(start, stop);
+	return err;
+}
+
 /* => mmap_lock held for writing */
 static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int advice)
 {
@@ -261,6 +272,8 @@ static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int a
 	case MADV_NOHUGEPAGE:
 		set_flag(start, stop, VM_NOHUGEPAGE, VM_HUGEPAGE);
 		return 0;
+	case 25 /* MADV_COLLAPSE */:
+		return collapse(vma, start, stop);
 	case MADV_REMOVE: /* what the program has is private memory, whatever it is made of */
 		return -EINVAL;
 	case 102 /* MADV_GUARD_INSTALL */:
@@ -277,29 +290,6 @@ static bool advice_known(int advice)
 	return fl_sys(SYS_madvise, 0, 0, advice) == 0;
 }
 
-/* MADV_COLLAPSE, 2 MiB after 2 MiB: each is ours as a whole, or the host's. => mmap_lock held for writing */
-static int collapse(uint64_t addr, uint64_t end)
-{
-	int ret = PMD_ALIGN(addr) > PMD_ALIGN_DOWN(end) ? -EINVAL : 0;
-
-	for (uint64_t a = PMD_ALIGN(addr); a + PMD_SIZE <= end; a += PMD_SIZE) {
-		struct fl_vma *vma = fl_find_vma(mm, a);
-		int err;
-
-		if (vma && vma->start < a + PMD_SIZE) {
-			err = vma->start <= a && (vma->flags & VM_RELEASED) ? fl_host_adopt(mm, a, a + PMD_SIZE) : 0;
-			if (!err)
-				err = fl_collapse_range(mm, a, a + PMD_SIZE);
-			release_plain(a, a + PMD_SIZE);
-		} else {
-			err = (int)fl_sys(SYS_madvise, a, PMD_SIZE, 25);
-		}
-		if (err && !ret)
-			ret = err;
-	}
-	return ret;
-}
-
 int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 {
 	uint64_t irq, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
@@ -313,10 +303,6 @@ int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 	if (advice == 22 /* MADV_POPULATE_READ */ || advice == 23 /* MADV_POPULATE_WRITE */)
 		fl_process_fault_in(addr, end - addr, advice == 23);
 	irq = lock();
-	if (advice == 25 /* MADV_COLLAPSE */) {
-		ret = collapse(addr, end);
-		at = end;
-	}
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);
 		if (ret)

@@ -147,12 +147,12 @@ static enum fl_fault do_present_page(struct fl_vmf *vmf, const struct fl_slot *s
 }
 
 /*
- * Is something about to be noted of a leaf that is to be known of one page? Where the program has asked for huge pages
- * it is noted of the whole leaf; a leaf that was made because it happened to be possible must not show.
+ * Is something about to be noted of a leaf that is to be known of one page? Of a leaf that the program has asked for it
+ * is noted as a whole; one that was made because it happened to be possible must not show.
  */
 static bool one_of_many(const struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte)
 {
-	if (!s->pmdp || (vmf->vma->flags & VM_HUGEPAGE))
+	if (!s->pmdp || !pte_unasked(pte))
 		return false;
 	return pte_hint(pte) || ((vmf->flags & FAULT_WRITE) && !pte_write(pte) && fl_vma_tracked(vmf->vma));
 }

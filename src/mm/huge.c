@@ -68,9 +68,13 @@ bool fl_huge_anonymous_fault(struct fl_vmf *vmf)
 
 /* ---- collapse ---- */
 
-/* What the pages of a table are together; -errno if they cannot be one. `full`: only if all are there. */
-static int can_collapse(const struct fl_vma *vma, const fl_pte_t *ptes, bool full, fl_pte_t *all)
+/*
+ * What the pages of a table are together; -errno if they cannot be one. What comes first says. `full`: only if all are
+ * there.
+ */
+static int can_collapse(struct fl_mm *mm, const struct fl_vma *vma, const fl_pte_t *ptes, bool full, fl_pte_t *all)
 {
+	bool whole = full || (vma->flags & VM_UFFD); /* a message about a page that is missing may still be to come */
 	unsigned present = 0;
 
 	*all = (fl_pte_t){ 0 };
@@ -80,15 +84,13 @@ static int can_collapse(const struct fl_vma *vma, const fl_pte_t *ptes, bool ful
 		if (pte_swap(pte) || pte_migration(pte))
 			return -EAGAIN;
 		if (pte_uffd_wp(pte))
-			return -EINVAL; /* a message about one page is still to come */
+			return -EINVAL;
+		if (whole && (pte_none(pte) || (pte_zero(pte) && mm->ops->frame_is_zero(mm, pte_pfn(pte)))))
+			return -EBUSY;
 		present += pte_present(pte);
-		all->val |= pte.val & (PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_HINT); /* and it is one of zeros no more */
+		all->val |= pte.val & (PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_HINT); /* and PTE_ZERO no more */
 	}
-	if (present == PTRS_PER_TABLE)
-		return 0;
-	if (!present || full)
-		return -EINVAL;
-	return (vma->flags & VM_UFFD) ? -EBUSY : 0;
+	return present ? 0 : -EINVAL;
 }
 
 /* Where frames have homes: those of the pages that are missing join the others. */
@@ -142,6 +144,17 @@ static int copy_frames(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, cons
 	return 0;
 }
 
+/* A leaf is there; the program may not know. */
+static int ask_for(fl_pmd_t *pmdp, fl_pmd_t leaf)
+{
+	if (!pte_unasked(pmd_pte(leaf)))
+		return 0;
+	if (pte_uffd_wp(pmd_pte(leaf)))
+		return -EINVAL; /* as of the small pages that it believes to be there */
+	fl_entry_write(&pmdp->val, pte_pmd(pmd_pte_at(leaf, 0)).val);
+	return 0;
+}
+
 /* One aligned 2 MiB. => page-table lock held */
 static int collapse(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool full)
 {
@@ -152,10 +165,10 @@ static int collapse(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool fu
 	int err;
 
 	if (pmd_leaf(pmd))
-		return 0;
+		return ask_for(pmdp, pmd);
 	if (pmd_none(pmd))
 		return -EINVAL;
-	err = can_collapse(vma, pmd_ptes(pmd), full, &all);
+	err = can_collapse(mm, vma, pmd_ptes(pmd), full, &all);
 	if (!err)
 		err = mm->ops->homes ? fill_homes(mm, vma, addr, pmd_ptes(pmd), &head)
 				     : copy_frames(mm, vma, addr, pmd_ptes(pmd), &head);
@@ -165,25 +178,26 @@ static int collapse(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool fu
 		fl_folio(mm, head + i)->mapcount = 1;
 	pte = (fl_pte_t){ mk_pte(head, vma).val | all.val };
 	pte = fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE);
-	fl_pmd_collapse(mm, addr, pte);
+	fl_pmd_collapse(mm, addr, full ? (fl_pte_t){ pte.val | PTE_UNASKED } : pte);
 	mm->ops->invalidate(mm, addr, addr + PMD_SIZE, pte_right(pte, vma));
 	return 0;
 }
 
-int fl_collapse_range(struct fl_mm *mm, uint64_t start, uint64_t end)
+int fl_collapse_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
 {
-	int ret = PMD_ALIGN(start) > PMD_ALIGN_DOWN(end) ? -EINVAL : 0;
+	int ret = 0;
 
+	/* Linux 6.18, observed: a part without an aligned address in it is no 2 MiB; one that begins and ends at one is 0 */
+	if (PMD_ALIGN(vma->start) + PMD_SIZE > vma->end || PMD_ALIGN(start) > PMD_ALIGN_DOWN(end) ||
+	    (vma->flags & VM_NOHUGEPAGE))
+		return -EINVAL;
 	for (uint64_t addr = PMD_ALIGN(start); addr + PMD_SIZE <= end; addr += PMD_SIZE) {
-		struct fl_vma *vma = fl_vma_lookup(mm, addr);
 		struct fl_mutex *ptl = fl_pt_lock(mm, addr);
-		int err = -EINVAL;
+		int err;
 
-		if (vma && addr + PMD_SIZE <= vma->end && !(vma->flags & VM_NOHUGEPAGE)) {
-			fl_mutex_lock(ptl);
-			err = collapse(mm, vma, addr, false);
-			fl_mutex_unlock(ptl);
-		}
+		fl_mutex_lock(ptl);
+		err = collapse(mm, vma, addr, false);
+		fl_mutex_unlock(ptl);
 		if (err && !ret)
 			ret = err;
 	}

@@ -169,7 +169,7 @@ struct fl_slot fl_slot_at(const struct fl_mm *mm, uint64_t addr);
 
 static inline fl_pte_t slot_get(const struct fl_slot *s)
 {
-	return s->pmdp ? pmd_pte_at(pmdp_get_lockless(s->pmdp), 0) : ptep_get(s->ptep);
+	return s->pmdp ? pmd_pte(pmdp_get_lockless(s->pmdp)) : ptep_get(s->ptep);
 }
 
 static inline void slot_set(const struct fl_slot *s, fl_pte_t pte)
@@ -308,13 +308,13 @@ int64_t fl_change_protection(struct fl_mm *mm, struct fl_vma *vma, uint64_t star
 /* Zeros of 2 MiB for a fault, if mapping and memory allow it. => mmap_lock held, no page-table lock */
 bool fl_huge_anonymous_fault(struct fl_vmf *vmf);
 /*
- * MADV_COLLAPSE: each aligned 2 MiB of the range that can becomes a leaf. 0, or what is said of the first that cannot
- * (madvise(2), and Linux 6.18 as observed): -EINVAL (no mapping has all of it, it is empty, a page is write-protected,
- * MADV_NOHUGEPAGE), -EBUSY (a page is missing in registered memory), -EAGAIN (one is on its way), -ENOMEM.
+ * MADV_COLLAPSE: each aligned 2 MiB of a part of the mapping that can becomes a leaf. 0, or what is said of the first
+ * that cannot (Linux 6.18, observed): -EINVAL (it is empty, or a page is write-protected; the part has no aligned
+ * address; MADV_NOHUGEPAGE), -EBUSY (a page is missing in registered memory), -EAGAIN (one is on its way), -ENOMEM.
  * => mmap_lock held for writing
  */
-int fl_collapse_range(struct fl_mm *mm, uint64_t start, uint64_t end);
-/* Make leaves where all 512 pages are there, in their homes: it costs nothing. => as above */
+int fl_collapse_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
+/* Make leaves where all 512 pages are there, in their homes, which costs nothing and does not show. => as above */
 void fl_collapse_full(struct fl_mm *mm, struct fl_vma *vma);
 
 /* ---- where pages are (migrate.c, swap.c) ---- */
@@ -361,6 +361,8 @@ void fl_move_entries(struct fl_mm *mm, uint64_t old, struct fl_vma *new_vma, uin
 
 /* ---- what a program sees of its pages (pagemap.c) ---- */
 
+/* Is a present page the program's alone, in the kernel's eyes? => mmap_lock held */
+bool fl_page_exclusive(struct fl_mm *mm, fl_pte_t pte);
 /* Overwrite the words of /proc/self/pagemap of those pages of [addr, addr + nr pages) that are ours. => no lock held */
 void fl_pagemap(struct fl_mm *mm, uint64_t addr, uint64_t nr, uint64_t *words);
 /* No page is soft-dirty any more, and writes are noted from now on. 0, -ENOMEM. => no lock held, signals blocked */

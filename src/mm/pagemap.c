@@ -8,7 +8,7 @@
  * Has it a frame of its own, in the kernel's eyes? Zeros that nobody has asked to write to are the zero page there, which
  * is everybody's. Ours may be written without our seeing it, but then they are zeros no more.
  */
-static bool exclusive(struct fl_mm *mm, fl_pte_t pte)
+bool fl_page_exclusive(struct fl_mm *mm, fl_pte_t pte)
 {
 	if (pte_zero(pte) && mm->ops->frame_is_zero(mm, pte_pfn(pte)))
 		return false;
@@ -26,7 +26,7 @@ static uint64_t pagemap_word(struct fl_mm *mm, const struct fl_vma *vma, uint64_
 
 	if (pte_present(pte)) {
 		word |= FL_PM_PRESENT;
-		if (exclusive(mm, pte))
+		if (fl_page_exclusive(mm, pte))
 			word |= FL_PM_EXCLUSIVE;
 	} else if (!pte_none(pte)) {
 		word |= FL_PM_SWAP;

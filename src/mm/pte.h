@@ -31,6 +31,7 @@
 #define PTE_DIRTY      (1ull << 6)
 #define PTE_LEAF       (1ull << 7) /* among PMD entries */
 #define PTE_ZERO       (1ull << 8) /* filled with zeros, with nobody having said that he would write */
+#define PTE_UNASKED    (1ull << 9) /* a leaf that the program has not asked for: it must not show */
 #define PTE_UFFD_WP    (1ull << 10)
 #define PTE_SOFT_DIRTY (1ull << 11)
 #define PTE_PFN	       0x000ffffffffff000ull
@@ -245,7 +246,12 @@ static inline fl_pte_t *pmd_ptes(fl_pmd_t d)
 /* A leaf as the entry that it is, and back. */
 static inline fl_pte_t pmd_pte(fl_pmd_t d)
 {
-	return (fl_pte_t){ d.val };
+	return (fl_pte_t){ d.val & ~PTE_LEAF };
+}
+
+static inline bool pte_unasked(fl_pte_t p)
+{
+	return p.val & PTE_UNASKED;
 }
 
 static inline fl_pmd_t pte_pmd(fl_pte_t p)
@@ -256,7 +262,7 @@ static inline fl_pmd_t pte_pmd(fl_pte_t p)
 /* The entry that a leaf is for the ith of its pages. */
 static inline fl_pte_t pmd_pte_at(fl_pmd_t d, unsigned i)
 {
-	return (fl_pte_t){ (d.val & ~PTE_LEAF) + ((uint64_t)i << PAGE_SHIFT) };
+	return (fl_pte_t){ (d.val & ~(PTE_LEAF | PTE_UNASKED)) + ((uint64_t)i << PAGE_SHIFT) };
 }
 
 #endif

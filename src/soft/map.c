@@ -158,17 +158,19 @@ static bool advice_known(int advice)
 }
 
 /* The part of a range that one mapping has. MADV_FREE may keep the pages, and here does. => mmap_lock held */
-static void advise_part(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, int advice)
+static int advise_part(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, int advice)
 {
 	switch (advice) {
 	case MADV_DONTNEED:
 		fl_zap_range(mm, vma, start, end);
-		return;
+		return 0;
 	case MADV_PAGEOUT:
 		fl_swap_out_range(mm, vma, start, end);
-		return;
+		return 0;
+	case MADV_COLLAPSE:
+		return fl_collapse_range(mm, vma, start, end);
 	default:
-		return;
+		return 0;
 	}
 }
 
@@ -217,13 +219,12 @@ static int advise(struct fl_mm *mm, uint64_t addr, uint64_t end, int advice)
 	int err = 0;
 	uint32_t i;
 
-	if (advice == MADV_COLLAPSE)
-		return fl_collapse_range(mm, addr, end);
 	if (f)
 		err = set_flags(mm, addr, end, f);
 	else
 		fl_for_each_vma(mm, vma, i, addr, end)
-			advise_part(mm, vma, fl_max(addr, vma->start), fl_min(end, vma->end), advice);
+			if (!err)
+				err = advise_part(mm, vma, fl_max(addr, vma->start), fl_min(end, vma->end), advice);
 	if (err)
 		return err;
 	return mapped_until(mm, addr, end) == end ? 0 : -ENOMEM;

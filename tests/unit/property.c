@@ -231,25 +231,31 @@ static void do_madvise(unsigned from, unsigned to)
 
 /* ---- tables into leaves ---- */
 
+/* Zeros that nobody has asked to write to. */
+static bool is_zero_page(unsigned i)
+{
+	return pte_zero(fl_pte_get(mm, addr_of(i))) && !model[i].byte;
+}
+
 /* What MADV_COLLAPSE says of one aligned 2 MiB. */
 static int collapse_want(unsigned from)
 {
-	unsigned present = 0;
-	bool out = false;
+	bool present = false;
 
-	if (!one_vma(from, from + 512))
+	if (fl_slot_at(mm, addr_of(from)).nr == 0)
 		return -EINVAL;
 	for (unsigned i = from; i < from + 512; i++) {
-		if (model[i].wp && !out)
+		const struct page *p = &model[i];
+
+		if (p->out)
+			return -EAGAIN;
+		if (p->wp)
 			return -EINVAL;
-		out = out || model[i].out;
-		present += model[i].present;
+		if (p->owner && (!p->present || is_zero_page(i)))
+			return -EBUSY;
+		present = present || p->present;
 	}
-	if (out)
-		return -EAGAIN;
-	if (!present)
-		return -EINVAL;
-	return present < 512 && model[from].owner ? -EBUSY : 0;
+	return present ? 0 : -EINVAL;
 }
 
 /* The soft-dirty bit of a leaf is that of any of its pages. */
@@ -271,22 +277,45 @@ static bool is_leaf(unsigned from)
 	return fl_slot_at(mm, addr_of(from)).nr == 512;
 }
 
+/* Has the whole of the mapping that a page is in an aligned 2 MiB? */
+static bool fits_leaf(unsigned at)
+{
+	unsigned end = at;
+
+	while (at && one_vma(at - 1, at + 1))
+		at--;
+	while (end + 1 < nr_pages && one_vma(end, end + 2))
+		end++;
+	return PMD_ALIGN(addr_of(at)) + PMD_SIZE <= addr_of(end + 1);
+}
+
 static void do_collapse(unsigned from, unsigned to)
 {
-	unsigned first = from;
-	int want, one;
+	int want = 0, one;
+	bool hole = false;
 
-	while (first < nr_pages && addr_of(first) & ~PMD_MASK)
-		first++;
-	want = first > to || PMD_ALIGN(addr_of(from)) > PMD_ALIGN_DOWN(addr_of(to)) ? -EINVAL : 0;
 	SAY("collapse [%u, %u)", from, to);
-	for (; first + 512 <= to; first += 512) {
-		one = is_leaf(first) && one_vma(first, first + 512) ? 0 : collapse_want(first);
-		if (!one && !is_leaf(first))
-			collapsed(first);
-		if (one && !want)
-			want = one;
+	for (unsigned start = from, end; start < to && !want; start = end) { /* mapping by mapping */
+		unsigned first = start;
+
+		for (end = start + 1; end < to && one_vma(start, end + 1);)
+			end++;
+		hole = hole || !model[start].mapped;
+		if (!model[start].mapped)
+			continue;
+		want = !fits_leaf(start) || PMD_ALIGN(addr_of(start)) > PMD_ALIGN_DOWN(addr_of(end)) ? -EINVAL : 0;
+		while (addr_of(first) & ~PMD_MASK)
+			first++;
+		for (; first + 512 <= end; first += 512) {
+			one = is_leaf(first) ? 0 : collapse_want(first);
+			if (!one && !is_leaf(first))
+				collapsed(first);
+			if (one && !want)
+				want = one;
+		}
 	}
+	if (!want && hole)
+		want = -ENOMEM;
 	same(result(fl_madvise(mm, addr_of(from), (to - from) * PAGE_SIZE, 25)), want, "madvise()");
 }
 
@@ -632,7 +661,7 @@ static int access_want(struct page *p, bool write)
 		return SIGBUS;
 	if (!p->present && !p->out && (leaf = huge_zeros(at, &first)))
 		nr = leaf;
-	else if (p->present && fl_slot_at(mm, addr_of(at)).nr == 512 && p->huge) {
+	else if (p->present && fl_slot_at(mm, addr_of(at)).nr == 512) {
 		nr = 512;
 		first = at - (unsigned)(PAGES(addr_of(at)) % 512);
 	}
@@ -640,7 +669,7 @@ static int access_want(struct page *p, bool write)
 	for (unsigned i = first; i < first + nr; i++) {
 		model[i].present = true; /* zeros, if it was not */
 		model[i].out = false;
-		model[i].dirty = model[i].dirty || made; /* of a leaf that was asked for, all of it */
+		model[i].dirty = model[i].dirty || made; /* of a leaf, all of it */
 	}
 	return write && p->wp ? SIGBUS : 0;
 }
