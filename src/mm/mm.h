@@ -131,18 +131,18 @@ static inline struct fl_mutex *fl_pt_lock(struct fl_mm *mm, uint64_t addr)
 /* The only reads of a PMD entry: whole, with or without the lock. => mmap_lock held */
 static inline fl_pmd_t pmdp_get_lockless(const fl_pmd_t *p)
 {
-	return (fl_pmd_t){ fl_entry_read(&p->val) };
+	return (fl_pmd_t){ entry_read(&p->val) };
 }
 
 /* The same for an entry of the lowest level. */
 static inline fl_pte_t ptep_get(const fl_pte_t *p)
 {
-	return (fl_pte_t){ fl_entry_read(&p->val) };
+	return (fl_pte_t){ entry_read(&p->val) };
 }
 
 static inline void set_pte(fl_pte_t *p, fl_pte_t v)
 {
-	fl_entry_write(&p->val, v.val);
+	entry_write(&p->val, v.val);
 }
 
 /* The PMD entry of addr, or NULL when its table does not exist. => mmap_lock held */
@@ -175,7 +175,7 @@ static inline fl_pte_t slot_get(const struct fl_slot *s)
 static inline void slot_set(const struct fl_slot *s, fl_pte_t pte)
 {
 	if (s->pmdp)
-		fl_entry_write(&s->pmdp->val, pte_pmd(pte).val);
+		entry_write(&s->pmdp->val, pte_pmd(pte).val);
 	else
 		set_pte(s->ptep, pte);
 }

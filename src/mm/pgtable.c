@@ -23,7 +23,7 @@ static unsigned index_at(uint64_t addr, unsigned shift)
 /* The table below an entry of the two topmost levels, which have no leaves. */
 static uint64_t *table_of(const uint64_t *entry)
 {
-	return fl_ptr(fl_entry_read(entry));
+	return fl_ptr(entry_read(entry));
 }
 
 fl_pmd_t *fl_pmd_offset(const struct fl_mm *mm, uint64_t addr)
@@ -73,17 +73,18 @@ struct fl_slot fl_slot_at(const struct fl_mm *mm, uint64_t addr)
 static uint64_t *table_alloc(struct fl_mm *mm, uint64_t *entry)
 {
 	uint64_t *table = table_of(entry);
-	uint64_t none = 0;
+	uint64_t was;
 
 	if (likely(table))
 		return table;
 	table = fl_alloc(&mm->metadata, PAGE_SIZE, FL_FP_PGTABLE);
 	if (!table)
 		return NULL;
-	if (fl_entry_cmpxchg(entry, &none, fl_addr(table)))
+	was = entry_cmpxchg(entry, 0, fl_addr(table));
+	if (!was)
 		return table;
 	fl_free(&mm->metadata, table, PAGE_SIZE); /* another fault was faster */
-	return fl_ptr(none);
+	return fl_ptr(was);
 }
 
 fl_pmd_t *fl_pmd_alloc(struct fl_mm *mm, uint64_t addr)
@@ -136,9 +137,7 @@ void fl_pgtable_spare_free(struct fl_mm *mm, uint64_t *table)
 
 bool fl_pmd_set_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr, fl_pte_t pte, uint64_t *table)
 {
-	uint64_t none = 0;
-
-	if (!fl_entry_cmpxchg(&pmdp->val, &none, pte_pmd(pte).val))
+	if (entry_cmpxchg(&pmdp->val, 0, pte_pmd(pte).val))
 		return false; /* the lock keeps out other leaves, but not a table */
 	deposit(mm, addr, table);
 	return true;
@@ -146,7 +145,7 @@ bool fl_pmd_set_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr, fl_pte_t p
 
 void fl_pmd_clear_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)
 {
-	fl_entry_write(&pmdp->val, 0);
+	entry_write(&pmdp->val, 0);
 	fl_free(&mm->metadata, withdraw(mm, addr), PAGE_SIZE);
 }
 
@@ -157,7 +156,7 @@ void fl_pmd_split(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)
 
 	for (unsigned i = 0; i < PTRS; i++)
 		table[i] = pmd_pte_at(leaf, i).val;
-	fl_entry_write(&pmdp->val, fl_addr(table)); /* the table's entries first: whoever reads the one reads the others */
+	entry_write(&pmdp->val, fl_addr(table)); /* the table's entries first: whoever reads the one reads the others */
 }
 
 fl_pte_t *fl_pte_split(struct fl_mm *mm, uint64_t addr)
@@ -174,7 +173,7 @@ void fl_pmd_collapse(struct fl_mm *mm, uint64_t addr, fl_pte_t pte)
 	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
 	uint64_t *table = fl_ptr(pmdp->val);
 
-	fl_entry_write(&pmdp->val, pte_pmd(pte).val);
+	entry_write(&pmdp->val, pte_pmd(pte).val);
 	memset(table, 0, PAGE_SIZE);
 	deposit(mm, addr, table);
 }
@@ -192,7 +191,7 @@ uint64_t fl_pgtable_next(const struct fl_mm *mm, uint64_t addr, uint64_t end)
 			if (!table)
 				break;
 		}
-		if (table && fl_entry_read(&table[index_at(addr, PMD_SHIFT)]))
+		if (table && entry_read(&table[index_at(addr, PMD_SHIFT)]))
 			return addr;
 		addr = ((addr >> shift) + 1) << shift; /* past the hole */
 	}
