@@ -73,10 +73,11 @@ bool fl_host_mapped(struct fl_mm *mm, uint64_t start, uint64_t end)
 static int prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *any)
 {
 	uint64_t run_end;
+	bool zero;
 	int ret;
 
 	*any = false;
-	for (; start < end && (ret = fl_resident_next(&start, end, &run_end)); start = run_end) {
+	for (; start < end && (ret = fl_resident_next(&start, end, &run_end, &zero)); start = run_end) {
 		if (ret < 0)
 			return ret;
 		*any = true;
@@ -109,12 +110,13 @@ static long move_aside(uint64_t start, uint64_t end)
 static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgoff)
 {
 	uint64_t at = aside, limit = aside + (end - start), run_end;
+	bool zero;
 	int ret;
 
-	for (; at < limit && (ret = fl_resident_next(&at, limit, &run_end)); at = run_end) {
+	for (; at < limit && (ret = fl_resident_next(&at, limit, &run_end, &zero)); at = run_end) {
 		if (ret < 0)
 			return ret;
-		for (uint64_t a = at; a < run_end;) {
+		for (uint64_t a = at; a < run_end && !zero;) { /* of zeros, the pool has enough */
 			long n = fl_fail(FL_FP_FILL) ? -ENOMEM
 						     : fl_sys(SYS_pwrite64, fl_host.pool_fd, a, run_end - a,
 							      (pgoff << PAGE_SHIFT) + (a - aside));
@@ -141,10 +143,11 @@ static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool 
 static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 {
 	uint64_t at = aside, limit = aside + (vma->end - vma->start), run_end;
+	bool zero;
 
-	for (; at < limit && fl_resident_next(&at, limit, &run_end) == 1; at = run_end)
+	for (; at < limit && fl_resident_next(&at, limit, &run_end, &zero) == 1; at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE)
-			set_entry(mm, vma, vma->start + (a - aside), false);
+			set_entry(mm, vma, vma->start + (a - aside), zero);
 	fl_collapse_full(mm, vma);
 }
 

@@ -177,8 +177,11 @@ int fl_maps_next(uint64_t addr, struct fl_map *map);
 uint32_t fl_maps_advice(uint64_t addr);
 /* How many mappings the process has. */
 uint64_t fl_maps_count(void);
-/* The next run of pages in [*start, end) that hold data (present or swapped). 1, 0 none, -errno */
-int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end);
+/*
+ * The next run of pages in [*start, end) that hold data (present or swapped), all or none of which (*zero) are the
+ * zero page, as far as the host tells. 1, 0 none, -errno
+ */
+int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, bool *zero);
 
 /* ---- uaccess.c: client memory ---- */
 

@@ -180,8 +180,9 @@ struct pm_region {
 #define PAGEMAP_SCAN 0xc0606610ul
 #define PM_PRESENT   (1ull << 3)
 #define PM_SWAPPED   (1ull << 4)
+#define PM_PFNZERO   (1ull << 5)
 
-static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end)
+static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end, bool *zero)
 {
 	struct pm_region region = { 0 };
 	struct pm_scan arg = {
@@ -191,7 +192,7 @@ static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end)
 		.vec = fl_addr(&region),
 		.vec_len = 1,
 		.category_anyof_mask = PM_PRESENT | PM_SWAPPED,
-		.return_mask = PM_PRESENT | PM_SWAPPED,
+		.return_mask = PM_PFNZERO,
 	};
 	long n = fl_sys(SYS_ioctl, fd, PAGEMAP_SCAN, &arg);
 
@@ -199,6 +200,7 @@ static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end)
 		return (int)n;
 	*start = region.start;
 	*run_end = region.end;
+	*zero = region.categories & PM_PFNZERO;
 	return 1;
 }
 
@@ -259,14 +261,15 @@ static int scan_mincore(uint64_t *start, uint64_t end, uint64_t *run_end)
 	return first != 0;
 }
 
-int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end)
+int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, bool *zero)
 {
 	long fd = fl_sys(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
 	int ret;
 
+	*zero = false;
 	if (fl_sys_failed(fd)) /* after setuid() the file is somebody else's */
 		return scan_mincore(start, end, run_end);
-	ret = scan(fd, start, end, run_end);
+	ret = scan(fd, start, end, run_end, zero);
 	if (ret < 0)
 		ret = scan_words(fd, start, end, run_end);
 	fl_sys(SYS_close, fd);

@@ -151,7 +151,7 @@ static int ask_for(fl_pmd_t *pmdp, fl_pmd_t leaf)
 		return 0;
 	if (pte_uffd_wp(pmd_pte(leaf)))
 		return -EINVAL; /* as of the small pages that it believes to be there */
-	fl_entry_write(&pmdp->val, pte_pmd(pmd_pte_at(leaf, 0)).val);
+	entry_write(&pmdp->val, pte_pmd(pmd_pte_at(leaf, 0)).val);
 	return 0;
 }
 

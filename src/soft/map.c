@@ -317,7 +317,9 @@ static int64_t do_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint
 	}
 	if (vma->end == addr + old_len && range_ok(addr, new_len) &&
 	    range_free(mm, addr + old_len, addr + new_len)) {
-		vma->end = addr + new_len;
+		/* what is new is soft-dirty, whatever the rest is */
+		fl_vma_insert(mm, vma->end, addr + new_len, vma->pgoff + PAGES(vma->end - vma->start),
+			      vma->flags | VM_SOFTDIRTY, vma->ctx);
 		fl_vma_merge(mm, addr, addr + new_len);
 		return (int64_t)addr;
 	}

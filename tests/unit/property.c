@@ -454,6 +454,7 @@ static void do_mremap(unsigned from, unsigned to)
 	for (i = to; i < from + new; i++) {
 		model[i] = model[to - 1];
 		model[i].pgoff = model[to - 1].pgoff + (i - to + 1);
+		model[i].tracked = false;
 		drop(&model[i]);
 	}
 	if (new < old)
