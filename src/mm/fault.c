@@ -44,11 +44,34 @@ static void drop_locks(struct fl_vmf *vmf)
 	fl_read_unlock(&vmf->mm->mmap_lock);
 }
 
-/* Set the entry, and let the backend cache what it grants. => page-table lock held */
-static void install(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte)
+
+/*
+ * The backend had forgotten the right, or never heard of it. Then it has most likely not heard of the neighbours'
+ * either: give it all at once that the table grants alike around the page. => page-table lock held
+ */
+static void grant_around(struct fl_vmf *vmf, const struct fl_slot *s, enum fl_right right)
 {
+	struct fl_vma *vma = vmf->vma;
+	uint64_t lo = fl_max(vma->start, PMD_ALIGN_DOWN(s->addr)), hi = fl_min(vma->end, PMD_ALIGN_DOWN(s->addr) + PMD_SIZE);
+	uint64_t first = s->addr, end = s->addr + PAGE_SIZE;
+
+	while (first > lo && pte_right(ptep_get(s->ptep - PAGES(s->addr - first) - 1), vma) == right)
+		first -= PAGE_SIZE;
+	while (end < hi && pte_right(ptep_get(s->ptep + PAGES(end - s->addr)), vma) == right)
+		end += PAGE_SIZE;
+	vmf->mm->ops->grant(vmf->mm, vma, first, PAGES(end - first), right);
+}
+
+/* Set the entry, and let the backend cache what it grants; `around`: and its neighbours. => page-table lock held */
+static void install(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte, bool around)
+{
+	enum fl_right right = pte_right(pte, vmf->vma);
+
 	slot_set(s, pte);
-	vmf->mm->ops->grant(vmf->mm, vmf->vma, s->addr, s->nr, pte_right(pte, vmf->vma));
+	if (around)
+		grant_around(vmf, s, right);
+	else
+		vmf->mm->ops->grant(vmf->mm, vmf->vma, s->addr, s->nr, right);
 }
 
 /* A frame that is this entry's alone, of zeros or a copy of another. FL_PFN_NONE: no memory */
@@ -84,7 +107,7 @@ static enum fl_fault do_anonymous_page(struct fl_vmf *vmf, const struct fl_slot 
 	if (pte_uffd_wp(old))
 		pte = pte_mkuffd_wp(pte);
 	pte = (vmf->flags & FAULT_WRITE) ? pte_mkwritten(pte) : pte_mkzero(pte);
-	install(vmf, s, fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, 1));
+	install(vmf, s, fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, 1), false);
 	fl_count(faults_zero, 1);
 	return FL_DONE;
 }
@@ -109,7 +132,7 @@ static enum fl_fault do_wp_copy(struct fl_vmf *vmf, struct fl_slot s)
 	mm->ops->invalidate(mm, s.addr, s.addr + PAGE_SIZE, FL_RIGHT_NONE); /* of the old frame */
 	__atomic_fetch_sub(&fl_folio(mm, pte_pfn(old))->mapcount, 1, __ATOMIC_RELAXED);
 	fl_folio_put(mm, pte_pfn(old));
-	install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte, 1));
+	install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte, 1), false);
 	return FL_DONE;
 }
 
@@ -124,6 +147,7 @@ static fl_pte_t do_numa_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte
 static enum fl_fault do_present_page(struct fl_vmf *vmf, const struct fl_slot *s, bool *asked)
 {
 	fl_pte_t pte = pte_mkyoung(slot_get(s));
+	bool forgotten = false;
 
 	if (pte_hint(pte))
 		pte = do_numa_page(vmf, s, pte);
@@ -141,8 +165,9 @@ static enum fl_fault do_present_page(struct fl_vmf *vmf, const struct fl_slot *s
 		fl_count(faults_write, 1);
 	} else if (!vmf->hinted) {
 		fl_count(faults_spurious, 1);
+		forgotten = !s->pmdp;
 	}
-	install(vmf, s, pte);
+	install(vmf, s, pte, forgotten);
 	return FL_DONE;
 }
 

@@ -119,6 +119,17 @@ static void released(void)
 	EXPECT_INT(fl_uffd_unregister(env.uffd, env.base, env.len), 0);
 }
 
+/* The pages of the spots hold what they should. */
+static void check_spots(void)
+{
+	for (uint64_t i = 0; page_at(i) != FL_PFN_NONE; i++) {
+		uint8_t byte = 0;
+
+		EXPECT_INT(env.world->access(page_at(i) + i % PAGE, &byte, false), 0);
+		EXPECT_INT(byte, pattern(i));
+	}
+}
+
 /* ---- the object ---- */
 
 static int run_open(void)
@@ -464,6 +475,106 @@ static void verify_shrunk(void)
 	env.filled = env.shape->spot != env.shape->len || env.shape->len == PAGE;
 }
 
+/* ---- marks, leaves, the sampler, soft-dirty ---- */
+
+static void to_mark(void)
+{
+	map();
+	open_object(FL_UFFD_FEATURE_SIGBUS | FL_UFFD_FEATURE_WP_UNPOPULATED);
+	reg(WP);
+}
+
+static void verify_marked(void)
+{
+	EXPECT(pte_marker(fl_pte_get(env.mm, env.base)));
+	EXPECT(pte_marker(fl_pte_get(env.mm, last_page())));
+	verify_protected();
+}
+
+/* 4 MiB beside it, registered, all of it there. */
+static void to_collapse(void)
+{
+	to_register();
+	env.extra = fl_mmap(env.mm, 0, 4 * MB, RW, ANON);
+	EXPECT(env.extra != FL_MAP_FAILED);
+	env.extra_len = 4 * MB;
+	for (uint64_t at = env.extra; at < env.extra + 4 * MB; at += PAGE) {
+		uint8_t byte = pattern((at - env.extra) / PAGE);
+
+		EXPECT_INT(env.world->access(at, &byte, true), 0);
+	}
+	EXPECT_INT(fl_uffd_register(env.uffd, env.extra, 4 * MB, WP, NULL), 0);
+}
+
+static uint64_t extra_leaf(void)
+{
+	return PMD_ALIGN(env.extra);
+}
+
+static void verify_collapsed(void)
+{
+	EXPECT_INT(fl_slot_at(env.mm, extra_leaf()).nr, 512);
+	for (uint64_t at = env.extra; at < env.extra + 4 * MB; at += PAGE) {
+		uint8_t byte = 0;
+
+		EXPECT_INT(env.world->access(at, &byte, false), 0);
+		EXPECT_INT(byte, pattern((at - env.extra) / PAGE));
+	}
+}
+
+static int run_collapse(void)
+{
+	return result(fl_madvise(env.mm, extra_leaf(), 2 * MB, 25 /* MADV_COLLAPSE */));
+}
+
+static void to_split(void)
+{
+	to_collapse();
+	EXPECT_INT(run_collapse(), 0);
+}
+
+static int run_split(void)
+{
+	return result(fl_uffd_writeprotect(env.uffd, extra_leaf() + PAGE, PAGE, FL_UFFDIO_WRITEPROTECT_MODE_WP));
+}
+
+static void verify_split(void)
+{
+	EXPECT_INT(fl_slot_at(env.mm, extra_leaf()).nr, 1);
+	EXPECT_INT(writes(extra_leaf() + PAGE), SIGBUS);
+	EXPECT(pte_write(fl_pte_get(env.mm, extra_leaf())));
+}
+
+static int run_sample(void)
+{
+	return result(fl_sample_start(env.mm, env.base, env.shape->len));
+}
+
+static void verify_sampled(void)
+{
+	EXPECT_INT(fl_sample_look(env.mm, env.base, env.shape->len, NULL), 0);
+	check_spots();
+	EXPECT_INT(fl_sample_look(env.mm, env.base, env.shape->len, NULL), (int64_t)nr_pages());
+	EXPECT_INT(fl_sample_stop(env.mm, env.base, env.shape->len), 0);
+}
+
+static int run_clear_refs(void)
+{
+	return result(fl_mm_clear_soft_dirty(env.mm));
+}
+
+static void verify_cleared(void)
+{
+	uint64_t word;
+
+	for (unsigned stored = 0; stored < 2; stored++) {
+		EXPECT_INT(fl_mm_pagemap(env.mm, page_at(0), 1, &word), 0);
+		EXPECT_INT(word & FL_PM_PRESENT, FL_PM_PRESENT);
+		EXPECT_INT(!(word & FL_PM_SOFT_DIRTY), !stored);
+		EXPECT_INT(writes(page_at(0)), 0);
+	}
+}
+
 const struct op common_ops[] = {
 	{"open", map, run_open, verify_open, 0},
 	{"close", protected, run_close, verify_closed, OP_NEVER_FAILS},
@@ -477,6 +588,12 @@ const struct op common_ops[] = {
 	{"ZEROPAGE", to_fill, run_zeropage, verify_zero, OP_PROGRESS},
 	{"WRITEPROTECT", filled, run_protect, verify_protected, 0},
 	{"WRITEPROTECT off", protected, run_unprotect, verify_unprotected, 0},
+	{"WRITEPROTECT of empty memory", to_mark, run_protect, verify_marked, OP_PARTIAL},
+	{"WRITEPROTECT of a page of a leaf", to_split, run_split, verify_split, 0},
+	{"MADV_COLLAPSE", to_collapse, run_collapse, verify_collapsed, 0},
+	{"sampling", map_filled, run_sample, verify_sampled, 0},
+	{"clear_refs", filled, run_clear_refs, verify_cleared, 0},
+	{"clear_refs after UNREGISTER", released, run_clear_refs, verify_cleared, 0},
 	{"load", to_touch, run_load, verify_zero, OP_PROGRESS},
 	{"store", to_touch, run_store, verify_copied, OP_PROGRESS},
 	{"load that waits", to_wait, run_wait, verify_nothing, 0},

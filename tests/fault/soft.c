@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define RW   (PROT_READ | PROT_WRITE)
@@ -80,7 +81,84 @@ static int run_mmap_one(void)
 	return env.extra_len ? 0 : -errno;
 }
 
+/* ---- what the kernel does behind a program's back ---- */
+
+static void filled(void)
+{
+	for (const struct op *o = common_ops; o->name; o++)
+		if (strcmp(o->name, "WRITEPROTECT") == 0)
+			o->prepare();
+}
+
+static int run_pageout(void)
+{
+	return fl_madvise(env.mm, env.base, env.len, MADV_PAGEOUT) ? -errno : 0;
+}
+
+static void to_swap_in(void)
+{
+	filled();
+	EXPECT_INT(run_pageout(), 0);
+	EXPECT(pte_swap(fl_pte_get(env.mm, page_at(0))));
+}
+
+static int run_swap_in(void)
+{
+	for (; page_at(env.done) != FL_PFN_NONE; env.done++) {
+		uint8_t byte = 0;
+		int sig = soft_access(page_at(env.done) + env.done % PAGE, &byte, false);
+
+		if (sig)
+			return -SIGNAL(sig);
+		EXPECT_INT(byte, pattern(env.done));
+	}
+	return 0;
+}
+
+static int run_migrate(void)
+{
+	return fl_mm_migrate(env.mm, env.base, env.len) < 0 ? -errno : 0;
+}
+
+static int run_fork(void)
+{
+	return fl_mm_fork(env.mm, &second) ? -errno : 0;
+}
+
+/* The child has what the parent has, and either may write. */
+static void verify_forked(void)
+{
+	uint8_t byte = 0;
+
+	EXPECT_INT(fl_mm_check(second), 0);
+	EXPECT_INT(fl_load(second, page_at(0), &byte, 1), 0);
+	EXPECT_INT(byte, pattern(0));
+	EXPECT_INT(fl_store(second, page_at(0), "z", 1), 0);
+	EXPECT_INT(fl_store(env.mm, page_at(0), &byte, 1), 0);
+	EXPECT_INT(fl_mm_check(second), 0);
+	destroy_second();
+}
+
+static void to_copy_on_write(void)
+{
+	filled();
+	EXPECT_INT(run_fork(), 0);
+}
+
+static int run_copy_on_write(void)
+{
+	uint8_t byte = pattern(0);
+	int sig = fl_store(env.mm, page_at(0), &byte, 1);
+
+	return sig ? -SIGNAL(sig) : 0;
+}
+
 static const struct op soft_ops[] = {
+	{"madvise PAGEOUT", filled, run_pageout, nothing, 0},
+	{"load of what is swapped out", to_swap_in, run_swap_in, nothing, OP_PARTIAL},
+	{"migration", filled, run_migrate, nothing, OP_PARTIAL},
+	{"fork", filled, run_fork, verify_forked, OP_PARTIAL},
+	{"store to what is shared", to_copy_on_write, run_copy_on_write, verify_forked, 0},
 	{"mmap, the first", nothing, run_mmap_one, nothing, 0},
 	{"mmap with a full table", full_table, run_mmap_one, nothing, 0},
 	{"create", nothing, run_create, destroy_second, 0},
@@ -90,7 +168,7 @@ static const struct op soft_ops[] = {
 
 static const char *const soft_points[] = {
 	"alloc.mm",    "alloc.vma", "alloc.vma_table", "alloc.pgtable", "alloc.uffd", "alloc.wait",
-	"alloc.frame", "host.pool", "host.fill",       "host.socket",	NULL,
+	"alloc.frame", "alloc.swap", "swap.read",      "host.pool",	"host.fill",  "host.socket", NULL,
 };
 
 static const struct world soft = {

@@ -57,6 +57,7 @@ extern struct env env;
 /* In `flags` of an operation. */
 #define OP_PROGRESS    1u /* may stop half-way: env.done says where, and the rest is as it was */
 #define OP_NEVER_FAILS 2u
+#define OP_PARTIAL     4u /* what comes before the failure is done; verify() sees the whole */
 
 struct op {
 	const char *name;
