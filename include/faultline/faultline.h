@@ -243,6 +243,27 @@ FL_API const char *fl_faultpoint_name(unsigned index);
 /* How often the point was passed, and how often it failed, since the process started. */
 FL_API int fl_faultpoint_count(const char *name, uint64_t *hits, uint64_t *failed);
 
+/*
+ * The same as `faultline run --inject` for programs that use the library: operations of every object fail as the
+ * kernel's may, so that a fault handler's answer can be tested. `specs` is one spec, or several joined by ';':
+ *
+ *     POINT[=ERRNO][,after=N][,times=N|all][,ms=N]        copy=EEXIST,after=2,times=3
+ *
+ * The operation named POINT goes well `after` times (0), then fails `times` times (1) with ERRNO (each point has its
+ * own, the first that faultline(1) lists being the default), and has changed nothing; the points without an errno there
+ * do what is said there. Calls that are bad by themselves do not count. The names are those of fl_inject_name(i), i
+ * from 0, NULL past the end, which the fault points above follow; fl_inject_text(i) is a line of explanation.
+ * Specs of one point in one call stand behind one another: what an earlier one makes fail is no hit of a later one.
+ * A later call replaces what earlier ones have said of the points that it names; NULL ends all injection.
+ * Counts are exact with any number of threads; a hit that comes while the call is made may count as before or after.
+ * EINVAL: a spec is bad, and nothing has changed.
+ */
+FL_API int fl_inject(const char *specs);
+FL_API const char *fl_inject_name(unsigned index);
+FL_API const char *fl_inject_text(unsigned index);
+/* How often the point has fired since the process started. ENOENT: no such point. */
+FL_API int fl_inject_count(const char *name, uint64_t *fired);
+
 /* Walk every invariant of the engine on an address space. 0, or -1 with EUCLEAN and a line on stderr for each. */
 FL_API int fl_mm_check(struct fl_mm *mm);
 

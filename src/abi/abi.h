@@ -37,7 +37,7 @@ int64_t fl_abi_read(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uin
 /* The revents that poll(2) would report now, out of POLLIN and POLLERR. */
 int fl_abi_poll(struct fl_uffd_ctx *ctx);
 
-/* The flags of userfaultfd(2): 0 or -EINVAL. */
+/* May an object with these flags be made? 0, -EINVAL, or an errno of userfaultfd(2) on demand. */
 int fl_abi_check_flags(int flags);
 
 /* How long a reader looks by itself before it sleeps. */

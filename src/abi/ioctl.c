@@ -6,6 +6,8 @@
  */
 #include "abi/abi.h"
 
+#include "base/inject.h"
+
 #include <fcntl.h>
 
 struct call {
@@ -39,6 +41,14 @@ static uint64_t range_end(const struct fl_uffdio_range *r)
 	return r->start + r->len;
 }
 
+/*
+ * Is the operation to fail on demand? Asked when the call is known to be good and before anything changes. 0, -errno
+ */
+static int injected(enum fl_inject_point point)
+{
+	return -(int)fl_injected(point);
+}
+
 /* ---- UFFDIO_API ---- */
 
 static int api(struct call *c)
@@ -50,7 +60,7 @@ static int api(struct call *c)
 	if (err)
 		return err;
 	enabled = (uint32_t)a.features | FL_UFFD_INITIALIZED;
-	if (a.api != FL_UFFD_API || (a.features & ~FL_FEATURES) ||
+	if (a.api != FL_UFFD_API || (a.features & ~FL_FEATURES) || injected(FL_INJECT_API) ||
 	    !__atomic_compare_exchange_n(&c->ctx->features, &before, enabled, false, __ATOMIC_RELEASE,
 					 __ATOMIC_RELAXED)) {
 		a = (struct fl_uffdio_api){ 0 };
@@ -83,6 +93,8 @@ static int do_register(struct call *c)
 	if (r.mode & FL_UFFDIO_REGISTER_MODE_WP)
 		vm_flags |= VM_UFFD_WP;
 	err = check_range(&r.range);
+	if (!err)
+		err = injected(FL_INJECT_REGISTER);
 	if (err)
 		return err;
 	irq = fl_irq_save();
@@ -104,6 +116,8 @@ static int unregister(struct call *c)
 
 	if (!err)
 		err = check_range(&r);
+	if (!err)
+		err = injected(FL_INJECT_UNREGISTER);
 	if (err)
 		return err;
 	irq = fl_irq_save();
@@ -131,6 +145,8 @@ static int wake(struct call *c)
 
 	if (!err)
 		err = check_range(&r);
+	if (!err)
+		err = injected(FL_INJECT_WAKE);
 	if (!err)
 		do_wake(c, r.start, range_end(&r));
 	return err;
@@ -167,6 +183,31 @@ static int64_t fill(struct call *c, const struct fl_fill *f, bool dontwake)
 	return done ? (int64_t)done : err;
 }
 
+/*
+ * Is the fill to fail on demand? Of a process that has gone, which is what ESRCH and formerly ENOSPC say, the kernel
+ * (Linux 6.18) leaves the result field alone; otherwise that has the errno, too. 0, -errno
+ */
+static int fill_injected(const struct call *c, enum fl_inject_point point, size_t field)
+{
+	int64_t err = injected(point);
+	int fault = 0;
+
+	if (unlikely(err && err != -ESRCH && err != -ENOSPC))
+		fault = put_arg(c, field, &err, sizeof(err));
+	return fault ? fault : (int)err;
+}
+
+/* The same as fill(), unless it is to stop short on demand: half-way, or before its only page. */
+static int64_t fill_short(struct call *c, struct fl_fill *f, bool dontwake, enum fl_inject_point point)
+{
+	if (unlikely(fl_injected(point))) {
+		f->len = PAGE_ALIGN_DOWN(f->len / 2);
+		if (!f->len)
+			return -EAGAIN;
+	}
+	return fill(c, f, dontwake);
+}
+
 /* The ioctl's own result, from the field's. */
 static int fill_result(int64_t result, uint64_t len)
 {
@@ -188,6 +229,9 @@ static int copy(struct call *c)
 	err = check_range(&r);
 	if (err || a.src + a.len <= a.src || (a.mode & ~(FL_UFFDIO_COPY_MODE_DONTWAKE | FL_UFFDIO_COPY_MODE_WP)))
 		return -EINVAL;
+	err = fill_injected(c, FL_INJECT_COPY, offsetof(struct fl_uffdio_copy, copy));
+	if (err)
+		return err;
 	f = (struct fl_fill){
 		.dst = a.dst,
 		.len = a.len,
@@ -195,7 +239,7 @@ static int copy(struct call *c)
 		.src_is_host = __atomic_load_n(&c->ctx->flags, __ATOMIC_RELAXED) & FL_CTX_SRC_HOST,
 		.wp = a.mode & FL_UFFDIO_COPY_MODE_WP,
 	};
-	a.copy = fill(c, &f, a.mode & FL_UFFDIO_COPY_MODE_DONTWAKE);
+	a.copy = fill_short(c, &f, a.mode & FL_UFFDIO_COPY_MODE_DONTWAKE, FL_INJECT_COPY_SHORT);
 	err = put_arg(c, offsetof(struct fl_uffdio_copy, copy), &a.copy, sizeof(a.copy));
 	return err ? err : fill_result(a.copy, a.len);
 }
@@ -211,8 +255,11 @@ static int zeropage(struct call *c)
 	err = check_range(&a.range);
 	if (err || (a.mode & ~FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE))
 		return -EINVAL;
+	err = fill_injected(c, FL_INJECT_ZEROPAGE, offsetof(struct fl_uffdio_zeropage, zeropage));
+	if (err)
+		return err;
 	f = (struct fl_fill){ .dst = a.range.start, .len = a.range.len, .zero = true };
-	a.zeropage = fill(c, &f, a.mode & FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE);
+	a.zeropage = fill_short(c, &f, a.mode & FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE, FL_INJECT_ZEROPAGE_SHORT);
 	err = put_arg(c, offsetof(struct fl_uffdio_zeropage, zeropage), &a.zeropage, sizeof(a.zeropage));
 	return err ? err : fill_result(a.zeropage, a.range.len);
 }
@@ -234,6 +281,9 @@ static int writeprotect(struct call *c)
 	if (err || (a.mode & ~(FL_UFFDIO_WRITEPROTECT_MODE_WP | FL_UFFDIO_WRITEPROTECT_MODE_DONTWAKE)) ||
 	    (protect && dontwake))
 		return -EINVAL;
+	err = injected(FL_INJECT_WRITEPROTECT);
+	if (err)
+		return err;
 	irq = fl_irq_enter();
 	err = fl_ctx_writeprotect(c->ctx, a.range.start, range_end(&a.range), protect);
 	if (!err && !protect && !dontwake && fl_ctx_waiters(c->ctx))

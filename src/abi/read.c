@@ -2,6 +2,8 @@
 /* read.c - reading messages, readiness, and the flags of creation. */
 #include "abi/abi.h"
 
+#include "base/inject.h"
+
 #include <fcntl.h>
 #include <poll.h>
 
@@ -47,6 +49,8 @@ int64_t fl_abi_read(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uin
 {
 	if (!__atomic_load_n(&ctx->features, __ATOMIC_ACQUIRE) || len < sizeof(struct fl_uffd_msg))
 		return -EINVAL;
+	if (unlikely(fl_injected(FL_INJECT_READ))) /* before a message is taken: none is lost */
+		return (__atomic_load_n(&ctx->flags, __ATOMIC_RELAXED) & O_NONBLOCK) ? -EAGAIN : -EINTR;
 	for (;;) {
 		bool block = !(__atomic_load_n(&ctx->flags, __ATOMIC_RELAXED) & O_NONBLOCK);
 		int64_t n = read_some(ctx, caller, buf, len, block && fl_ctx_spin_pays(ctx));
@@ -74,5 +78,7 @@ int fl_abi_poll(struct fl_uffd_ctx *ctx)
 
 int fl_abi_check_flags(int flags)
 {
-	return (flags & ~(O_CLOEXEC | O_NONBLOCK | FL_UFFD_USER_MODE_ONLY)) ? -EINVAL : 0;
+	if (flags & ~(O_CLOEXEC | O_NONBLOCK | FL_UFFD_USER_MODE_ONLY))
+		return -EINVAL;
+	return -(int)fl_injected(FL_INJECT_USERFAULTFD);
 }

@@ -2,31 +2,42 @@
 /* faultpoint.c - the state of every fault point: a countdown to the first failure, then a count of failures. */
 #include "base/faultpoint.h"
 
+#include "base/count.h"
+
 #include <string.h>
 
 static struct point {
 	const char *name;
 	uint64_t hits, failed;
-	uint32_t after, times; /* `times` is 0 when disarmed, UINT32_MAX for good */
+	struct fl_countdown countdown;
 } points[FL_NR_FAULTPOINTS] = {
-#define POINT(sym, text) [FL_FP_##sym] = { .name = text },
+#define POINT(sym, point, text) [FL_FP_##sym] = { .name = point },
 	FL_FAULTPOINTS(POINT)
 #undef POINT
 };
 
-/* One more hit of an armed point: does this one fail? */
-static bool point_fires(struct point *p)
+bool fl_countdown_fires(struct fl_countdown *c)
 {
-	uint32_t n = __atomic_load_n(&p->after, __ATOMIC_RELAXED);
+	uint32_t n;
 
+	if (!fl_countdown_armed(c))
+		return false;
+	n = __atomic_load_n(&c->after, __ATOMIC_RELAXED);
 	while (n) /* still skipping */
-		if (__atomic_compare_exchange_n(&p->after, &n, n - 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		if (__atomic_compare_exchange_n(&c->after, &n, n - 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			return false;
-	n = __atomic_load_n(&p->times, __ATOMIC_RELAXED);
+	n = __atomic_load_n(&c->times, __ATOMIC_RELAXED);
 	while (n && n != UINT32_MAX)
-		if (__atomic_compare_exchange_n(&p->times, &n, n - 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		if (__atomic_compare_exchange_n(&c->times, &n, n - 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			return true;
 	return n != 0;
+}
+
+void fl_countdown_set(struct fl_countdown *c, uint32_t after, uint32_t times)
+{
+	__atomic_store_n(&c->times, 0, __ATOMIC_RELAXED); /* it does not fire while the two change */
+	__atomic_store_n(&c->after, after, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->times, times, __ATOMIC_RELEASE);
 }
 
 bool fl_fail(enum fl_faultpoint fp)
@@ -34,9 +45,10 @@ bool fl_fail(enum fl_faultpoint fp)
 	struct point *p = &points[fp];
 
 	__atomic_fetch_add(&p->hits, 1, __ATOMIC_RELAXED);
-	if (likely(!__atomic_load_n(&p->times, __ATOMIC_RELAXED)) || !point_fires(p))
+	if (likely(!fl_countdown_armed(&p->countdown)) || !fl_countdown_fires(&p->countdown))
 		return false;
 	__atomic_fetch_add(&p->failed, 1, __ATOMIC_RELAXED);
+	fl_count(injected, 1);
 	return true;
 }
 
@@ -54,9 +66,7 @@ int fl_fp_set(const char *name, uint32_t after, uint32_t times)
 
 	if (!p)
 		return -ENOENT;
-	__atomic_store_n(&p->times, 0, __ATOMIC_RELAXED); /* no failure while the two change */
-	__atomic_store_n(&p->after, after, __ATOMIC_RELAXED);
-	__atomic_store_n(&p->times, times, __ATOMIC_RELAXED);
+	fl_countdown_set(&p->countdown, after, times);
 	return 0;
 }
 

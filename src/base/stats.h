@@ -33,6 +33,7 @@
 	X(wp_pages, "pages write-protected")                                                                           \
 	X(wp_resolved, "pages un-protected")                                                                           \
 	X(wakes, "threads woken")                                                                                      \
+	X(injected, "failures injected")                                                                               \
 	X(host_mmap, "host mmap, munmap, mremap")                                                                      \
 	X(host_mprotect, "host mprotect")                                                                              \
 	X(host_guard, "host guard markers")                                                                            \

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/count.h"
+#include "base/inject.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -338,6 +339,26 @@ const char *fl_faultpoint_name(unsigned index)
 int fl_faultpoint_count(const char *name, uint64_t *hits, uint64_t *failed)
 {
 	return (int)ret_errno(fl_fp_count(name, hits, failed));
+}
+
+int fl_inject(const char *specs)
+{
+	return (int)ret_errno(fl_inject_set(specs));
+}
+
+const char *fl_inject_name(unsigned index)
+{
+	return fl_inject_point_name(index);
+}
+
+const char *fl_inject_text(unsigned index)
+{
+	return fl_inject_point_text(index);
+}
+
+int fl_inject_count(const char *name, uint64_t *fired)
+{
+	return (int)ret_errno(fl_inject_fired(name, fired));
 }
 
 static void say(const char *invariant, uint64_t addr)

@@ -81,7 +81,7 @@ void fl_ctx_forget_all(struct fl_mm *mm)
 		fl_mutex_init(&ctx->lock, FL_RANK_QUEUE); /* a thread of the parent may have held it */
 		fl_list_init(&ctx->pending);
 		fl_list_init(&ctx->faulting);
-		ctx->has_pending = ctx->has_waiters = ctx->token = false;
+		ctx->has_pending = ctx->has_waiters = ctx->token = ctx->has_again = false;
 		ctx->notify = silent; /* the descriptor's readiness is its parent's to say */
 		__atomic_store_n(&ctx->released, true, __ATOMIC_RELEASE);
 		unregister_all(ctx);

@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/count.h"
+#include "base/inject.h"
 
 #include <sched.h>
 
@@ -71,13 +72,13 @@ static struct fl_wait *find_abandoned(struct fl_list *bucket, int32_t tid, uintp
 /* => ctx->lock held; after every change of the list of pending messages */
 static bool note_pending(struct fl_uffd_ctx *ctx)
 {
-	bool any = !fl_list_empty(&ctx->pending);
+	bool waiting = !fl_list_empty(&ctx->pending), any = waiting || ctx->has_again;
 
-	if (any)
+	if (waiting)
 		__atomic_store_n(&ctx->pending_since, fl_list_entry(ctx->pending.next, struct fl_wait, link)->since,
 				 __ATOMIC_RELAXED);
 	__atomic_store_n(&ctx->has_pending, any, __ATOMIC_RELAXED);
-	__atomic_store_n(&ctx->has_waiters, any || !fl_list_empty(&ctx->faulting), __ATOMIC_RELAXED);
+	__atomic_store_n(&ctx->has_waiters, waiting || !fl_list_empty(&ctx->faulting), __ATOMIC_RELAXED);
 	return any;
 }
 
@@ -286,8 +287,10 @@ static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const 
 	if (queued) {
 		announce(ctx);
 		wait_for(w, vmf->sigmask);
-		if (woken(w))
+		if (woken(w)) {
+			fl_inject_wake_delay();
 			fl_stats_latency(fl_now_ns() - w->since);
+		}
 	}
 	wait_leave(vmf->mm, w);
 	vmf->delivered = true;
@@ -432,24 +435,47 @@ bool fl_ctx_poll(struct fl_uffd_ctx *ctx)
 		return true;
 	irq = fl_irq_enter();
 	fl_mutex_lock(&ctx->lock);
-	ret = first_pending(ctx, 0);
+	ret = first_pending(ctx, 0) || ctx->has_again;
 	update_token(ctx, false);
 	fl_mutex_unlock(&ctx->lock);
 	fl_irq_leave(irq);
 	return ret;
 }
 
-unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr)
+/*
+ * One message. A second copy of one, on demand, is read right after it, whatever has become of its fault: as the message
+ * of another thread that faulted on the page just before it was filled, and was told so just after.
+ * => ctx->lock held
+ */
+static bool take_one(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msg)
 {
 	struct fl_wait *w;
+
+	if (unlikely(ctx->has_again)) {
+		*msg = ctx->again;
+		ctx->has_again = false;
+		return true;
+	}
+	w = first_pending(ctx, DEAD_NS);
+	if (!w)
+		return false;
+	*msg = w->msg;
+	fl_list_del(&w->link);
+	fl_list_add_tail(&ctx->faulting, &w->link);
+	if (unlikely(fl_injected(FL_INJECT_MESSAGE_TWICE))) {
+		ctx->again = *msg;
+		ctx->has_again = true;
+	}
+	return true;
+}
+
+unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr)
+{
 	unsigned n = 0;
 
 	fl_mutex_lock(&ctx->lock);
-	for (; n < nr && (w = first_pending(ctx, DEAD_NS)); n++) {
-		msgs[n] = w->msg;
-		fl_list_del(&w->link);
-		fl_list_add_tail(&ctx->faulting, &w->link);
-	}
+	while (n < nr && take_one(ctx, &msgs[n]))
+		n++;
 	update_token(ctx, false);
 	fl_mutex_unlock(&ctx->lock);
 	__atomic_store_n(&ctx->reader_cpu, this_cpu(), __ATOMIC_RELAXED);

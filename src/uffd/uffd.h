@@ -60,6 +60,8 @@ struct fl_uffd_ctx {
 	uint32_t sleepers;	/* [a] readers that sleep on it */
 	uint32_t reader_cpu;	/* [a] where a reader, a faulting thread ran last: whether spinning can pay */
 	uint32_t fault_cpu;	/* [a] */
+	bool has_again;		/* [q] */
+	struct fl_uffd_msg again; /* [q] to be read a second time, on demand; nobody waits for it */
 	fl_notify_fn *notify;	/* [c] */
 	fl_orphaned_fn *orphaned;
 	fl_inthread_fn *inthread; /* [a] */
