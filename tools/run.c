@@ -23,18 +23,44 @@ struct run_options {
 	bool deny, stats;
 	const char *stats_file; /* NULL: stderr */
 	const char *guard;	/* NULL: as FAULTLINE_GUARD says */
+	char inject[FL_INJECT_LENGTH]; /* specs, joined by ';'; empty: as FAULTLINE_INJECT says */
 	char **argv;		/* the program's */
 };
 
-enum { OPT_DENY = 256, OPT_STATS, OPT_GUARD };
+enum { OPT_DENY = 256, OPT_STATS, OPT_GUARD, OPT_INJECT };
 
 static const struct argp_option options[] = {
 	{"deny-kernel", OPT_DENY, NULL, 0, "let the kernel refuse userfaultfd to the program", 0},
 	{"stats", OPT_STATS, "FILE", OPTION_ARG_OPTIONAL,
 	 "at exit, print what happened to stderr or FILE; as JSON if it ends in .json", 0},
+	{"inject", OPT_INJECT, "SPEC", 0,
+	 "make an operation fail: POINT[=ERRNO][,after=N][,times=N|all]; `list' prints the points", 0},
 	{"guard", OPT_GUARD, "auto|off", 0, "hide pages with guard markers where the host has them, or never", 0},
 	{0},
 };
+
+/* Bad specs end it here, before anything runs. */
+static void check_inject(const char *option, const char *specs)
+{
+	char why[FL_INJECT_WHY];
+
+	if (!fl_inject_check(specs, why))
+		exit(fail(EX_OWN, "%s: %s", option, why));
+}
+
+static void add_inject(struct run_options *o, const char *specs)
+{
+	size_t n = strlen(o->inject);
+
+	if (strcmp(specs, "list") == 0) {
+		list_inject_points();
+		exit(fflush(stdout) || ferror(stdout) ? fail(EX_OWN, "stdout: %s", strerror(errno)) : 0);
+	}
+	check_inject("--inject", specs);
+	if ((size_t)snprintf(o->inject + n, sizeof(o->inject) - n, "%s%s", n ? ";" : "", specs) >= sizeof(o->inject) - n)
+		exit(fail(EX_OWN, "--inject: more than %d characters in all", FL_INJECT_LENGTH - 1));
+	check_inject("--inject", o->inject); /* together, too */
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -49,6 +75,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->stats_file = arg;
 		if (arg && !*arg)
 			argp_error(state, "--stats= needs a file name after the =");
+		return 0;
+	case OPT_INJECT:
+		add_inject(o, arg);
 		return 0;
 	case OPT_GUARD:
 		if (strcmp(arg, "auto") != 0 && strcmp(arg, "off") != 0)
@@ -83,6 +112,8 @@ static int set_environment(const struct run_options *o, const char *library)
 
 	if (o->guard &&
 	    (strcmp(o->guard, "off") == 0 ? setenv("FAULTLINE_GUARD", "off", 1) : unsetenv("FAULTLINE_GUARD")))
+		return -errno;
+	if (*o->inject && setenv("FAULTLINE_INJECT", o->inject, 1))
 		return -errno;
 	if (asprintf(&list, "%s%s%s", library, old && *old ? ":" : "", old ? old : "") < 0)
 		return -ENOMEM;
@@ -246,6 +277,8 @@ int cmd_run(int argc, char **argv)
 	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &o))
 		return EX_OWN;
 
+	if (!*o.inject && getenv("FAULTLINE_INJECT"))
+		check_inject("FAULTLINE_INJECT", getenv("FAULTLINE_INJECT"));
 	err = find_program(o.argv[0], path);
 	if (!err)
 		err = check_program(path);

@@ -3,7 +3,7 @@
  * tool.h - what the files of the `faultline` command share.
  *
  * main.c parses the command line down to the subcommand; run.c starts a program on faultline, with elf.c (can it be
- * preloaded?), deny.c (the system call filter) and stats.c (what happened); doctor.c reports what this host offers,
+ * preloaded?), deny.c (the system call filter), inject.c (failures on demand) and stats.c (what happened); doctor.c reports what this host offers,
  * which probe.c finds out by trying.
  */
 #ifndef FL_TOOLS_TOOL_H
@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "base/inject.h"
 #include "base/stats.h"
 
 #ifndef FL_VERSION
@@ -60,6 +61,9 @@ bool find_library(char path[PATH_MAX], char *why, size_t size);
 
 /* Let the kernel refuse userfaultfd to this process and all that it starts. 0 or -errno. */
 int deny_kernel(void);
+
+/* The points of --inject, on stdout: a line of explanation each. */
+void list_inject_points(void);
 
 void print_stats(FILE *out, const struct fl_stats *stats, bool json);
 

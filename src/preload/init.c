@@ -3,12 +3,15 @@
 #include "preload/preload.h"
 
 #include "base/count.h"
+#include "base/inject.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 struct fl_real fl_real_table;
 
@@ -71,6 +74,22 @@ static void use_shared_stats(void)
 		fl_sys(SYS_munmap, p, sizeof(*s));
 }
 
+/* A test that was to see failures must not pass because it saw none: with a bad spec the program does not run. */
+static void use_inject(void)
+{
+	static const char head[] = "faultline: FAULTLINE_INJECT: ";
+	const char *list = getenv("FAULTLINE_INJECT");
+	char why[FL_INJECT_WHY];
+
+	if (!list || fl_inject_set(list) == 0)
+		return;
+	fl_inject_check(list, why);
+	fl_sys(SYS_write, 2, head, sizeof(head) - 1);
+	fl_sys(SYS_write, 2, why, strlen(why));
+	fl_sys(SYS_write, 2, "\n", 1);
+	_exit(125);
+}
+
 
 /*
  * fork() and whatever in libc forks runs these handlers. Ours are the first to be registered, so that ours run last
@@ -101,6 +120,7 @@ __attribute__((constructor(101))) static void start(void)
 	fl_stack_init();
 	fl_exec_init();
 	use_shared_stats();
+	use_inject();
 	fl_count(processes, 1);
 	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }

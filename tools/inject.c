@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * inject.c - `--inject list`. The points, and what a spec may say, come from base/inject.h.
+ */
+#include "tool.h"
+
+#define COLUMN 16
+
+static void print_point(unsigned point)
+{
+	int err;
+
+	printf("%-*s %s", COLUMN, fl_inject_point_name(point), fl_inject_point_text(point));
+	for (unsigned i = 0; (err = fl_inject_point_errno(point, i)); i++)
+		printf("%s%s", i ? ", " : ": ", fl_inject_errno_name(err));
+	putchar('\n');
+}
+
+void list_inject_points(void)
+{
+	printf("Operations of userfaultfd, and the errnos to choose from; the first is the default:\n");
+	for (unsigned i = 0; i < FL_NR_INJECT_POINTS; i++)
+		print_point(i);
+	printf("\nFailures inside faultline, which the operation answers by itself, mostly with ENOMEM:\n");
+	for (unsigned i = FL_NR_INJECT_POINTS; i < FL_INJECT_ALL; i++)
+		print_point(i);
+}
