@@ -56,10 +56,9 @@ static void add_inject(struct run_options *o, const char *specs)
 		list_inject_points();
 		exit(fflush(stdout) || ferror(stdout) ? fail(EX_OWN, "stdout: %s", strerror(errno)) : 0);
 	}
-	check_inject("--inject", specs);
 	if ((size_t)snprintf(o->inject + n, sizeof(o->inject) - n, "%s%s", n ? ";" : "", specs) >= sizeof(o->inject) - n)
 		exit(fail(EX_OWN, "--inject: more than %d characters in all", FL_INJECT_LENGTH - 1));
-	check_inject("--inject", o->inject); /* together, too */
+	check_inject("--inject", o->inject); /* with those before: there is a limit for each point */
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)

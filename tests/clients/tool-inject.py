@@ -198,6 +198,8 @@ def test_environment():
            env={"FAULTLINE_INJECT": "copy=ESRCH"})
     status, out, err = run([], CLIENT, "copy", "2", "1", env={"FAULTLINE_INJECT": "cpoy"})
     same("a bad FAULTLINE_INJECT runs nothing", (status, out, err.count("\n"), "`cpoy'" in err), (125, "", 1, True))
+    status, out, err = run([], CLIENT, "copy", "2", "1", env={"FAULTLINE_INJECT": "cpoy"}, options=("--stats",))
+    same("and starts nothing to count", (status, out, err.count("\n"), "`cpoy'" in err), (125, "", 1, True))
     library = os.path.join(os.path.dirname(FAULTLINE), "libfaultline-preload.so")
     p = subprocess.run([CLIENT, "userfaultfd", "1"], capture_output=True, text=True, check=False, timeout=60,
                        env={**ENVIRON, "LD_PRELOAD": library, "FAULTLINE_INJECT": "copy,times=0"})
