@@ -135,12 +135,10 @@ static void look_for_mixture(void *(*flip)(void *))
 			fail_msg("no mixture in %u ms and %u flips: this test would see nothing", PATIENCE, flips * BATCH);
 		return;
 	}
-	for (unsigned i = 0; i < READERS; i++) {
+	for (unsigned i = 0; i < READERS; i++)
 		if (readers[i].mixed)
 			fail_msg("read %016llx, which nobody wrote", (unsigned long long)readers[i].mixed);
-		assert_true(readers[i].changes >= CHANGES);
-	}
-	assert_true(flips >= FLIPS / BATCH);
+	assert_true(seen_enough(SECOND)); /* or this machine was too busy to say */
 }
 
 static void test_write(void **state)
