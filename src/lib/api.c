@@ -11,7 +11,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 
 static int64_t ret_errno(int64_t ret)
 {
@@ -19,11 +18,6 @@ static int64_t ret_errno(int64_t ret)
 		return ret;
 	errno = (int)-ret;
 	return -1;
-}
-
-static bool is_process(const struct fl_mm *mm)
-{
-	return mm == &fl_host.mm;
 }
 
 /* ---- address spaces ---- */
@@ -42,119 +36,44 @@ int fl_mm_create(struct fl_mm **mm, uint64_t mem_bytes)
 
 int fl_mm_destroy(struct fl_mm *mm)
 {
-	uint64_t irq;
-
-	if (is_process(mm))
-		return (int)ret_errno(-EINVAL);
-	if (!fl_list_empty(&mm->uffds))
-		return (int)ret_errno(-EBUSY);
-	irq = fl_irq_save();
-	fl_soft_destroy(container_of(mm, struct fl_soft, mm));
-	fl_irq_restore(irq);
-	return 0;
+	return (int)ret_errno(fl_space_of(mm)->destroy(mm));
 }
 
 int fl_mm_process(struct fl_mm **mm)
 {
-	int err = fl_host_init();
-
-	if (!err)
-		*mm = &fl_host.mm;
-	return (int)ret_errno(err);
+	return (int)ret_errno(fl_process_open(mm));
 }
 
 uint64_t fl_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
 {
-	uint64_t irq;
-	int64_t ret;
-
-	if (is_process(mm))
-		return (uint64_t)ret_errno(fl_process_mmap(addr, len, prot, flags, -1, 0));
-	irq = fl_irq_save();
-	ret = fl_soft_mmap(mm, addr, len, prot, flags);
-	fl_irq_restore(irq);
-	return (uint64_t)ret_errno(ret);
+	return (uint64_t)ret_errno(fl_space_of(mm)->mmap(mm, addr, len, prot, flags));
 }
 
 int fl_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
-	uint64_t irq;
-	int ret;
-
-	if (is_process(mm))
-		return (int)ret_errno(fl_process_munmap(addr, len));
-	irq = fl_irq_save();
-	ret = fl_soft_munmap(mm, addr, len);
-	fl_irq_restore(irq);
-	return (int)ret_errno(ret);
+	return (int)ret_errno(fl_space_of(mm)->munmap(mm, addr, len));
 }
 
 int fl_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 {
-	uint64_t irq;
-	int ret;
-
-	if (is_process(mm))
-		return (int)ret_errno(fl_process_mprotect(addr, len, prot));
-	irq = fl_irq_save();
-	ret = fl_soft_mprotect(mm, addr, len, prot);
-	fl_irq_restore(irq);
-	return (int)ret_errno(ret);
+	return (int)ret_errno(fl_space_of(mm)->mprotect(mm, addr, len, prot));
 }
 
 uint64_t fl_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
 {
-	uint64_t irq;
-	int64_t ret;
-
-	if (is_process(mm))
-		return (uint64_t)ret_errno(fl_process_mremap(addr, old_len, new_len, flags, new_addr));
-	irq = fl_irq_save();
-	ret = fl_soft_mremap(mm, addr, old_len, new_len, flags, new_addr);
-	fl_irq_restore(irq);
-	return (uint64_t)ret_errno(ret);
+	return (uint64_t)ret_errno(fl_space_of(mm)->mremap(mm, addr, old_len, new_len, flags, new_addr));
 }
 
 int fl_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 {
-	uint64_t irq;
-	int ret;
-
-	if (is_process(mm))
-		return (int)ret_errno(fl_process_madvise(addr, len, advice));
-	irq = fl_irq_save();
-	ret = fl_soft_madvise(mm, addr, len, advice);
-	fl_irq_restore(irq);
-	return (int)ret_errno(ret);
+	return (int)ret_errno(fl_space_of(mm)->madvise(mm, addr, len, advice));
 }
 
 /* ---- loads and stores ---- */
 
-/* A plain access of the process: the instruction faults by itself. */
-static enum fl_fault process_access(uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done)
-{
-	if (flags & FAULT_KERNEL) {
-		size_t left = (flags & FAULT_WRITE) ? fl_copy_user(fl_ptr(addr), buf, len)
-						    : fl_copy_user(buf, fl_ptr(addr), len);
-		*done = len - left;
-		return left ? FL_SEGV : FL_DONE;
-	}
-	memcpy((flags & FAULT_WRITE) ? fl_ptr(addr) : buf, (flags & FAULT_WRITE) ? buf : fl_ptr(addr), len);
-	*done = len;
-	return FL_DONE;
-}
-
 static enum fl_fault do_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done)
 {
-	enum fl_fault ret;
-	uint64_t irq;
-
-	if (is_process(mm))
-		return process_access(addr, buf, len, flags, done);
-	irq = fl_irq_save();
-	ret = fl_soft_access(mm, addr, buf, len, flags, fl_irq_enabled ? &irq : NULL, done);
-	fl_irq_restore(irq);
-	return ret;
+	return fl_space_of(mm)->access(mm, addr, buf, len, flags, done);
 }
 
 static int fault_signal(enum fl_fault fault)
@@ -402,31 +321,12 @@ int fl_mm_clear_soft_dirty(struct fl_mm *mm)
 
 int fl_mm_fork(struct fl_mm *parent, struct fl_mm **child)
 {
-	struct fl_soft *soft;
-	uint64_t irq;
-	int err;
-
-	if (is_process(parent))
-		return (int)ret_errno(-EINVAL);
-	irq = fl_irq_save();
-	err = fl_soft_fork(container_of(parent, struct fl_soft, mm), &soft);
-	fl_irq_restore(irq);
-	if (!err)
-		*child = &soft->mm;
-	return (int)ret_errno(err);
+	return (int)ret_errno(fl_space_of(parent)->fork(parent, child));
 }
 
 int64_t fl_mm_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
-	uint64_t irq;
-	int64_t ret;
-
-	if (is_process(mm))
-		return ret_errno(-EOPNOTSUPP);
-	irq = fl_irq_save();
-	ret = fl_soft_migrate(mm, addr, len);
-	fl_irq_restore(irq);
-	return ret_errno(ret);
+	return ret_errno(fl_space_of(mm)->migrate(mm, addr, len));
 }
 
 /* ---- the access sampler ---- */
@@ -476,9 +376,7 @@ int64_t fl_sample_look(struct fl_mm *mm, uint64_t addr, uint64_t len, uint8_t *v
 		if (ret < 0)
 			return ret_errno(ret);
 		touched += ret;
-		if (vec && !is_process(mm))
-			memcpy(vec + PAGES(at - addr), part, PAGES(next - at));
-		else if (vec && fl_copy_user(vec + PAGES(at - addr), part, PAGES(next - at)))
+		if (vec && fl_space_of(mm)->caller.copy_out(mm, fl_addr(vec) + PAGES(at - addr), part, PAGES(next - at)))
 			return ret_errno(-EFAULT);
 	}
 	return touched;

@@ -8,7 +8,6 @@
 #define FL_LIB_LIB_H
 
 #include "abi/abi.h"
-#include "host/host.h"
 #include "soft/soft.h"
 
 #include <faultline/faultline.h>
@@ -70,6 +69,33 @@ void fl_object_before_fork(void);
 /* In a forked child: no descriptor's object is this process's. */
 void fl_object_after_fork(void);
 
+/* ---- the two kinds of address space, for api.c and object.c ---- */
+
+/* What faultline.h does by other means on the process and on soft ones. 0 or addresses, or -errno. => no lock held */
+struct fl_space {
+	int64_t (*mmap)(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags);
+	int (*munmap)(struct fl_mm *mm, uint64_t addr, uint64_t len);
+	int (*mprotect)(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot);
+	int64_t (*mremap)(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
+			  uint64_t new_addr);
+	int (*madvise)(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice);
+	/* One load or store: FAULT_WRITE, FAULT_KERNEL; *done is how much was copied. */
+	enum fl_fault (*access)(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done);
+	int (*destroy)(struct fl_mm *mm);
+	int (*fork)(struct fl_mm *parent, struct fl_mm **child);
+	int64_t (*migrate)(struct fl_mm *mm, uint64_t addr, uint64_t len);
+	struct fl_caller caller; /* how ioctl arguments and the sources of fills are reached */
+};
+
+extern const struct fl_space fl_soft_space; /* soft.c */
+
+/* native.c, or no-native.c on machines for which there is no native backend */
+const struct fl_space *fl_space_of(const struct fl_mm *mm);
+/* The process as an address space. -ENOSYS: there is no backend for it; others as fl_host_init() */
+int fl_process_open(struct fl_mm **mm);
+/* Is it a descriptor of the native backend? */
+bool fl_process_private_fd(int fd);
+
 /* ---- the process's mapping calls (process.c): mmap(2) and its siblings, aware of ranges of ours ---- */
 
 int64_t fl_process_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset);
@@ -116,9 +142,5 @@ int fl_process_fork_prepare(void);
 int fl_process_fork_check(void);
 void fl_process_fork_parent(void);
 void fl_process_fork_child(void);
-
-/* ---- callers (caller.c) ---- */
-
-extern const struct fl_caller fl_native_caller, fl_soft_caller;
 
 #endif

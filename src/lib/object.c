@@ -216,7 +216,7 @@ static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, int fd, int 
 	o->peer = peer;
 	o->pid = (int32_t)fl_sys(SYS_getpid, 0);
 	o->ctx = ctx;
-	o->caller = ctx->mm == &fl_host.mm ? &fl_native_caller : &fl_soft_caller;
+	o->caller = &fl_space_of(ctx->mm)->caller;
 	o->handler = NULL;
 	ctx->owner = o;
 	ctx->notify = notify;
@@ -375,11 +375,9 @@ bool fl_object_private_fd(int fd)
 	bool found = false;
 	uint64_t irq;
 
-	if (fd < 0 || !__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
-		return false;
-	if (fd == fl_host.pool_fd)
+	if (fl_process_private_fd(fd))
 		return true;
-	if (!fl_object_any())
+	if (fd < 0 || !fl_object_any())
 		return false;
 	irq = fl_irq_save();
 	fl_mutex_lock(&table_lock);

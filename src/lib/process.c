@@ -11,6 +11,7 @@
 #include "lib/lib.h"
 
 #include "base/count.h"
+#include "host/host.h"
 
 #include <linux/mman.h>
 #include <string.h>

@@ -1,31 +1,98 @@
 /* SPDX-License-Identifier: MIT */
-/* caller.c - how ioctl arguments and the sources of fills are reached, natively and on a soft address space. */
+/* soft.c - a soft address space behind faultline.h. Its calls are made with signals kept out. */
 #include "lib/lib.h"
 
 #include <string.h>
 
-/* ---- native: the caller's memory is this process's, and any of it may fault ---- */
-
-static int native_in(struct fl_mm *mm, void *buf, uint64_t addr, size_t len)
+static int64_t soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
 {
-	return fl_copy_user(buf, fl_ptr(addr), len) ? -EFAULT : 0;
+	uint64_t irq = fl_irq_save();
+	int64_t ret = fl_soft_mmap(mm, addr, len, prot, flags);
+
+	fl_irq_restore(irq);
+	return ret;
 }
 
-static int native_out(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len)
+static int soft_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
-	return fl_copy_user(fl_ptr(addr), buf, len) ? -EFAULT : 0;
+	uint64_t irq = fl_irq_save();
+	int ret = fl_soft_munmap(mm, addr, len);
+
+	fl_irq_restore(irq);
+	return ret;
 }
 
-static int native_fault_in(struct fl_mm *mm, uint64_t addr)
+static int soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 {
-	char byte;
+	uint64_t irq = fl_irq_save();
+	int ret = fl_soft_mprotect(mm, addr, len, prot);
 
-	return fl_copy_user(&byte, fl_ptr(addr), 1) ? -EFAULT : 0;
+	fl_irq_restore(irq);
+	return ret;
 }
 
-const struct fl_caller fl_native_caller = { native_in, native_out, native_fault_in };
+static int64_t soft_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
+			   uint64_t new_addr)
+{
+	uint64_t irq = fl_irq_save();
+	int64_t ret = fl_soft_mremap(mm, addr, old_len, new_len, flags, new_addr);
 
-/* ---- soft: arguments are the host program's own structures; sources are addresses of the soft address space ---- */
+	fl_irq_restore(irq);
+	return ret;
+}
+
+static int soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
+{
+	uint64_t irq = fl_irq_save();
+	int ret = fl_soft_madvise(mm, addr, len, advice);
+
+	fl_irq_restore(irq);
+	return ret;
+}
+
+static enum fl_fault soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done)
+{
+	uint64_t irq = fl_irq_save();
+	enum fl_fault ret = fl_soft_access(mm, addr, buf, len, flags, fl_irq_enabled ? &irq : NULL, done);
+
+	fl_irq_restore(irq);
+	return ret;
+}
+
+static int soft_destroy(struct fl_mm *mm)
+{
+	uint64_t irq;
+
+	if (!fl_list_empty(&mm->uffds))
+		return -EBUSY;
+	irq = fl_irq_save();
+	fl_soft_destroy(container_of(mm, struct fl_soft, mm));
+	fl_irq_restore(irq);
+	return 0;
+}
+
+static int soft_fork(struct fl_mm *parent, struct fl_mm **child)
+{
+	uint64_t irq = fl_irq_save();
+	struct fl_soft *soft;
+	int err = fl_soft_fork(container_of(parent, struct fl_soft, mm), &soft);
+
+	fl_irq_restore(irq);
+	if (!err)
+		*child = &soft->mm;
+	return err;
+}
+
+static int64_t soft_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
+{
+	uint64_t irq = fl_irq_save();
+	int64_t ret = fl_soft_migrate(mm, addr, len);
+
+	fl_irq_restore(irq);
+	return ret;
+}
+
+/* ---- arguments are the host program's own structures; sources are addresses of the soft address space ---- */
 
 static int soft_in(struct fl_mm *mm, void *buf, uint64_t addr, size_t len)
 {
@@ -51,4 +118,15 @@ static int soft_fault_in(struct fl_mm *mm, uint64_t addr)
 	return fl_soft_access(mm, addr, &byte, 1, FAULT_KERNEL, NULL, &done) == FL_DONE ? 0 : -EFAULT;
 }
 
-const struct fl_caller fl_soft_caller = { soft_in, soft_out, soft_fault_in };
+const struct fl_space fl_soft_space = {
+	.mmap = soft_mmap,
+	.munmap = soft_munmap,
+	.mprotect = soft_mprotect,
+	.mremap = soft_mremap,
+	.madvise = soft_madvise,
+	.access = soft_access,
+	.destroy = soft_destroy,
+	.fork = soft_fork,
+	.migrate = soft_migrate,
+	.caller = { soft_in, soft_out, soft_fault_in },
+};

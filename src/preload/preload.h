@@ -17,6 +17,7 @@
 #ifndef FL_PRELOAD_PRELOAD_H
 #define FL_PRELOAD_PRELOAD_H
 
+#include "host/host.h"
 #include "lib/lib.h"
 
 #include <poll.h>

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "host/host.h"
 #include "lib/lib.h"
 
 static _Thread_local sigjmp_buf back;

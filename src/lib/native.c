@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* native.c - the process itself behind faultline.h. Where there is no native backend, no-native.c stands here. */
+#include "lib/lib.h"
+
+#include "host/host.h"
+
+#include <string.h>
+
+static int64_t process_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
+{
+	return fl_process_mmap(addr, len, prot, flags, -1, 0);
+}
+
+static int process_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
+{
+	return fl_process_munmap(addr, len);
+}
+
+static int process_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
+{
+	return fl_process_mprotect(addr, len, prot);
+}
+
+static int64_t process_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
+			      uint64_t new_addr)
+{
+	return fl_process_mremap(addr, old_len, new_len, flags, new_addr);
+}
+
+static int process_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
+{
+	return fl_process_madvise(addr, len, advice);
+}
+
+/* A plain access of the process: the instruction faults by itself. */
+static enum fl_fault process_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t flags,
+				    size_t *done)
+{
+	if (flags & FAULT_KERNEL) {
+		size_t left = (flags & FAULT_WRITE) ? fl_copy_user(fl_ptr(addr), buf, len)
+						    : fl_copy_user(buf, fl_ptr(addr), len);
+		*done = len - left;
+		return left ? FL_SEGV : FL_DONE;
+	}
+	memcpy((flags & FAULT_WRITE) ? fl_ptr(addr) : buf, (flags & FAULT_WRITE) ? buf : fl_ptr(addr), len);
+	*done = len;
+	return FL_DONE;
+}
+
+static int process_destroy(struct fl_mm *mm)
+{
+	return -EINVAL;
+}
+
+static int process_fork(struct fl_mm *parent, struct fl_mm **child)
+{
+	return -EINVAL;
+}
+
+/* Its pages have homes. */
+static int64_t process_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
+{
+	return -EOPNOTSUPP;
+}
+
+/* ---- the caller's memory is this process's, and any of it may fault ---- */
+
+static int native_in(struct fl_mm *mm, void *buf, uint64_t addr, size_t len)
+{
+	return fl_copy_user(buf, fl_ptr(addr), len) ? -EFAULT : 0;
+}
+
+static int native_out(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len)
+{
+	return fl_copy_user(fl_ptr(addr), buf, len) ? -EFAULT : 0;
+}
+
+static int native_fault_in(struct fl_mm *mm, uint64_t addr)
+{
+	char byte;
+
+	return fl_copy_user(&byte, fl_ptr(addr), 1) ? -EFAULT : 0;
+}
+
+static const struct fl_space process_space = {
+	.mmap = process_mmap,
+	.munmap = process_munmap,
+	.mprotect = process_mprotect,
+	.mremap = process_mremap,
+	.madvise = process_madvise,
+	.access = process_access,
+	.destroy = process_destroy,
+	.fork = process_fork,
+	.migrate = process_migrate,
+	.caller = { native_in, native_out, native_fault_in },
+};
+
+const struct fl_space *fl_space_of(const struct fl_mm *mm)
+{
+	return mm == &fl_host.mm ? &process_space : &fl_soft_space;
+}
+
+int fl_process_open(struct fl_mm **mm)
+{
+	int err = fl_host_init();
+
+	if (!err)
+		*mm = &fl_host.mm;
+	return err;
+}
+
+bool fl_process_private_fd(int fd)
+{
+	return __atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE) && fd == fl_host.pool_fd;
+}
