@@ -8,7 +8,7 @@ CLANG_FORMAT ?= clang-format
 NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 TEST = meson test --print-errorlogs -C
 
-.PHONY: build demo check bench asan tsan clang cross tidy install clean format deps
+.PHONY: build demo check check-32 bench asan tsan clang cross tidy install clean format deps
 build: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 
@@ -24,7 +24,11 @@ demo: deps
 
 check: deps
 	$(MAKE) build
-	$(TEST) $(BUILD) $(SUITES)
+	status=0; $(TEST) $(BUILD) $(SUITES) || status=1; scripts/check-32 $(SUITES) || status=1; exit $$status
+
+# the library as a 32-bit program has it
+check-32: deps
+	scripts/check-32 $(SUITES)
 
 bench: build
 	bench/run $(BUILD)
@@ -53,7 +57,7 @@ install: build
 	meson install -C $(BUILD)
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-clang
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-clang build-32
 
 format:
 	git ls-files '*.[ch]' | xargs $(CLANG_FORMAT) -i

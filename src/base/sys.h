@@ -53,6 +53,13 @@ static inline long fl_sys6(long nr, long a, long b, long c, long d, long e, long
 	errno = saved;
 	return ret;
 }
+
+/* What is called by another name there. The offset of mmap2 counts pages; stat is stat64, as meson defines it. */
+#undef SYS_mmap
+#define SYS_mmap SYS_mmap2
+#ifndef SYS_newfstatat
+#define SYS_newfstatat SYS_fstatat64
+#endif
 #endif
 
 #define FL_SYS_ARG(x) ((long)(x))

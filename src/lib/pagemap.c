@@ -6,6 +6,8 @@
  */
 #include "lib/lib.h"
 
+#include "host/host.h"
+
 static struct fl_mm *const mm = &fl_host.mm;
 
 /*

@@ -115,7 +115,8 @@ static void pool_free(struct fl_soft_pool *p)
 
 struct fl_soft_pool *fl_soft_pool_new(uint64_t bytes)
 {
-	struct fl_soft_pool *p = fl_fail(FL_FP_POOL) ? NULL : fl_alloc(&nothing, sizeof(*p), FL_FP_MM);
+	bool refused = fl_fail(FL_FP_POOL) || bytes > SIZE_MAX / 2; /* more than this machine can address */
+	struct fl_soft_pool *p = refused ? NULL : fl_alloc(&nothing, sizeof(*p), FL_FP_MM);
 	uint64_t nr = PAGES(PAGE_ALIGN(bytes));
 
 	if (!p)

@@ -18,7 +18,7 @@
 
 #include <faultline/uapi.h>
 
-typedef intptr_t uffd_t; /* a descriptor, or the address of a struct fl_uffd; negative: -errno */
+typedef int64_t uffd_t; /* a descriptor, or the address of a struct fl_uffd; negative: -errno */
 
 struct target {
 	void (*start)(void);

@@ -14,7 +14,7 @@ static struct fl_mm *mm;
 
 static struct fl_uffd *object(uffd_t u)
 {
-	return (struct fl_uffd *)u;
+	return (struct fl_uffd *)(uintptr_t)u;
 }
 
 static int result(ssize_t r)
@@ -98,7 +98,7 @@ static uffd_t soft_open(int flags)
 {
 	struct fl_uffd *u;
 
-	return fl_uffd_open(mm, flags, &u) ? -errno : (uffd_t)u;
+	return fl_uffd_open(mm, flags, &u) ? -errno : (uffd_t)(uintptr_t)u;
 }
 
 static int soft_close(uffd_t u)

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -41,8 +42,8 @@ static uint64_t nr_pages(void)
 
 static void map(void)
 {
-	for (uint64_t i = 0; i < sizeof(source); i++)
-		source[i] = (char)pattern(i / PAGE);
+	for (uint64_t i = 0; i < sizeof(source); i += PAGE)
+		memset(&source[i], pattern(i / PAGE), PAGE);
 	env.len = env.shape->len;
 	env.base = fl_mmap(env.mm, 0, env.len, RW, ANON);
 	EXPECT(env.base != FL_MAP_FAILED);

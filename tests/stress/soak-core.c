@@ -239,7 +239,7 @@ void soak(const struct space *s, bool unregister)
 	for (uint64_t i = 0; i < SOAK_CHUNKS; i++)
 		register_chunk(page_addr(i * SOAK_CHUNK_PAGES));
 	for (uintptr_t i = 0; i < HANDLERS; i++)
-		h[i] = spawn(handler_loop, (void *)(first_seed + i + 100));
+		h[i] = spawn(handler_loop, (void *)((uintptr_t)first_seed + i + 100));
 	for (int i = 0; i < ACCESSORS; i++) {
 		a[i].index = i;
 		a[i].seed = first_seed * 1000 + (uint64_t)i + 1;

@@ -318,17 +318,17 @@ static void resolve(struct handler *h, const struct uffd_msg *msg)
 	CHECK_INT(msg->event, UFFD_EVENT_PAGEFAULT);
 	if (msg->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP) {
 		h->wp++;
-		err = uffd_protect(h->fd, (void *)addr, PAGE, false);
+		err = uffd_protect(h->fd, (void *)(uintptr_t)addr, PAGE, false);
 	} else {
 		if (h->fill)
 			h->fill(h, page, addr);
 		else
 			stamp(page, addr);
 		h->missing++;
-		err = uffd_copy(h->fd, (void *)addr, page, PAGE, h->copy_mode);
+		err = uffd_copy(h->fd, (void *)(uintptr_t)addr, page, PAGE, h->copy_mode);
 	}
 	if (err == -EEXIST || (err && h->lenient))
-		uffd_wake(h->fd, (void *)addr, PAGE);
+		uffd_wake(h->fd, (void *)(uintptr_t)addr, PAGE);
 	else if (err)
 		FAIL("fault at %#llx, flags %llx: %s", (unsigned long long)addr,
 		     (unsigned long long)msg->arg.pagefault.flags, strerror(-err));

@@ -19,7 +19,7 @@
 #include <linux/userfaultfd.h>
 
 #define PAGE 4096l
-#define PAGE_OF(addr) ((uintptr_t)(addr) & ~(uintptr_t)4095)
+#define PAGE_OF(addr) ((uint64_t)(addr) & ~(uint64_t)4095)
 #define MISSING UFFDIO_REGISTER_MODE_MISSING
 #define WP UFFDIO_REGISTER_MODE_WP
 #define FEAT_WP UFFD_FEATURE_PAGEFAULT_FLAG_WP
