@@ -250,8 +250,8 @@ FL_API int fl_faultpoint_count(const char *name, uint64_t *hits, uint64_t *faile
  *     POINT[=ERRNO][,after=N][,times=N|all][,ms=N]        copy=EEXIST,after=2,times=3
  *
  * The operation named POINT goes well `after` times (0), then fails `times` times (1) with ERRNO (each point has its
- * own, the first that faultline(1) lists being the default), and has changed nothing; the points without an errno there
- * do what is said there. Calls that are bad by themselves do not count. The names are those of fl_inject_name(i), i
+ * own, the first that faultline(1) lists being the default), and has changed nothing; what the points without an errno
+ * do is said there. Calls that are bad by themselves do not count. The names are those of fl_inject_name(i), i
  * from 0, NULL past the end, which the fault points above follow; fl_inject_text(i) is a line of explanation.
  * Specs of one point in one call stand behind one another: what an earlier one makes fail is no hit of a later one.
  * A later call replaces what earlier ones have said of the points that it names; NULL ends all injection.

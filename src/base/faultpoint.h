@@ -10,7 +10,7 @@
 
 /* X(symbol, name, what fails) */
 #define FL_FAULTPOINTS(X)                                                                                              \
-	X(MM, "alloc.mm", "memory for a soft address space")                                                          \
+	X(MM, "alloc.mm", "memory for a soft address space")                                                           \
 	X(VMA, "alloc.vma", "memory for a mapping")                                                                    \
 	X(VMA_TABLE, "alloc.vma_table", "memory for the table of mappings")                                            \
 	X(PGTABLE, "alloc.pgtable", "memory for a page table")                                                         \
