@@ -358,6 +358,49 @@ static void op_writeprotect(void)
 	CHECK(read(uffd, &msg, sizeof(msg)) == sizeof(msg) && (msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP));
 }
 
+#ifndef UFFD_FEATURE_WP_UNPOPULATED
+#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
+#endif
+
+/* From the first page on marked as protected, then not: how many are, as /proc/self/pagemap says. */
+static unsigned long marked(void)
+{
+	static uint64_t words[NR_PAGES];
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	unsigned long n = 0;
+
+	CHECK(fd >= 0 && pread(fd, words, sizeof(words), (off_t)(addr(0) / PAGE * 8)) == sizeof(words));
+	close(fd);
+	while (n < NR_PAGES && (words[n] & 1ull << 57))
+		n++;
+	for (unsigned long i = n; i < NR_PAGES; i++)
+		CHECK(!(words[i] & 1ull << 57));
+	return n;
+}
+
+/* Protect memory that is not there, which takes page tables. */
+static void op_mark(void)
+{
+	struct uffdio_api a = {.api = UFFD_API, .features = UFFD_FEATURE_WP_UNPOPULATED};
+
+	uffd = open_object(O_NONBLOCK);
+	CHECK(uffd >= 0 && ioctl(uffd, UFFDIO_API, &a) == 0 && do_register(2) == 0);
+	for (int i = 0; i < times; i++) {
+		struct uffdio_writeprotect w = {.range = {addr(0), NR_PAGES * PAGE}, .mode = 1};
+		bool ok = ioctl(uffd, UFFDIO_WRITEPROTECT, &w) == 0;
+
+		say(ok, 0);
+		CHECK((marked() == NR_PAGES) == ok);
+		if (!ok)
+			continue;
+		w.mode = 0;
+		CHECK(ioctl(uffd, UFFDIO_WRITEPROTECT, &w) == 0 && marked() == 0);
+		CHECK(munmap(mem, NR_PAGES * PAGE) == 0); /* so that the next one needs tables again */
+		mem = map();
+		CHECK(do_register(2) == 0);
+	}
+}
+
 /* ---- messages ---- */
 
 static void resolve(const struct uffd_msg *msg)
@@ -473,7 +516,7 @@ static const struct {
 	{"userfaultfd", op_userfaultfd}, {"api", op_api},	{"register", op_register},
 	{"unregister", op_unregister},	 {"copy", op_copy},	{"zeropage", op_zeropage},
 	{"threads", op_threads},	 {"fork", op_fork},	{"wake", op_wake},
-	{"writeprotect", op_writeprotect}, {"read", op_read},	{"twice", op_twice},
+	{"mark", op_mark},		 {"writeprotect", op_writeprotect}, {"read", op_read},	{"twice", op_twice},
 	{"batch", op_batch},		 {"delay", op_delay},
 };
 

@@ -96,7 +96,7 @@ def test_every_errno(points):
 def test_tested(points):
     """What has no errnos is named here, below."""
     done = {"read", "copy-short", "zeropage-short", "wake-delay", "message-twice", "alloc.mm", "alloc.vma",
-            "alloc.vma_table", "alloc.pgtable", "alloc.uffd", "alloc.wait", "alloc.frame", "alloc.extent", "host.pool",
+            "alloc.vma_table", "alloc.swap", "swap.read", "alloc.pgtable", "alloc.uffd", "alloc.wait", "alloc.frame", "alloc.extent", "host.pool",
             "host.fill", "host.adopt", "host.maps", "host.mprotect", "host.guard", "host.socket", "host.fork"}
     same("every listed point is tested here", {p for p, e in points.items() if not e} - done, set())
 
@@ -157,6 +157,12 @@ def test_engine():
     client("host.pool fails the first userfaultfd(2)", ["host.pool"], ["userfaultfd", 2], ["ENOMEM 0", "ok 0"])
     for spec in ("host.adopt", "host.maps,after=1", "alloc.vma", "alloc.vma_table"):
         client("%s fails a registration" % spec, [spec], ["register", 2], ["ENOMEM 1", "ok 0"])
+    for after in (1, 2, 5, 8):  # the first of all is the topmost one, of the address space
+        for times in ("1", "3", "all"):
+            failed = 5 if times == "all" else int(times)
+            client("alloc.pgtable,after=%d,times=%s fails WRITEPROTECT of empty memory" % (after, times),
+                   ["alloc.pgtable,after=%d,times=%s" % (after, times)], ["mark", 5],
+                   ["ENOMEM 0"] * failed + ["ok 0"] * (5 - failed))
     for spec in ("host.guard", "host.mprotect", "alloc.extent", "alloc.wait"):
         client("%s shows in nothing" % spec, [spec], ["twice", 2, 0], ["ok %d" % PAGE] * 2)
     client("an operation's errno comes before the engine's", ["copy=ESRCH", "alloc.frame"], ["copy", 3, 2],

@@ -13,8 +13,8 @@
 #include "mm/mm.h"
 #include <faultline/faultline.h>
 
-#define PAGE 4096ul
-#define HUGE (2ul << 20)
+#define PAGE ((uint64_t)4096)
+#define HUGE ((uint64_t)2 << 20)
 
 enum { ON_NATIVE = 1, ON_SOFT = 2, ON_BOTH = 3 };
 
