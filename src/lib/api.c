@@ -376,7 +376,8 @@ int64_t fl_sample_look(struct fl_mm *mm, uint64_t addr, uint64_t len, uint8_t *v
 		if (ret < 0)
 			return ret_errno(ret);
 		touched += ret;
-		if (vec && fl_space_of(mm)->caller.copy_out(mm, fl_addr(vec) + PAGES(at - addr), part, PAGES(next - at)))
+		if (vec && fl_space_of(mm)->caller.copy_out(mm, fl_addr(vec) + PAGES(at - addr), part,
+							    (size_t)PAGES(next - at)))
 			return ret_errno(-EFAULT);
 	}
 	return touched;
