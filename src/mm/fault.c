@@ -44,7 +44,6 @@ static void drop_locks(struct fl_vmf *vmf)
 	fl_read_unlock(&vmf->mm->mmap_lock);
 }
 
-
 /*
  * The backend had forgotten the right, or never heard of it. Then it has most likely not heard of the neighbours'
  * either: give it all at once that the table grants alike around the page. => page-table lock held
@@ -227,6 +226,10 @@ static enum fl_fault handle_fault(struct fl_vmf *vmf)
 	fl_mutex_lock(fl_pt_lock(mm, vmf->addr));
 	/* if there is no table, a fill would need our lock to put an entry into one */
 	s = fl_slot_at(mm, vmf->addr);
+	if (unlikely(!s.nr && !(vmf->vma->flags & VM_UFFD_MISSING))) { /* a leaf was there, and was dropped meanwhile */
+		drop_locks(vmf);
+		return FL_DONE;
+	}
 	return handle_slot(vmf, &s);
 }
 
