@@ -129,7 +129,7 @@ static enum fl_fault do_wp_copy(struct fl_vmf *vmf, struct fl_slot s)
 	pte = pte_mkwritten(pte_set_pfn(old, pfn));
 	slot_set(&s, pte);
 	mm->ops->invalidate(mm, s.addr, s.addr + PAGE_SIZE, FL_RIGHT_NONE); /* of the old frame */
-	__atomic_fetch_sub(&fl_folio(mm, pte_pfn(old))->mapcount, 1, __ATOMIC_RELAXED);
+	fl_folio_unmapped(fl_folio(mm, pte_pfn(old)));
 	fl_folio_put(mm, pte_pfn(old));
 	install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte, 1), false);
 	return FL_DONE;

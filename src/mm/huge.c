@@ -137,7 +137,7 @@ static int copy_frames(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, cons
 
 		if (!pte_present(pte))
 			continue;
-		__atomic_fetch_sub(&fl_folio(mm, pte_pfn(pte))->mapcount, 1, __ATOMIC_RELAXED);
+		fl_folio_unmapped(fl_folio(mm, pte_pfn(pte)));
 		fl_folio_put(mm, pte_pfn(pte));
 	}
 	*head = pfn;

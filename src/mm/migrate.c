@@ -15,7 +15,7 @@ static uint64_t unmap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint6
 	struct fl_folio *folio = fl_folio(mm, pte_pfn(old));
 
 	*new = 0;
-	if (!pte_present(old) || __atomic_load_n(&folio->mapcount, __ATOMIC_RELAXED) != 1)
+	if (!pte_present(old) || !fl_folio_alone(folio))
 		return FL_PFN_NONE;
 	*new = mm->ops->frame_get(mm, vma, addr);
 	if (*new == FL_PFN_NONE)

@@ -8,7 +8,7 @@ static void put_entry(struct fl_mm *mm, fl_pte_t old, unsigned nr)
 	if (pte_swap(old))
 		mm->ops->swap_free(mm, pte_pfn(old));
 	for (unsigned i = 0; i < nr && pte_present(old); i++) {
-		__atomic_fetch_sub(&fl_folio(mm, pte_pfn(old) + i)->mapcount, 1, __ATOMIC_RELAXED);
+		fl_folio_unmapped(fl_folio(mm, pte_pfn(old) + i));
 		fl_folio_put(mm, pte_pfn(old) + i);
 	}
 }

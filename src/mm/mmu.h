@@ -129,6 +129,21 @@ static inline bool fl_folio_try_get(struct fl_folio *folio)
 	return false;
 }
 
+/*
+ * One entry less maps it. Who finds himself alone afterwards may write to it: all that was read through the other entry
+ * has been read by then.
+ */
+static inline void fl_folio_unmapped(struct fl_folio *folio)
+{
+	__atomic_fetch_sub(&folio->mapcount, 1, __ATOMIC_RELEASE);
+}
+
+/* Does one entry alone map it? */
+static inline bool fl_folio_alone(const struct fl_folio *folio)
+{
+	return __atomic_load_n(&folio->mapcount, __ATOMIC_ACQUIRE) == 1;
+}
+
 /* Drop a reference; the last one gives the frame back. */
 static inline void fl_folio_put(struct fl_mm *mm, uint64_t pfn)
 {

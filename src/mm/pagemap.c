@@ -12,7 +12,7 @@ bool fl_page_exclusive(struct fl_mm *mm, fl_pte_t pte)
 {
 	if (pte_zero(pte) && mm->ops->frame_is_zero(mm, pte_pfn(pte)))
 		return false;
-	return __atomic_load_n(&fl_folio(mm, pte_pfn(pte))->mapcount, __ATOMIC_RELAXED) == 1;
+	return fl_folio_alone(fl_folio(mm, pte_pfn(pte)));
 }
 
 /*
@@ -24,10 +24,15 @@ static uint64_t pagemap_word(struct fl_mm *mm, const struct fl_vma *vma, uint64_
 	fl_pte_t pte = fl_pte_get(mm, addr);
 	uint64_t word = 0;
 
+	if (pte_present(pte)) { /* its frame is looked at, which only the lock keeps where it is */
+		fl_mutex_lock(fl_pt_lock(mm, addr));
+		pte = fl_pte_get(mm, addr);
+		if (pte_present(pte) && fl_page_exclusive(mm, pte))
+			word |= FL_PM_EXCLUSIVE;
+		fl_mutex_unlock(fl_pt_lock(mm, addr));
+	}
 	if (pte_present(pte)) {
 		word |= FL_PM_PRESENT;
-		if (fl_page_exclusive(mm, pte))
-			word |= FL_PM_EXCLUSIVE;
 	} else if (!pte_none(pte)) {
 		word |= FL_PM_SWAP;
 	}

@@ -9,7 +9,7 @@
 static bool exclusive(const struct fl_mm *mm, fl_pte_t pte, unsigned nr)
 {
 	for (unsigned i = 0; i < nr; i++)
-		if (__atomic_load_n(&fl_folio(mm, pte_pfn(pte) + i)->mapcount, __ATOMIC_RELAXED) != 1)
+		if (!fl_folio_alone(fl_folio(mm, pte_pfn(pte) + i)))
 			return false;
 	return true;
 }

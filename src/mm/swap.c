@@ -8,7 +8,7 @@ static bool swap_out(struct fl_mm *mm, fl_pte_t *ptep, uint64_t addr)
 	fl_pte_t old = ptep_get(ptep);
 	uint64_t slot, pfn = pte_pfn(old);
 
-	if (!pte_present(old) || __atomic_load_n(&fl_folio(mm, pfn)->mapcount, __ATOMIC_RELAXED) != 1)
+	if (!pte_present(old) || !fl_folio_alone(fl_folio(mm, pfn)))
 		return false;
 	slot = mm->ops->swap_get(mm);
 	if (slot == FL_PFN_NONE)

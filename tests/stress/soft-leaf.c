@@ -162,7 +162,7 @@ static void test_leaf(void)
 
 	CHECK_INT(fl_mm_create(&mm, 64ull << 20), 0);
 	CHECK_INT(fl_uffd_open(mm, O_NONBLOCK, &uffd), 0);
-	CHECK_INT(fl_uffd_api(uffd, FEAT_WP, NULL), 0);
+	CHECK_INT(fl_uffd_api(uffd, FEAT_WP | FL_UFFD_FEATURE_WP_UNPOPULATED, NULL), 0);
 	at = fl_mmap(mm, 0, 3 * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	CHECK(at != FL_MAP_FAILED);
 	dropped = (at + HUGE - 1) & ~(HUGE - 1);
