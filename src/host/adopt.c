@@ -241,30 +241,39 @@ bool fl_released_owned(struct fl_vma *vma, uint64_t addr)
 	return bit_get(chunk_of(pfn)->owned, (unsigned)(pfn % CHUNK_PAGES)) || !fl_host_frame_is_zero(&fl_host.mm, pfn);
 }
 
-static int readopt(struct fl_mm *mm, struct fl_vma *vma)
+/* Tables for what the pool holds, and in a second pass the entries, which cannot fail. */
+static int readopt_entries(struct fl_mm *mm, struct fl_vma *vma, bool tables)
 {
 	uint64_t base = vma->pgoff << PAGE_SHIFT, limit = base + (vma->end - vma->start), run_end;
 
-	if (fl_sys(SYS_mprotect, vma->start, vma->end - vma->start, PROT_NONE))
+	for (uint64_t at = base; at < limit && file_next(&at, limit, &run_end); at = run_end)
+		for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
+			uint64_t addr = vma->start + (a - base);
+
+			if (!tables)
+				set_entry(mm, vma, addr, !fl_released_owned(vma, addr));
+			else if (fl_pte_alloc(mm, addr))
+				return -ENOMEM;
+		}
+	return 0;
+}
+
+static int readopt(struct fl_mm *mm, struct fl_vma *vma)
+{
+	uint64_t len = vma->end - vma->start;
+
+	if (fl_sys(SYS_mprotect, vma->start, len, PROT_NONE))
 		return -ENOMEM;
-	if (fl_host_conform(mm, vma)) { /* other parts of its chunks may be in use */
-		fl_sys(SYS_mprotect, vma->start, vma->end - vma->start, access_prot(fl_vma_access(vma)));
+	/* other parts of its chunks may be in use */
+	if (readopt_entries(mm, vma, true) || fl_host_conform(mm, vma)) {
+		fl_free_pgtables(mm, vma->start, vma->end);
+		fl_cache_unhide(vma);
+		while (fl_sys(SYS_mprotect, vma->start, len, access_prot(fl_vma_access(vma))) == -ENOMEM &&
+		       fl_cache_shrink())
+			;
 		return -ENOMEM;
 	}
-	for (int pass = 0; pass < 2; pass++) /* first what can fail */
-		for (uint64_t at = base; at < limit && file_next(&at, limit, &run_end); at = run_end)
-			for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
-				uint64_t addr = vma->start + (a - base);
-
-				if (pass)
-					set_entry(mm, vma, addr, !fl_released_owned(vma, addr));
-				else if (fl_pte_alloc(mm, addr)) {
-					fl_free_pgtables(mm, vma->start, vma->end);
-					fl_sys(SYS_mprotect, vma->start, vma->end - vma->start,
-					       access_prot(fl_vma_access(vma)));
-					return -ENOMEM;
-				}
-			}
+	readopt_entries(mm, vma, false);
 	fl_vma_set(vma, vma->flags & ~VM_RELEASED, NULL);
 	fl_collapse_full(mm, vma);
 	return 0;

@@ -255,6 +255,13 @@ int fl_host_conform(struct fl_mm *mm, struct fl_vma *vma)
 	return err;
 }
 
+void fl_cache_unhide(struct fl_vma *vma)
+{
+	if (fl_host.guard)
+		fl_sys(SYS_madvise, vma->start, vma->end - vma->start, MADV_GUARD_REMOVE);
+	fl_cache_forget(vma->pgoff, PAGES(vma->end - vma->start));
+}
+
 /* Give the pages the right, run by run of pages that have another one now. */
 static int set_rights(struct fl_mm *mm, struct fl_vma *vma, struct chunk *c, unsigned first, unsigned nr, bool w)
 {

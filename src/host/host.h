@@ -136,6 +136,8 @@ bool fl_host_caches(struct fl_mm *mm, uint64_t addr, enum fl_right right);
  * => mmap_lock held for writing
  */
 int fl_host_conform(struct fl_mm *mm, struct fl_vma *vma);
+/* Undo it, or what it has done before it failed: nothing is hidden. => as above */
+void fl_cache_unhide(struct fl_vma *vma);
 /* Forget what is cached for pages whose host mapping is about to be replaced or removed. */
 void fl_cache_forget(uint64_t pfn, uint64_t nr);
 /* Give host mappings back: the program's own call found the table full. Returns whether anything was given. */

@@ -422,6 +422,7 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 	vma = fl_vma_insert(mm, at, at + len, pgoff, (vma->flags & ~VM_RELEASED) | VM_SOFTDIRTY, vma->ctx);
 	if (fl_vma_plain(vma))
 		fl_host_release(mm, vma);
+	fl_vma_merge(mm, addr, at + len); /* the homes may happen to be neighbours, too */
 	return (int64_t)addr;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * protect.c - the cases. Their names begin with the row of the mission that they are for: s1 failures are reported, s3
- * un-protecting asks what may be writable, s4 what is write-protected is never writable; sample is the access sampler.
+ * un-protecting asks what may be writable, s4 what is write-protected is never writable; range is what is left to say of
+ * mappings; sample is the access sampler.
  */
 #include "protect.h"
 
@@ -647,6 +648,67 @@ static void s4_mprotect_and_back(void)
 	is_protected(at[1], pattern(0));
 }
 
+/* ---- ranges that come and go ---- */
+
+/*
+ * Memory that was registered once, beside memory that is, is registered again, and that fails: it is as before. `point`
+ * fails at each of its hits in turn.
+ */
+static void registered_again_fails(const char *point)
+{
+	uint64_t at, base, again, before, after = 1;
+	int ret;
+
+	at = map_pages(4 * SMALL);
+	base = (at + HUGE - 1) & ~(HUGE - 1);
+	again = base + HUGE / 2;
+	for (unsigned i = 0; i < SMALL; i++)
+		EXPECT_INT(store(base + i * PAGE, pattern(i)), 0);
+	EXPECT_INT(fl_uffd_register(uffd, base, 2 * HUGE, WP, NULL), 0);
+	EXPECT_INT(fl_uffd_unregister(uffd, again, HUGE + HUGE / 2), 0);
+	for (unsigned i = 0; i < SMALL / 2; i++)
+		EXPECT_INT(load(base + i * PAGE), pattern(i));
+	EXPECT_INT(store(base + HUGE + PAGE, 9), 0); /* where there is no table yet */
+	for (uint32_t n = 0; after; n++) {
+		EXPECT_INT(fl_faultpoint_count(point, NULL, &before), 0);
+		EXPECT_INT(fl_faultpoint_set(point, n, UINT32_MAX), 0);
+		ret = fl_uffd_register(uffd, again, HUGE + HUGE / 2, WP, NULL);
+		EXPECT_INT(fl_faultpoint_set(point, 0, 0), 0);
+		EXPECT_INT(fl_faultpoint_count(point, NULL, &after), 0);
+		after -= before;
+		EXPECT_INT(ret, after ? -1 : 0);
+		EXPECT_INT(load(again), pattern(SMALL / 2));
+		EXPECT_INT(store(again + PAGE, (uint8_t)n), 0);
+		EXPECT_INT(load(again + PAGE), (uint8_t)n);
+		EXPECT_INT(load(base + HUGE + PAGE), 9);
+		EXPECT_INT(fl_mm_check(mm), 0);
+	}
+}
+
+static void range_registered_again_fails(void)
+{
+	open_object(0);
+	registered_again_fails("alloc.pgtable");
+	registered_again_fails("host.mprotect");
+	registered_again_fails("host.guard");
+}
+
+/* What a range grows by in place may have the next frames: it is one mapping. */
+static void range_grows(void)
+{
+	uint64_t at, base;
+
+	open_object(0);
+	at = map_pages(4 * SMALL);
+	base = (at + HUGE - 1) & ~(HUGE - 1);
+	EXPECT_INT(fl_munmap(mm, base + HUGE, HUGE), 0);
+	EXPECT_INT(fl_uffd_register(uffd, base, HUGE, WP, NULL), 0);
+	EXPECT_INT(store(base, 1), 0);
+	EXPECT_INT(fl_mremap(mm, base, HUGE, HUGE + HUGE / 2, 0, 0), base);
+	EXPECT_INT(store(base + HUGE, 2), 0);
+	EXPECT_INT(fl_mm_check(mm), 0);
+}
+
 /* ---- the access sampler ---- */
 
 static void sample_tells_what_was_touched(void)
@@ -761,6 +823,8 @@ static const struct protect_case {
 	CASE(s4_fork, ON_BOTH),
 	CASE(s4_mremap, ON_BOTH),
 	CASE(s4_mprotect_and_back, ON_BOTH),
+	CASE(range_registered_again_fails, ON_NATIVE),
+	CASE(range_grows, ON_BOTH),
 	CASE(sample_tells_what_was_touched, ON_BOTH),
 	CASE(sample_of_new_pages, ON_BOTH),
 	CASE(sample_of_huge_pages, ON_BOTH),
