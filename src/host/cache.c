@@ -386,14 +386,20 @@ static void batch_flush(struct batch *b)
 	b->start = b->end = 0;
 }
 
+/* Does what begins at `start` go on with it? If not, it is done now, which may evict what the bitmaps are asked of next. */
+static void batch_begin(struct batch *b, uint64_t start, enum fl_right right, int prot)
+{
+	if (b->start != b->end && b->end == start && b->right == right && b->prot == prot)
+		return;
+	batch_flush(b);
+	b->start = b->end = start;
+	b->right = right;
+	b->prot = prot;
+}
+
 static void batch_add(struct batch *b, uint64_t start, uint64_t end, enum fl_right right, int prot)
 {
-	if (b->start == b->end || b->end != start || b->right != right || b->prot != prot) {
-		batch_flush(b);
-		b->start = start;
-		b->right = right;
-		b->prot = prot;
-	}
+	batch_begin(b, start, right, prot);
 	b->end = end;
 }
 
@@ -415,6 +421,7 @@ static void shrink_piece(struct batch *b, struct chunk *c, const struct piece *p
 	for (unsigned i = 0, run; i < p->nr; i += run) { /* hidden pages must stay hidden */
 		uint64_t at = p->start + ((uint64_t)i << PAGE_SHIFT);
 
+		batch_begin(b, at, FL_RIGHT_READ, prot);
 		run = bit_run(c->shown, p->first + i, p->nr - i);
 		if (bit_get(c->shown, p->first + i) && bit_any(c->writable, p->first + i, run, true))
 			batch_add(b, at, at + ((uint64_t)run << PAGE_SHIFT), FL_RIGHT_READ, prot);
