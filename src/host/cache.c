@@ -502,7 +502,23 @@ bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
 
 /* ---- standing still ---- */
 
-static void freeze_piece(struct chunk *c, const struct piece *p, bool frozen)
+/* One run of pages with the right to write. The host may have no room for it: then they fault once more. */
+static void freeze_run(struct fl_mm *mm, struct chunk *c, struct fl_vma *vma, uint64_t at, unsigned nr, bool frozen)
+{
+	struct batch b = { .mm = mm, .start = at, .end = at + ((uint64_t)nr << PAGE_SHIFT) };
+
+	if (!host_mprotect(b.start, b.end, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)))
+		return;
+	if (frozen) {
+		hide(&b);
+		batch_done(&b, true);
+	} else {
+		bit_fill(c->writable, (unsigned)PAGES(at & ~PMD_MASK), nr, false);
+		recount(c);
+	}
+}
+
+static void freeze_piece(struct fl_mm *mm, struct chunk *c, const struct piece *p, bool frozen)
 {
 	for (unsigned i = 0, run; i < p->nr; i += run) {
 		uint64_t at = p->start + ((uint64_t)i << PAGE_SHIFT);
@@ -512,8 +528,7 @@ static void freeze_piece(struct chunk *c, const struct piece *p, bool frozen)
 		if (!fl_host.guard)
 			run = fl_min(run, bit_run(c->shown, p->first + i, p->nr - i));
 		if (shown && bit_get(c->writable, p->first + i))
-			host_mprotect(at, at + ((uint64_t)run << PAGE_SHIFT),
-				      right_prot(p->vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE));
+			freeze_run(mm, c, p->vma, at, run, frozen);
 	}
 }
 
@@ -528,10 +543,11 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 		uint64_t addr = c->vbase;
 
 		while (c->used && piece_next(mm, c, &addr, &p))
-			freeze_piece(c, &p, frozen);
+			freeze_piece(mm, c, &p, frozen);
 	}
 	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end)
 		if ((vma->flags & VM_RELEASED) && (vma->flags & VM_WRITE))
-			host_mprotect(vma->start, vma->end, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE));
+			protect(mm, NULL, vma->start, vma->end,
+				right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE));
 	fl_mutex_unlock(&fl_host.lock);
 }

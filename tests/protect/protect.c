@@ -734,6 +734,34 @@ static void range_protected_without_room(void)
 	}
 }
 
+static int first_two(uint64_t addr)
+{
+	return load(addr) == 1 && load(addr + 3 * PAGE) == 2 ? 0 : 1;
+}
+
+/* Around a fork nothing may be written; the host has no room to say so, or to take it back. */
+static void range_forked_without_room(void)
+{
+	uint64_t at, before, after = 1;
+
+	open_object(0);
+	at = map_pages(8);
+	EXPECT_INT(fl_uffd_register(uffd, at, 8 * PAGE, WP, NULL), 0);
+	for (uint32_t n = 0; after; n++) {
+		EXPECT_INT(store(at, 1), 0);
+		EXPECT_INT(store(at + 3 * PAGE, 2), 0);
+		EXPECT_INT(fl_faultpoint_count("host.mprotect", NULL, &before), 0);
+		EXPECT_INT(fl_faultpoint_set("host.mprotect", n, 1), 0);
+		EXPECT_INT(world->in_child(first_two, at), 0);
+		EXPECT_INT(fl_faultpoint_set("host.mprotect", 0, 0), 0);
+		EXPECT_INT(fl_faultpoint_count("host.mprotect", NULL, &after), 0);
+		after -= before;
+		EXPECT_INT(fl_mm_check(mm), 0);
+		for (unsigned i = 0; i < 8; i++)
+			EXPECT_INT(store(at + i * PAGE, 1), 0);
+	}
+}
+
 /* ---- the access sampler ---- */
 
 static void sample_tells_what_was_touched(void)
@@ -851,6 +879,7 @@ static const struct protect_case {
 	CASE(range_registered_again_fails, ON_NATIVE),
 	CASE(range_grows, ON_BOTH),
 	CASE(range_protected_without_room, ON_NATIVE),
+	CASE(range_forked_without_room, ON_NATIVE),
 	CASE(sample_tells_what_was_touched, ON_BOTH),
 	CASE(sample_of_new_pages, ON_BOTH),
 	CASE(sample_of_huge_pages, ON_BOTH),
