@@ -299,12 +299,26 @@ static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t 
 	return (int64_t)to;
 }
 
+/* The last part of [start, end), if all of it is one mapping to the program, or NULL. */
+static struct fl_vma *last_part(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma = fl_vma_lookup(mm, start);
+
+	while (vma && vma->end < end) {
+		struct fl_vma *next = fl_vma_lookup(mm, vma->end);
+		bool one = next && fl_vma_alike(vma, next) && vma->pgoff + PAGES(vma->end - vma->start) == next->pgoff;
+
+		vma = one ? next : NULL;
+	}
+	return vma;
+}
+
 /* => mmap_lock held for writing */
 static int64_t do_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
 {
-	struct fl_vma *vma = fl_vma_lookup(mm, addr);
+	struct fl_vma *vma = last_part(mm, addr, addr + old_len);
 
-	if (!vma || vma->end < addr + old_len)
+	if (!vma)
 		return -EFAULT;
 	if (fl_vma_reserve(mm, 6))
 		return -ENOMEM;

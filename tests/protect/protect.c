@@ -734,6 +734,29 @@ static void range_protected_without_room(void)
 	}
 }
 
+/* What only we tell apart, for being watched or new, is one mapping to the program: it can be moved, and grow. */
+static void range_is_one_mapping(void)
+{
+	uint64_t at, to;
+
+	at = map_pages(16);
+	EXPECT_INT(fl_munmap(mm, at + 4 * PAGE, 12 * PAGE), 0);
+	for (unsigned i = 0; i < 4; i++)
+		EXPECT_INT(store(at + i * PAGE, pattern(i)), 0);
+	EXPECT_INT(fl_sample_start(mm, at, 2 * PAGE), 0);
+	EXPECT_INT(fl_mremap(mm, at, 4 * PAGE, 6 * PAGE, 0, 0), at);
+	EXPECT_INT(fl_mm_clear_soft_dirty(mm), 0);
+	EXPECT_INT(fl_mremap(mm, at, 6 * PAGE, 8 * PAGE, 0, 0), at);
+	EXPECT_INT(store(at + 7 * PAGE, 7), 0);
+	EXPECT_INT(fl_mm_check(mm), 0);
+	to = map_pages(8);
+	EXPECT_INT(fl_mremap(mm, at, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+	for (unsigned i = 0; i < 4; i++)
+		EXPECT_INT(load(to + i * PAGE), pattern(i));
+	EXPECT_INT(store(to + PAGE, 1), 0);
+	EXPECT_INT(load(to + 7 * PAGE), 7);
+}
+
 static int first_two(uint64_t addr)
 {
 	return load(addr) == 1 && load(addr + 3 * PAGE) == 2 ? 0 : 1;
@@ -878,6 +901,7 @@ static const struct protect_case {
 	CASE(s4_mprotect_and_back, ON_BOTH),
 	CASE(range_registered_again_fails, ON_NATIVE),
 	CASE(range_grows, ON_BOTH),
+	CASE(range_is_one_mapping, ON_BOTH),
 	CASE(range_protected_without_room, ON_NATIVE),
 	CASE(range_forked_without_room, ON_NATIVE),
 	CASE(sample_tells_what_was_touched, ON_BOTH),

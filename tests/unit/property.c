@@ -121,14 +121,22 @@ static bool alike(const struct page *a, const struct page *b)
 	return a->mapped && b->mapped && a->prot == b->prot && a->owner == b->owner && a->modes == b->modes && a->huge == b->huge;
 }
 
-/* Is [from, to) one mapping of the engine's, too: contiguous in what backs it? */
+/* One that can be moved: contiguous in what backs it. */
+static bool one_mapping(unsigned from, unsigned to)
+{
+	for (unsigned i = from; i + 1 < to; i++)
+		if (!alike(&model[i], &model[i + 1]) || model[i].pgoff + 1 != model[i + 1].pgoff)
+			return false;
+	return model[from].mapped;
+}
+
+/* Is it one mapping of the engine's, too? */
 static bool one_vma(unsigned from, unsigned to)
 {
 	for (unsigned i = from; i + 1 < to; i++)
-		if (!alike(&model[i], &model[i + 1]) || model[i].pgoff + 1 != model[i + 1].pgoff ||
-		    model[i].tracked != model[i + 1].tracked)
+		if (model[i].tracked != model[i + 1].tracked)
 			return false;
-	return model[from].mapped;
+	return one_mapping(from, to);
 }
 
 static unsigned first_hole(unsigned from, unsigned to)
@@ -423,7 +431,7 @@ static void do_mremap_fixed(unsigned from, unsigned to)
 	overlap = at < from + old && from < at + new;
 	if (overlap)
 		want = -EINVAL;
-	else if (!one_vma(from, to))
+	else if (!one_mapping(from, to))
 		want = -EFAULT;
 	SAY("mremap [%u, %u) to [%u, %u) flags %d", from, to, at, at + new, flags);
 	got = (int64_t)fl_mremap(mm, addr_of(from), old * PAGE_SIZE, new *PAGE_SIZE, flags, addr_of(at));
@@ -443,7 +451,7 @@ static void do_mremap(unsigned from, unsigned to)
 	if (new > old)
 		for (i = to; i < from + new; i++)
 			room = room && !model[i].mapped;
-	if (!one_vma(from, to))
+	if (!one_mapping(from, to))
 		want = -EFAULT;
 	else if (new > old && (!room || (to < nr_pages && one_vma(to - 1, to + 1))))
 		want = -ENOMEM;
