@@ -302,11 +302,17 @@ int fl_mm_check(struct fl_mm *mm)
 
 int fl_mm_pagemap(struct fl_mm *mm, uint64_t addr, size_t nr, uint64_t *words)
 {
+	uint64_t part[64]; /* the caller's may be memory that faults, which is not for under a lock */
+
 	addr = PAGE_ALIGN_DOWN(addr);
 	if (addr >= TASK_SIZE || nr > PAGES(TASK_SIZE - addr))
 		return (int)ret_errno(-EINVAL);
-	memset(words, 0, nr * sizeof(*words));
-	fl_pagemap(mm, addr, nr, words);
+	for (size_t at = 0, n; at < nr; at += n) {
+		n = fl_min(nr - at, ARRAY_SIZE(part));
+		memset(part, 0, sizeof(part));
+		fl_pagemap(mm, addr + ((uint64_t)at << PAGE_SHIFT), n, part);
+		memcpy(words + at, part, n * sizeof(*words));
+	}
 	return 0;
 }
 

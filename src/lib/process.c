@@ -371,9 +371,9 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 	if (flags & MREMAP_FIXED) /* the target goes first, whatever comes of the rest; so it does in the kernel */
 		fl_do_munmap(mm, to, to + new_len);
 	pgoff = map_new(to, new_len);
-	if (pgoff == FL_PFN_NONE) {
-		err = -ENOMEM;
-		goto unplace;
+	if (pgoff == FL_PFN_NONE) { /* what is left of the target maps frames that are nobody's */
+		fl_sys(SYS_munmap, to, new_len);
+		return -ENOMEM;
 	}
 	err = fl_move_prepare(mm, addr, to, moved);
 	if (!err)

@@ -8,8 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -757,6 +759,60 @@ static void range_is_one_mapping(void)
 	EXPECT_INT(load(to + 7 * PAGE), 7);
 }
 
+/* A move that fails when its target is gone leaves nothing there, least of all frames that others will have. */
+static void range_moved_without_room(void)
+{
+	uint64_t at, to;
+
+	open_object(0);
+	at = filled(4);
+	to = filled(4);
+	EXPECT_INT(fl_uffd_register(uffd, at, 4 * PAGE, WP, NULL), 0);
+	EXPECT_INT(fl_uffd_register(uffd, to, 4 * PAGE, WP, NULL), 0);
+	EXPECT_INT(fl_uffd_unregister(uffd, to, 4 * PAGE), 0);
+	EXPECT_INT(fl_faultpoint_set("alloc.extent", 0, UINT32_MAX), 0);
+	EXPECT_INT(fl_mremap(mm, at, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), -1);
+	EXPECT_INT(errno, ENOMEM);
+	EXPECT_INT(fl_faultpoint_set("alloc.extent", 0, 0), 0);
+	EXPECT_INT(load(at + PAGE), pattern(1));
+	EXPECT_INT(load(to), -SIGSEGV);
+}
+
+static atomic_bool enough;
+
+static void *look_all_the_time(void *at)
+{
+	while (!atomic_load(&enough))
+		fl_sample_look(mm, *(uint64_t *)at, 8 * PAGE, NULL);
+	return NULL;
+}
+
+static void *protect_all_the_time(void *at)
+{
+	while (!atomic_load(&enough)) {
+		EXPECT_INT(fl_mprotect(mm, *(uint64_t *)at + 7 * PAGE, PAGE, PROT_READ), 0);
+		EXPECT_INT(fl_mprotect(mm, *(uint64_t *)at + 7 * PAGE, PAGE, RW), 0);
+	}
+	return NULL;
+}
+
+/* The words of pagemap, into memory that loses its rights meanwhile: they are not stored under a lock. */
+static void range_told_of_into_itself(void)
+{
+	pthread_t threads[2];
+	uint64_t at;
+
+	at = filled(8);
+	EXPECT_INT(fl_sample_start(mm, at, 8 * PAGE), 0);
+	EXPECT_INT(pthread_create(&threads[0], NULL, look_all_the_time, &at), 0);
+	EXPECT_INT(pthread_create(&threads[1], NULL, protect_all_the_time, &at), 0);
+	for (unsigned i = 0; i < 5000; i++)
+		EXPECT_INT(fl_mm_pagemap(mm, at, SMALL, fl_ptr(at + PAGE)), 0);
+	atomic_store(&enough, true);
+	for (unsigned i = 0; i < 2; i++)
+		EXPECT_INT(pthread_join(threads[i], NULL), 0);
+}
+
 static int first_two(uint64_t addr)
 {
 	return load(addr) == 1 && load(addr + 3 * PAGE) == 2 ? 0 : 1;
@@ -902,6 +958,8 @@ static const struct protect_case {
 	CASE(range_registered_again_fails, ON_NATIVE),
 	CASE(range_grows, ON_BOTH),
 	CASE(range_is_one_mapping, ON_BOTH),
+	CASE(range_moved_without_room, ON_NATIVE),
+	CASE(range_told_of_into_itself, ON_NATIVE),
 	CASE(range_protected_without_room, ON_NATIVE),
 	CASE(range_forked_without_room, ON_NATIVE),
 	CASE(sample_tells_what_was_touched, ON_BOTH),
