@@ -36,13 +36,13 @@ static void store(struct fl_mm *space, uint64_t addr, uint64_t v)
 	CHECK_INT(fl_store(space, addr, &v, sizeof(v)), 0);
 }
 
-/* If nobody was clearing meanwhile, the store that was just made is noted; in memory that is dropped, if it is there. */
-static void check_soft_dirty(uint64_t addr, unsigned before)
+/* If nobody was clearing meanwhile, the store that was just made is noted, unless the page was dropped since. */
+static void check_soft_dirty(uint64_t addr, uint64_t stored, unsigned before)
 {
 	uint64_t word;
 
 	CHECK_INT(fl_mm_pagemap(mm, addr, 1, &word), 0);
-	if ((before & 1) || atomic_load(&clears) != before || !(word & (FL_PM_PRESENT | FL_PM_SWAP)))
+	if ((before & 1) || atomic_load(&clears) != before || load(mm, addr) != stored)
 		return;
 	CHECK(word & FL_PM_SOFT_DIRTY);
 	atomic_fetch_add(&noticed, 1);
@@ -67,7 +67,7 @@ static void *writer(void *arg)
 		before = atomic_load(&clears);
 		*want = n << 8 | me;
 		store(mm, addr, *want);
-		check_soft_dirty(addr, before);
+		check_soft_dirty(addr, *want, before);
 	}
 	return NULL;
 }
