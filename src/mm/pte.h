@@ -9,6 +9,7 @@
  *   marker     MARKER | UFFD_WP                         no page; whoever makes one finds it write-protected
  *
  * Kept flags are uffd-wp, soft-dirty and dirty: they stand at the same place in each kind, and come back with the page.
+ * A migration entry also keeps what the access sampler has set and noted: the page has not been away.
  * A leaf among the PMD entries is a present entry with one bit more, for 512 frames in a row: the functions here are
  * for both. So what holds for one level holds for the other.
  *
@@ -36,6 +37,7 @@
 #define PTE_SOFT_DIRTY (1ull << 11)
 #define PTE_PFN	       0x000ffffffffff000ull
 #define PTE_KEPT       (PTE_UFFD_WP | PTE_SOFT_DIRTY | PTE_DIRTY)
+#define PTE_SAMPLER    (PTE_HINT | PTE_YOUNG)
 
 #define PTRS_PER_TABLE 512u
 
@@ -191,7 +193,7 @@ static inline fl_pte_t pte_set_pfn(fl_pte_t p, uint64_t pfn)
 /* A present entry for a frame, with the flags that a swap or migration entry has kept; it grants no writing. */
 static inline fl_pte_t pte_present_again(uint64_t pfn, fl_pte_t p)
 {
-	return (fl_pte_t){ pfn << PAGE_SHIFT | PTE_PRESENT | (p.val & PTE_KEPT) };
+	return (fl_pte_t){ pfn << PAGE_SHIFT | PTE_PRESENT | (p.val & (PTE_KEPT | PTE_SAMPLER)) };
 }
 
 static inline fl_pte_t mk_swap_pte(uint64_t slot, fl_pte_t p)
@@ -201,7 +203,7 @@ static inline fl_pte_t mk_swap_pte(uint64_t slot, fl_pte_t p)
 
 static inline fl_pte_t mk_migration_pte(fl_pte_t p)
 {
-	return (fl_pte_t){ (p.val & (PTE_PFN | PTE_KEPT)) | PTE_MIGRATION };
+	return (fl_pte_t){ (p.val & (PTE_PFN | PTE_KEPT | PTE_SAMPLER)) | PTE_MIGRATION };
 }
 
 static inline fl_pte_t mk_wp_marker(void)

@@ -902,6 +902,24 @@ static void sample_of_huge_pages(void)
 	EXPECT_INT(fl_sample_look(mm, at, HUGE, vec), 0);
 }
 
+/* A page that is in another frame now is touched if it was before, and not if it was not. */
+static void sample_of_moved_pages(void)
+{
+	uint8_t vec[2];
+	uint64_t at;
+
+	at = filled(2);
+	EXPECT_INT(fl_sample_start(mm, at, 2 * PAGE), 0);
+	EXPECT_INT(load(at), pattern(0));
+	EXPECT_INT(fl_mm_migrate(mm, at, 2 * PAGE), 2);
+	EXPECT_INT(fl_sample_look(mm, at, 2 * PAGE, vec), 1);
+	EXPECT(vec[0] && !vec[1]);
+	EXPECT_INT(fl_mm_migrate(mm, at, 2 * PAGE), 2);
+	EXPECT_INT(load(at + PAGE), pattern(1));
+	EXPECT_INT(fl_sample_look(mm, at, 2 * PAGE, vec), 1);
+	EXPECT(!vec[0] && vec[1]);
+}
+
 static void sample_start_and_stop(void)
 {
 	uint64_t at;
@@ -965,6 +983,7 @@ static const struct protect_case {
 	CASE(sample_tells_what_was_touched, ON_BOTH),
 	CASE(sample_of_new_pages, ON_BOTH),
 	CASE(sample_of_huge_pages, ON_BOTH),
+	CASE(sample_of_moved_pages, ON_SOFT),
 	CASE(sample_start_and_stop, ON_BOTH),
 };
 
