@@ -386,7 +386,7 @@ static void batch_flush(struct batch *b)
 	b->start = b->end = 0;
 }
 
-/* Does what begins at `start` go on with it? If not, it is done now, which may evict what the bitmaps are asked of next. */
+/* Does what begins at `start` go on with it? If not, it is done now: that may evict what is to be looked at next. */
 static void batch_begin(struct batch *b, uint64_t start, enum fl_right right, int prot)
 {
 	if (b->start != b->end && b->end == start && b->right == right && b->prot == prot)

@@ -51,7 +51,7 @@ static void check_page(struct walk *w, struct fl_vma *v, uint64_t addr, fl_pte_t
 	struct fl_mm *mm = w->mm;
 
 	if (pte_present(pte)) {
-		struct fl_folio *folio = fl_folio(mm, pte_pfn(pte)); /* a forked space may be at it, too: look twice */
+		struct fl_folio *folio = fl_folio(mm, pte_pfn(pte)); /* a forked space changes it, too: look twice */
 		int32_t users = __atomic_load_n(&folio->refcount, __ATOMIC_RELAXED);
 		int32_t maps = __atomic_load_n(&folio->mapcount, __ATOMIC_ACQUIRE);
 		int32_t again = __atomic_load_n(&folio->refcount, __ATOMIC_RELAXED);

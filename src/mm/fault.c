@@ -226,7 +226,7 @@ static enum fl_fault handle_fault(struct fl_vmf *vmf)
 	fl_mutex_lock(fl_pt_lock(mm, vmf->addr));
 	/* if there is no table, a fill would need our lock to put an entry into one */
 	s = fl_slot_at(mm, vmf->addr);
-	if (unlikely(!s.nr && !(vmf->vma->flags & VM_UFFD_MISSING))) { /* a leaf was there, and was dropped meanwhile */
+	if (unlikely(!s.nr && !(vmf->vma->flags & VM_UFFD_MISSING))) { /* there was a leaf, which was dropped */
 		drop_locks(vmf);
 		return FL_DONE;
 	}

@@ -130,8 +130,8 @@ static inline bool fl_folio_try_get(struct fl_folio *folio)
 }
 
 /*
- * One entry less maps it. Who finds himself alone afterwards may write to it: all that was read through the other entry
- * has been read by then.
+ * One entry less maps it. Who finds himself alone afterwards may write to it: all that was read through the other
+ * entry has been read by then.
  */
 static inline void fl_folio_unmapped(struct fl_folio *folio)
 {

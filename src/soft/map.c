@@ -306,7 +306,8 @@ static struct fl_vma *last_part(struct fl_mm *mm, uint64_t start, uint64_t end)
 
 	while (vma && vma->end < end) {
 		struct fl_vma *next = fl_vma_lookup(mm, vma->end);
-		bool one = next && fl_vma_alike(vma, next) && vma->pgoff + PAGES(vma->end - vma->start) == next->pgoff;
+		bool one = next && fl_vma_alike(vma, next) &&
+			   vma->pgoff + PAGES(vma->end - vma->start) == next->pgoff;
 
 		vma = one ? next : NULL;
 	}

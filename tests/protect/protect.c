@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * protect.c - the cases. Their names begin with the row of the mission that they are for: s1 failures are reported, s3
- * un-protecting asks what may be writable, s4 what is write-protected is never writable; range is what is left to say of
- * mappings; sample is the access sampler.
+ * protect.c - the cases. Their names begin with the row of the mission that they are for: s1 failures are reported,
+ * s3 un-protecting asks what may be writable, s4 what is write-protected is never writable; range is what is left to
+ * say of mappings; sample is the access sampler.
  */
 #include "protect.h"
 
@@ -653,8 +653,8 @@ static void s4_mprotect_and_back(void)
 /* ---- ranges that come and go ---- */
 
 /*
- * Memory that was registered once, beside memory that is, is registered again, and that fails: it is as before. `point`
- * fails at each of its hits in turn.
+ * Memory that was registered once, beside memory that is, is registered again, and that fails: it is as before.
+ * `point` fails from each of its hits on.
  */
 static void registered_again_fails(const char *point)
 {
@@ -712,8 +712,8 @@ static void range_grows(void)
 }
 
 /*
- * The host has no room while pages are protected, run by run: what makes room forgets the very pages that are looked at.
- * None of them is reached afterwards but by a fault: memory that is dropped then is zeros.
+ * The host has no room while pages are protected, run by run: what makes room forgets the very pages that are looked
+ * at. None of them is reached afterwards but by a fault: memory that is dropped then is zeros.
  */
 static void range_protected_without_room(void)
 {
