@@ -8,7 +8,7 @@ CLANG_FORMAT ?= clang-format
 NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 TEST = meson test --print-errorlogs -C
 
-.PHONY: build demo check check-32 bench asan tsan clang cross tidy install clean format deps
+.PHONY: build demo check check-32 check-clients bench asan tsan clang cross tidy install clean format deps
 build: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 
@@ -29,6 +29,12 @@ check: deps
 # the library as a 32-bit program has it
 check-32: deps
 	scripts/check-32 $(SUITES)
+
+# large programs as clients, which are not installed for the other tests; the results have a log of their own
+check-clients:
+	scripts/install-deps --clients
+	$(MAKE) build
+	$(TEST) $(BUILD) --suite qemu --logbase clients
 
 bench: build
 	bench/run $(BUILD)

@@ -2,15 +2,15 @@
 /*
  * qemu-guest.S - the guest of qemu.py: firmware of 64 KiB, run by a PC without anything else.
  *
- * Fills AREA with PAGES pages of a pattern, then visits them for ever, in a scattered order: checks that the page is as
- * it was left, and counts the visit in its first and its last word; but one page in four is only read. The state has the
- * number of all visits, which tells, at any time, what every byte of memory is. No stack, no interrupts, no other memory.
- * qemu.py has the same numbers.
+ * Fills AREA with PAGES pages of a pattern, then visits them for ever, in a scattered order: checks that the page is
+ * as it was left, and counts the visit in its first and its last word; but one page in four is only read. The state
+ * has the number of all visits, which tells, at any time, what every byte of memory is. No stack, no interrupts, no
+ * other memory. qemu.py has the same numbers.
  *
- *	word w of page p	(w * MUL_WORD) ^ ((p + 1) * MUL_PAGE), but for words 0 and 1023: how often it was visited,
- *				and 0 if p % 4 is 3
+ *	word w of page p	(w * MUL_WORD) ^ ((p + 1) * MUL_PAGE); but words 0 and 1023 are the number of visits to
+ *				it, 0 if p % 4 is 3
  *	the order		visit v is one of page (v * STEP) % PAGES
- *	the state		magic once all is filled, visits, and of a wrong word: its page's address, its number, itself
+ *	the state		magic, when all is filled; visits; of a wrong word its page, its number, itself
  *	the debug console	'.' for 256 visits, a newline for a round, 'E' for a wrong word
  */
 #define AREA 0x1000000

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """
 QEMU, as the distribution built it, uses userfaultfd twice: for postcopy migration (missing pages) and for background
-snapshots (write protection). Both are done here on the kernel and under faultline, with the guest's memory private and
-in a memfd, and every byte of the guest's memory is compared with what it has to be.
+snapshots (write protection). Both are done here on the kernel and under faultline, with the guest's memory private
+and in a memfd, and every byte of it is compared with what it has to be.
 
 The guest (qemu-guest.S) changes pages of 64 MiB all the time, and keeps the number of changes in memory: what is in
 all other pages follows from it. A page from another moment, a page that was lost, torn or mixed up is thus seen, in
@@ -12,6 +12,7 @@ the memory that QEMU saves, and by the guest itself, which checks each page befo
 A postcopy moves the guest while it changes pages, so that the destination begins with pages missing, pages present,
 and pages that were present and became stale. A snapshot is read slowly from QEMU into a file while the guest changes
 pages, and started in another QEMU: it must have the memory of one moment, and the guest must have gone on meanwhile.
+The third case does both to one QEMU.
 
 Where UFFDIO_API does not offer what a case needs, QEMU has to refuse in words, and the case is skipped.
 
@@ -56,6 +57,8 @@ NEEDED = {
     ("postcopy", "memfd"): ["MISSING_SHMEM"],
     ("snapshot", "anonymous"): ["PAGEFAULT_FLAG_WP"],
     ("snapshot", "memfd"): ["PAGEFAULT_FLAG_WP", "WP_HUGETLBFS_SHMEM"],
+    ("postcopy, then snapshot", "anonymous"): ["PAGEFAULT_FLAG_WP"],
+    ("postcopy, then snapshot", "memfd"): ["MISSING_SHMEM", "PAGEFAULT_FLAG_WP", "WP_HUGETLBFS_SHMEM"],
 }
 MACHINE = {
     "anonymous": ["-machine", "pc"],
@@ -146,7 +149,8 @@ class Qemu:
         """One that ends with status 1, and words, has refused."""
         status = self.process.poll()
         if status is not None:
-            raise (Refused if status == 1 and self.log() else Wrong)(f"{self.name} ended with status {status}\n{self.log()}")
+            kind = Refused if status == 1 and self.log() else Wrong
+            raise kind(f"{self.name} ended with status {status}\n{self.log()}")
 
     def read(self):
         try:
@@ -171,8 +175,8 @@ class Qemu:
             if "return" in answer:
                 return answer["return"]
 
-    def set_capabilities(self, *names):
-        self.do("migrate-set-capabilities", capabilities=[{"capability": n, "state": True} for n in names])
+    def set_capabilities(self, state, *names):
+        self.do("migrate-set-capabilities", capabilities=[{"capability": n, "state": state} for n in names])
 
     def migration(self, *states):
         """What query-migrate says, if it is in one of the states."""
@@ -253,7 +257,7 @@ def guest_page(p, first, last):
 
 
 def check_memory(name, low, high):
-    """All memory against the number of visits that is in it, which is returned. Tells of the first pages that differ."""
+    """All memory against the number of visits that is in it, which is returned. Tells of the first differences."""
     magic, visits = (int.from_bytes(low[STATE + i:STATE + i + 4], "little") for i in (0, 4))
     if magic != MAGIC:
         raise Wrong(f"{name}: the guest's state is not there: {magic:#x}")
@@ -282,41 +286,6 @@ def check_memory(name, low, high):
     return visits
 
 
-def postcopy(place, way, ram, qemus, say):
-    def start(name, *options):
-        qemus.append(Qemu(place, way, name, ram, *options))
-        return qemus[-1]
-
-    destination = start("destination", "-incoming", "defer")
-    destination.set_capabilities("postcopy-ram", "postcopy-blocktime")
-    destination.do("migrate-incoming", uri="tcp:127.0.0.1:0")
-    port = destination.do("query-migrate")["socket-address"][0]["port"]
-    source = start("source")
-    source.set_capabilities("postcopy-ram")
-    source.do("migrate-set-parameters", **{"max-bandwidth": 2 * RATE, "max-postcopy-bandwidth": RATE})
-    wait("two rounds of the guest", lambda: source.rounds() >= 2, [source])
-    source.do("migrate", uri=f"tcp:127.0.0.1:{port}")
-
-    def some_sent():
-        info = source.migration("setup", "active")
-        return info and info.get("ram", {}).get("transferred", 0) > PAGES * PAGE // 2
-
-    wait("half of the memory is sent", some_sent, qemus)
-    source.do("migrate-start-postcopy")
-    info = wait("the source is done", lambda: source.migration("completed"), qemus)
-    there = wait("the destination is done", lambda: destination.migration("completed"), qemus)
-    requests = info["ram"]["postcopy-requests"]
-    say(f"{requests} pages asked for, the guest waited {there.get('postcopy-blocktime', '?')} ms for them")
-    destination.run_on()
-    destination.do("stop")
-    left, now = source.check_memory(), destination.check_memory()
-    if requests == 0:
-        raise Wrong("no page was asked for: nothing was tested")
-    if now < left + 2 * PAGES:
-        raise Wrong(f"the guest is at {now} visits, and was at {left} before")
-    return {"faults_missing": destination, "copies": destination, "zeropages": destination}
-
-
 class Taker(threading.Thread):
     """Takes what QEMU saves, slowly, and puts it into a file."""
 
@@ -343,38 +312,95 @@ class Taker(threading.Thread):
             self.listener.close()
 
 
-def snapshot(place, way, ram, qemus, say):
-    qemus.append(Qemu(place, way, "source", ram))
-    source = qemus[0]
-    source.set_capabilities("background-snapshot")
-    taker = Taker(os.path.join(place, "taker"), os.path.join(place, "snapshot"))
-    taker.start()
-    wait("two rounds of the guest", lambda: source.rounds() >= 2, [source])
-    before = source.visits()
-    source.do("migrate", uri="unix:" + os.path.join(place, "taker"))
-    wait("the snapshot is done", lambda: source.migration("completed"), [source])
-    after = source.visits()
-    taker.join(LIMIT)
-    if taker.is_alive() or taker.why or not taker.size:
-        raise Wrong(f"the snapshot did not arrive: {taker.size} bytes, {taker.why}")
-    source.run_on()
-    source.do("stop")
-    source.check_memory()
+class Case:
+    """What is tested, in one way, with one kind of memory."""
 
-    qemus.append(Qemu(place, way, "restored", ram, "-S", "-incoming", "exec:cat " + taker.path))
-    restored = qemus[1]
-    wait("the snapshot is loaded", lambda: restored.migration("completed"), [restored])
-    at = restored.check_memory()
-    say(f"{taker.size / MIB:.0f} MiB; of visit {at}, begun at {before}, done at {after}")
-    if not before <= at:
-        raise Wrong(f"the snapshot is of visit {at}, and was begun at {before}")
-    if after < at + PAGES // 8:
-        raise Wrong(f"the guest made {after - at} visits while the snapshot was made: nothing was tested")
-    restored.do("cont")
-    restored.run_on()
-    restored.do("stop")
-    restored.check_memory()
-    return {"faults_wp": source, "wp_pages": source}
+    def __init__(self, place, way, ram):
+        self.place, self.way, self.ram = place, way, ram
+        self.qemus, self.notes, self.count = [], [], []  # count: (QEMU, counter of faultline that cannot be 0 then)
+
+    def start(self, name, *options):
+        self.qemus.append(Qemu(self.place, self.way, name, self.ram, *options))
+        return self.qemus[-1]
+
+    def postcopy(self):
+        self.move(RATE)
+
+    def snapshot(self):
+        source = self.start("source")
+        self.shoot(source)
+
+    def postcopy_then_snapshot(self):
+        """As fast as it goes, with a second connection for urgent pages; and the memory is registered twice."""
+        destination = self.move(0, "postcopy-preempt")
+        destination.do("cont")
+        self.shoot(destination)
+
+    def move(self, rate, *more):
+        """The guest goes on in another QEMU, which is returned, stopped."""
+        destination = self.start("destination", "-incoming", "defer")
+        known = [c["capability"] for c in destination.do("query-migrate-capabilities")]
+        capabilities = ["postcopy-ram", *(m for m in more if m in known)]
+        destination.set_capabilities(True, *capabilities, "postcopy-blocktime")
+        destination.do("migrate-incoming", uri="tcp:127.0.0.1:0")
+        port = destination.do("query-migrate")["socket-address"][0]["port"]
+        source = self.start("source")
+        source.set_capabilities(True, *capabilities)
+        source.do("migrate-set-parameters", **{"max-bandwidth": 2 * RATE, "max-postcopy-bandwidth": rate})
+        wait("two rounds of the guest", lambda: source.rounds() >= 2, [source])
+        source.do("migrate", uri=f"tcp:127.0.0.1:{port}")
+
+        def half_sent():
+            info = source.migration("setup", "active")
+            return info and info.get("ram", {}).get("transferred", 0) > PAGES * PAGE // 2
+
+        wait("half of the memory is sent", half_sent, self.qemus)
+        source.do("migrate-start-postcopy")
+        info = wait("the source is done", lambda: source.migration("completed"), self.qemus)
+        there = wait("the destination is done", lambda: destination.migration("completed"), self.qemus)
+        requests = info["ram"]["postcopy-requests"]
+        self.notes.append(f"{requests} pages asked for, the guest waited {there.get('postcopy-blocktime', '?')} ms")
+        destination.run_on()
+        destination.do("stop")
+        left, now = source.check_memory(), destination.check_memory()
+        if requests == 0:
+            raise Wrong("no page was asked for: nothing was tested")
+        if now < left + 2 * PAGES:
+            raise Wrong(f"the guest is at {now} visits, and was at {left} before")
+        self.count += [(destination, "faults_missing"), (destination, "copies"), (destination, "zeropages")]
+        destination.set_capabilities(False, *capabilities, "postcopy-blocktime")
+        return destination
+
+    def shoot(self, source):
+        """A snapshot of the running guest, and another QEMU that starts with it."""
+        source.set_capabilities(True, "background-snapshot")
+        taker = Taker(os.path.join(self.place, "taker"), os.path.join(self.place, "snapshot"))
+        taker.start()
+        source.run_on()
+        before = source.visits()
+        source.do("migrate", uri="unix:" + os.path.join(self.place, "taker"))
+        wait("the snapshot is done", lambda: source.migration("completed"), [source])
+        after = source.visits()
+        taker.join(LIMIT)
+        if taker.is_alive() or taker.why or not taker.size:
+            raise Wrong(f"the snapshot did not arrive: {taker.size} bytes, {taker.why}")
+        source.run_on()
+        source.do("stop")
+        source.check_memory()
+
+        restored = self.start("restored", "-S", "-incoming", "exec:cat " + taker.path)
+        wait("the snapshot is loaded", lambda: restored.migration("completed"), [restored])
+        at = restored.check_memory()
+        self.notes.append(f"snapshot of visit {at}, begun at {before}, done at {after}, {taker.size // MIB} MiB")
+        if at < before:
+            raise Wrong(f"the snapshot is of visit {at}, and was begun at {before}")
+        if after < at + PAGES // 8:
+            raise Wrong(f"the guest made {after - at} visits while the snapshot was made: nothing was tested")
+        restored.do("cont")
+        restored.run_on()
+        restored.do("stop")
+        restored.check_memory()
+        self.count += [(source, "faults_wp"), (source, "wp_pages")]
 
 
 def features(way):
@@ -388,28 +414,30 @@ def features(way):
     return None, f"status {status}\n{output}"
 
 
-def run_case(tap, way, offered, what, ram):
-    name = f"{what}, {ram} memory, {way.name}"
+def run_case(tap, way, offered, what, ram, name):
     missing = [f for f in NEEDED[what, ram] if not offered >> FEATURES[f] & 1]
-    qemus, notes, why, refused, touched = [], [], "", "", {}
+    why = refused = ""
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faultline-qemu-") as place:
         shutil.copy(GUEST, os.path.join(place, "guest"))
+        case = Case(place, way, ram)
         try:
-            touched = {"postcopy": postcopy, "snapshot": snapshot}[what](place, way, ram, qemus, notes.append)
+            getattr(case, what.replace(", ", "_").replace(" ", "_"))()
         except Refused as e:
             refused = str(e)
         except Wrong as e:
             why = str(e)
         finally:
-            stats = {q.name: q.end() for q in qemus}
-            logs = "\n".join(f"{q.name}: {q.log()}" for q in qemus if q.log())
+            stats = {q: q.end() for q in case.qemus}
+            logs = "\n".join(f"{q.name}: {q.log()}" for q in case.qemus if q.log())
+    notes = case.notes
     if way.prefix and not why and not refused:
-        notes += [f"{q.name}: {counter} {stats[q.name] and stats[q.name][counter]}" for counter, q in touched.items()]
-        if not all(stats[q.name] and stats[q.name][counter] for counter, q in touched.items()):
-            why = f"faultline counted nothing: {stats}"
+        counted = [(q.name, what, stats[q] and stats[q][what]) for q, what in case.count]
+        notes.append(", ".join(f"{what} {n}" for _, what, n in counted))
+        why = "\n".join(f"{name}: faultline counted no {what}" for name, what, n in counted if not n)
     if refused and missing and not why:
-        tap.skip(name, f"UFFDIO_API offers no {', '.join(missing)} here, and QEMU says: {' '.join(refused.split())}")
+        words = (logs or refused).splitlines()[0]
+        tap.skip(name, f"UFFDIO_API offers no {', '.join(missing)} here; QEMU, {words}")
         return
     if tap.result(not why and not refused, name, f"{why or refused}\n{logs}"):
         notes.append(f"{time.monotonic() - begin:.1f} s")
@@ -427,8 +455,8 @@ def main():
         tap.skip_all(f"{QEMU} is not installed: scripts/install-deps --clients")
     with tempfile.TemporaryDirectory(prefix="faultline-qemu-") as tmp:
         GUEST = os.path.join(tmp, "guest")
-        build = subprocess.run([cc, "-m32", "-nostdlib", "-static", "-Wl,--build-id=none,-Ttext=0,--oformat=binary", "-o",
-                                GUEST, os.path.join(HERE, "qemu-guest.S")], capture_output=True, text=True)
+        build = subprocess.run([cc, "-m32", "-nostdlib", "-static", "-Wl,--build-id=none,-Ttext=0,--oformat=binary",
+                                "-o", GUEST, os.path.join(HERE, "qemu-guest.S")], capture_output=True, text=True)
         if not tap.result(build.returncode == 0, "the guest is built", build.stderr):
             tap.end()
         for way in [kernel, *others]:
@@ -442,7 +470,7 @@ def main():
                 elif offered is None:
                     tap.result(False, name, why)
                 else:
-                    run_case(tap, way, offered, what, ram)
+                    run_case(tap, way, offered, what, ram, name)
     tap.end()
 
 
