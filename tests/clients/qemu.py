@@ -115,10 +115,12 @@ class Qemu:
         self.name, self.path = name, lambda what: os.path.join(place, f"{name}.{what}")
         self.stats = self.path("json") if way.prefix else None
         prefix = way.prefix[:-1] + [f"--stats={self.stats}", "--"] if way.prefix else []
-        argv = prefix + [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg",
-                         "-m", f"{MEMORY // MIB}M", *MACHINE[ram], "-bios", os.path.join(place, "guest"),
-                         "-debugcon", "file:" + self.path("console"), "-pidfile", self.path("pid"),
-                         "-qmp", f"unix:{self.path('qmp')},server=on,wait=off", *options]
+        # bounded() again, where faultline's command is between
+        argv = prefix + ["setpriv", "--pdeathsig", "KILL", "--", QEMU, "-nodefaults", "-no-user-config",
+                         "-display", "none", "-accel", "tcg", "-m", f"{MEMORY // MIB}M", *MACHINE[ram],
+                         "-bios", os.path.join(place, "guest"), "-debugcon", "file:" + self.path("console"),
+                         "-pidfile", self.path("pid"), "-qmp", f"unix:{self.path('qmp')},server=on,wait=off",
+                         *options]
         with open(self.path("log"), "wb") as log:
             self.process = subprocess.Popen(argv, env={**os.environ, **way.env}, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, preexec_fn=bounded)
