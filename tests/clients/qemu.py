@@ -326,29 +326,31 @@ class Case:
         return self.qemus[-1]
 
     def postcopy(self):
-        self.move(RATE)
+        self.move()
 
     def snapshot(self):
         source = self.start("source")
         self.shoot(source)
 
     def postcopy_then_snapshot(self):
-        """As fast as it goes, with a second connection for urgent pages; and the memory is registered twice."""
-        destination = self.move(0, "postcopy-preempt")
+        """The memory is registered a second time, for the other thing."""
+        destination = self.move()
         destination.do("cont")
         self.shoot(destination)
 
-    def move(self, rate, *more):
-        """The guest goes on in another QEMU, which is returned, stopped."""
+    def move(self):
+        """
+        The guest goes on in another QEMU, which is returned, stopped. Without the capability postcopy-preempt: QEMU
+        7.2 then sends some pages of other blocks as pages of pc.ram (a round that ends right after an urgent page on
+        the second connection leaves out the next page's block), and the destination says EEXIST, on any userfaultfd.
+        """
         destination = self.start("destination", "-incoming", "defer")
-        known = [c["capability"] for c in destination.do("query-migrate-capabilities")]
-        capabilities = ["postcopy-ram", *(m for m in more if m in known)]
-        destination.set_capabilities(True, *capabilities, "postcopy-blocktime")
+        destination.set_capabilities(True, "postcopy-ram", "postcopy-blocktime")
         destination.do("migrate-incoming", uri="tcp:127.0.0.1:0")
         port = destination.do("query-migrate")["socket-address"][0]["port"]
         source = self.start("source")
-        source.set_capabilities(True, *capabilities)
-        source.do("migrate-set-parameters", **{"max-bandwidth": 2 * RATE, "max-postcopy-bandwidth": rate})
+        source.set_capabilities(True, "postcopy-ram")
+        source.do("migrate-set-parameters", **{"max-bandwidth": 2 * RATE, "max-postcopy-bandwidth": RATE})
         wait("two rounds of the guest", lambda: source.rounds() >= 2, [source])
         source.do("migrate", uri=f"tcp:127.0.0.1:{port}")
 
@@ -370,7 +372,7 @@ class Case:
         if now < left + 2 * PAGES:
             raise Wrong(f"the guest is at {now} visits, and was at {left} before")
         self.count += [(destination, "faults_missing"), (destination, "copies"), (destination, "zeropages")]
-        destination.set_capabilities(False, *capabilities, "postcopy-blocktime")
+        destination.set_capabilities(False, "postcopy-ram", "postcopy-blocktime")
         return destination
 
     def shoot(self, source):
