@@ -96,6 +96,35 @@ FL_API int fl_copy(struct fl_mm *mm, uint64_t dst, uint64_t src, size_t len);
 FL_API int fl_copy_from_user(struct fl_mm *mm, void *buf, uint64_t addr, size_t len);
 FL_API int fl_copy_to_user(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len);
 
+/* ---- shared memory of soft address spaces --------------------------------------------------------------- */
+
+struct fl_shmem; /* what a memfd_create(2) file is to processes: it is in memory only, and several may map it */
+
+/*
+ * A shared memory object of `size` bytes (up to 512 GiB), whose pages come from the pool of `mm`: `mm`, and spaces that
+ * are forked from it, may map it. fl_shmem_close() when the caller needs it no more; mappings keep it.
+ * ENOMEM. EFBIG. ENODEV: on the process's address space; a process has files.
+ */
+FL_API int fl_shmem_create(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem);
+FL_API void fl_shmem_close(struct fl_shmem *shmem);
+
+/*
+ * mmap(2) of it, MAP_SHARED or MAP_PRIVATE, from the byte `offset` (whole pages) on. An access behind its end is
+ * SIGBUS. (Shared anonymous memory is fl_mmap() with MAP_SHARED | MAP_ANONYMOUS.)
+ */
+FL_API uint64_t fl_mmap_shmem(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
+			      uint64_t offset);
+
+/*
+ * As ftruncate(2), fallocate(2) with FALLOC_FL_PUNCH_HOLE, pread(2), pwrite(2), lseek(2) with SEEK_DATA on a file.
+ * Mappings see what they do, and lose pages that are dropped.
+ */
+FL_API int fl_shmem_truncate(struct fl_shmem *shmem, uint64_t size);
+FL_API int fl_shmem_punch(struct fl_shmem *shmem, uint64_t offset, uint64_t len);
+FL_API ssize_t fl_shmem_read(struct fl_shmem *shmem, void *buf, size_t len, uint64_t offset);
+FL_API ssize_t fl_shmem_write(struct fl_shmem *shmem, const void *buf, size_t len, uint64_t offset);
+FL_API int64_t fl_shmem_data(struct fl_shmem *shmem, uint64_t offset);
+
 /* ---- what the pages are -------------------------------------------------------------------------------- */
 
 /* Bits of a page's word in /proc/self/pagemap: Documentation/admin-guide/mm/pagemap.rst, and soft-dirty.rst beside it. */

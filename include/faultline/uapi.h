@@ -20,6 +20,7 @@
 #define FL_UFFDIO_COPY 0xc028aa03ul
 #define FL_UFFDIO_ZEROPAGE 0xc020aa04ul
 #define FL_UFFDIO_WRITEPROTECT 0xc018aa06ul
+#define FL_UFFDIO_CONTINUE 0xc020aa07ul
 #define FL_UFFDIO_API 0xc018aa3ful
 #define FL_USERFAULTFD_IOC_NEW 0xaa00ul /* on /dev/userfaultfd; the argument is the flags */
 
@@ -54,6 +55,8 @@
 #define FL_UFFDIO_COPY_MODE_DONTWAKE (1ull << 0)
 #define FL_UFFDIO_COPY_MODE_WP (1ull << 1)
 #define FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE (1ull << 0)
+#define FL_UFFDIO_CONTINUE_MODE_DONTWAKE (1ull << 0)
+#define FL_UFFDIO_CONTINUE_MODE_WP (1ull << 1)
 #define FL_UFFDIO_WRITEPROTECT_MODE_WP (1ull << 0)
 #define FL_UFFDIO_WRITEPROTECT_MODE_DONTWAKE (1ull << 1)
 
@@ -109,6 +112,12 @@ struct fl_uffdio_zeropage {
 	int64_t zeropage; /* out */
 };
 
+struct fl_uffdio_continue {
+	struct fl_uffdio_range range;
+	uint64_t mode;
+	int64_t mapped; /* out */
+};
+
 struct fl_uffdio_writeprotect {
 	struct fl_uffdio_range range;
 	uint64_t mode;
@@ -121,6 +130,7 @@ _Static_assert(sizeof(struct fl_uffdio_range) == 16, "uffdio_range is 16 bytes")
 _Static_assert(sizeof(struct fl_uffdio_register) == 32, "uffdio_register is 32 bytes");
 _Static_assert(sizeof(struct fl_uffdio_copy) == 40, "uffdio_copy is 40 bytes");
 _Static_assert(sizeof(struct fl_uffdio_zeropage) == 32, "uffdio_zeropage is 32 bytes");
+_Static_assert(sizeof(struct fl_uffdio_continue) == 32, "uffdio_continue is 32 bytes");
 _Static_assert(sizeof(struct fl_uffdio_writeprotect) == 24, "uffdio_writeprotect is 24 bytes");
 #endif
 

@@ -86,12 +86,15 @@ static int do_register(struct call *c)
 
 	if (err)
 		return err;
-	if (!r.mode || (r.mode & ~(FL_UFFDIO_REGISTER_MODE_MISSING | FL_UFFDIO_REGISTER_MODE_WP)))
-		return -EINVAL; /* minor faults need a page cache: private anonymous memory has none */
+	if (!r.mode || (r.mode & ~(FL_UFFDIO_REGISTER_MODE_MISSING | FL_UFFDIO_REGISTER_MODE_WP |
+				   FL_UFFDIO_REGISTER_MODE_MINOR)))
+		return -EINVAL;
 	if (r.mode & FL_UFFDIO_REGISTER_MODE_MISSING)
 		vm_flags |= VM_UFFD_MISSING;
 	if (r.mode & FL_UFFDIO_REGISTER_MODE_WP)
 		vm_flags |= VM_UFFD_WP;
+	if (r.mode & FL_UFFDIO_REGISTER_MODE_MINOR)
+		vm_flags |= VM_UFFD_MINOR;
 	err = check_range(&r.range);
 	if (!err)
 		err = injected(FL_INJECT_REGISTER);
@@ -105,6 +108,8 @@ static int do_register(struct call *c)
 	ioctls = FL_IOCTL_BIT(FL_UFFDIO_WAKE) | FL_IOCTL_BIT(FL_UFFDIO_COPY) | FL_IOCTL_BIT(FL_UFFDIO_ZEROPAGE);
 	if (vm_flags & VM_UFFD_WP)
 		ioctls |= FL_IOCTL_BIT(FL_UFFDIO_WRITEPROTECT);
+	if (vm_flags & VM_UFFD_MINOR)
+		ioctls |= FL_IOCTL_BIT(FL_UFFDIO_CONTINUE);
 	return put_arg(c, offsetof(struct fl_uffdio_register, ioctls), &ioctls, sizeof(ioctls));
 }
 
@@ -180,6 +185,8 @@ static int64_t fill(struct call *c, const struct fl_fill *f, bool dontwake)
 			fl_ctx_wake(c->ctx, f->dst, f->dst + done);
 		fl_irq_leave(irq);
 	} while (err == -EFAULT && source_present(c, src_fault));
+	if (err == -ENXIO) /* behind the end of the file, or not in it: no source can mend that */
+		err = -EFAULT;
 	return done ? (int64_t)done : err;
 }
 
@@ -264,6 +271,31 @@ static int zeropage(struct call *c)
 	return err ? err : fill_result(a.zeropage, a.range.len);
 }
 
+static int continue_(struct call *c)
+{
+	struct fl_uffdio_continue a;
+	struct fl_fill f;
+	int err = get_arg(c, &a, offsetof(struct fl_uffdio_continue, mapped));
+
+	if (err)
+		return err;
+	err = check_range(&a.range);
+	if (err || (a.mode & ~(FL_UFFDIO_CONTINUE_MODE_DONTWAKE | FL_UFFDIO_CONTINUE_MODE_WP)))
+		return -EINVAL;
+	err = fill_injected(c, FL_INJECT_CONTINUE, offsetof(struct fl_uffdio_continue, mapped));
+	if (err)
+		return err;
+	f = (struct fl_fill){
+		.dst = a.range.start,
+		.len = a.range.len,
+		.cached = true,
+		.wp = a.mode & FL_UFFDIO_CONTINUE_MODE_WP,
+	};
+	a.mapped = fill(c, &f, a.mode & FL_UFFDIO_CONTINUE_MODE_DONTWAKE);
+	err = put_arg(c, offsetof(struct fl_uffdio_continue, mapped), &a.mapped, sizeof(a.mapped));
+	return err ? err : fill_result(a.mapped, a.range.len);
+}
+
 /* ---- write protection ---- */
 
 static int writeprotect(struct call *c)
@@ -313,6 +345,8 @@ int fl_abi_ioctl(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, unsign
 		return copy(&c);
 	case FL_UFFDIO_ZEROPAGE:
 		return zeropage(&c);
+	case FL_UFFDIO_CONTINUE:
+		return continue_(&c);
 	case FL_UFFDIO_WRITEPROTECT:
 		return writeprotect(&c);
 	default:

@@ -27,6 +27,7 @@
 	X(WAKE, "wake", "UFFDIO_WAKE fails", EINVAL)                                                                   \
 	X(COPY, "copy", "UFFDIO_COPY fails", EAGAIN, EEXIST, ENOENT, ENOMEM, ENOSPC, ESRCH, EFAULT)                    \
 	X(ZEROPAGE, "zeropage", "UFFDIO_ZEROPAGE fails", EAGAIN, EEXIST, ENOENT, ENOMEM, ESRCH, EFAULT)                \
+	X(CONTINUE, "continue", "UFFDIO_CONTINUE fails", EAGAIN, EEXIST, ENOENT, ENOMEM, ESRCH, EFAULT)                \
 	X(WRITEPROTECT, "writeprotect", "UFFDIO_WRITEPROTECT fails", EAGAIN, ENOENT, ENOMEM, ESRCH, EFAULT)            \
 	X(READ, "read", "a read fails: EINTR if the object blocks, EAGAIN if not")                                     \
 	X(COPY_SHORT, "copy-short", "UFFDIO_COPY stops half-way; of one page, EAGAIN")                                 \

@@ -14,6 +14,7 @@
 
 enum fl_rank {
 	FL_RANK_MMAP,	 /* fl_mm.mmap_lock */
+	FL_RANK_FILE,	 /* fl_file.lock */
 	FL_RANK_PT,	 /* fl_mm.pt_lock[] */
 	FL_RANK_UFFDS,	 /* fl_mm.uffd_lock */
 	FL_RANK_QUEUE,	 /* fl_uffd_ctx.lock */

@@ -19,10 +19,12 @@
 	X(objects, "userfaultfd objects")                                                                              \
 	X(registers, "ranges registered")                                                                              \
 	X(faults_missing, "missing faults delivered")                                                                  \
+	X(faults_minor, "minor faults delivered")                                                                      \
 	X(faults_wp, "write-protect faults delivered")                                                                 \
 	X(faults_sigbus, "faults answered with SIGBUS")                                                                \
 	X(faults_inthread, "faults handled in the thread")                                                             \
 	X(faults_zero, "faults zero-filled by faultline")                                                              \
+	X(faults_cached, "faults on pages of a file's cache")                                                          \
 	X(faults_spurious, "faults on rights not yet cached")                                                          \
 	X(faults_write, "first writes to clean pages")                                                                 \
 	X(faults_foreign, "faults passed to the program")                                                              \
@@ -30,6 +32,7 @@
 	X(messages, "messages read")                                                                                   \
 	X(copies, "pages filled by COPY")                                                                              \
 	X(zeropages, "pages filled by ZEROPAGE")                                                                       \
+	X(continued, "pages mapped by CONTINUE")                                                                       \
 	X(wp_pages, "pages write-protected")                                                                           \
 	X(wp_resolved, "pages un-protected")                                                                           \
 	X(wakes, "threads woken")                                                                                      \

@@ -13,6 +13,7 @@
 #include "host/host.h"
 
 #include "base/count.h"
+#include "mm/file.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -52,7 +53,7 @@ int fl_host_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 		if (!ret || map.start >= end)
 			break;
 		vma = fl_find_vma(mm, map.start);
-		if (!(vma && vma->start <= map.start) && !map.anon)
+		if (!(vma && vma->start <= map.start) && !map.anon && !fl_file_fit(&map))
 			return -EINVAL;
 		any = true;
 		addr = map.end;
@@ -70,14 +71,14 @@ bool fl_host_mapped(struct fl_mm *mm, uint64_t start, uint64_t end)
 /* ---- adopt ---- */
 
 /* The page tables that the data in [start, end) needs, so that nothing can fail later. *any: there is data */
-static int prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *any)
+int fl_prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *any)
 {
 	uint64_t run_end;
-	bool zero;
+	enum fl_run what;
 	int ret;
 
 	*any = false;
-	for (; start < end && (ret = fl_resident_next(&start, end, &run_end, &zero)); start = run_end) {
+	for (; start < end && (ret = fl_resident_next(&start, end, &run_end, &what)); start = run_end) {
 		if (ret < 0)
 			return ret;
 		*any = true;
@@ -110,13 +111,13 @@ static long move_aside(uint64_t start, uint64_t end)
 static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgoff)
 {
 	uint64_t at = aside, limit = aside + (end - start), run_end;
-	bool zero;
+	enum fl_run what;
 	int ret;
 
-	for (; at < limit && (ret = fl_resident_next(&at, limit, &run_end, &zero)); at = run_end) {
+	for (; at < limit && (ret = fl_resident_next(&at, limit, &run_end, &what)); at = run_end) {
 		if (ret < 0)
 			return ret;
-		for (uint64_t a = at; a < run_end && !zero;) { /* of zeros, the pool has enough */
+		for (uint64_t a = at; a < run_end && what != FL_RUN_ZERO;) { /* of zeros, the pool has enough */
 			long n = fl_fail(FL_FP_FILL) ? -ENOMEM
 						     : fl_sys(SYS_pwrite64, fl_host.pool_fd, a, run_end - a,
 							      (pgoff << PAGE_SHIFT) + (a - aside));
@@ -129,7 +130,7 @@ static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgo
 }
 
 /* Entries for the data of a range: that at `aside`, or, when that is 0, what the pool holds. => tables exist */
-static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool zero)
+static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, enum fl_run what)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
 	fl_pte_t pte = mk_pte(pfn, vma);
@@ -137,17 +138,19 @@ static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool 
 	bit_fill(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), 1, true);
 	fl_folio(mm, pfn)->refcount = 1;
 	fl_folio(mm, pfn)->mapcount = 1;
-	set_pte(fl_pte_offset(mm, addr), fl_maybe_mkwrite(mm, vma, zero ? pte_mkzero(pte) : pte_mkdirty(pte), 1));
+	fl_folio(mm, pfn)->mapping = what == FL_RUN_FILE ? vma->file : NULL; /* a copy that still counts as the file's */
+	pte = what == FL_RUN_ZERO ? pte_mkzero(pte) : pte_mkdirty(pte);
+	set_pte(fl_pte_offset(mm, addr), fl_maybe_mkwrite(mm, vma, pte, 1));
 }
 
 static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 {
 	uint64_t at = aside, limit = aside + (vma->end - vma->start), run_end;
-	bool zero;
+	enum fl_run what;
 
-	for (; at < limit && fl_resident_next(&at, limit, &run_end, &zero) == 1; at = run_end)
+	for (; at < limit && fl_resident_next(&at, limit, &run_end, &what) == 1; at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE)
-			set_entry(mm, vma, vma->start + (a - aside), zero);
+			set_entry(mm, vma, vma->start + (a - aside), what);
 	fl_collapse_full(mm, vma);
 }
 
@@ -187,7 +190,7 @@ static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgo
 }
 
 /* One host mapping. One spare fl_vma is reserved. */
-static int adopt_map(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access)
+int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access, struct fl_file *file, uint64_t index)
 {
 	uint64_t pgoff = fl_extent_alloc(start, end), aside = 0;
 	/* the host refuses this hint for locked memory, and only for that: madvise(2) */
@@ -203,7 +206,7 @@ static int adopt_map(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 		return -ENOMEM;
 	err = (int)fl_sys(SYS_mprotect, start, end - start, PROT_NONE);
 	if (!err)
-		err = prepare_tables(mm, start, end, &data);
+		err = fl_prepare_tables(mm, start, end, &data);
 	if (!err)
 		err = exchange(mm, start, end, pgoff, data, &aside);
 	if (err) {
@@ -213,6 +216,7 @@ static int adopt_map(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 		return err;
 	}
 	vma = fl_vma_insert(mm, start, end, pgoff, access | flags | VM_SOFTDIRTY, NULL);
+	fl_vma_set_file(vma, file, index);
 	if (data) {
 		set_entries(mm, vma, aside);
 		fl_sys(SYS_munmap, aside, end - start);
@@ -246,12 +250,20 @@ static int readopt_entries(struct fl_mm *mm, struct fl_vma *vma, bool tables)
 {
 	uint64_t base = vma->pgoff << PAGE_SHIFT, limit = base + (vma->end - vma->start), run_end;
 
+	if (vma->flags & VM_SHARED) {
+		bool any = false;
+
+		if (tables)
+			return fl_prepare_tables(mm, vma->start, vma->end, &any);
+		fl_file_set_entries(mm, vma);
+		return 0;
+	}
 	for (uint64_t at = base; at < limit && file_next(&at, limit, &run_end); at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
 			uint64_t addr = vma->start + (a - base);
 
 			if (!tables)
-				set_entry(mm, vma, addr, !fl_released_owned(vma, addr));
+				set_entry(mm, vma, addr, fl_released_owned(vma, addr) ? FL_RUN_DATA : FL_RUN_ZERO);
 			else if (fl_pte_alloc(mm, addr))
 				return -ENOMEM;
 		}
@@ -275,7 +287,8 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 	}
 	readopt_entries(mm, vma, false);
 	fl_vma_set(vma, vma->flags & ~VM_RELEASED, NULL);
-	fl_collapse_full(mm, vma);
+	if (!vma->file)
+		fl_collapse_full(mm, vma);
 	return 0;
 }
 
@@ -326,7 +339,7 @@ int fl_host_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 			limit = fl_min(limit, vma->start);
 		err = fl_vma_reserve(mm, 1);
 		if (!err)
-			err = adopt_map(mm, addr, limit, map.access);
+			err = map.anon ? fl_adopt_private(mm, addr, limit, map.access, NULL, 0) : fl_file_adopt(mm, addr, limit, &map);
 		addr = limit;
 	}
 	fl_vma_merge(mm, start, end);
@@ -394,6 +407,10 @@ void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
 	uint64_t len = vma->end - vma->start;
 	int err;
 
+	if (vma->flags & VM_SHARED) {
+		fl_file_release(mm, vma);
+		return;
+	}
 	/* One fresh mapping has no markers and no splits. If the host has no room for it, the range stays served by us. */
 	while ((err = fl_host_map_pool(vma->start, vma->end, vma->pgoff)) && fl_cache_shrink())
 		;

@@ -335,6 +335,9 @@ void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t
 	if (fl_host.splits > fl_host.budget)
 		evict_to(mm, fl_host.budget - fl_host.budget / 8, c);
 	fl_mutex_unlock(&fl_host.lock);
+	/* the pages of a file are there already: to have them in the host's tables saves its fault, and shows in others' */
+	if (c->file && !err)
+		fl_sys(SYS_madvise, addr, nr << PAGE_SHIFT, 22 /* MADV_POPULATE_READ */);
 }
 
 /* ---- taking rights away ---- */
@@ -542,11 +545,11 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 		struct chunk *c = &fl_host.chunks[i];
 		uint64_t addr = c->vbase;
 
-		while (c->used && piece_next(mm, c, &addr, &p))
+		while (c->used && !c->file && piece_next(mm, c, &addr, &p)) /* what is shared stays so */
 			freeze_piece(mm, c, &p, frozen);
 	}
 	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end)
-		if ((vma->flags & VM_RELEASED) && (vma->flags & VM_WRITE))
+		if ((vma->flags & VM_RELEASED) && (vma->flags & VM_WRITE) && !(vma->flags & VM_SHARED))
 			protect(mm, NULL, vma->start, vma->end,
 				right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE));
 	fl_mutex_unlock(&fl_host.lock);

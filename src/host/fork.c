@@ -87,6 +87,9 @@ static void remap(void)
 		struct fl_vma *v = mm->vmas[i];
 		int prot = PROT_NONE;
 
+		if (v->flags & VM_SHARED)
+			continue;
+
 		if (v->flags & VM_RELEASED)
 			prot = ((fl_vma_access(v) & VM_READ) ? PROT_READ : 0) |
 			       ((v->flags & VM_WRITE) ? PROT_WRITE : 0) | ((v->flags & VM_EXEC) ? PROT_EXEC : 0);
@@ -156,7 +159,9 @@ void fl_fork_child(void (*forget_objects)(struct fl_mm *mm))
 	fl_sys(SYS_close, gate[0]);
 	fl_sys(SYS_close, gate[1]);
 	fl_mutex_init(&mm->uffd_lock, FL_RANK_UFFDS);
+	fl_file_fork_child(mm);
 	forget_objects(mm);
+	fl_file_give_back(mm, 0, TASK_SIZE);
 	drop_unwanted(mm);
 	fl_rwlock_init(&mm->mmap_lock, FL_RANK_MMAP);
 	fl_irq_restore(irq);

@@ -21,7 +21,11 @@
 #define CHUNK_PAGES 512u
 #define CHUNK_WORDS (CHUNK_PAGES / 64)
 
+struct fl_host_file;
+struct fl_map;
+
 struct chunk {
+	struct fl_host_file *file;	/* [m] the direct map has its pages here, not the pool's; NULL */
 	uint64_t vbase;			/* [m] address of page 0; 0: unused */
 	uint16_t used;			/* [m] pages that belong to a mapping */
 	uint16_t splits;		/* [b] borders between host rights inside it */
@@ -165,12 +169,50 @@ void fl_host_release(struct fl_mm *mm, struct fl_vma *vma);
 /* Is a page of a released mapping, which the pool has, the program's own, and not one of zeros for all? */
 bool fl_released_owned(struct fl_vma *vma, uint64_t addr);
 
+/* ---- file.c: shared memory of the program's: its file is the page cache ---- */
+
+/* Can the mapping be registered: is it of shared memory, and can we get at its file? */
+bool fl_file_fit(const struct fl_map *map);
+/* It becomes ours, hidden: one spare fl_vma is reserved. -ENOMEM, -EINVAL. => mmap_lock for writing, as for all below */
+int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map);
+/* What the host has in its tables, of a range that is hidden, goes into ours. => there are tables */
+void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma);
+/* The host serves it alone again. */
+void fl_file_release(struct fl_mm *mm, struct fl_vma *vma);
+/* All of what [start, end) has of files goes back to the host, and is ours no more. */
+void fl_file_give_back(struct fl_mm *mm, uint64_t start, uint64_t end);
+/* In a forked child, before what is below: its tables have nothing of what is shared. */
+void fl_file_fork_child(struct fl_mm *mm);
+/* What our tables have of [start, end), the host maps at `to`, where the same pages are. */
+void fl_file_populate(struct fl_mm *mm, const struct fl_vma *vma, uint64_t start, uint64_t end, uint64_t to);
+/* The direct map of the pages has the pool's memory again. */
+void fl_file_unmap_direct(uint64_t pfn, uint64_t nr);
+/* adopt.c's, for it: tables for what the range holds; and a private mapping becomes ours as anonymous memory does. */
+int fl_prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *any);
+int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access, struct fl_file *file, uint64_t index);
+/* Is there any file at all? No lock, for the first instruction of interposed calls. */
+bool fl_file_any(void);
+/*
+ * The pages [first, end) of the file that `fd` names are about to go: no mapping of ours has them any more, but, without
+ * `cow`, private copies.
+ */
+void fl_file_zap(int fd, uint64_t first, uint64_t end, bool cow);
+/* MADV_REMOVE of mappings that are not ours, but may be of files that ours map, too: the same. */
+void fl_file_remove_elsewhere(uint64_t start, uint64_t end);
+/* MADV_REMOVE of a part of a mapping. -errno */
+int fl_file_remove(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
+/* Frames of files, for pool.c. */
+int fl_file_zero(struct fl_host_file *f, uint64_t pfn, uint64_t nr);
+int64_t fl_file_fill(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t len);
+
 /* ---- maps.c: what the host has mapped ---- */
 
 struct fl_map {
 	uint64_t start, end;
 	uint32_t access; /* VM_ACCESS bits */
 	bool anon;	 /* private, anonymous, and no special mapping of the kernel's */
+	bool shared;
+	uint64_t offset, dev, inode; /* of a file */
 };
 
 /* The first mapping of the process that ends above addr. 1 found, 0 none, -errno. => mmap_lock for writing */
@@ -180,10 +222,11 @@ uint32_t fl_maps_advice(uint64_t addr);
 /* How many mappings the process has. */
 uint64_t fl_maps_count(void);
 /*
- * The next run of pages in [*start, end) that hold data (present or swapped), all or none of which (*zero) are the
- * zero page, as far as the host tells. 1, 0 none, -errno
+ * The next run of pages in [*start, end) that hold data (present or swapped), all of one kind as far as the host tells:
+ * of the program's own, the zero page, pages of a file. 1, 0 none, -errno
  */
-int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, bool *zero);
+enum fl_run { FL_RUN_DATA, FL_RUN_ZERO, FL_RUN_FILE };
+int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what);
 
 /* ---- uaccess.c: client memory ---- */
 

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 /* ---- /proc/self/maps ---- */
 
@@ -50,30 +51,39 @@ static bool read_hex(struct reader *r, uint64_t *value, int *stop)
 	}
 }
 
-/* The rest of a line after the rights, " offset dev inode   name": its inode is 0, and its name ordinary memory's. */
-static bool read_anonymous(struct reader *r)
+static bool starts(const char *name, const char *with)
+{
+	return strncmp(name, with, strlen(with)) == 0;
+}
+
+/* The rest of a line after the rights: " offset major:minor inode   name". What is mapped there? */
+static void read_what(struct reader *r, struct fl_map *map)
 {
 	char name[16] = { 0 };
+	uint64_t value[4] = { 0 }; /* offset, major, minor, inode */
 	unsigned field = 0, len = 0;
-	bool in_space = true, inode_zero = true;
+	bool space = true;
 	int c;
 
 	while ((c = next_char(r)) >= 0 && c != '\n') {
-		if (field < 4 && c == ' ') {
-			in_space = true;
+		bool border = c == ' ' || (c == ':' && field < 3);
+
+		if (len || (field == 4 && !border)) {
+			if (len < sizeof(name) - 1)
+				name[len++] = (char)c;
 			continue;
 		}
-		if (in_space) {
-			in_space = false;
-			field++;
-		}
-		if (field == 3 && c != '0')
-			inode_zero = false;
-		if (field == 4 && len < sizeof(name) - 1)
-			name[len++] = (char)c;
+		field += border && !space;
+		space = border;
+		if (field < 3 && !border)
+			value[field] = value[field] << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+		else if (field == 3 && !border)
+			value[3] = value[3] * 10 + (uint64_t)(c - '0');
 	}
-	return inode_zero && (!len || !strncmp(name, "[anon", 5) || !strncmp(name, "[heap]", 6) ||
-			      !strncmp(name, "[stack", 6));
+	map->offset = value[0];
+	map->dev = makedev((unsigned)value[1], (unsigned)value[2]);
+	map->inode = value[3];
+	map->anon = !map->inode && (!len || starts(name, "[anon") || starts(name, "[heap]") || starts(name, "[stack"));
 }
 
 /* "start-end ..." at the beginning of a line; other lines change nothing. */
@@ -102,7 +112,9 @@ static int read_map(struct reader *r, struct fl_map *map)
 		rights[i] = (char)next_char(r);
 	map->access = (rights[0] == 'r' ? VM_READ : 0) | (rights[1] == 'w' ? VM_WRITE : 0) |
 		      (rights[2] == 'x' ? VM_EXEC : 0);
-	map->anon = read_anonymous(r) && rights[3] == 'p';
+	read_what(r, map);
+	map->shared = rights[3] == 's';
+	map->anon = map->anon && !map->shared;
 	return 1;
 }
 
@@ -178,11 +190,12 @@ struct pm_region {
 	uint64_t start, end, categories;
 };
 #define PAGEMAP_SCAN 0xc0606610ul
+#define PM_FILE	     (1ull << 2)
 #define PM_PRESENT   (1ull << 3)
 #define PM_SWAPPED   (1ull << 4)
 #define PM_PFNZERO   (1ull << 5)
 
-static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end, bool *zero)
+static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what)
 {
 	struct pm_region region = { 0 };
 	struct pm_scan arg = {
@@ -192,7 +205,7 @@ static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end, bool 
 		.vec = fl_addr(&region),
 		.vec_len = 1,
 		.category_anyof_mask = PM_PRESENT | PM_SWAPPED,
-		.return_mask = PM_PFNZERO,
+		.return_mask = PM_PFNZERO | PM_FILE,
 	};
 	long n = fl_sys(SYS_ioctl, fd, PAGEMAP_SCAN, &arg);
 
@@ -200,7 +213,7 @@ static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end, bool 
 		return (int)n;
 	*start = region.start;
 	*run_end = region.end;
-	*zero = region.categories & PM_PFNZERO;
+	*what = (region.categories & PM_PFNZERO) ? FL_RUN_ZERO : (region.categories & PM_FILE) ? FL_RUN_FILE : FL_RUN_DATA;
 	return 1;
 }
 
@@ -261,15 +274,15 @@ static int scan_mincore(uint64_t *start, uint64_t end, uint64_t *run_end)
 	return first != 0;
 }
 
-int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, bool *zero)
+int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what)
 {
 	long fd = fl_sys(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
 	int ret;
 
-	*zero = false;
+	*what = FL_RUN_DATA;
 	if (fl_sys_failed(fd)) /* after setuid() the file is somebody else's */
 		return scan_mincore(start, end, run_end);
-	ret = scan(fd, start, end, run_end, zero);
+	ret = scan(fd, start, end, run_end, what);
 	if (ret < 0)
 		ret = scan_words(fd, start, end, run_end);
 	fl_sys(SYS_close, fd);

@@ -167,7 +167,10 @@ void fl_frames_punch(uint64_t pfn, uint64_t nr)
 
 void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff)
 {
-	fl_frames_punch(pgoff, PAGES(end - start));
+	if (chunk_of(pgoff)->file)
+		fl_file_unmap_direct(pgoff, PAGES(end - start));
+	else
+		fl_frames_punch(pgoff, PAGES(end - start));
 	for (uint64_t a = start; a < end;) {
 		uint64_t next = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, end), pfn = pgoff + PAGES(a - start);
 		struct chunk *c = chunk_of(pfn);
@@ -189,7 +192,7 @@ uint64_t fl_host_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 
 	if (fl_fail(FL_FP_FRAME))
 		return FL_PFN_NONE;
-	if (bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
+	if (!chunk_of(pfn)->file && bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
 		stale_sub(1);
 	fl_folio(mm, pfn)->refcount = 1;
 	return pfn;
@@ -210,7 +213,7 @@ uint64_t fl_host_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 
 void fl_host_frame_put(struct fl_mm *mm, uint64_t pfn)
 {
-	if (!bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
+	if (chunk_of(pfn)->file || !bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
 		return;
 	if (__atomic_add_fetch(&fl_host.stale, 1, __ATOMIC_RELAXED) > STALE_PAGES)
 		fl_frames_punch(pfn, 1);
@@ -227,6 +230,8 @@ int fl_host_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 {
 	if (fl_fail(FL_FP_FILL))
 		return -ENOMEM;
+	if (chunk_of(pfn)->file)
+		return fl_file_zero(chunk_of(pfn)->file, pfn, nr);
 	while (nr) {
 		struct chunk *c = chunk_of(pfn);
 		unsigned first = (unsigned)(pfn % CHUNK_PAGES);
@@ -274,6 +279,8 @@ int64_t fl_host_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64
 
 	if (fl_fail(FL_FP_FILL))
 		return -ENOMEM;
+	if (chunk_of(pfn)->file)
+		return fl_file_fill(chunk_of(pfn)->file, pfn, src, len);
 	while (done < len) {
 		uint64_t at = pfn + PAGES(done);
 		struct chunk *c = chunk_of(at);

@@ -46,7 +46,7 @@ int fl_mm_process(struct fl_mm **mm)
 
 uint64_t fl_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
 {
-	return (uint64_t)ret_errno(fl_space_of(mm)->mmap(mm, addr, len, prot, flags));
+	return (uint64_t)ret_errno(fl_space_of(mm)->mmap(mm, addr, len, prot, flags, NULL, 0));
 }
 
 int fl_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
@@ -333,6 +333,61 @@ int fl_mm_fork(struct fl_mm *parent, struct fl_mm **child)
 int64_t fl_mm_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
 	return ret_errno(fl_space_of(mm)->migrate(mm, addr, len));
+}
+
+/* ---- shared memory ---- */
+
+int fl_shmem_create(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem)
+{
+	return (int)ret_errno(fl_space_of(mm)->shmem_new(mm, size, shmem));
+}
+
+void fl_shmem_close(struct fl_shmem *shmem)
+{
+	uint64_t irq = fl_irq_save();
+
+	fl_shmem_put(shmem);
+	fl_irq_restore(irq);
+}
+
+uint64_t fl_mmap_shmem(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
+		       uint64_t offset)
+{
+	return (uint64_t)ret_errno(fl_space_of(mm)->mmap(mm, addr, len, prot, flags, shmem, offset));
+}
+
+/* The file's calls are made with signals kept out. */
+#define SHMEM(call)                                                                                                    \
+	({                                                                                                             \
+		uint64_t shmem_irq = fl_irq_save();                                                                    \
+		int64_t shmem_ret = (call);                                                                            \
+		fl_irq_restore(shmem_irq);                                                                             \
+		ret_errno(shmem_ret);                                                                                  \
+	})
+
+int fl_shmem_truncate(struct fl_shmem *shmem, uint64_t size)
+{
+	return (int)SHMEM(fl_shmem_resize(shmem, size));
+}
+
+int fl_shmem_punch(struct fl_shmem *shmem, uint64_t offset, uint64_t len)
+{
+	return (int)SHMEM(fl_shmem_punch_hole(shmem, offset, len));
+}
+
+ssize_t fl_shmem_read(struct fl_shmem *shmem, void *buf, size_t len, uint64_t offset)
+{
+	return (ssize_t)SHMEM(fl_shmem_pread(shmem, buf, len, offset));
+}
+
+ssize_t fl_shmem_write(struct fl_shmem *shmem, const void *buf, size_t len, uint64_t offset)
+{
+	return (ssize_t)SHMEM(fl_shmem_pwrite(shmem, buf, len, offset));
+}
+
+int64_t fl_shmem_data(struct fl_shmem *shmem, uint64_t offset)
+{
+	return SHMEM(fl_shmem_seek_data(shmem, offset));
 }
 
 /* ---- the access sampler ---- */

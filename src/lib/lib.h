@@ -73,7 +73,9 @@ void fl_object_after_fork(void);
 
 /* What faultline.h does by other means on the process and on soft ones. 0 or addresses, or -errno. => no lock held */
 struct fl_space {
-	int64_t (*mmap)(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags);
+	/* `shmem` NULL: anonymous memory */
+	int64_t (*mmap)(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
+			uint64_t offset);
 	int (*munmap)(struct fl_mm *mm, uint64_t addr, uint64_t len);
 	int (*mprotect)(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot);
 	int64_t (*mremap)(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
@@ -83,6 +85,7 @@ struct fl_space {
 	enum fl_fault (*access)(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done);
 	int (*destroy)(struct fl_mm *mm);
 	int (*fork)(struct fl_mm *parent, struct fl_mm **child);
+	int (*shmem_new)(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem);
 	int64_t (*migrate)(struct fl_mm *mm, uint64_t addr, uint64_t len);
 	struct fl_caller caller; /* how ioctl arguments and the sources of fills are reached */
 };
@@ -107,6 +110,9 @@ int fl_process_mlock(uint64_t addr, uint64_t len, unsigned flags);
 int fl_process_munlock(uint64_t addr, uint64_t len);
 int fl_process_mlockall(int flags);
 int fl_process_munlockall(void);
+/* ftruncate(2), fallocate(2) with FALLOC_FL_PUNCH_HOLE, where there are files of ours: fl_file_any(). */
+int fl_process_ftruncate(int fd, uint64_t size);
+int fl_process_fallocate(int fd, int mode, uint64_t offset, uint64_t len);
 /* mincore(2): what is present is what the tables say. */
 int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
 
@@ -114,8 +120,9 @@ int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
 
 /*
  * `words` is what the host's /proc/self/pagemap says of the pages [addr, addr + nr pages), below TASK_SIZE: correct those
- * that are ours. => no lock held; fl_host is ready
+ * that are ours, FL_PAGEMAP_WORDS at most. => no lock held; fl_host is ready
  */
+#define FL_PAGEMAP_WORDS 64
 void fl_process_pagemap(uint64_t addr, uint64_t nr, uint64_t *words);
 /* Our part of writing "4" to /proc/self/clear_refs. 0, -ENOMEM: nothing was cleared. => no lock held */
 int fl_process_clear_refs(void);

@@ -6,8 +6,11 @@
 
 #include <string.h>
 
-static int64_t process_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
+static int64_t process_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
+			    uint64_t offset)
 {
+	if (shmem) /* a process has files */
+		return -ENODEV;
 	return fl_process_mmap(addr, len, prot, flags, -1, 0);
 }
 
@@ -57,6 +60,11 @@ static int process_fork(struct fl_mm *parent, struct fl_mm **child)
 	return -EINVAL;
 }
 
+static int process_shmem_new(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem)
+{
+	return -ENODEV;
+}
+
 /* Its pages have homes. */
 static int64_t process_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
@@ -91,6 +99,7 @@ static const struct fl_space process_space = {
 	.access = process_access,
 	.destroy = process_destroy,
 	.fork = process_fork,
+	.shmem_new = process_shmem_new,
 	.migrate = process_migrate,
 	.caller = { native_in, native_out, native_fault_in },
 };

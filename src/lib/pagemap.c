@@ -8,6 +8,8 @@
 
 #include "host/host.h"
 
+#include <string.h>
+
 static struct fl_mm *const mm = &fl_host.mm;
 
 /*
@@ -19,7 +21,9 @@ static void released(struct fl_vma *vma, uint64_t addr, uint64_t nr, uint64_t *w
 	const uint64_t data = FL_PM_PRESENT | FL_PM_SWAP;
 	unsigned char in[64];
 
-	for (uint64_t i = 0; i < nr; i++) {
+	for (uint64_t i = 0; i < nr && (vma->flags & VM_SHARED); i++) /* the host's own, but for where it is */
+		words[i] = (words[i] & (FL_PM_EXCLUSIVE | FL_PM_FILE | FL_PM_SWAP | FL_PM_PRESENT)) | FL_PM_SOFT_DIRTY;
+	for (uint64_t i = 0; i < nr && !(vma->flags & VM_SHARED); i++) {
 		if (i % sizeof(in) == 0 && fl_sys(SYS_mincore, addr + (i << PAGE_SHIFT),
 						  fl_min(nr - i, (uint64_t)sizeof(in)) << PAGE_SHIFT, in))
 			return;
@@ -34,20 +38,36 @@ static void released(struct fl_vma *vma, uint64_t addr, uint64_t nr, uint64_t *w
 	}
 }
 
+/* Shared memory: who else maps a page, the host knows. What was released counts as soft-dirty, as above. */
+static void shared(const struct fl_vma *vma, uint64_t nr, const uint64_t *hosts, uint64_t *words)
+{
+	const uint64_t both = FL_PM_PRESENT | FL_PM_FILE;
+
+	for (uint64_t i = 0; i < nr; i++) {
+		if (vma->flags & VM_RELEASED)
+			words[i] |= FL_PM_SOFT_DIRTY;
+		else if ((words[i] & hosts[i] & both) == both)
+			words[i] = (words[i] & ~FL_PM_EXCLUSIVE) | (hosts[i] & FL_PM_EXCLUSIVE);
+	}
+}
+
 void fl_process_pagemap(uint64_t addr, uint64_t nr, uint64_t *words)
 {
-	uint64_t irq, end = addr + (nr << PAGE_SHIFT);
+	uint64_t irq, end = addr + (nr << PAGE_SHIFT), hosts[FL_PAGEMAP_WORDS];
 	struct fl_vma *vma;
 	uint32_t i;
 
+	memcpy(hosts, words, nr * sizeof(*words));
 	fl_pagemap(mm, addr, nr, words);
 	irq = fl_irq_save();
 	fl_read_lock(&mm->mmap_lock);
 	fl_for_each_vma(mm, vma, i, addr, end) {
-		uint64_t from = fl_max(addr, vma->start);
+		uint64_t from = fl_max(addr, vma->start), n = PAGES(fl_min(end, vma->end) - from), at = PAGES(from - addr);
 
-		if (vma->flags & VM_RELEASED)
-			released(vma, from, PAGES(fl_min(end, vma->end) - from), words + PAGES(from - addr));
+		if (vma->flags & VM_SHARED)
+			shared(vma, n, hosts + at, words + at);
+		else if (vma->flags & VM_RELEASED)
+			released(vma, from, n, words + at);
 	}
 	fl_read_unlock(&mm->mmap_lock);
 	fl_irq_restore(irq);

@@ -1,86 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * process.c - the program's mapping calls, where they meet ranges of ours. A call that does not is passed to the host
- * as it
- * is. One that does is cut at the borders of our ranges: the tables change for our parts, the host's mappings for the
- * rest.
- * Order: what shrinks reaches the cache before the call returns; memory that leaves the tables is unmapped before
- * anybody
- * could see the pool behind it.
+ * as it is. One that does is cut at the borders of our ranges: the tables change for our parts, the host's mappings for
+ * the rest. Order: what shrinks reaches the cache before the call returns; memory that leaves the tables is unmapped
+ * before anybody could see the pool behind it.
  */
-#include "lib/lib.h"
+#include "lib/process.h"
 
 #include "base/count.h"
-#include "host/host.h"
 
 #include <linux/mman.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4
-#endif
-
-static struct fl_mm *const mm = &fl_host.mm;
-
 static uint32_t access_of(int prot)
 {
 	return ((prot & PROT_READ) ? VM_READ : 0) | ((prot & PROT_WRITE) ? VM_WRITE : 0) |
 	       ((prot & PROT_EXEC) ? VM_EXEC : 0);
-}
-
-static uint64_t lock(void)
-{
-	uint64_t irq = fl_irq_save();
-
-	fl_write_lock(&mm->mmap_lock);
-	return irq;
-}
-
-static void unlock(uint64_t irq)
-{
-	fl_write_unlock(&mm->mmap_lock);
-	fl_irq_restore(irq);
-}
-
-/* => mmap_lock held */
-static bool room_locked(void)
-{
-	return fl_host.splits > 64 && fl_cache_shrink();
-}
-
-/* => no lock held */
-static bool room_unlocked(void)
-{
-	uint64_t irq;
-	bool any;
-
-	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
-		return false;
-	irq = fl_irq_save();
-	fl_read_lock(&mm->mmap_lock);
-	any = room_locked();
-	fl_read_unlock(&mm->mmap_lock);
-	fl_irq_restore(irq);
-	return any;
-}
-
-/* A host call that may find the mapping table full, because of us: with mmap_lock held, or with no lock. */
-#define WITH_ROOM(call)	   RETRY_WITH_ROOM(call, room_locked)
-#define WITH_ROOM_OUT(call) RETRY_WITH_ROOM(call, room_unlocked)
-#define RETRY_WITH_ROOM(call, make_room)                                                                                                \
-	({                                                                                                             \
-		long room_ret = (call);                                                                                \
-		while (room_ret == -ENOMEM && make_room())                                                             \
-			room_ret = (call);                                                                             \
-		room_ret;                                                                                              \
-	})
-
-/* Does the call concern us? Sane arguments only: the host complains about the others. */
-static bool ours(uint64_t addr, uint64_t len)
-{
-	return len && len <= TASK_SIZE && addr < TASK_SIZE && PAGE_ALIGNED(addr) &&
-	       fl_host_touches(addr, PAGE_ALIGN(addr + len));
 }
 
 /* The next part of [*at, end): inside one mapping of ours (*vma) or outside all of them (NULL). => mmap_lock held */
@@ -98,12 +34,7 @@ static bool next_part(uint64_t *at, uint64_t end, uint64_t *start, uint64_t *sto
 	return true;
 }
 
-/*
- * The host has unmapped [start, end): so do we. What was cached went with the mappings, and the range may be somebody
- * else's already, so nothing may be told to the host about it.
- * => mmap_lock held for writing, two reserved
- */
-static void forget_range(uint64_t start, uint64_t end)
+void fl_process_forget(uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma;
 	uint32_t i;
@@ -114,6 +45,17 @@ static void forget_range(uint64_t start, uint64_t end)
 		fl_cache_forget(vma_pfn(vma, from), PAGES(fl_min(end, vma->end) - from));
 	}
 	fl_do_munmap(mm, start, end);
+}
+
+void fl_process_release(uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(mm, vma, i, start, end)
+		if (fl_vma_plain(vma) && !(vma->flags & VM_RELEASED))
+			fl_host_release(mm, vma);
+	fl_vma_merge(mm, start, end);
 }
 
 /* ---- munmap, mmap ---- */
@@ -130,7 +72,7 @@ int fl_process_munmap(uint64_t addr, uint64_t len)
 	if (!ret)
 		ret = WITH_ROOM(fl_sys(SYS_munmap, addr, len));
 	if (!ret)
-		forget_range(addr, end);
+		fl_process_forget(addr, end);
 	unlock(irq);
 	return (int)ret;
 }
@@ -141,7 +83,7 @@ static void forget_stale(uint64_t start, uint64_t end)
 	uint64_t irq = lock();
 
 	if (fl_vma_reserve(mm, 2) == 0)
-		forget_range(start, end);
+		fl_process_forget(start, end);
 	unlock(irq);
 }
 
@@ -161,7 +103,7 @@ int64_t fl_process_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd
 	if (!ret)
 		ret = WITH_ROOM(fl_sys(SYS_mmap, addr, len, prot, flags, fd, offset));
 	if (!fl_sys_failed(ret))
-		forget_range(addr, addr + PAGE_ALIGN(len));
+		fl_process_forget(addr, addr + PAGE_ALIGN(len));
 	unlock(irq);
 	return ret;
 }
@@ -202,17 +144,6 @@ int fl_process_mprotect(uint64_t addr, uint64_t len, int prot)
 
 /* ---- madvise ---- */
 
-/* Ranges that were taken back and are not registered go to the host again. */
-static void release_plain(uint64_t start, uint64_t end)
-{
-	struct fl_vma *vma;
-	uint32_t i;
-
-	fl_for_each_vma(mm, vma, i, start, end)
-		if (fl_vma_plain(vma) && !(vma->flags & VM_RELEASED))
-			fl_host_release(mm, vma);
-	fl_vma_merge(mm, start, end);
-}
 
 /* Pages of a released range: the host serves it, but dropping what it holds is not dropping what the pool holds. */
 static void drop_released(struct fl_vma *vma, uint64_t start, uint64_t stop)
@@ -238,13 +169,20 @@ static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
 
 	if (!err)
 		err = fl_collapse_range(mm, fl_vma_lookup(mm, start), start, stop);
-	release_plain(start, stop);
+	fl_process_release(start, stop);
 	return err;
 }
 
 /* => mmap_lock held for writing */
 static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int advice)
 {
+	if (vma->file && advice == MADV_REMOVE && !(vma->flags & VM_SHARED))
+		return -EACCES;
+	if ((vma->flags & VM_SHARED) && ((vma->flags & VM_RELEASED) || advice == MADV_REMOVE))
+		return advice == MADV_REMOVE ? fl_file_remove(mm, vma, start, stop)
+					     : fl_sys(SYS_madvise, start, stop - start, advice);
+	if (advice == MADV_FREE && vma->file)
+		return -EINVAL;
 	switch (advice) {
 	case MADV_DONTNEED:
 	case 24 /* MADV_DONTNEED_LOCKED */:
@@ -253,7 +191,7 @@ static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int a
 		if (vma->flags & VM_RELEASED)
 			drop_released(vma, start, stop);
 		else
-			fl_zap_range(mm, vma, start, stop);
+			fl_zap_advised(mm, vma, start, stop);
 		return 0;
 	case MADV_DONTFORK:
 		set_flag(start, stop, VM_DONTFORK, 0);
@@ -291,6 +229,17 @@ static bool advice_known(int advice)
 	return fl_sys(SYS_madvise, 0, 0, advice) == 0;
 }
 
+static int remove_elsewhere(uint64_t addr, uint64_t len)
+{
+	uint64_t irq = lock();
+	int ret;
+
+	fl_file_remove_elsewhere(addr, addr + PAGE_ALIGN(len));
+	ret = (int)fl_sys(SYS_madvise, addr, len, MADV_REMOVE);
+	unlock(irq);
+	return ret;
+}
+
 int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 {
 	uint64_t irq, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
@@ -299,6 +248,8 @@ int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 
 	if (advice == MADV_DONTFORK || advice == MADV_WIPEONFORK || advice == MADV_HUGEPAGE)
 		__atomic_store_n(&fl_host.advice, true, __ATOMIC_RELAXED);
+	if (!ours(addr, len) && advice == MADV_REMOVE && fl_file_any())
+		return remove_elsewhere(addr, len);
 	if (!ours(addr, len) || !advice_known(advice))
 		return (int)fl_sys(SYS_madvise, addr, len, advice);
 	if (advice == 22 /* MADV_POPULATE_READ */ || advice == 23 /* MADV_POPULATE_WRITE */)
@@ -318,198 +269,27 @@ int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 	return (int)(ret ? ret : hole);
 }
 
-/* ---- mremap ---- */
+/* ---- files: what takes pages out of them, while nobody faults ---- */
 
-/* Copy what the pages of [from, from + len) hold to the frames from pgoff on. The range is hidden: nobody writes to it. */
-static int copy_frames(uint64_t from, uint64_t len, uint64_t pgoff)
+int fl_process_ftruncate(int fd, uint64_t size)
 {
-	uint64_t end = from + len;
+	uint64_t irq = lock();
+	int ret;
 
-	mm->ops->invalidate(mm, from, end, FL_RIGHT_NONE);
-	for (uint64_t a = fl_pgtable_next(mm, from, end); a < end; a = fl_pgtable_next(mm, a + PAGE_SIZE, end)) {
-		fl_pte_t pte = fl_pte_get(mm, a);
-
-		if (pte_present(pte) &&
-		    mm->ops->frames_fill(mm, pgoff + PAGES(a - from), fl_addr(fl_kmap_local(mm, pte_pfn(pte))),
-					 PAGE_SIZE, true) != (int64_t)PAGE_SIZE)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-/* Map pool for [start, start + len) at a place that is free, or is to be replaced. The extent, or FL_PFN_NONE. */
-static uint64_t map_new(uint64_t start, uint64_t len)
-{
-	uint64_t pgoff = fl_extent_alloc(start, start + len);
-	long ret;
-
-	if (pgoff == FL_PFN_NONE)
-		return FL_PFN_NONE;
-	ret = WITH_ROOM(fl_host_map_pool(start, start + len, pgoff));
-	if (!fl_sys_failed(ret))
-		return pgoff;
-	fl_extent_free(start, start + len, pgoff);
-	return FL_PFN_NONE;
-}
-
-/* A range of ours that is released has no entries: take it back first, and release it again at its new place. */
-static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
-{
-	uint64_t moved = fl_min(old_len, new_len), pgoff;
-	uint32_t keep = (vma->flags & ~(VM_UFFD | VM_RELEASED | VM_SAMPLED)) | VM_SOFTDIRTY;
-	long place = (long)to;
-	int err = fl_host_adopt(mm, addr, addr + old_len);
-
-	if (!err && !(flags & MREMAP_FIXED))
-		place = fl_sys(SYS_mmap, to, new_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (err || fl_sys_failed(place))
-		return err ? err : place;
-	to = (uint64_t)place;
-	err = fl_vma_reserve(mm, 6);
-	if (err)
-		goto unplace;
-	if (flags & MREMAP_FIXED) /* the target goes first, whatever comes of the rest; so it does in the kernel */
-		fl_do_munmap(mm, to, to + new_len);
-	pgoff = map_new(to, new_len);
-	if (pgoff == FL_PFN_NONE) { /* what is left of the target maps frames that are nobody's */
-		fl_sys(SYS_munmap, to, new_len);
-		return -ENOMEM;
-	}
-	err = fl_move_prepare(mm, addr, to, moved);
-	if (!err)
-		err = copy_frames(addr, moved, pgoff);
-	if (err) {
-		fl_free_pgtables(mm, to, to + new_len);
-		fl_sys(SYS_munmap, to, new_len);
-		fl_extent_free(to, to + new_len, pgoff);
-		return err;
-	}
-	fl_move_entries(mm, addr, fl_vma_insert(mm, to, to + new_len, pgoff, keep, NULL), to, moved, true);
-	if (!(flags & MREMAP_DONTUNMAP)) {
-		fl_sys(SYS_munmap, addr, old_len);
-		forget_range(addr, addr + old_len);
-	}
-	fl_host_release(mm, fl_vma_lookup(mm, to));
-	release_plain(addr, addr + old_len);
-	return (int64_t)to;
-unplace:
-	if (!(flags & MREMAP_FIXED))
-		fl_sys(SYS_munmap, to, new_len);
-	return err;
-}
-
-/* Grow in place: the new part is a mapping of its own with the same registration. */
-static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
-{
-	struct fl_vma *vma = fl_vma_lookup(mm, addr + old_len - 1);
-	uint64_t at = addr + old_len, len = new_len - old_len, pgoff;
-	long ret;
-
-	if (vma->end != at)
-		return -ENOMEM;
-	ret = fl_sys(SYS_mmap, at, len, PROT_NONE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-	if (fl_sys_failed(ret) || (uint64_t)ret != at) {
-		if (!fl_sys_failed(ret))
-			fl_sys(SYS_munmap, ret, len);
-		return -ENOMEM;
-	}
-	pgoff = map_new(at, len);
-	if (pgoff == FL_PFN_NONE) {
-		fl_sys(SYS_munmap, at, len);
-		return -ENOMEM;
-	}
-	vma = fl_vma_insert(mm, at, at + len, pgoff, (vma->flags & ~VM_RELEASED) | VM_SOFTDIRTY, vma->ctx);
-	if (fl_vma_plain(vma))
-		fl_host_release(mm, vma);
-	fl_vma_merge(mm, addr, at + len); /* the homes may happen to be neighbours, too */
-	return (int64_t)addr;
-}
-
-/* Is the range one mapping to the program? Ours may be cut where their homes end, or where one is released. */
-static bool one_mapping(uint64_t start, uint64_t end)
-{
-	struct fl_vma *vma = fl_vma_lookup(mm, start);
-	const uint32_t unseen = VM_UNSEEN | VM_RELEASED;
-	uint32_t flags = vma ? vma->flags & ~unseen : 0;
-
-	while (vma && vma->end < end) {
-		struct fl_vma *next = fl_vma_lookup(mm, vma->end);
-
-		vma = next && (next->flags & ~unseen) == flags && next->ctx == vma->ctx ? next : NULL;
-	}
-	return vma;
-}
-
-/* => mmap_lock held for writing */
-static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
-{
-	struct fl_vma *vma;
-	int64_t ret;
-
-	if (!one_mapping(addr, addr + old_len)) {
-		/* a part that was never ours may belong to it: then all of it becomes ours */
-		if (fl_host_fit(mm, addr, addr + old_len) == 0)
-			fl_host_adopt(mm, addr, addr + old_len);
-		if (!one_mapping(addr, addr + old_len))
-			return -EFAULT;
-	}
-	if (fl_vma_reserve(mm, 6))
-		return -ENOMEM;
-	vma = fl_vma_lookup(mm, addr);
-	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
-		return move(vma, addr, old_len, new_len, flags, (flags & MREMAP_FIXED) ? new_addr : 0);
-	ret = grow(addr, old_len, new_len);
-	if (ret < 0 && (flags & MREMAP_MAYMOVE))
-		ret = move(fl_vma_lookup(mm, addr), addr, old_len, new_len, flags, 0);
+	fl_file_zap(fd, PAGES(PAGE_ALIGN(size)), UINT64_MAX, true);
+	ret = (int)fl_sys(SYS_ftruncate, fd, size);
+	unlock(irq);
 	return ret;
 }
 
-/* Shrinking is unmapping the tail, whosever it is. */
-static int64_t shrink(uint64_t addr, uint64_t old_len, uint64_t new_len)
+int fl_process_fallocate(int fd, int mode, uint64_t offset, uint64_t len)
 {
 	uint64_t irq = lock();
-	bool there = fl_vma_lookup(mm, addr) || fl_host_mapped(mm, addr, addr + PAGE_SIZE);
 	int ret;
 
-	unlock(irq);
-	if (!there)
-		return -EFAULT;
-	ret = new_len < old_len ? fl_process_munmap(addr + new_len, old_len - new_len) : 0;
-	return ret ? ret : (int64_t)addr;
-}
-
-int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
-{
-	bool fixed = flags & MREMAP_FIXED;
-	uint64_t irq;
-	int64_t ret;
-
-	if (!ours(addr, old_len ? old_len : 1)) {
-		if (!fixed || !ours(new_addr, new_len))
-			return WITH_ROOM_OUT(fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr));
-		irq = lock();
-		ret = fl_vma_reserve(mm, 2);
-		if (!ret)
-			ret = fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr);
-		if (!fl_sys_failed(ret))
-			forget_range(new_addr, new_addr + PAGE_ALIGN(new_len));
-		unlock(irq);
-		return ret;
-	}
-	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) || !new_len || new_len > TASK_SIZE ||
-	    (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) && !(flags & MREMAP_MAYMOVE)) || !old_len ||
-	    (flags & MREMAP_DONTUNMAP && PAGE_ALIGN(old_len) != PAGE_ALIGN(new_len)))
-		return -EINVAL;
-	old_len = PAGE_ALIGN(old_len);
-	new_len = PAGE_ALIGN(new_len);
-	if (fixed && (!PAGE_ALIGNED(new_addr) || new_addr > TASK_SIZE - new_len ||
-		      (new_addr < addr + old_len && addr < new_addr + new_len)))
-		return -EINVAL;
-	if (new_len <= old_len && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)))
-		return shrink(addr, old_len, new_len);
-	irq = lock();
-	ret = do_mremap(addr, old_len, new_len, flags, new_addr);
+	if (offset + len > offset) /* the other modes take nothing that shared memory knows of */
+		fl_file_zap(fd, PAGES(offset), PAGES(PAGE_ALIGN(offset + len)), false);
+	ret = (int)fl_sys(SYS_fallocate, fd, mode, offset, len);
 	unlock(irq);
 	return ret;
 }
@@ -656,8 +436,14 @@ static void present(uint64_t addr, unsigned char *in)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, addr);
 
-	if (vma && !(vma->flags & VM_RELEASED))
-		*in = pte_present(fl_pte_get(mm, addr));
+	if (!vma || (vma->flags & VM_RELEASED))
+		return;
+	*in = pte_present(fl_pte_get(mm, addr));
+	if (*in || !vma->file)
+		return;
+	fl_vma_lock_file(vma); /* of a file it is the cache that counts */
+	*in = vma->file->ops->find(vma->file, vma, addr, fl_vma_page_index(vma, addr)) != FL_PFN_NONE;
+	fl_vma_unlock_file(vma);
 }
 
 int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec)

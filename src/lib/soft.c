@@ -4,10 +4,11 @@
 
 #include <string.h>
 
-static int64_t soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
+static int64_t soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
+			 uint64_t offset)
 {
 	uint64_t irq = fl_irq_save();
-	int64_t ret = fl_soft_mmap(mm, addr, len, prot, flags);
+	int64_t ret = fl_soft_mmap(mm, addr, len, prot, flags, shmem ? fl_shmem_file(shmem) : NULL, offset);
 
 	fl_irq_restore(irq);
 	return ret;
@@ -83,6 +84,15 @@ static int soft_fork(struct fl_mm *parent, struct fl_mm **child)
 	return err;
 }
 
+static int soft_shmem_new(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem)
+{
+	uint64_t irq = fl_irq_save();
+	int err = size > FL_SHMEM_MAX ? -EFBIG : fl_shmem_new(container_of(mm, struct fl_soft, mm)->pool, size, shmem);
+
+	fl_irq_restore(irq);
+	return err;
+}
+
 static int64_t soft_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
 	uint64_t irq = fl_irq_save();
@@ -127,6 +137,7 @@ const struct fl_space fl_soft_space = {
 	.access = soft_access,
 	.destroy = soft_destroy,
 	.fork = soft_fork,
+	.shmem_new = soft_shmem_new,
 	.migrate = soft_migrate,
 	.caller = { soft_in, soft_out, soft_fault_in },
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* check.c - walks the invariants that mm.h states, I1 to I9. */
+#include "mm/file.h"
 #include "mm/mm.h"
 
 #include "base/alloc.h"
@@ -25,7 +26,7 @@ static void check_vma(struct walk *w, uint32_t i)
 	expect(w, v->start < v->end && PAGE_ALIGNED(v->start | v->end) && v->end <= TASK_SIZE, "I1 range", v->start);
 	expect(w, !prev || prev->end <= v->start, "I1 sorted and disjoint", v->start);
 	expect(w, !prev || prev->end != v->start || prev->flags != v->flags || prev->ctx != v->ctx ||
-			  prev->pgoff + PAGES(prev->end - prev->start) != v->pgoff,
+			  !fl_vma_continues(prev, v) || prev->pgoff + PAGES(prev->end - prev->start) != v->pgoff,
 	       "I1 merged", v->start);
 	expect(w, !(v->flags & VM_UFFD) == !v->ctx, "I2 flags and object", v->start);
 	expect(w, v->vm_page_prot == fl_vm_page_prot(v->flags), "I3 vm_page_prot", v->start);
@@ -58,7 +59,8 @@ static void check_page(struct walk *w, struct fl_vma *v, uint64_t addr, fl_pte_t
 		bool shared = v && (v->flags & VM_SHARED);
 
 		expect(w, maps > 0 && maps <= fl_max(users, again), "I7 folio counts", addr);
-		expect(w, !pte_write(pte) || shared || maps == 1, "I7 writable is exclusive", addr);
+		expect(w, !pte_write(pte) || shared || (maps == 1 && !fl_page_mapping(mm, pte_pfn(pte))),
+		       "I7 writable is exclusive", addr);
 	}
 	if (v && !(v->flags & VM_RELEASED) && right != FL_RIGHT_WRITE)
 		expect(w, !mm->ops->caches(mm, addr, right + 1), "I8 cached right", addr);

@@ -5,8 +5,12 @@
  *   no mapping of ours ............................... FL_FOREIGN
  *   the mapping forbids the access ................... FL_SEGV
  *   released between the access and this look ........ the host grants it now: run it again
+ *   no entry, of a file's mapping: behind its end .... SIGBUS
+ *              the cache has the page, minor ......... the userfaultfd object
+ *              the cache has it ...................... map it; a store to a private mapping gets a copy
  *   no page:   registered for missing ................ the userfaultfd object
- *              else .................................. a zero page, write-protected where a marker says so
+ *              else .................................. a page of zeros, which a file gets into its cache first
+ *   a page that a marker has write-protected ......... is so from the beginning
  *   a page that is not in its frame: swapped out ..... swapped in, then as below
  *                                    migrating ....... wait for it, then run the access again
  *   a page, with the hint ............................ note the access and take the hint away, then as below
@@ -18,6 +22,7 @@
  * The code is structured as that list is. "A page" is an entry of either level: what is done to a leaf is done to its
  * 512 pages.
  */
+#include "mm/file.h"
 #include "mm/mm.h"
 
 #include "base/clock.h"
@@ -32,15 +37,16 @@ static bool access_ok(const struct fl_vma *vma, uint32_t flags)
 	return fl_vma_access(vma) & ((flags & FAULT_WRITE) ? VM_WRITE : VM_READ | VM_EXEC);
 }
 
-static enum fl_fault userfault(struct fl_vmf *vmf, bool wp)
+static enum fl_fault userfault(struct fl_vmf *vmf, enum fl_asked asked)
 {
-	vmf->wp = wp;
+	vmf->asked = asked;
 	return fl_handle_userfault(vmf);
 }
 
-static void drop_locks(struct fl_vmf *vmf)
+void fl_vmf_unlock(struct fl_vmf *vmf)
 {
 	fl_mutex_unlock(fl_pt_lock(vmf->mm, vmf->addr));
+	fl_vma_unlock_file(vmf->vma);
 	fl_read_unlock(&vmf->mm->mmap_lock);
 }
 
@@ -111,6 +117,25 @@ static enum fl_fault do_anonymous_page(struct fl_vmf *vmf, const struct fl_slot 
 	return FL_DONE;
 }
 
+/* Map a page of the file's cache, or a copy of it. => file's lock and page-table lock held */
+static enum fl_fault do_cached_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old, uint64_t pfn)
+{
+	bool write = vmf->flags & FAULT_WRITE;
+	fl_pte_t pte;
+
+	pfn = fl_map_cached(vmf->mm, vmf->vma, s->addr, pfn, write);
+	if (pfn == FL_PFN_NONE)
+		return FL_SIGBUS;
+	pte = pte_mkyoung(mk_pte(pfn, vmf->vma));
+	if (pte_uffd_wp(old)) /* the store meets it again */
+		pte = pte_mkuffd_wp(pte);
+	else if (write)
+		pte = pte_mkwritten(pte);
+	install(vmf, s, fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, 1), false);
+	fl_count(faults_cached, 1);
+	return FL_DONE;
+}
+
 /* Leave the frame to the others who map it. => page-table lock held */
 static enum fl_fault do_wp_copy(struct fl_vmf *vmf, struct fl_slot s)
 {
@@ -123,6 +148,11 @@ static enum fl_fault do_wp_copy(struct fl_vmf *vmf, struct fl_slot s)
 		s = fl_slot_at(mm, vmf->addr);
 	}
 	old = slot_get(&s);
+	if (mm->ops->homes) { /* it is a copy already, and from now on the program's own */
+		fl_folio(mm, pte_pfn(old))->mapping = NULL;
+		install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte_mkwritten(old), 1), false);
+		return FL_DONE;
+	}
 	pfn = new_frame(vmf, pte_pfn(old));
 	if (pfn == FL_PFN_NONE)
 		return FL_SIGBUS;
@@ -153,7 +183,7 @@ static enum fl_fault do_present_page(struct fl_vmf *vmf, const struct fl_slot *s
 	if ((vmf->flags & FAULT_WRITE) && pte_uffd_wp(pte)) {
 		slot_set(s, pte); /* the hint has done its work */
 		*asked = true;
-		return userfault(vmf, true);
+		return userfault(vmf, FL_ASKED_WP);
 	}
 	if (vmf->flags & FAULT_WRITE)
 		pte = pte_mkwritten(pte);
@@ -181,7 +211,32 @@ static bool one_of_many(const struct fl_vmf *vmf, const struct fl_slot *s, fl_pt
 	return pte_hint(pte) || ((vmf->flags & FAULT_WRITE) && !pte_write(pte) && fl_vma_tracked(vmf->vma));
 }
 
-/* => mmap_lock held for reading and page-table lock; dropped */
+/*
+ * No page is mapped; `old` is none or a marker. => locks of handle_fault() held; dropped if the object was asked.
+ */
+static enum fl_fault do_no_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old, bool *asked)
+{
+	struct fl_vma *vma = vmf->vma;
+	uint64_t pfn = FL_PFN_NONE;
+
+	if (vma->file) {
+		uint64_t index = fl_vma_page_index(vma, vmf->addr);
+
+		if (index >= vma->file->ops->nr_pages(vma->file))
+			return FL_SIGBUS;
+		pfn = vma->file->ops->find(vma->file, vma, PAGE_ALIGN_DOWN(vmf->addr), index);
+	}
+	*asked = pfn == FL_PFN_NONE ? vma->flags & VM_UFFD_MISSING : vma->flags & VM_UFFD_MINOR;
+	if (*asked)
+		return userfault(vmf, pfn == FL_PFN_NONE ? FL_ASKED_MISSING : FL_ASKED_MINOR);
+	if (!vma->file)
+		return do_anonymous_page(vmf, s, old);
+	if (pfn == FL_PFN_NONE)
+		pfn = vma->file->ops->make(vma->file, vma, PAGE_ALIGN_DOWN(vmf->addr), fl_vma_page_index(vma, vmf->addr));
+	return pfn == FL_PFN_NONE ? FL_SIGBUS : do_cached_page(vmf, s, old, pfn);
+}
+
+/* => mmap_lock held for reading, the file's lock, and page-table lock; dropped */
 static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 {
 	fl_pte_t pte = s->nr ? slot_get(s) : (fl_pte_t){ 0 };
@@ -193,23 +248,21 @@ static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 		*s = fl_slot_at(vmf->mm, vmf->addr);
 		pte = slot_get(s);
 	}
-	if (pte_none_mostly(pte) && (vmf->vma->flags & VM_UFFD_MISSING))
-		return userfault(vmf, false);
 	if (pte_migration(pte)) {
 		uint32_t seen = __atomic_load_n(&vmf->mm->migrations, __ATOMIC_ACQUIRE);
 
-		drop_locks(vmf);
+		fl_vmf_unlock(vmf);
 		fl_migration_wait(vmf->mm, seen);
 		return FL_DONE;
 	}
 	if (pte_swap(pte) && fl_swap_in(vmf->mm, vmf->vma, s))
 		ret = FL_SIGBUS;
 	else if (pte_none_mostly(pte))
-		ret = do_anonymous_page(vmf, s, pte);
+		ret = do_no_page(vmf, s, pte, &asked);
 	else
 		ret = do_present_page(vmf, s, &asked);
 	if (!asked)
-		drop_locks(vmf);
+		fl_vmf_unlock(vmf);
 	return ret;
 }
 
@@ -219,15 +272,18 @@ static enum fl_fault handle_fault(struct fl_vmf *vmf)
 	struct fl_mm *mm = vmf->mm;
 	struct fl_slot s;
 
-	if (!(vmf->vma->flags & VM_UFFD_MISSING) && !fl_huge_anonymous_fault(vmf) && fl_pte_alloc(mm, vmf->addr)) {
+	/* a message about memory that is nowhere needs no table */
+	if ((vmf->vma->file || !(vmf->vma->flags & VM_UFFD_MISSING)) && !fl_huge_anonymous_fault(vmf) &&
+	    fl_pte_alloc(mm, vmf->addr)) {
 		fl_read_unlock(&mm->mmap_lock);
 		return FL_SIGBUS; /* no memory for a table */
 	}
+	fl_vma_lock_file(vmf->vma);
 	fl_mutex_lock(fl_pt_lock(mm, vmf->addr));
 	/* if there is no table, a fill would need our lock to put an entry into one */
 	s = fl_slot_at(mm, vmf->addr);
 	if (unlikely(!s.nr && !(vmf->vma->flags & VM_UFFD_MISSING))) { /* there was a leaf, which was dropped */
-		drop_locks(vmf);
+		fl_vmf_unlock(vmf);
 		return FL_DONE;
 	}
 	return handle_slot(vmf, &s);

@@ -6,6 +6,7 @@
  * right leads to them,
  * then the entries are set: other threads see a page whole or not at all.
  */
+#include "mm/file.h"
 #include "mm/mm.h"
 
 #include "base/count.h"
@@ -27,21 +28,39 @@ static uint64_t run_limit(const struct fl_vma *vma, uint64_t addr, uint64_t end)
 	return fl_min(PAGES(limit - addr), (uint64_t)RUN_PAGES);
 }
 
-/* Linux 6.18, observed: COPY fills a marked page, and the mark is gone; ZEROPAGE finds it there. */
-static bool may_fill(fl_pte_t pte, bool zero)
+/* Linux 6.18, observed: COPY fills a marked page, and the mark is gone; ZEROPAGE finds it there, if it is private. */
+static bool may_fill(const struct fl_vma *vma, fl_pte_t pte, bool zero)
 {
-	return zero ? pte_none(pte) : pte_none_mostly(pte);
+	return zero && !fl_vma_adds(vma) ? pte_none(pte) : pte_none_mostly(pte);
+}
+
+/* A page that is behind the end of the file, or that the file has already, cannot be filled. => file's lock held */
+static int check_file(struct fl_vma *vma, uint64_t addr)
+{
+	uint64_t index;
+
+	if (!vma->file)
+		return 0;
+	index = fl_vma_page_index(vma, addr);
+	if (index >= vma->file->ops->nr_pages(vma->file))
+		return -ENXIO;
+	if (fl_vma_adds(vma) && vma->file->ops->find(vma->file, vma, addr, index) != FL_PFN_NONE)
+		return -EEXIST;
+	return 0;
 }
 
 /* Collect missing pages with consecutive frames. Leaves run->nr 0 and says why. => page-table lock held */
 static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, uint64_t limit, bool zero)
 {
 	for (run->nr = 0; run->nr < limit; run->nr++) {
-		uint64_t pfn;
+		uint64_t addr = run->addr + (run->nr << PAGE_SHIFT), pfn;
+		int err = check_file(vma, addr);
 
-		if (!run->ptep || !may_fill(ptep_get(run->ptep + run->nr), zero))
+		if (err)
+			return err;
+		if (!run->ptep || !may_fill(vma, ptep_get(run->ptep + run->nr), zero))
 			return -EEXIST;
-		pfn = mm->ops->frame_get(mm, vma, run->addr + (run->nr << PAGE_SHIFT));
+		pfn = mm->ops->frame_get(mm, vma, addr);
 		if (pfn == FL_PFN_NONE)
 			return -ENOMEM;
 		if (run->nr && pfn != run->pfn + run->nr) {
@@ -68,12 +87,24 @@ static fl_pte_t new_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t pfn, co
 {
 	fl_pte_t pte = mk_pte(pfn, vma);
 
-	pte = f->zero ? pte_mkzero(pte) : pte_mkdirty(pte);
+	/* what a shared file has is a page of its own, also when it holds zeros */
+	pte = f->zero && !fl_vma_adds(vma) ? pte_mkzero(pte) : pte_mkdirty(pte);
 	if (f->wp)
 		pte = pte_mkuffd_wp(pte);
 	if (vma->flags & VM_SAMPLED)
 		pte = pte_mkhint(pte);
 	return fl_maybe_mkwrite(mm, vma, pte, 1);
+}
+
+/* The filled pages go into the file's cache; those for which it has no memory are not filled after all. */
+static int run_add(struct fl_mm *mm, struct fl_vma *vma, struct run *run)
+{
+	for (uint64_t i = 0; fl_vma_adds(vma) && i < run->nr; i++)
+		if (fl_vma_add(vma, run->addr + (i << PAGE_SHIFT), run->pfn + i)) {
+			run_shorten(mm, run, i);
+			return -ENOMEM;
+		}
+	return 0;
 }
 
 static void run_install(struct fl_mm *mm, struct fl_vma *vma, const struct run *run, const struct fl_fill *f)
@@ -121,29 +152,75 @@ static bool source_readable(struct fl_mm *mm, const struct fl_fill *f, uint64_t 
 	return n == PAGE_SIZE;
 }
 
+/* UFFDIO_CONTINUE: map what the cache has. => file's lock and page-table lock held */
+static void continue_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fill *f, struct run *run,
+			 uint64_t limit, int *err)
+{
+	struct fl_file *file = vma->file;
+
+	for (run->nr = 0; run->nr < limit; run->nr++) {
+		uint64_t addr = run->addr + (run->nr << PAGE_SHIFT), index = fl_vma_page_index(vma, addr), pfn;
+		fl_pte_t pte;
+
+		*err = index >= file->ops->nr_pages(file) ? -EINVAL : 0;
+		pfn = *err ? FL_PFN_NONE : file->ops->find(file, vma, addr, index);
+		if (!*err && pfn == FL_PFN_NONE)
+			*err = -ENXIO;
+		if (!*err && (!run->ptep || !pte_none_mostly(ptep_get(run->ptep + run->nr))))
+			*err = -EEXIST;
+		if (*err)
+			break;
+		pfn = fl_map_cached(mm, vma, addr, pfn, false);
+		if (pfn == FL_PFN_NONE) {
+			*err = -ENOMEM;
+			break;
+		}
+		pte = pte_mkdirty(mk_pte(pfn, vma));
+		if (f->wp)
+			pte = pte_mkuffd_wp(pte);
+		pte = fl_maybe_mkwrite(mm, vma, pte, 1);
+		set_pte(run->ptep + run->nr, pte);
+		mm->ops->grant(mm, vma, addr, 1, pte_right(pte, vma));
+	}
+}
+
+/* => file's lock and page-table lock held */
+static void fill_locked(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fill *f, struct run *run, int *err,
+			uint64_t *src_fault)
+{
+	int write_err, add_err;
+
+	*err = run_collect(mm, vma, run, run_limit(vma, run->addr, f->dst + f->len), f->zero);
+	if (!run->nr && *err == -EEXIST && !f->zero && !source_readable(mm, f, run->addr, src_fault))
+		*err = -EFAULT; /* the kernel reads the source first */
+	if (!run->nr)
+		return;
+	write_err = run_write(mm, f, run, src_fault);
+	add_err = run_add(mm, vma, run);
+	if (write_err || add_err)
+		*err = add_err ? add_err : write_err;
+	run_install(mm, vma, run, f);
+}
+
 /* One run. The bytes filled; *err says what ended it early. => mmap_lock held for reading */
 static uint64_t fill_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fill *f, uint64_t addr, int *err,
 			 uint64_t *src_fault)
 {
 	struct fl_mutex *ptl = fl_pt_lock(mm, addr);
 	struct run run = { .addr = addr };
-	int write_err;
 
 	*err = fl_pte_alloc(mm, addr);
 	if (*err)
 		return 0;
+	fl_vma_lock_file(vma);
 	fl_mutex_lock(ptl);
 	run.ptep = fl_pte_offset(mm, addr); /* NULL: a leaf has been there */
-	*err = run_collect(mm, vma, &run, run_limit(vma, addr, f->dst + f->len), f->zero);
-	if (!run.nr && *err == -EEXIST && !f->zero && !source_readable(mm, f, addr, src_fault))
-		*err = -EFAULT; /* the kernel reads the source first */
-	if (run.nr) {
-		write_err = run_write(mm, f, &run, src_fault);
-		if (write_err)
-			*err = write_err;
-		run_install(mm, vma, &run, f);
-	}
+	if (f->cached)
+		continue_run(mm, vma, f, &run, run_limit(vma, addr, f->dst + f->len), err);
+	else
+		fill_locked(mm, vma, f, &run, err, src_fault);
 	fl_mutex_unlock(ptl);
+	fl_vma_unlock_file(vma);
 	return run.nr << PAGE_SHIFT;
 }
 
@@ -168,6 +245,8 @@ static int fill_check(struct fl_mm *mm, const struct fl_vma *vma, const struct f
 		return -ENOENT;
 	if (f->wp && !(vma->flags & VM_UFFD_WP))
 		return -EINVAL;
+	if (f->cached && !vma->file)
+		return -EINVAL;
 	return 0;
 }
 
@@ -186,7 +265,9 @@ int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *f, uint64_t *done, u
 			filled = fill_run(mm, vma, f, f->dst + *done, &err, src_fault);
 		fl_read_unlock(&mm->mmap_lock);
 		*done += filled;
-		if (f->zero)
+		if (f->cached)
+			fl_count(continued, PAGES(filled));
+		else if (f->zero)
 			fl_count(zeropages, PAGES(filled));
 		else
 			fl_count(copies, PAGES(filled));

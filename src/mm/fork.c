@@ -63,15 +63,16 @@ int fl_mm_copy(struct fl_mm *child, struct fl_mm *parent)
 
 	fl_write_lock(&parent->mmap_lock);
 	for (uint32_t i = 0; i < parent->nr_vmas && !err; i++) {
-		struct fl_vma *vma = parent->vmas[i];
+		struct fl_vma *vma = parent->vmas[i], *copy;
 
 		if (vma->flags & VM_DONTFORK)
 			continue;
 		err = fl_vma_reserve(child, 1);
 		if (err)
 			break;
-		fl_vma_insert(child, vma->start, vma->end, vma->pgoff, vma->flags & ~not_inherited, NULL);
-		if (!(vma->flags & VM_WIPEONFORK))
+		copy = fl_vma_insert(child, vma->start, vma->end, vma->pgoff, vma->flags & ~not_inherited, NULL);
+		fl_vma_set_file(copy, vma->file, vma->index);
+		if (!(vma->flags & (VM_WIPEONFORK | VM_SHARED))) /* what is shared is found in the file's cache */
 			err = copy_range(child, parent, vma);
 	}
 	fl_vma_merge(child, 0, TASK_SIZE);

@@ -50,7 +50,7 @@ bool fl_huge_anonymous_fault(struct fl_vmf *vmf)
 	fl_pmd_t *pmdp;
 	bool done;
 
-	if (!(vmf->vma->flags & VM_HUGEPAGE) || base < vmf->vma->start || base + PMD_SIZE > vmf->vma->end)
+	if (!(vmf->vma->flags & VM_HUGEPAGE) || vmf->vma->file || base < vmf->vma->start || base + PMD_SIZE > vmf->vma->end)
 		return false;
 	pmdp = fl_pmd_alloc(vmf->mm, base);
 	if (!pmdp || !pmd_none(pmdp_get_lockless(pmdp)))
@@ -189,7 +189,7 @@ int fl_collapse_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint
 
 	/* Linux 6.18, observed: a part without an aligned address in it is no 2 MiB; one that begins and ends at one is 0 */
 	if (PMD_ALIGN(vma->start) + PMD_SIZE > vma->end || PMD_ALIGN(start) > PMD_ALIGN_DOWN(end) ||
-	    (vma->flags & VM_NOHUGEPAGE))
+	    (vma->flags & VM_NOHUGEPAGE) || vma->file)
 		return -EINVAL;
 	for (uint64_t addr = PMD_ALIGN(start); addr + PMD_SIZE <= end; addr += PMD_SIZE) {
 		struct fl_mutex *ptl = fl_pt_lock(mm, addr);

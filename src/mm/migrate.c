@@ -4,6 +4,7 @@
  * for the page: nobody has rights to it, whoever faults waits, and whoever changes protection changes what the entry
  * will be. If it has gone by the time the copy is done, the page was dropped meanwhile.
  */
+#include "mm/file.h"
 #include "mm/mm.h"
 
 #include <string.h>
@@ -15,7 +16,7 @@ static uint64_t unmap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint6
 	struct fl_folio *folio = fl_folio(mm, pte_pfn(old));
 
 	*new = 0;
-	if (!pte_present(old) || !fl_folio_alone(folio))
+	if (!pte_present(old) || fl_page_mapping(mm, pte_pfn(old)) || !fl_folio_alone(folio))
 		return FL_PFN_NONE;
 	*new = mm->ops->frame_get(mm, vma, addr);
 	if (*new == FL_PFN_NONE)

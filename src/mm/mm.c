@@ -28,7 +28,11 @@ int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, co
 
 void fl_mm_exit(struct fl_mm *mm)
 {
+	uint32_t pins;
+
 	fl_do_munmap(mm, 0, TASK_SIZE); /* no mapping is split by that, so nothing need be reserved */
+	while ((pins = __atomic_load_n(&mm->pins, __ATOMIC_ACQUIRE)) != 0)
+		fl_futex_wait(&mm->pins, pins, 0);
 	while (mm->spare) {
 		struct fl_vma *v = mm->spare;
 

@@ -14,7 +14,7 @@
  * does not say so (all private memory, for which copy-on-write is to be asked first), fl_can_change_pte_writable()
  * decides, and nobody else.
  *
- * LOCK ORDER (base/lock.h ranks): mmap_lock > pt_lock[] > a userfaultfd object's queue lock > the backend's lock >
+ * LOCK ORDER (base/lock.h ranks): mmap_lock > a file's lock > pt_lock[] > a userfaultfd object's queue lock > the backend's lock >
  * the allocator's. mmap_lock is taken for writing to change mappings, for reading to fault and to fill. One
  * page-table lock covers
  * the entries of 2 MiB; no two are held at once. Signals are blocked while any lock is held (fl_irq_save), and client
@@ -73,6 +73,8 @@ int fl_vma_reserve(struct fl_mm *mm, uint32_t nr);
 /* Add a mapping to a free range, with one of the reserved; flags and ctx decide vm_page_prot. */
 struct fl_vma *fl_vma_insert(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff, uint32_t flags,
 			     struct fl_uffd_ctx *ctx);
+/* It maps a file from page `index` on; NULL: no file any more. Takes and drops references. */
+void fl_vma_set_file(struct fl_vma *vma, struct fl_file *file, uint64_t index);
 /* Split so that `addr` is a border; uses one of the reserved when it lies inside a mapping. */
 void fl_vma_split(struct fl_mm *mm, uint64_t addr);
 /* Merge what can be merged in [start, end] and with its neighbours. */
@@ -104,16 +106,25 @@ static inline bool fl_vma_tracked(const struct fl_vma *vma)
 	return !(vma->flags & VM_SOFTDIRTY);
 }
 
-/* Nothing is asked of the mapping that the host could not do alone. */
+/*
+ * Nothing is asked of the mapping that the host could not do alone: it has what we have. (Of a private mapping of a file
+ * it has not, while some of it is still to be copied.)
+ */
 static inline bool fl_vma_plain(const struct fl_vma *vma)
 {
-	return !(vma->flags & (VM_UFFD | VM_SAMPLED)) && !fl_vma_tracked(vma);
+	return !(vma->flags & (VM_UFFD | VM_SAMPLED)) && !fl_vma_tracked(vma) && (!vma->file || (vma->flags & VM_SHARED));
+}
+
+/* Does b, which begins where a ends, go on with what a maps? */
+static inline bool fl_vma_continues(const struct fl_vma *a, const struct fl_vma *b)
+{
+	return a->file == b->file && (!a->file || a->index + PAGES(a->end - a->start) == b->index);
 }
 
 /* Are they one mapping to the program, if they touch? */
 static inline bool fl_vma_alike(const struct fl_vma *a, const struct fl_vma *b)
 {
-	return !((a->flags ^ b->flags) & ~VM_UNSEEN) && a->ctx == b->ctx;
+	return !((a->flags ^ b->flags) & ~VM_UNSEEN) && a->ctx == b->ctx && fl_vma_continues(a, b);
 }
 
 /* ---- page tables (pgtable.c) ---- */
@@ -243,6 +254,9 @@ enum fl_fault {
 	FL_RELEASED, /* internal */
 };
 
+/* What user space is asked for. */
+enum fl_asked { FL_ASKED_MISSING, FL_ASKED_MINOR, FL_ASKED_WP };
+
 struct fl_vmf {
 	struct fl_mm *mm;
 	uint64_t addr;
@@ -250,18 +264,20 @@ struct fl_vmf {
 	const uint64_t *sigmask; /* the signals that are blocked while the thread waits; NULL: leave them */
 	/* set by the fault path for the userfaultfd object */
 	struct fl_vma *vma;
-	bool wp;
+	enum fl_asked asked;
 	bool hinted;	/* the access sampler's hint was in the way */
 	bool delivered; /* user space has had this fault */
 };
+
+/* Drop what a fault holds when it asks the userfaultfd layer: page-table lock, file's lock, mmap_lock for reading. */
+void fl_vmf_unlock(struct fl_vmf *vmf);
 
 /* Resolve one fault, waiting as long as it takes. => no lock held, signals blocked as fl_irq_save() does */
 enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf);
 
 /*
- * The userfaultfd layer's side of a fault: set once, by that layer. It is called with mmap_lock (for reading) and the
- * page-table
- * lock of vmf->addr held, and drops both.
+ * The userfaultfd layer's side of a fault: set once, by that layer. It is called with mmap_lock (for reading), the
+ * file's lock if it is a file's mapping, and the page-table lock of vmf->addr held, and drops them: fl_vmf_unlock().
  */
 typedef enum fl_fault fl_userfault_fn(struct fl_vmf *vmf);
 extern fl_userfault_fn *fl_handle_userfault;
@@ -272,13 +288,13 @@ struct fl_fill {
 	uint64_t dst, len;
 	uint64_t src; /* client memory; without meaning when `zero` */
 	bool zero;
+	bool cached;	  /* CONTINUE: nothing is filled; the page is in the file's cache */
 	bool src_is_host; /* src is an address of this process, whatever the address space */
 	bool wp;	  /* install write-protected */
 };
 
 /*
- * Fill [dst + *done, dst + len), page by page, until something stops it; *done grows by the bytes filled. 0, or
- * -errno:
+ * Fill [dst + *done, dst + len), page by page, until something stops it; *done grows by the bytes filled. 0, or -errno:
  * -ENOENT (what is left is not inside one registered mapping), -EEXIST (an entry is there), -ENOMEM, -EFAULT (the
  * source faults at
  * *src_fault: the caller makes it present, with no lock held, and calls again), -EINVAL (wp without VM_UFFD_WP).
@@ -345,6 +361,10 @@ int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_
 
 /* Drop the entries of a range inside one mapping, and their pages. => mmap_lock held, no page-table lock */
 void fl_zap_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
+/* The same for MADV_DONTNEED: what is write-protected of a file stays so, as a marker, until it is there again. */
+void fl_zap_advised(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
+/* The same when a file loses its pages, with markers kept; without `cow` private copies of them stay. => the file's lock held as well */
+void fl_zap_file_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, bool cow);
 /* Zap and forget [start, end): mappings, tables, frames. Uses up to two reserved. => mmap_lock held for writing */
 void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* mprotect on the mappings of [start, end), which the caller has found complete. Uses up to two reserved; as above. */

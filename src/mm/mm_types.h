@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * mm_types.h - the data of the memory manager: address space, mapping, page-table entry, folio. The letter beside a
- * field
- * is the lock that protects it: [m] mmap_lock, [p] the page-table lock of the address, [c] constant once created,
- * [a] atomic.
+ * field is the lock that protects it: [m] mmap_lock, [f] the file's lock, [p] the page-table lock of the address, [c]
+ * constant once created, [a] atomic.
  */
 #ifndef FL_MM_MM_TYPES_H
 #define FL_MM_MM_TYPES_H
@@ -14,6 +13,8 @@
 
 struct fl_mm;
 struct fl_mmu_ops;
+struct fl_file;
+struct fl_file_ops;
 struct fl_uffd_ctx;
 
 /*
@@ -41,7 +42,8 @@ typedef struct {
 #define VM_ACCESS	(VM_READ | VM_WRITE | VM_EXEC)
 #define VM_UFFD_MISSING 0x10u
 #define VM_UFFD_WP	0x20u
-#define VM_UFFD		(VM_UFFD_MISSING | VM_UFFD_WP)
+#define VM_UFFD_MINOR	0x40u
+#define VM_UFFD		(VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR)
 /* Native: once registered, now not; the host serves it without faults and the tables hold nothing for it. */
 #define VM_RELEASED	0x100u
 #define VM_DONTFORK	0x200u
@@ -57,18 +59,36 @@ typedef struct {
 #define VM_UNSEEN	(VM_SOFTDIRTY | VM_SAMPLED)
 
 struct fl_vma {
-	uint64_t start, end;	 /* [m] */
+	uint64_t start, end;	 /* [m]; of a file's mapping also changed with [f] held */
 	uint64_t pgoff;		 /* [m] page offset in the backing; merging mappings must be contiguous in it too */
 	uint32_t flags;		 /* [m] VM_* */
 	uint32_t vm_page_prot;	 /* [m] what every entry grants: VM_ACCESS bits, without VM_WRITE where writes are noted */
 	struct fl_uffd_ctx *ctx; /* [m] the userfaultfd object, when a VM_UFFD flag is set */
+	struct fl_file *file;	 /* [m] whose pages it maps; NULL: anonymous memory */
+	uint64_t index;		 /* [m][f] of the file's page at `start` */
+	struct fl_mm *mm;	 /* [c] */
+	struct fl_list by_file;	 /* [f] in file->vmas */
+	uint64_t unmapped;	 /* [f] the turn of fl_unmap_mapping() that has been here last */
+};
+
+/* ---- files: pages that several mappings may have, each at its place (mm/file.h) ---- */
+
+struct fl_file {
+	const struct fl_file_ops *ops; /* [c] */
+	struct fl_mutex lock;	/* rank FILE: the page cache, and which mappings are where */
+	struct fl_list vmas;	/* [f] of whatever address space */
+	uint32_t refs;		/* [a] mappings, and whoever else knows it */
 };
 
 /* ---- folios: one for every page frame of the pool ---- */
 
 struct fl_folio {
-	int32_t refcount; /* [a] users; 0 is free */
-	int32_t mapcount; /* [a] page-table entries that map it */
+	int32_t refcount;	 /* [a] users; 0 is free */
+	int32_t mapcount;	 /* [a] page-table entries that map this page */
+	struct fl_file *mapping; /* [f] whose page cache it is in; of a tail page of a large folio: not to be asked */
+	uint32_t index;		 /* [f] its place there */
+	uint16_t order;		 /* [f] of the head of a large folio: 1 << order pages */
+	uint16_t tail;		 /* [f] of its other pages: how far behind the head */
 };
 
 /* The "physical memory": frames are named by number, and `base` maps all of them, always, read-write. */
@@ -113,6 +133,8 @@ struct fl_mm {
 	struct fl_mutex uffd_lock;   /* the list of objects and the waits below */
 	struct fl_list uffds;	     /* open userfaultfd objects */
 	struct fl_list waits[64];    /* threads that wait in a fault, by thread id */
+
+	uint32_t pins; /* [a] truncations that are about to look here: it must not go away; futex */
 
 	uint64_t metadata; /* [a] bytes */
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* mmap.c - what mapping calls do to the tables: drop pages, forget ranges, change access, move entries. */
+#include "mm/file.h"
 #include "mm/mm.h"
 
 /* What an entry that is gone has held. Of a migration entry the migration itself holds it. */
@@ -23,43 +24,76 @@ static void zap_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)
 	put_entry(mm, old, PTRS_PER_TABLE);
 }
 
-static void zap_pte_range(struct fl_mm *mm, uint64_t addr, uint64_t end)
+/* What of a range goes. */
+struct zap {
+	struct fl_mm *mm;
+	struct fl_vma *vma;
+	bool keep_wp;   /* leave a marker for what is write-protected */
+	bool file_only; /* not private copies of a file's pages */
+};
+
+/* What an entry becomes. */
+static fl_pte_t zapped(const struct zap *z, fl_pte_t old)
 {
-	fl_pte_t *ptep = fl_pte_split(mm, addr), gone[64];
+	bool private_copy = pte_swap(old) || (pte_present(old) && !fl_page_mapping(z->mm, pte_pfn(old)));
+
+	if (z->file_only && (private_copy || pte_migration(old)))
+		return old;
+	return z->keep_wp && pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){ 0 };
+}
+
+static void zap_pte_range(const struct zap *z, uint64_t addr, uint64_t end)
+{
+	fl_pte_t *ptep = fl_pte_split(z->mm, addr), gone[64];
 	unsigned nr;
 
 	while (ptep && addr < end) {
 		uint64_t first = addr;
 
 		for (nr = 0; addr < end && nr < ARRAY_SIZE(gone); addr += PAGE_SIZE, ptep++) {
-			fl_pte_t old = ptep_get(ptep);
+			fl_pte_t old = ptep_get(ptep), new = pte_none(old) ? old : zapped(z, old);
 
-			if (pte_none(old))
+			if (new.val == old.val)
 				continue;
-			set_pte(ptep, (fl_pte_t){ 0 });
+			set_pte(ptep, new);
 			gone[nr++] = old;
 		}
 		if (nr)
-			mm->ops->invalidate(mm, first, addr, FL_RIGHT_NONE);
+			z->mm->ops->invalidate(z->mm, first, addr, FL_RIGHT_NONE);
 		for (unsigned i = 0; i < nr; i++)
-			put_entry(mm, gone[i], 1);
+			put_entry(z->mm, gone[i], 1);
+	}
+}
+
+static void zap_range(const struct zap *z, uint64_t start, uint64_t end)
+{
+	fl_for_each_pmd(z->mm, addr, next, start, end) {
+		struct fl_mutex *ptl = fl_pt_lock(z->mm, addr);
+		struct fl_slot s;
+
+		fl_mutex_lock(ptl);
+		s = fl_slot_at(z->mm, addr);
+		if (s.pmdp && next - addr == PMD_SIZE && !z->vma->file)
+			zap_leaf(z->mm, s.pmdp, addr);
+		else
+			zap_pte_range(z, addr, next);
+		fl_mutex_unlock(ptl);
 	}
 }
 
 void fl_zap_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
 {
-	fl_for_each_pmd(mm, addr, next, start, end) {
-		struct fl_mutex *ptl = fl_pt_lock(mm, addr);
-		struct fl_slot s;
+	zap_range(&(struct zap){ .mm = mm, .vma = vma }, start, end);
+}
 
-		fl_mutex_lock(ptl);
-		s = fl_slot_at(mm, addr);
-		if (s.pmdp && next - addr == PMD_SIZE)
-			zap_leaf(mm, s.pmdp, addr);
-		else
-			zap_pte_range(mm, addr, next);
-		fl_mutex_unlock(ptl);
-	}
+void fl_zap_advised(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
+{
+	zap_range(&(struct zap){ .mm = mm, .vma = vma, .keep_wp = vma->file }, start, end);
+}
+
+void fl_zap_file_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, bool cow)
+{
+	zap_range(&(struct zap){ .mm = mm, .vma = vma, .keep_wp = true, .file_only = !cow }, start, end);
 }
 
 void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end)
@@ -122,7 +156,8 @@ static void move_entry(struct fl_mm *mm, fl_pte_t *from, struct fl_vma *vma, uin
 		return;
 	if (rehome && pte_present(old)) {
 		pfn = vma->pgoff + PAGES(addr - vma->start);
-		*fl_folio(mm, pfn) = (struct fl_folio){ .refcount = 1, .mapcount = 1 };
+		*fl_folio(mm, pfn) = (struct fl_folio){ .refcount = 1, .mapcount = 1,
+							.mapping = fl_folio(mm, pte_pfn(old))->mapping };
 		put_entry(mm, old, 1);
 	}
 	set_pte(fl_pte_offset(mm, addr), moved(mm, vma, old, pfn));

@@ -147,8 +147,10 @@ static inline bool fl_folio_alone(const struct fl_folio *folio)
 /* Drop a reference; the last one gives the frame back. */
 static inline void fl_folio_put(struct fl_mm *mm, uint64_t pfn)
 {
-	if (__atomic_sub_fetch(&fl_folio(mm, pfn)->refcount, 1, __ATOMIC_ACQ_REL) == 0)
+	if (__atomic_sub_fetch(&fl_folio(mm, pfn)->refcount, 1, __ATOMIC_ACQ_REL) == 0) {
+		fl_folio(mm, pfn)->mapping = NULL;
 		mm->ops->frame_put(mm, pfn);
+	}
 }
 
 #endif

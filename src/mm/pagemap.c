@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* pagemap.c - the words of /proc/self/pagemap for memory of ours, and clearing soft-dirty. */
+#include "mm/file.h"
 #include "mm/mm.h"
 
 #include <faultline/faultline.h>
@@ -29,6 +30,8 @@ static uint64_t pagemap_word(struct fl_mm *mm, const struct fl_vma *vma, uint64_
 		pte = fl_pte_get(mm, addr);
 		if (pte_present(pte) && fl_page_exclusive(mm, pte))
 			word |= FL_PM_EXCLUSIVE;
+		if (pte_present(pte) && fl_page_mapping(mm, pte_pfn(pte)))
+			word |= FL_PM_FILE;
 		fl_mutex_unlock(fl_pt_lock(mm, addr));
 	}
 	if (pte_present(pte)) {

@@ -3,13 +3,17 @@
  * protect.c - change_protection(): the only way in which rights of existing entries change. It takes no protection:
  * what an entry may grant follows from the mapping's vm_page_prot and from the entry's own bits.
  */
+#include "mm/file.h"
 #include "mm/mm.h"
 
-/* Is each of the frames mapped by this entry only? A child of fork() may have some of a leaf's still. */
+/*
+ * Is each of the frames this entry's alone? A child of fork() may have some of a leaf's still, and the cache of a file
+ * has its pages.
+ */
 static bool exclusive(const struct fl_mm *mm, fl_pte_t pte, unsigned nr)
 {
 	for (unsigned i = 0; i < nr; i++)
-		if (!fl_folio_alone(fl_folio(mm, pte_pfn(pte) + i)))
+		if (fl_page_mapping(mm, pte_pfn(pte) + i) || !fl_folio_alone(fl_folio(mm, pte_pfn(pte) + i)))
 			return false;
 	return true;
 }

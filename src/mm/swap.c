@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* swap.c - pages whose contents are in the backend's swap area. The entry keeps what must come back with the page. */
+#include "mm/file.h"
 #include "mm/mm.h"
 
 /* A page that nobody else maps. => page-table lock held. Returns whether it went out */
@@ -8,7 +9,7 @@ static bool swap_out(struct fl_mm *mm, fl_pte_t *ptep, uint64_t addr)
 	fl_pte_t old = ptep_get(ptep);
 	uint64_t slot, pfn = pte_pfn(old);
 
-	if (!pte_present(old) || !fl_folio_alone(fl_folio(mm, pfn)))
+	if (!pte_present(old) || fl_page_mapping(mm, pfn) || !fl_folio_alone(fl_folio(mm, pfn)))
 		return false;
 	slot = mm->ops->swap_get(mm);
 	if (slot == FL_PFN_NONE)

@@ -6,6 +6,7 @@
  *
  * Nothing here fails once fl_vma_reserve() has succeeded: operations first reserve, then change.
  */
+#include "mm/file.h"
 #include "mm/mm.h"
 
 #include "base/alloc.h"
@@ -128,6 +129,7 @@ static void table_insert(struct fl_mm *mm, uint32_t i, struct fl_vma *vma)
 
 static void table_remove(struct fl_mm *mm, uint32_t i)
 {
+	fl_vma_set_file(mm->vmas[i], NULL, 0);
 	put_spare(mm, mm->vmas[i]);
 	mm->nr_vmas--;
 	memmove(&mm->vmas[i], &mm->vmas[i + 1], (mm->nr_vmas - i) * sizeof(*mm->vmas));
@@ -138,15 +140,44 @@ struct fl_vma *fl_vma_insert(struct fl_mm *mm, uint64_t start, uint64_t end, uin
 {
 	struct fl_vma *vma = take_spare(mm);
 
-	*vma = (struct fl_vma){ .start = start, .end = end, .pgoff = pgoff };
+	*vma = (struct fl_vma){ .start = start, .end = end, .pgoff = pgoff, .mm = mm };
+	fl_list_init(&vma->by_file);
 	fl_vma_set(vma, flags, ctx);
 	table_insert(mm, fl_vma_index(mm, start), vma);
 	return vma;
 }
 
+/* => file->lock held */
+static void attach(struct fl_vma *vma, struct fl_file *file, uint64_t index)
+{
+	fl_file_get(file);
+	vma->file = file;
+	vma->index = index;
+	fl_list_add_tail(&file->vmas, &vma->by_file);
+}
+
+void fl_vma_set_file(struct fl_vma *vma, struct fl_file *file, uint64_t index)
+{
+	struct fl_file *old = vma->file;
+
+	if (old) {
+		fl_mutex_lock(&old->lock);
+		fl_list_del(&vma->by_file);
+		vma->file = NULL;
+		fl_mutex_unlock(&old->lock);
+		fl_file_put(old);
+	}
+	if (!file)
+		return;
+	fl_mutex_lock(&file->lock);
+	attach(vma, file, index);
+	fl_mutex_unlock(&file->lock);
+}
+
 void fl_vma_split(struct fl_mm *mm, uint64_t addr)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, addr);
+	struct fl_vma *upper;
 	uint64_t end;
 
 	if (!vma || vma->start == addr)
@@ -157,13 +188,17 @@ void fl_vma_split(struct fl_mm *mm, uint64_t addr)
 		fl_mutex_unlock(fl_pt_lock(mm, addr));
 	}
 	end = vma->end;
+	fl_vma_lock_file(vma); /* a truncation finds the whole of it, in one piece or in two */
 	vma->end = addr;
-	fl_vma_insert(mm, addr, end, vma->pgoff + PAGES(addr - vma->start), vma->flags, vma->ctx);
+	upper = fl_vma_insert(mm, addr, end, vma->pgoff + PAGES(addr - vma->start), vma->flags, vma->ctx);
+	if (vma->file)
+		attach(upper, vma->file, fl_vma_page_index(vma, addr));
+	fl_vma_unlock_file(vma);
 }
 
 static bool can_merge(const struct fl_vma *a, const struct fl_vma *b)
 {
-	return a->end == b->start && a->flags == b->flags && a->ctx == b->ctx &&
+	return a->end == b->start && a->flags == b->flags && a->ctx == b->ctx && fl_vma_continues(a, b) &&
 	       a->pgoff + PAGES(a->end - a->start) == b->pgoff;
 }
 
@@ -173,7 +208,9 @@ void fl_vma_merge(struct fl_mm *mm, uint64_t start, uint64_t end)
 
 	while (i + 1 < mm->nr_vmas && mm->vmas[i]->end <= end) {
 		if (can_merge(mm->vmas[i], mm->vmas[i + 1])) {
+			fl_vma_lock_file(mm->vmas[i]);
 			mm->vmas[i]->end = mm->vmas[i + 1]->end;
+			fl_vma_unlock_file(mm->vmas[i]);
 			table_remove(mm, i + 1);
 		} else {
 			i++;

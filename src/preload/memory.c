@@ -2,6 +2,8 @@
 /* memory.c - mmap and its siblings, and the ways to a new process that libc's fork handlers do not see. */
 #include "preload/preload.h"
 
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 
@@ -53,6 +55,31 @@ FL_EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ..
 	new_addr = va_arg(ap, void *);
 	va_end(ap);
 	return (void *)fl_ret(fl_process_mremap(fl_addr(addr), old_len, new_len, flags, fl_addr(new_addr)));
+}
+
+/* Files whose pages may be mapped by ranges of ours. */
+FL_EXPORT int ftruncate64(int fd, off64_t size)
+{
+	return (int)fl_ret(fl_file_any() && size >= 0 ? fl_process_ftruncate(fd, (uint64_t)size)
+						      : (int)fl_sys(SYS_ftruncate, fd, size));
+}
+
+FL_EXPORT int ftruncate(int fd, off_t size)
+{
+	return ftruncate64(fd, size);
+}
+
+FL_EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t len)
+{
+	bool punch = (mode & FALLOC_FL_PUNCH_HOLE) && offset >= 0 && len > 0;
+
+	return (int)fl_ret(fl_file_any() && punch ? fl_process_fallocate(fd, mode, (uint64_t)offset, (uint64_t)len)
+						  : (int)fl_sys(SYS_fallocate, fd, mode, offset, len));
+}
+
+FL_EXPORT int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	return fallocate64(fd, mode, offset, len);
 }
 
 FL_EXPORT int mlock(const void *addr, size_t len)

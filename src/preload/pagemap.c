@@ -257,7 +257,7 @@ static bool concerns(uint64_t pos, uint64_t len)
 /* One buffer, in pieces that fit any stack. One that cannot be stored to is EFAULT as a whole, as the kernel's. */
 static int64_t read_part(int fd, char *buf, uint64_t len, uint64_t pos, int flags)
 {
-	uint64_t words[64], done = 0;
+	uint64_t words[FL_PAGEMAP_WORDS], done = 0;
 
 	if ((pos | len) % WORD)
 		return -EINVAL;

@@ -126,6 +126,12 @@ static bool known(long nr, const struct args *a, long *ret)
 	case SYS_mprotect:
 		*ret = fl_ret(fl_process_mprotect((uint64_t)a->a, (uint64_t)a->b, I(a->c)));
 		return true;
+	case SYS_ftruncate:
+		*ret = ftruncate64(I(a->a), (off64_t)a->b);
+		return true;
+	case SYS_fallocate:
+		*ret = fallocate64(I(a->a), I(a->b), (off64_t)a->c, (off64_t)a->d);
+		return true;
 	case SYS_madvise:
 		*ret = fl_ret(fl_process_madvise((uint64_t)a->a, (uint64_t)a->b, I(a->c)));
 		return true;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * map.c - mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2) on a soft address space, for private anonymous
- * memory.
- * None of them wakes a thread that waits in a fault, as none of the kernel's does.
+ * map.c - mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2) on a soft address space. None of them wakes a thread that waits in a fault, as none of the kernel's does.
  */
 #include "soft/soft.h"
+
+#include "mm/file.h"
 
 #include <sys/mman.h>
 
@@ -61,8 +61,10 @@ static uint64_t find_free(struct fl_mm *mm, uint64_t len)
 }
 
 /* => mmap_lock held for writing */
-static int64_t do_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
+static int64_t do_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_file *file,
+		       uint64_t index)
 {
+	uint32_t vm_flags = access_of(prot) | VM_SOFTDIRTY | ((flags & MAP_SHARED) ? VM_SHARED : 0);
 	bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
 
 	if (fl_vma_reserve(mm, 3))
@@ -76,17 +78,20 @@ static int64_t do_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, 
 	if ((flags & MAP_FIXED_NOREPLACE) && !range_free(mm, addr, addr + len))
 		return -EEXIST;
 	fl_do_munmap(mm, addr, addr + len);
-	fl_vma_insert(mm, addr, addr + len, PAGES(addr), access_of(prot) | VM_SOFTDIRTY, NULL);
+	fl_vma_set_file(fl_vma_insert(mm, addr, addr + len, PAGES(addr), vm_flags, NULL), file, index);
 	fl_vma_merge(mm, addr, addr + len);
 	return (int64_t)addr;
 }
 
-int64_t fl_soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
+int64_t fl_soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_file *file,
+		     uint64_t offset)
 {
-	const int known = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_NORESERVE;
+	const int known = MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_NORESERVE;
+	struct fl_shmem *own = NULL;
 	int64_t ret;
 
-	if ((flags & (MAP_PRIVATE | MAP_ANONYMOUS)) != (MAP_PRIVATE | MAP_ANONYMOUS) || (flags & ~known) || !len)
+	if (!!(flags & MAP_SHARED) + !!(flags & MAP_PRIVATE) != 1 || !!(flags & MAP_ANONYMOUS) == !!file ||
+	    (flags & ~known) || !len || !PAGE_ALIGNED(offset))
 		return -EINVAL;
 	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && !PAGE_ALIGNED(addr))
 		return -EINVAL;
@@ -97,9 +102,16 @@ int64_t fl_soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, in
 		return -ENOMEM;
 	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && addr < MMAP_MIN)
 		return -EPERM;
+	if ((flags & MAP_SHARED) && !file) {
+		if (fl_shmem_new(((struct fl_soft *)mm->backend)->pool, len, &own))
+			return -ENOMEM;
+		file = fl_shmem_file(own);
+	}
 	fl_write_lock(&mm->mmap_lock);
-	ret = do_mmap(mm, addr, len, prot, flags);
+	ret = do_mmap(mm, addr, len, prot, flags, file, PAGES(offset));
 	fl_write_unlock(&mm->mmap_lock);
+	if (own)
+		fl_shmem_put(own);
 	return ret;
 }
 
@@ -148,7 +160,7 @@ static bool advice_known(int advice)
 		MADV_NORMAL,	MADV_RANDOM,   MADV_SEQUENTIAL,	 MADV_WILLNEED,	    MADV_DONTNEED,  MADV_FREE,
 		MADV_HUGEPAGE,	MADV_NOHUGEPAGE, MADV_DONTFORK,	 MADV_DOFORK,	    MADV_DONTDUMP,  MADV_DODUMP,
 		MADV_MERGEABLE, MADV_UNMERGEABLE, MADV_WIPEONFORK, MADV_KEEPONFORK, MADV_COLD,	    MADV_PAGEOUT,
-		MADV_COLLAPSE,
+		MADV_COLLAPSE,	MADV_REMOVE,
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
@@ -162,8 +174,10 @@ static int advise_part(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uin
 {
 	switch (advice) {
 	case MADV_DONTNEED:
-		fl_zap_range(mm, vma, start, end);
+		fl_zap_advised(mm, vma, start, end);
 		return 0;
+	case MADV_FREE:
+		return vma->file ? -EINVAL : 0;
 	case MADV_PAGEOUT:
 		fl_swap_out_range(mm, vma, start, end);
 		return 0;
@@ -230,6 +244,42 @@ static int advise(struct fl_mm *mm, uint64_t addr, uint64_t end, int advice)
 	return mapped_until(mm, addr, end) == end ? 0 : -ENOMEM;
 }
 
+/* The file shared at addr, with a reference, and the part of [addr, end) that it has there. NULL: *err says why. */
+static struct fl_file *file_at(struct fl_mm *mm, uint64_t addr, uint64_t end, uint64_t *offset, uint64_t *len, int *err)
+{
+	struct fl_file *file = NULL;
+	struct fl_vma *vma;
+
+	fl_read_lock(&mm->mmap_lock);
+	vma = fl_vma_lookup(mm, addr);
+	*err = !vma ? -ENOMEM : !vma->file ? -EINVAL : !(vma->flags & VM_SHARED) ? -EACCES : 0;
+	if (!*err) {
+		file = vma->file;
+		fl_file_get(file);
+		*offset = fl_vma_page_index(vma, addr) << PAGE_SHIFT;
+		*len = fl_min(end, vma->end) - addr;
+	}
+	fl_read_unlock(&mm->mmap_lock);
+	return file;
+}
+
+/* MADV_REMOVE: holes in the files. They are punched with no lock held. */
+static int remove_range(struct fl_mm *mm, uint64_t addr, uint64_t end)
+{
+	while (addr < end) {
+		uint64_t offset, len;
+		int err;
+		struct fl_file *file = file_at(mm, addr, end, &offset, &len, &err);
+
+		if (!file)
+			return err;
+		fl_shmem_punch_hole(fl_shmem_of(file), offset, len);
+		fl_file_put(file);
+		addr += len;
+	}
+	return 0;
+}
+
 int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 {
 	int err;
@@ -243,6 +293,8 @@ int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 		return len ? -ENOMEM : 0;
 	if (!len)
 		return 0;
+	if (advice == MADV_REMOVE)
+		return remove_range(mm, addr, addr + len);
 	if (advice == MADV_DONTNEED || advice == MADV_PAGEOUT) {
 		fl_read_lock(&mm->mmap_lock);
 		err = advise(mm, addr, addr + len, advice);
@@ -291,9 +343,11 @@ static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t 
 	if (fl_move_prepare(mm, addr, to, moved))
 		return -ENOMEM;
 	vma = fl_vma_lookup(mm, addr);
-	new = fl_vma_insert(mm, to, to + new_len, vma->pgoff + PAGES(addr - vma->start), (vma->flags & ~VM_UFFD) | VM_SOFTDIRTY, NULL);
+	new = fl_vma_insert(mm, to, to + new_len, vma->pgoff + PAGES(addr - vma->start),
+			    (vma->flags & ~VM_UFFD) | VM_SOFTDIRTY, NULL);
+	fl_vma_set_file(new, vma->file, fl_vma_page_index(vma, addr));
 	fl_move_entries(mm, addr, new, to, moved, false);
-	if (!(flags & MREMAP_DONTUNMAP))
+	if (old_len && !(flags & MREMAP_DONTUNMAP))
 		fl_do_munmap(mm, addr, addr + old_len);
 	fl_vma_merge(mm, to, to + new_len);
 	return (int64_t)to;
@@ -317,13 +371,15 @@ static struct fl_vma *last_part(struct fl_mm *mm, uint64_t start, uint64_t end)
 /* => mmap_lock held for writing */
 static int64_t do_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
 {
-	struct fl_vma *vma = last_part(mm, addr, addr + old_len);
+	struct fl_vma *vma = last_part(mm, addr, addr + old_len), *new;
 
 	if (!vma)
 		return -EFAULT;
+	if (!old_len && !((vma->flags & VM_SHARED) && (flags & MREMAP_MAYMOVE))) /* another mapping of what is shared */
+		return -EINVAL;
 	if (fl_vma_reserve(mm, 6))
 		return -ENOMEM;
-	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
+	if (!old_len || (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)))
 		return move(mm, addr, old_len, new_len, flags, to);
 	if (new_len <= old_len) {
 		if (new_len < old_len)
@@ -333,8 +389,9 @@ static int64_t do_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint
 	if (vma->end == addr + old_len && range_ok(addr, new_len) &&
 	    range_free(mm, addr + old_len, addr + new_len)) {
 		/* what is new is soft-dirty, whatever the rest is */
-		fl_vma_insert(mm, vma->end, addr + new_len, vma->pgoff + PAGES(vma->end - vma->start),
-			      vma->flags | VM_SOFTDIRTY, vma->ctx);
+		new = fl_vma_insert(mm, vma->end, addr + new_len, vma->pgoff + PAGES(vma->end - vma->start),
+				    vma->flags | VM_SOFTDIRTY, vma->ctx);
+		fl_vma_set_file(new, vma->file, fl_vma_page_index(vma, vma->end));
 		fl_vma_merge(mm, addr, addr + new_len);
 		return (int64_t)addr;
 	}
@@ -346,7 +403,7 @@ int64_t fl_soft_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64
 {
 	int64_t ret;
 
-	if (!PAGE_ALIGNED(addr) || (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) || !new_len || !old_len ||
+	if (!PAGE_ALIGNED(addr) || (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) || !new_len ||
 	    old_len > TASK_SIZE || new_len > TASK_SIZE || !range_ok(addr, PAGE_ALIGN(old_len)))
 		return -EINVAL;
 	old_len = PAGE_ALIGN(old_len);

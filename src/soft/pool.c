@@ -148,6 +148,27 @@ void fl_soft_pool_put(struct fl_soft_pool *p)
 
 /* ---- frames ---- */
 
+uint64_t fl_soft_pool_take(struct fl_soft_pool *p)
+{
+	uint64_t pfn = FL_PFN_NONE;
+
+	if (fl_fail(FL_FP_FRAME))
+		return pfn;
+	fl_mutex_lock(&p->lock);
+	pfn = take_one(&p->frames);
+	fl_mutex_unlock(&p->lock);
+	if (pfn != FL_PFN_NONE)
+		p->pool.folios[pfn].refcount = 1;
+	return pfn;
+}
+
+void fl_soft_pool_give(struct fl_soft_pool *p, uint64_t pfn)
+{
+	fl_mutex_lock(&p->lock);
+	give_back(&p->frames, pfn);
+	fl_mutex_unlock(&p->lock);
+}
+
 static uint64_t get(struct fl_mm *mm, uint64_t (*take)(struct fl_numbers *n), uint64_t nr)
 {
 	struct fl_soft_pool *p = pool_of(mm);
@@ -175,11 +196,7 @@ uint64_t fl_soft_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 
 void fl_soft_frame_put(struct fl_mm *mm, uint64_t pfn)
 {
-	struct fl_soft_pool *p = pool_of(mm);
-
-	fl_mutex_lock(&p->lock);
-	give_back(&p->frames, pfn);
-	fl_mutex_unlock(&p->lock);
+	fl_soft_pool_give(pool_of(mm), pfn);
 }
 
 bool fl_soft_frame_is_zero(struct fl_mm *mm, uint64_t pfn)

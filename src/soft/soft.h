@@ -49,6 +49,27 @@ void fl_soft_swap_write(struct fl_mm *mm, uint64_t slot, uint64_t pfn);
 int fl_soft_swap_read(struct fl_mm *mm, uint64_t slot, uint64_t pfn);
 uint64_t fl_soft_metadata(struct fl_mm *mm);
 
+/* A frame, its folio counted once, and back again; for pages that no mapping asks for. FL_PFN_NONE: none left */
+uint64_t fl_soft_pool_take(struct fl_soft_pool *p);
+void fl_soft_pool_give(struct fl_soft_pool *p, uint64_t pfn);
+
+/* ---- shared memory (shmem.c): a file in the page cache. All: => no lock held ---- */
+
+struct fl_shmem;
+#define FL_SHMEM_MAX (1ull << 39)
+
+/* One user; mappings are users, too. -ENOMEM */
+int fl_shmem_new(struct fl_soft_pool *pool, uint64_t size, struct fl_shmem **shmem);
+void fl_shmem_put(struct fl_shmem *s);
+struct fl_file *fl_shmem_file(struct fl_shmem *s);
+struct fl_shmem *fl_shmem_of(struct fl_file *file);
+/* As the system calls of these names on a file: ftruncate, fallocate, pread, pwrite, lseek. -errno */
+int fl_shmem_resize(struct fl_shmem *s, uint64_t size);
+int fl_shmem_punch_hole(struct fl_shmem *s, uint64_t offset, uint64_t len);
+int64_t fl_shmem_pread(struct fl_shmem *s, void *buf, size_t len, uint64_t offset);
+int64_t fl_shmem_pwrite(struct fl_shmem *s, const void *buf, size_t len, uint64_t offset);
+int64_t fl_shmem_seek_data(struct fl_shmem *s, uint64_t offset);
+
 /* ---- address spaces (soft.c) ---- */
 
 struct fl_soft {
@@ -75,7 +96,9 @@ enum fl_fault fl_soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t 
 
 /* ---- map.c: mmap(2) and its siblings; addresses or 0, or -errno ---- */
 
-int64_t fl_soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags);
+/* `file` NULL: anonymous memory, which a shared mapping gets a file of its own for. */
+int64_t fl_soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_file *file,
+		     uint64_t offset);
 int fl_soft_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len);
 int fl_soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot);
 int64_t fl_soft_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,

@@ -144,8 +144,10 @@ static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features)
 
 	if (vmf->flags & FAULT_WRITE)
 		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_WRITE;
-	if (vmf->wp)
+	if (vmf->asked == FL_ASKED_WP)
 		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_WP;
+	if (vmf->asked == FL_ASKED_MINOR)
+		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_MINOR;
 	msg.arg.pagefault.address = (features & FL_UFFD_FEATURE_EXACT_ADDRESS) ? vmf->addr : PAGE_ALIGN_DOWN(vmf->addr);
 	if (features & FL_UFFD_FEATURE_THREAD_ID)
 		msg.arg.pagefault.feat.ptid = (uint32_t)fl_sys(SYS_gettid, 0);
@@ -239,12 +241,6 @@ static void wait_for(struct fl_wait *w, const uint64_t *sigmask)
 		fl_ctx_release(w->ctx);
 }
 
-static void drop_locks(struct fl_vmf *vmf)
-{
-	fl_mutex_unlock(fl_pt_lock(vmf->mm, vmf->addr));
-	fl_read_unlock(&vmf->mm->mmap_lock);
-}
-
 static enum fl_fault call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, fl_inthread_fn *fn,
 				   const struct fl_uffd_msg *msg)
 {
@@ -252,7 +248,7 @@ static enum fl_fault call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, 
 	enum fl_fault ret;
 
 	fl_ctx_get(ctx);
-	drop_locks(vmf);
+	fl_vmf_unlock(vmf);
 	fl_count(faults_inthread, 1);
 	fl_irq_frame = (uintptr_t)__builtin_frame_address(0);
 	ret = fn(ctx, msg);
@@ -269,7 +265,7 @@ static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const 
 	bool queued;
 
 	if (!w) { /* no memory even for this: let others run, and fault again */
-		drop_locks(vmf);
+		fl_vmf_unlock(vmf);
 		fl_sys(SYS_sched_yield, 0);
 		return FL_DONE;
 	}
@@ -282,7 +278,7 @@ static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const 
 	w->frame = (uintptr_t)__builtin_frame_address(0);
 	w->tid = (int32_t)fl_sys(SYS_gettid, 0);
 	queued = enqueue(w);
-	drop_locks(vmf);
+	fl_vmf_unlock(vmf);
 	wait_enter(ctx->mm, w);
 	if (queued) {
 		announce(ctx);
@@ -307,14 +303,16 @@ enum fl_fault fl_ctx_fault(struct fl_vmf *vmf)
 
 	if ((features & FL_UFFD_FEATURE_SIGBUS) ||
 	    ((flags & FL_UFFD_USER_MODE_ONLY) && (vmf->flags & FAULT_KERNEL))) {
-		drop_locks(vmf);
+		fl_vmf_unlock(vmf);
 		fl_count(faults_sigbus, 1);
 		return FL_SIGBUS;
 	}
 	if (fn && !(vmf->flags & FAULT_NO_HANDLER))
 		return call_inthread(vmf, ctx, fn, &msg);
-	if (vmf->wp)
+	if (vmf->asked == FL_ASKED_WP)
 		fl_count(faults_wp, 1);
+	else if (vmf->asked == FL_ASKED_MINOR)
+		fl_count(faults_minor, 1);
 	else
 		fl_count(faults_missing, 1);
 	return deliver(vmf, ctx, &msg);

@@ -9,9 +9,25 @@ static int check_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma = fl_find_vma(mm, start);
 
+	int err;
+
 	if (mm->ops->fit)
-		return mm->ops->fit(mm, start, end);
-	return vma && vma->start < end ? 0 : -EINVAL;
+		err = mm->ops->fit(mm, start, end);
+	else
+		err = vma && vma->start < end ? 0 : -EINVAL;
+	return err;
+}
+
+/* Minor faults are about pages that a file has. */
+static int check_minor(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t uffd_flags)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(mm, vma, i, start, end)
+		if ((uffd_flags & VM_UFFD_MINOR) && !vma->file)
+			return -EINVAL;
+	return 0;
 }
 
 static bool is_anothers(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
@@ -62,6 +78,8 @@ static int do_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, ui
 		err = check_owner(ctx, start, end, -EBUSY);
 	if (!err && mm->ops->adopt)
 		err = mm->ops->adopt(mm, start, end);
+	if (!err)
+		err = check_minor(mm, start, end, uffd_flags);
 	if (!err)
 		err = fl_vma_reserve(mm, 2);
 	if (!err)
@@ -117,12 +135,15 @@ static int check_gap(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return start < end && mm->ops->mapped && mm->ops->mapped(mm, start, end) ? -ENOENT : 0;
 }
 
-/* Linux 6.18, observed: whether empty memory is marked is up to the object that has registered it. */
-static uint32_t cp_flags(const struct fl_uffd_ctx *owner, bool protect)
+/*
+ * Linux 6.18, observed: whether empty anonymous memory is marked is up to the object that has registered it. Of a file
+ * it always is: a page that is not in the tables may be in its cache.
+ */
+static uint32_t cp_flags(const struct fl_uffd_ctx *owner, bool file, bool protect)
 {
 	if (!protect)
 		return MM_CP_UFFD_WP_RESOLVE | MM_CP_TRY_CHANGE_WRITABLE;
-	if (__atomic_load_n(&owner->features, __ATOMIC_RELAXED) & FL_UFFD_FEATURE_WP_UNPOPULATED)
+	if (file || (__atomic_load_n(&owner->features, __ATOMIC_RELAXED) & FL_UFFD_FEATURE_WP_UNPOPULATED))
 		return MM_CP_UFFD_WP | MM_CP_UFFD_WP_MARKERS;
 	return MM_CP_UFFD_WP;
 }
@@ -142,7 +163,7 @@ int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, b
 		if (err) /* what came before it stays changed, as in the kernel */
 			break;
 		ret = fl_change_protection(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end),
-					   cp_flags(vma->ctx, protect));
+					   cp_flags(vma->ctx, vma->file, protect));
 		if (ret < 0) {
 			err = (int)ret;
 			break;

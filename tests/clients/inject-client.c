@@ -88,6 +88,15 @@ static int do_zeropage(unsigned long page, unsigned long nr, uint64_t mode, int6
 	return ret;
 }
 
+static int do_continue(unsigned long page, unsigned long nr, uint64_t mode, int64_t *field)
+{
+	struct uffdio_continue c = {.range = {addr(page), nr * PAGE}, .mode = mode, .mapped = 77};
+	int ret = ioctl(uffd, UFFDIO_CONTINUE, &c);
+
+	*field = c.mapped;
+	return ret;
+}
+
 static void say_copy(unsigned long page)
 {
 	int64_t field;
@@ -217,6 +226,29 @@ static void op_copy(void)
 static void op_zeropage(void)
 {
 	fills(do_zeropage, true);
+}
+
+/* Shared memory, all of it in the cache: another mapping of it has it. */
+static void op_continue(void)
+{
+	unsigned long block = (unsigned long)argument, mapped = 0;
+	char *other;
+
+	mem = mmap(NULL, NR_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(mem != MAP_FAILED);
+	other = mremap(mem, 0, NR_PAGES * PAGE, MREMAP_MAYMOVE); /* mremap(2): a second mapping of the same pages */
+	CHECK(other != MAP_FAILED);
+	memcpy(other, source, NR_PAGES * PAGE);
+	set_up(0, UFFDIO_REGISTER_MODE_MINOR);
+	for (int i = 0; i < times; i++) {
+		int64_t field;
+		bool ok = do_continue(mapped, block, 0, &field) == 0;
+
+		say(ok, field);
+		CHECK(ok ? field == (int64_t)(block * PAGE) : field < 0 || field == 77);
+		mapped += ok ? block : 0;
+	}
+	CHECK(memcmp(mem, source, mapped * PAGE) == 0);
 }
 
 /* `argument` threads at once: prints how often each came. */
@@ -515,6 +547,7 @@ static const struct {
 } operations[] = {
 	{"userfaultfd", op_userfaultfd}, {"api", op_api},	{"register", op_register},
 	{"unregister", op_unregister},	 {"copy", op_copy},	{"zeropage", op_zeropage},
+	{"continue", op_continue},
 	{"threads", op_threads},	 {"fork", op_fork},	{"wake", op_wake},
 	{"mark", op_mark},		 {"writeprotect", op_writeprotect}, {"read", op_read},	{"twice", op_twice},
 	{"batch", op_batch},		 {"delay", op_delay},

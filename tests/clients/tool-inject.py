@@ -57,6 +57,7 @@ TRIES = {
     "writeprotect": ("ok 0", lambda e: "%s 0" % e),
     "copy": ("ok %d" % (2 * PAGE), lambda e: "%s %d" % (e, 77 if e in GONE else -ERRNO[e])),
     "zeropage": ("ok %d" % (2 * PAGE), lambda e: "%s %d" % (e, 77 if e in GONE else -ERRNO[e])),
+    "continue": ("ok %d" % (2 * PAGE), lambda e: "%s %d" % (e, 77 if e in GONE else -ERRNO[e])),
 }
 
 # the options, and which of nine tries fail
@@ -96,7 +97,7 @@ def test_every_errno(points):
 def test_tested(points):
     """What has no errnos is named here, below."""
     done = {"read", "copy-short", "zeropage-short", "wake-delay", "message-twice", "alloc.mm", "alloc.vma",
-            "alloc.vma_table", "alloc.swap", "swap.read", "alloc.pgtable", "alloc.uffd", "alloc.wait", "alloc.frame", "alloc.extent", "host.pool",
+            "alloc.vma_table", "alloc.file", "alloc.cache", "alloc.swap", "swap.read", "alloc.pgtable", "alloc.uffd", "alloc.wait", "alloc.frame", "alloc.extent", "host.pool",
             "host.fill", "host.adopt", "host.maps", "host.mprotect", "host.guard", "host.socket", "host.fork"}
     same("every listed point is tested here", {p for p, e in points.items() if not e} - done, set())
 

@@ -325,7 +325,7 @@ static bool userfault_wp;
 static enum fl_fault on_userfault(struct fl_vmf *vmf)
 {
 	userfaults++;
-	userfault_wp = vmf->wp;
+	userfault_wp = vmf->asked == FL_ASKED_WP;
 	fl_mutex_unlock(fl_pt_lock(vmf->mm, vmf->addr));
 	fl_read_unlock(&vmf->mm->mmap_lock);
 	return FL_SIGBUS;

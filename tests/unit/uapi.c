@@ -39,6 +39,9 @@
 #ifndef UFFDIO_REGISTER_MODE_MINOR
 #define UFFDIO_REGISTER_MODE_MINOR FL_UFFDIO_REGISTER_MODE_MINOR
 #endif
+#ifndef UFFDIO_CONTINUE_MODE_WP
+#define UFFDIO_CONTINUE_MODE_WP FL_UFFDIO_CONTINUE_MODE_WP
+#endif
 
 #define NUMBER(name)                                                                                                 \
 	{                                                                                                            \
@@ -57,6 +60,7 @@ static const struct {
 	NUMBER(UFFDIO_COPY),
 	NUMBER(UFFDIO_ZEROPAGE),
 	NUMBER(UFFDIO_WRITEPROTECT),
+	NUMBER(UFFDIO_CONTINUE),
 	NUMBER(UFFDIO_API),
 	NUMBER(USERFAULTFD_IOC_NEW),
 	NUMBER(UFFD_FEATURE_PAGEFAULT_FLAG_WP),
@@ -85,6 +89,8 @@ static const struct {
 	NUMBER(UFFDIO_ZEROPAGE_MODE_DONTWAKE),
 	NUMBER(UFFDIO_WRITEPROTECT_MODE_WP),
 	NUMBER(UFFDIO_WRITEPROTECT_MODE_DONTWAKE),
+	NUMBER(UFFDIO_CONTINUE_MODE_DONTWAKE),
+	NUMBER(UFFDIO_CONTINUE_MODE_WP),
 };
 
 #define NR_NUMBERS (sizeof(numbers) / sizeof(numbers[0]))
@@ -105,6 +111,7 @@ static void test_ioctl_bits(void **state)
 	assert_int_equal(FL_IOCTL_BIT(FL_UFFDIO_COPY), 1ull << _UFFDIO_COPY);
 	assert_int_equal(FL_IOCTL_BIT(FL_UFFDIO_ZEROPAGE), 1ull << _UFFDIO_ZEROPAGE);
 	assert_int_equal(FL_IOCTL_BIT(FL_UFFDIO_WRITEPROTECT), 1ull << _UFFDIO_WRITEPROTECT);
+	assert_int_equal(FL_IOCTL_BIT(FL_UFFDIO_CONTINUE), 1ull << _UFFDIO_CONTINUE);
 	assert_true(FL_IOCTL_BIT(FL_UFFDIO_API) == 1ull << _UFFDIO_API);
 }
 
@@ -175,6 +182,10 @@ static void test_structures(void **state)
 	SIZE(uffdio_writeprotect);
 	FIELD(uffdio_writeprotect, range);
 	FIELD(uffdio_writeprotect, mode);
+	SIZE(uffdio_continue);
+	FIELD(uffdio_continue, range);
+	FIELD(uffdio_continue, mode);
+	FIELD(uffdio_continue, mapped);
 }
 
 int main(void)

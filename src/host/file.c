@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * file.c - shared memory of the program's: memfd, tmpfs, shared anonymous memory. The file itself is the page cache, and
+ * stays mapped where the program has it; what registering does is to hide it, and to put the file into the direct map at
+ * the place of the range's home, so that its pages are frames like others. That a page is in the cache is asked of the
+ * file (SEEK_DATA); that it is mapped is what our tables say.
+ *
+ * What other processes do to the file is seen as far as it can be asked for: pages that they add are found. That they
+ * took one away is not told, and a page that is shown stays shown.
+ */
+#include "host/host.h"
+
+#include "base/alloc.h"
+#include "base/count.h"
+#include "mm/file.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define HIGH_FD 900
+
+struct fl_host_file {
+	struct fl_file file;
+	int fd;		     /* [c] ours, read-write */
+	uint64_t dev, inode; /* [c] */
+	struct fl_host_file *next; /* [m] of all */
+};
+
+static struct fl_host_file *files;
+
+static struct fl_host_file *host_file(struct fl_file *file)
+{
+	return container_of(file, struct fl_host_file, file);
+}
+
+/* ---- what the memory manager asks ---- */
+
+static uint64_t nr_pages(struct fl_file *file)
+{
+	struct stat st;
+
+	return fl_sys(SYS_fstat, host_file(file)->fd, &st) ? 0 : PAGES(PAGE_ALIGN((uint64_t)st.st_size));
+}
+
+static uint64_t find(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index)
+{
+	long at = (long)(index << PAGE_SHIFT);
+	uint64_t pfn = vma_pfn(vma, addr);
+
+	if (fl_sys(SYS_lseek, host_file(file)->fd, at, SEEK_DATA) != at)
+		return FL_PFN_NONE;
+	if (vma->flags & VM_SHARED) /* otherwise it is only the place for a copy */
+		fl_folio(&fl_host.mm, pfn)->mapping = file;
+	return pfn;
+}
+
+/* A page of zeros where a hole is: fallocate() would leave one, in the eyes of SEEK_DATA. */
+static int write_zeros(struct fl_host_file *f, uint64_t offset)
+{
+	static const char zeros[PAGE_SIZE];
+	struct stat st;
+	uint64_t n;
+
+	if (fl_fail(FL_FP_FILL) || fl_sys(SYS_fstat, f->fd, &st) || (uint64_t)st.st_size <= offset)
+		return -ENOMEM;
+	n = fl_min(PAGE_SIZE, (uint64_t)st.st_size - offset);
+	return fl_sys(SYS_pwrite64, f->fd, zeros, n, offset) == (long)n ? 0 : -ENOMEM;
+}
+
+static uint64_t make(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index)
+{
+	if (write_zeros(host_file(file), index << PAGE_SHIFT))
+		return FL_PFN_NONE;
+	return find(file, vma, addr, index);
+}
+
+static int read_page(struct fl_file *file, uint64_t index, uint64_t pfn)
+{
+	char *to = fl_kmap_local(&fl_host.mm, pfn);
+	long n = fl_sys(SYS_pread64, host_file(file)->fd, to, PAGE_SIZE, index << PAGE_SHIFT);
+
+	if (n < 0)
+		return -ENOMEM;
+	if (n < (long)PAGE_SIZE)
+		memset(to + n, 0, PAGE_SIZE - (size_t)n);
+	bit_fill(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), 1, true);
+	return 0;
+}
+
+/* It is there since it was filled. */
+static int add(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t index)
+{
+	fl_folio(&fl_host.mm, pfn)->mapping = file;
+	return 0;
+}
+
+static void release(struct fl_file *file)
+{
+	struct fl_host_file *f = host_file(file);
+
+	for (struct fl_host_file **p = &files; *p; p = &(*p)->next)
+		if (*p == f) {
+			*p = f->next;
+			break;
+		}
+	fl_sys(SYS_close, f->fd);
+	fl_free(&fl_host.mm.metadata, f, sizeof(*f));
+}
+
+static const struct fl_file_ops host_file_ops = {
+	.nr_pages = nr_pages,
+	.find = find,
+	.make = make,
+	.read = read_page,
+	.add = add,
+	.release = release,
+};
+
+/* ---- frames ---- */
+
+/* The byte of the file that a frame is. */
+static uint64_t file_offset(uint64_t pfn)
+{
+	struct chunk *c = chunk_of(pfn);
+	struct fl_vma *vma = fl_find_vma(&fl_host.mm, c->vbase + ((pfn % CHUNK_PAGES) << PAGE_SHIFT));
+
+	return (vma->index + (pfn - vma->pgoff)) << PAGE_SHIFT;
+}
+
+int fl_file_zero(struct fl_host_file *f, uint64_t pfn, uint64_t nr)
+{
+	for (uint64_t i = 0; i < nr; i++)
+		if (write_zeros(f, file_offset(pfn + i)))
+			return -ENOMEM;
+	return 0;
+}
+
+static bool is_hole(struct fl_host_file *f, uint64_t offset)
+{
+	return fl_sys(SYS_lseek, f->fd, offset, SEEK_DATA) != (long)offset;
+}
+
+/* A write that has met a fault may have left a page where none was. */
+static void punch(struct fl_host_file *f, uint64_t offset, uint64_t len)
+{
+	fl_sys(SYS_fallocate, f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
+}
+
+/* The last page is filled to its end; what is behind the end of the file can only be reached by a mapping. */
+static int64_t fill_tail(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t offset, uint64_t size)
+{
+	uint64_t inside = size - offset;
+	long done = fl_sys(SYS_pwrite64, f->fd, src, inside, offset);
+
+	if (done != (long)inside)
+		return done == -EFAULT ? 0 : -ENOMEM;
+	if (fl_copy_nofault((char *)fl_kmap_local(&fl_host.mm, pfn) + inside, fl_ptr(src + inside), PAGE_SIZE - inside))
+		return 0;
+	return (int64_t)PAGE_SIZE;
+}
+
+/*
+ * Page by page: the source may be another mapping of the very page, and the look at it may have made that; the memory
+ * manager has found a hole, so whatever is there now was not there before. -EEXIST, -ENOMEM, or how much
+ */
+static int64_t fill_page(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t size)
+{
+	uint64_t offset = file_offset(pfn);
+	int64_t done;
+
+	if (fl_host_probe(&fl_host.mm, src, PAGE_SIZE, true) != PAGE_SIZE)
+		return 0;
+	if (!is_hole(f, offset))
+		return -EEXIST;
+	if (offset + PAGE_SIZE > size)
+		done = fill_tail(f, pfn, src, offset, size);
+	else
+		done = fl_sys(SYS_pwrite64, f->fd, src, PAGE_SIZE, offset);
+	if (done == (int64_t)PAGE_SIZE)
+		return done;
+	punch(f, offset, PAGE_SIZE);
+	return done >= 0 || done == -EFAULT ? 0 : -ENOMEM;
+}
+
+int64_t fl_file_fill(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t len)
+{
+	uint64_t done = 0;
+	struct stat st;
+
+	if (fl_sys(SYS_fstat, f->fd, &st))
+		return -ENOMEM;
+	while (done < len) {
+		int64_t n = fill_page(f, pfn + PAGES(done), src + done, (uint64_t)st.st_size);
+
+		if (n <= 0)
+			return done ? (int64_t)done : n;
+		done += (uint64_t)n;
+	}
+	return (int64_t)done;
+}
+
+void fl_file_unmap_direct(uint64_t pfn, uint64_t nr)
+{
+	fl_sys(SYS_mmap, fl_kmap_local(&fl_host.mm, pfn), nr << PAGE_SHIFT, PROT_READ | PROT_WRITE,
+	       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_host.pool_fd, pfn << PAGE_SHIFT);
+}
+
+/* ---- finding the file behind a mapping ---- */
+
+static bool same_file(long fd, const struct fl_map *map)
+{
+	struct stat st;
+
+	return !fl_sys_failed(fd) && fl_sys(SYS_fstat, fd, &st) == 0 && st.st_ino == map->inode;
+}
+
+static char *put_hex(char *end, uint64_t v)
+{
+	do
+		*--end = "0123456789abcdef"[v & 15];
+	while (v >>= 4);
+	return end;
+}
+
+/* By the mapping itself, where the host lets us: the program may have closed its descriptor. */
+static long open_mapping(const struct fl_map *map)
+{
+	char path[64] = "/proc/self/map_files/", number[20], *end = number + sizeof(number);
+	size_t n = strlen(path);
+	char *digits = put_hex(end, map->start);
+
+	memcpy(path + n, digits, (size_t)(end - digits));
+	n += (size_t)(end - digits);
+	path[n++] = '-';
+	digits = put_hex(end, map->end);
+	memcpy(path + n, digits, (size_t)(end - digits));
+	path[n + (size_t)(end - digits)] = '\0';
+	return fl_sys(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
+}
+
+/* Otherwise by a descriptor that the program still has. */
+static long dup_descriptor(const struct fl_map *map)
+{
+	for (int fd = 0; fd < 1024; fd++)
+		if (same_file(fd, map) && (fl_sys(SYS_fcntl, fd, F_GETFL, 0) & O_ACCMODE) == O_RDWR)
+			return fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
+	return -EBADF;
+}
+
+static long open_file(const struct fl_map *map)
+{
+	long fd = open_mapping(map), high;
+	struct statfs fs;
+
+	if (!same_file(fd, map)) {
+		if (!fl_sys_failed(fd))
+			fl_sys(SYS_close, fd);
+		fd = dup_descriptor(map);
+	}
+	if (fl_sys_failed(fd))
+		return fd;
+	if (fl_sys(SYS_fstatfs, fd, &fs) || fs.f_type != TMPFS_MAGIC) {
+		fl_sys(SYS_close, fd);
+		return -EINVAL;
+	}
+	high = fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
+	if (fl_sys_failed(high))
+		return fd;
+	fl_sys(SYS_close, fd);
+	return high;
+}
+
+static struct fl_host_file *known_file(const struct fl_map *map)
+{
+	for (struct fl_host_file *f = files; f; f = f->next)
+		if (f->dev == map->dev && f->inode == map->inode)
+			return f;
+	return NULL;
+}
+
+bool fl_file_fit(const struct fl_map *map)
+{
+	long fd;
+
+	if (!map->inode)
+		return false;
+	if (known_file(map))
+		return true;
+	fd = open_file(map);
+	if (fl_sys_failed(fd))
+		return false;
+	fl_sys(SYS_close, fd);
+	return true;
+}
+
+/* With a reference. NULL: *err says why. */
+static struct fl_host_file *get_file(const struct fl_map *map, int *err)
+{
+	struct fl_host_file *f = known_file(map);
+	long fd;
+
+	if (f) {
+		fl_file_get(&f->file);
+		return f;
+	}
+	fd = fl_fail(FL_FP_ADOPT) ? -ENOMEM : open_file(map);
+	f = fl_sys_failed(fd) ? NULL : fl_alloc(&fl_host.mm.metadata, sizeof(*f), FL_FP_FILE);
+	if (!f) {
+		*err = fl_sys_failed(fd) ? (int)fd : -ENOMEM;
+		if (!fl_sys_failed(fd))
+			fl_sys(SYS_close, fd);
+		return NULL;
+	}
+	fl_file_init(&f->file, &host_file_ops);
+	f->fd = (int)fd;
+	f->dev = map->dev;
+	f->inode = map->inode;
+	f->next = files;
+	files = f;
+	return f;
+}
+
+/* ---- adopting and giving back ---- */
+
+/* May the mapping be written, or made to be? Asked of another one of the same pages. */
+static bool may_write(uint64_t start)
+{
+	long copy = fl_sys(SYS_mremap, start, 0, PAGE_SIZE, MREMAP_MAYMOVE);
+	bool ok = !fl_sys_failed(copy) && fl_sys(SYS_mprotect, copy, PAGE_SIZE, PROT_READ | PROT_WRITE) == 0;
+
+	if (!fl_sys_failed(copy))
+		fl_sys(SYS_munmap, copy, PAGE_SIZE);
+	return ok;
+}
+
+/* What the program has in its tables, it has in ours. => tables exist */
+void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma)
+{
+	uint64_t run_end;
+	enum fl_run what;
+
+	for (uint64_t at = vma->start; at < vma->end && fl_resident_next(&at, vma->end, &run_end, &what) == 1; at = run_end)
+		for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
+			uint64_t pfn = find(vma->file, vma, a, fl_vma_page_index(vma, a));
+
+			if (pfn == FL_PFN_NONE)
+				continue;
+			fl_folio(mm, pfn)->refcount = fl_folio(mm, pfn)->mapcount = 1;
+			set_pte(fl_pte_offset(mm, a), fl_maybe_mkwrite(mm, vma, pte_mkdirty(mk_pte(pfn, vma)), 1));
+		}
+}
+
+static void set_chunks(uint64_t pgoff, uint64_t nr, struct fl_host_file *f)
+{
+	for (uint64_t i = pgoff / CHUNK_PAGES; i <= (pgoff + nr - 1) / CHUNK_PAGES; i++)
+		fl_host.chunks[i].file = f;
+}
+
+static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map)
+{
+	uint64_t offset = map->offset + (start - map->start), nr = PAGES(end - start), pgoff;
+	int err = 0;
+	struct fl_host_file *f = get_file(map, &err);
+	struct fl_vma *vma;
+	long direct;
+	bool any;
+
+	if (!f)
+		return err;
+	if (!may_write(start) || fl_prepare_tables(mm, start, end, &any)) {
+		fl_file_put(&f->file);
+		return may_write(start) ? -ENOMEM : -EPERM;
+	}
+	pgoff = fl_extent_alloc(start, end);
+	if (pgoff == FL_PFN_NONE) {
+		fl_file_put(&f->file);
+		return -ENOMEM;
+	}
+	direct = fl_sys(SYS_mmap, fl_kmap_local(mm, pgoff), end - start, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->fd, offset);
+	fl_count(host_mmap, 1);
+	if (!fl_sys_failed(direct))
+		err = (int)fl_sys(SYS_mprotect, start, end - start, PROT_NONE);
+	if (fl_sys_failed(direct) || err) {
+		fl_file_unmap_direct(pgoff, nr);
+		fl_extent_free(start, end, pgoff);
+		fl_file_put(&f->file);
+		return -ENOMEM;
+	}
+	fl_sys(SYS_munlock, start, end - start); /* markers are refused on locked memory */
+	set_chunks(pgoff, nr, f);
+	vma = fl_vma_insert(mm, start, end, pgoff, map->access | VM_SHARED | VM_SOFTDIRTY, NULL);
+	fl_vma_set_file(vma, &f->file, PAGES(offset));
+	fl_file_put(&f->file); /* the mapping's is left */
+	if (any)
+		fl_file_set_entries(mm, vma);
+	return 0;
+}
+
+/* Private: what was copied is memory of ours, as anonymous memory is; the file is asked for what is not there yet. */
+static int adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map)
+{
+	int err = 0;
+	struct fl_host_file *f = get_file(map, &err);
+
+	if (!f)
+		return err;
+	err = fl_adopt_private(mm, start, end, map->access, &f->file, PAGES(map->offset + (start - map->start)));
+	fl_file_put(&f->file);
+	return err;
+}
+
+int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map)
+{
+	return map->shared ? adopt_shared(mm, start, end, map) : adopt_private(mm, start, end, map);
+}
+
+static int access_prot(const struct fl_vma *vma)
+{
+	return ((vma->flags & VM_READ) ? PROT_READ : 0) | ((vma->flags & VM_WRITE) ? PROT_WRITE : 0) |
+	       ((vma->flags & VM_EXEC) ? PROT_EXEC : 0);
+}
+
+/* Nothing of it is hidden any more, and nothing of it in the host's tables that only was. */
+static void show_all(struct fl_vma *vma)
+{
+	uint64_t len = vma->end - vma->start;
+
+	fl_sys(SYS_madvise, vma->start, len, MADV_DONTNEED);
+	fl_cache_forget(vma->pgoff, PAGES(len));
+	if (fl_host.guard)
+		while (fl_sys(SYS_madvise, vma->start, len, 103 /* MADV_GUARD_REMOVE */) == -EAGAIN)
+			;
+	while (fl_sys(SYS_mprotect, vma->start, len, access_prot(vma)) == -ENOMEM && fl_cache_shrink())
+		;
+}
+
+/* A load would bring the neighbours, too, that are in the cache; a store does not. */
+void fl_file_populate(struct fl_mm *mm, const struct fl_vma *vma, uint64_t start, uint64_t end, uint64_t to)
+{
+	int advice = (vma->flags & VM_WRITE) ? 23 /* MADV_POPULATE_WRITE */ : 22 /* MADV_POPULATE_READ */;
+
+	fl_for_each_pmd(mm, addr, next, start, end)
+		for (uint64_t a = addr, from; a < next; a = fl_max(a, from + PAGE_SIZE)) {
+			for (from = a; a < next && pte_present(fl_pte_get(mm, a)); a += PAGE_SIZE)
+				;
+			if (a > from)
+				fl_sys(SYS_madvise, to + (from - start), a - from, advice);
+		}
+}
+
+void fl_file_release(struct fl_mm *mm, struct fl_vma *vma)
+{
+	show_all(vma);
+	fl_file_populate(mm, vma, vma->start, vma->end, vma->start);
+	fl_zap_range(mm, vma, vma->start, vma->end);
+	fl_vma_set(vma, vma->flags | VM_RELEASED, NULL);
+}
+
+void fl_file_give_back(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+
+	for (uint64_t at = start; (vma = fl_find_vma(mm, at)) && vma->start < end;) {
+		uint64_t from = fl_max(start, vma->start), to = fl_min(end, vma->end);
+
+		at = to;
+		if (!vma->file || !(vma->flags & VM_SHARED))
+			continue;
+		fl_vma_split(mm, from);
+		fl_vma_split(mm, to);
+		vma = fl_vma_lookup(mm, from);
+		if (!(vma->flags & VM_RELEASED))
+			fl_file_release(mm, vma);
+		fl_do_munmap(mm, from, to);
+	}
+}
+
+void fl_file_fork_child(struct fl_mm *mm)
+{
+	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
+		struct fl_vma *vma = mm->vmas[i];
+
+		if (!vma->file)
+			continue;
+		fl_mutex_init(&vma->file->lock, FL_RANK_FILE); /* a thread of the parent may have held it */
+		if ((vma->flags & VM_SHARED) && !(vma->flags & VM_RELEASED)) /* a child finds its pages again itself */
+			fl_zap_range(mm, vma, vma->start, vma->end);
+	}
+}
+
+/* => mmap_lock held for writing */
+static void zap(struct fl_host_file *f, uint64_t first, uint64_t end, bool cow)
+{
+	for (struct fl_list *pos = f->file.vmas.next; pos != &f->file.vmas; pos = pos->next) {
+		struct fl_vma *vma = fl_list_entry(pos, struct fl_vma, by_file);
+		uint64_t lo = fl_max(first, vma->index), hi = fl_min(end, vma->index + PAGES(vma->end - vma->start));
+
+		if (lo < hi && !(vma->flags & VM_RELEASED))
+			fl_zap_file_range(&fl_host.mm, vma, vma->start + ((lo - vma->index) << PAGE_SHIFT),
+					  vma->start + ((hi - vma->index) << PAGE_SHIFT), cow);
+	}
+}
+
+bool fl_file_any(void)
+{
+	return __atomic_load_n(&files, __ATOMIC_RELAXED);
+}
+
+void fl_file_zap(int fd, uint64_t first, uint64_t end, bool cow)
+{
+	struct stat st;
+
+	if (fl_sys(SYS_fstat, fd, &st))
+		return;
+	for (struct fl_host_file *f = files; f; f = f->next)
+		if (f->inode == st.st_ino && f->dev == st.st_dev)
+			zap(f, first, end, cow);
+}
+
+int fl_file_remove(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
+{
+	if (!(vma->flags & VM_SHARED))
+		return -EACCES;
+	zap(host_file(vma->file), fl_vma_page_index(vma, start), fl_vma_page_index(vma, end - PAGE_SIZE) + 1, false);
+	return (int)fl_sys(SYS_madvise, fl_kmap_local(mm, vma_pfn(vma, start)), end - start, MADV_REMOVE);
+}
+
+void fl_file_remove_elsewhere(uint64_t start, uint64_t end)
+{
+	struct fl_map map;
+
+	for (uint64_t at = start; at < end && fl_maps_next(at, &map) == 1 && map.start < end; at = map.end) {
+		struct fl_host_file *f = map.inode ? known_file(&map) : NULL;
+		uint64_t from = fl_max(start, map.start), to = fl_min(end, map.end);
+
+		if (f)
+			zap(f, PAGES(map.offset + (from - map.start)), PAGES(map.offset + (to - map.start)), false);
+	}
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * remap.c - mremap(2) of the process. Memory of the pool moves by copying to another home; a mapping of a shared file is
+ * moved by the host. Without the event for it no registration follows.
+ */
+#include "lib/process.h"
+
+#include "base/count.h"
+#include "mm/file.h"
+
+#include <linux/mman.h>
+#include <sys/mman.h>
+
+/* Copy what the pages of [from, from + len) hold to the frames from pgoff on. The range is hidden: nobody writes to it. */
+static int copy_frames(uint64_t from, uint64_t len, uint64_t pgoff)
+{
+	uint64_t end = from + len;
+
+	mm->ops->invalidate(mm, from, end, FL_RIGHT_NONE);
+	for (uint64_t a = fl_pgtable_next(mm, from, end); a < end; a = fl_pgtable_next(mm, a + PAGE_SIZE, end)) {
+		fl_pte_t pte = fl_pte_get(mm, a);
+
+		if (pte_present(pte) &&
+		    mm->ops->frames_fill(mm, pgoff + PAGES(a - from), fl_addr(fl_kmap_local(mm, pte_pfn(pte))),
+					 PAGE_SIZE, true) != (int64_t)PAGE_SIZE)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Map pool for [start, start + len) at a place that is free, or is to be replaced. The extent, or FL_PFN_NONE. */
+static uint64_t map_new(uint64_t start, uint64_t len)
+{
+	uint64_t pgoff = fl_extent_alloc(start, start + len);
+	long ret;
+
+	if (pgoff == FL_PFN_NONE)
+		return FL_PFN_NONE;
+	ret = WITH_ROOM(fl_host_map_pool(start, start + len, pgoff));
+	if (!fl_sys_failed(ret))
+		return pgoff;
+	fl_extent_free(start, start + len, pgoff);
+	return FL_PFN_NONE;
+}
+
+/* A range of ours that is released has no entries: take it back first, and release it again at its new place. */
+static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
+{
+	uint64_t moved = fl_min(old_len, new_len), pgoff;
+	uint32_t keep = (vma->flags & ~(VM_UFFD | VM_RELEASED | VM_SAMPLED)) | VM_SOFTDIRTY;
+	struct fl_vma *new;
+	long place = (long)to;
+	int err = fl_host_adopt(mm, addr, addr + old_len);
+
+	if (!err && !(flags & MREMAP_FIXED))
+		place = fl_sys(SYS_mmap, to, new_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (err || fl_sys_failed(place))
+		return err ? err : place;
+	to = (uint64_t)place;
+	err = fl_vma_reserve(mm, 6);
+	if (err)
+		goto unplace;
+	if (flags & MREMAP_FIXED) /* the target goes first, whatever comes of the rest; so it does in the kernel */
+		fl_do_munmap(mm, to, to + new_len);
+	pgoff = map_new(to, new_len);
+	if (pgoff == FL_PFN_NONE) { /* what is left of the target maps frames that are nobody's */
+		fl_sys(SYS_munmap, to, new_len);
+		return -ENOMEM;
+	}
+	err = fl_move_prepare(mm, addr, to, moved);
+	if (!err)
+		err = copy_frames(addr, moved, pgoff);
+	if (err) {
+		fl_free_pgtables(mm, to, to + new_len);
+		fl_sys(SYS_munmap, to, new_len);
+		fl_extent_free(to, to + new_len, pgoff);
+		return err;
+	}
+	new = fl_vma_insert(mm, to, to + new_len, pgoff, keep, NULL);
+	fl_vma_set_file(new, vma->file, fl_vma_page_index(vma, addr));
+	fl_move_entries(mm, addr, new, to, moved, true);
+	if (!(flags & MREMAP_DONTUNMAP)) {
+		fl_sys(SYS_munmap, addr, old_len);
+		fl_process_forget(addr, addr + old_len);
+	}
+	fl_process_release(to, to + new_len);
+	fl_process_release(addr, addr + old_len);
+	return (int64_t)to;
+unplace:
+	if (!(flags & MREMAP_FIXED))
+		fl_sys(SYS_munmap, to, new_len);
+	return err;
+}
+
+/* Grow in place: the new part is a mapping of its own with the same registration. */
+static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
+{
+	struct fl_vma *vma = fl_vma_lookup(mm, addr + old_len - 1), *new;
+	uint64_t at = addr + old_len, len = new_len - old_len, pgoff;
+	long ret;
+
+	if (vma->end != at)
+		return -ENOMEM;
+	ret = fl_sys(SYS_mmap, at, len, PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	if (fl_sys_failed(ret) || (uint64_t)ret != at) {
+		if (!fl_sys_failed(ret))
+			fl_sys(SYS_munmap, ret, len);
+		return -ENOMEM;
+	}
+	pgoff = map_new(at, len);
+	if (pgoff == FL_PFN_NONE) {
+		fl_sys(SYS_munmap, at, len);
+		return -ENOMEM;
+	}
+	new = fl_vma_insert(mm, at, at + len, pgoff, (vma->flags & ~VM_RELEASED) | VM_SOFTDIRTY, vma->ctx);
+	fl_vma_set_file(new, vma->file, fl_vma_page_index(vma, at));
+	vma = new;
+	if (fl_vma_plain(vma))
+		fl_host_release(mm, vma);
+	fl_vma_merge(mm, addr, at + len); /* the homes may happen to be neighbours, too */
+	return (int64_t)addr;
+}
+
+/* ---- mappings of shared files: it is the host that moves them ---- */
+
+static int shared_prot(const struct fl_vma *vma)
+{
+	return ((vma->flags & VM_READ) ? PROT_READ : 0) | ((vma->flags & VM_WRITE) ? PROT_WRITE : 0) |
+	       ((vma->flags & VM_EXEC) ? PROT_EXEC : 0);
+}
+
+/*
+ * Another mapping of the same pages, at its new place or beside the old one; a registration does not follow it. The
+ * old place is unmapped, unless it is to stay, with no page in it.
+ */
+static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
+{
+	int prot = shared_prot(vma);
+	long at = WITH_ROOM(fl_sys(SYS_mremap, addr, 0, new_len, MREMAP_MAYMOVE | (flags & MREMAP_FIXED), to));
+
+	if (fl_sys_failed(at))
+		return at;
+	if (flags & MREMAP_FIXED)
+		fl_process_forget(to, to + new_len);
+	fl_sys(SYS_mprotect, at, new_len, prot); /* it came with the rights that hide the old one */
+	if (old_len)
+		fl_file_populate(mm, vma, addr, addr + fl_min(old_len, new_len), (uint64_t)at);
+	if (old_len && (flags & MREMAP_DONTUNMAP)) {
+		fl_zap_range(mm, vma, addr, addr + old_len);
+		fl_sys(SYS_madvise, addr, old_len, MADV_DONTNEED);
+	} else if (old_len) {
+		fl_sys(SYS_munmap, addr, old_len);
+		fl_process_forget(addr, addr + old_len);
+	}
+	return at;
+}
+
+/* What is added in place has the registration of the rest. */
+static int64_t grow_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len)
+{
+	uint64_t end = addr + old_len, grown = addr + new_len;
+	uint32_t flags = vma->flags;
+	struct fl_uffd_ctx *ctx = vma->ctx;
+	long at = fl_sys(SYS_mremap, addr, old_len, new_len, 0, 0);
+
+	if (fl_sys_failed(at))
+		return at;
+	fl_sys(SYS_mprotect, end, new_len - old_len, shared_prot(vma));
+	if ((flags & VM_RELEASED) || fl_host_adopt(mm, end, grown))
+		return at;
+	fl_vma_split(mm, end);
+	fl_vma_set(fl_vma_lookup(mm, end), flags | VM_SOFTDIRTY, ctx);
+	fl_vma_merge(mm, addr, grown);
+	return at;
+}
+
+static int64_t remap_shared(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
+{
+	struct fl_vma *vma = fl_vma_lookup(mm, addr);
+	int64_t ret;
+
+	if (!(flags & MREMAP_MAYMOVE) && !old_len)
+		return -EINVAL;
+	if (old_len && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))) {
+		ret = grow_shared(vma, addr, old_len, new_len);
+		if (ret != -ENOMEM || !(flags & MREMAP_MAYMOVE))
+			return ret;
+	}
+	return move_shared(fl_vma_lookup(mm, addr), addr, old_len, new_len, flags, to);
+}
+
+/* Is the range one mapping to the program? Ours may be cut where their homes end, or where one is released. */
+static bool one_mapping(uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma = fl_vma_lookup(mm, start);
+	const uint32_t unseen = VM_UNSEEN | VM_RELEASED;
+	uint32_t flags = vma ? vma->flags & ~unseen : 0;
+
+	while (vma && vma->end < end) {
+		struct fl_vma *next = fl_vma_lookup(mm, vma->end);
+
+		vma = next && (next->flags & ~unseen) == flags && next->ctx == vma->ctx && fl_vma_continues(vma, next) ? next : NULL;
+	}
+	return vma;
+}
+
+/* => mmap_lock held for writing */
+static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	struct fl_vma *vma;
+	int64_t ret;
+
+	if (old_len && !one_mapping(addr, addr + old_len)) {
+		/* a part that was never ours may belong to it: then all of it becomes ours */
+		if (fl_host_fit(mm, addr, addr + old_len) == 0)
+			fl_host_adopt(mm, addr, addr + old_len);
+		if (!one_mapping(addr, addr + old_len))
+			return -EFAULT;
+	}
+	if (fl_vma_reserve(mm, 6))
+		return -ENOMEM;
+	vma = fl_vma_lookup(mm, addr);
+	if (vma->flags & VM_SHARED)
+		return remap_shared(addr, old_len, new_len, flags, (flags & MREMAP_FIXED) ? new_addr : 0);
+	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
+		return move(vma, addr, old_len, new_len, flags, (flags & MREMAP_FIXED) ? new_addr : 0);
+	ret = grow(addr, old_len, new_len);
+	if (ret < 0 && (flags & MREMAP_MAYMOVE))
+		ret = move(fl_vma_lookup(mm, addr), addr, old_len, new_len, flags, 0);
+	return ret;
+}
+
+/* Shrinking is unmapping the tail, whosever it is. */
+static int64_t shrink(uint64_t addr, uint64_t old_len, uint64_t new_len)
+{
+	uint64_t irq = lock();
+	bool there = fl_vma_lookup(mm, addr) || fl_host_mapped(mm, addr, addr + PAGE_SIZE);
+	int ret;
+
+	unlock(irq);
+	if (!there)
+		return -EFAULT;
+	ret = new_len < old_len ? fl_process_munmap(addr + new_len, old_len - new_len) : 0;
+	return ret ? ret : (int64_t)addr;
+}
+
+static bool is_shared(uint64_t addr)
+{
+	uint64_t irq = lock();
+	struct fl_vma *vma = fl_vma_lookup(mm, addr);
+	bool ret = vma && (vma->flags & VM_SHARED);
+
+	unlock(irq);
+	return ret;
+}
+
+int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	bool fixed = flags & MREMAP_FIXED;
+	uint64_t irq;
+	int64_t ret;
+
+	if (!ours(addr, old_len ? old_len : 1)) {
+		if (!fixed || !ours(new_addr, new_len))
+			return WITH_ROOM_OUT(fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr));
+		irq = lock();
+		ret = fl_vma_reserve(mm, 2);
+		if (!ret)
+			ret = fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr);
+		if (!fl_sys_failed(ret))
+			fl_process_forget(new_addr, new_addr + PAGE_ALIGN(new_len));
+		unlock(irq);
+		return ret;
+	}
+	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) || !new_len || new_len > TASK_SIZE ||
+	    (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) && !(flags & MREMAP_MAYMOVE)) || (!old_len && !is_shared(addr)) ||
+	    (flags & MREMAP_DONTUNMAP && PAGE_ALIGN(old_len) != PAGE_ALIGN(new_len)))
+		return -EINVAL;
+	old_len = PAGE_ALIGN(old_len);
+	new_len = PAGE_ALIGN(new_len);
+	if (fixed && (!PAGE_ALIGNED(new_addr) || new_addr > TASK_SIZE - new_len ||
+		      (new_addr < addr + old_len && addr < new_addr + new_len)))
+		return -EINVAL;
+	if (old_len && new_len <= old_len && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)))
+		return shrink(addr, old_len, new_len);
+	irq = lock();
+	ret = do_mremap(addr, old_len, new_len, flags, new_addr);
+	unlock(irq);
+	return ret;
+}
+

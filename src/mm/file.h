@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * file.h - files as the memory manager sees them: a page cache, which is asked for the page at an index, and the list
+ * of the mappings that may have it in their tables.
+ *
+ * The file's lock ranks between mmap_lock and the page-table locks. A fault or fill of a file's mapping holds it from
+ * the look into the cache until the entry is set; so a page that was taken out of the cache cannot be mapped any more,
+ * and zapping all mappings afterwards finds every entry (fl_unmap_mapping).
+ */
+#ifndef FL_MM_FILE_H
+#define FL_MM_FILE_H
+
+#include "mm/mmu.h"
+
+struct fl_file_ops {
+	/* How many pages it has; behind them, SIGBUS. => file->lock held, as for all but release() */
+	uint64_t (*nr_pages)(struct fl_file *file);
+	/* The frame of a page that is in the cache, for a mapping that has it at addr; FL_PFN_NONE: a hole. */
+	uint64_t (*find)(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index);
+	/* A page of zeros in a hole, as find() would then give it; FL_PFN_NONE: no memory. */
+	uint64_t (*make)(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index);
+	/*
+	 * Where pages have homes: the contents of a page that is in the cache, into the home that a private mapping has
+	 * for it. 0, -ENOMEM
+	 */
+	int (*read)(struct fl_file *file, uint64_t index, uint64_t pfn);
+	/* The page of a hole, whose frame has been filled, goes into the cache, which takes a reference. 0, -ENOMEM */
+	int (*add)(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t index);
+	/* Nobody knows it any more. => no lock held but mmap_lock */
+	void (*release)(struct fl_file *file);
+};
+
+static inline void fl_file_init(struct fl_file *file, const struct fl_file_ops *ops)
+{
+	file->ops = ops;
+	file->refs = 1;
+	fl_mutex_init(&file->lock, FL_RANK_FILE);
+	fl_list_init(&file->vmas);
+}
+
+static inline void fl_file_get(struct fl_file *file)
+{
+	__atomic_fetch_add(&file->refs, 1, __ATOMIC_RELAXED);
+}
+
+static inline void fl_file_put(struct fl_file *file)
+{
+	if (__atomic_sub_fetch(&file->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		file->ops->release(file);
+}
+
+/* The lock of the file that a mapping maps, if it is one of a file. */
+static inline void fl_vma_lock_file(const struct fl_vma *vma)
+{
+	if (vma->file)
+		fl_mutex_lock(&vma->file->lock);
+}
+
+static inline void fl_vma_unlock_file(const struct fl_vma *vma)
+{
+	if (vma->file)
+		fl_mutex_unlock(&vma->file->lock);
+}
+
+/* The index of the page at addr. */
+static inline uint64_t fl_vma_page_index(const struct fl_vma *vma, uint64_t addr)
+{
+	return vma->index + PAGES(addr - vma->start);
+}
+
+/*
+ * Zap every entry for the pages [first, end) of the file, in all address spaces; `cow`: the private copies, too. What
+ * stays mapped afterwards has been mapped since. => no lock held
+ */
+void fl_unmap_mapping(struct fl_file *file, uint64_t first, uint64_t end, bool cow);
+
+/* Do pages that are filled for the mapping become pages of the file? */
+static inline bool fl_vma_adds(const struct fl_vma *vma)
+{
+	return vma->file && (vma->flags & VM_SHARED);
+}
+
+/* A filled page does. 0, -ENOMEM. => file->lock held */
+static inline int fl_vma_add(struct fl_vma *vma, uint64_t addr, uint64_t pfn)
+{
+	return vma->file->ops->add(vma->file, vma, pfn, fl_vma_page_index(vma, addr));
+}
+
+/*
+ * The frame for an entry of a page that find() has found, counted for the entry. A private mapping that is about to
+ * write (`copy`) gets one of its own; where pages have homes it always does, and one that is not written to yet counts
+ * as the file's. FL_PFN_NONE: no memory. => file's lock and page-table lock held
+ */
+uint64_t fl_map_cached(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t pfn, bool copy);
+
+/* ---- folios ---- */
+
+/* One entry more maps a page. */
+static inline void fl_folio_map(const struct fl_mm *mm, uint64_t pfn)
+{
+	__atomic_fetch_add(&fl_folio(mm, pfn)->refcount, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&fl_folio(mm, pfn)->mapcount, 1, __ATOMIC_RELAXED);
+}
+
+
+/* The folio that a page belongs to: its head. Only the head knows whose it is. */
+static inline struct fl_folio *fl_page_folio(const struct fl_mm *mm, uint64_t pfn)
+{
+	return fl_folio(mm, pfn - fl_folio(mm, pfn)->tail);
+}
+
+/* Does a page belong to the page cache of a file? It is asked of its folio, never of the page itself. => file->lock */
+static inline struct fl_file *fl_page_mapping(const struct fl_mm *mm, uint64_t pfn)
+{
+	return __atomic_load_n(&fl_page_folio(mm, pfn)->mapping, __ATOMIC_RELAXED);
+}
+
+#endif

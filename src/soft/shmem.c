@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shmem.c - shared memory of soft address spaces: a file that is all page cache, its pages frames of the pool. The
+ * cache is a tree of tables, as page tables are, from the index of a page to its frame.
+ */
+#include "soft/soft.h"
+
+#include "base/alloc.h"
+#include "mm/file.h"
+
+#include <string.h>
+
+#define SLOTS  512u
+#define LEVELS 3 /* 512 GiB */
+
+struct fl_shmem {
+	struct fl_file file;
+	struct fl_soft_pool *pool;
+	uint64_t size;	   /* [f] bytes */
+	uint64_t *root;	   /* [f] */
+	uint64_t metadata; /* [a] */
+};
+
+static uint64_t nothing; /* the account of what no address space is charged with */
+
+struct fl_shmem *fl_shmem_of(struct fl_file *file)
+{
+	return container_of(file, struct fl_shmem, file);
+}
+
+/* ---- the cache ---- */
+
+/* Where the frame of a page is noted, plus one; NULL: nowhere, or, if it is to be made, no memory. => file->lock */
+static uint64_t *slot(struct fl_shmem *s, uint64_t index, bool make)
+{
+	uint64_t *table = s->root;
+
+	for (unsigned level = LEVELS - 1; level; level--) {
+		uint64_t *entry = &table[index >> (9 * level) & (SLOTS - 1)];
+
+		if (!*entry && make)
+			*entry = fl_addr(fl_alloc(&s->metadata, SLOTS * sizeof(*table), FL_FP_CACHE));
+		if (!*entry)
+			return NULL;
+		table = fl_ptr(*entry);
+	}
+	return &table[index & (SLOTS - 1)];
+}
+
+static uint64_t cached(struct fl_shmem *s, uint64_t index)
+{
+	uint64_t *at = slot(s, index, false);
+
+	return at && *at ? *at - 1 : FL_PFN_NONE;
+}
+
+static struct fl_folio *folio_at(struct fl_shmem *s, uint64_t pfn)
+{
+	return &s->pool->pool.folios[pfn];
+}
+
+static uint64_t nr_pages(struct fl_file *file)
+{
+	return PAGES(PAGE_ALIGN(fl_shmem_of(file)->size));
+}
+
+static uint64_t find(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index)
+{
+	return cached(fl_shmem_of(file), index);
+}
+
+static int insert(struct fl_shmem *s, uint64_t pfn, uint64_t index)
+{
+	uint64_t *at = slot(s, index, true);
+	struct fl_folio *folio = folio_at(s, pfn);
+
+	if (!at)
+		return -ENOMEM;
+	*at = pfn + 1;
+	folio->mapping = &s->file;
+	folio->index = (uint32_t)index;
+	__atomic_fetch_add(&folio->refcount, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int add(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t index)
+{
+	return insert(fl_shmem_of(file), pfn, index);
+}
+
+/* Also for writes to the file itself. => file->lock held */
+static uint64_t make_page(struct fl_shmem *s, uint64_t index)
+{
+	uint64_t pfn = fl_soft_pool_take(s->pool);
+
+	if (pfn == FL_PFN_NONE)
+		return pfn;
+	memset(s->pool->pool.base + (pfn << PAGE_SHIFT), 0, PAGE_SIZE);
+	if (insert(s, pfn, index)) {
+		folio_at(s, pfn)->refcount = 0;
+		fl_soft_pool_give(s->pool, pfn);
+		return FL_PFN_NONE;
+	}
+	folio_at(s, pfn)->refcount = 1; /* the cache's own */
+	return pfn;
+}
+
+static uint64_t make(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index)
+{
+	return make_page(fl_shmem_of(file), index);
+}
+
+/* Take one page out; its frame lives on while somebody maps or reads it. => file->lock held */
+static void forget(struct fl_shmem *s, uint64_t index)
+{
+	uint64_t *at = slot(s, index, false), pfn;
+	struct fl_folio *folio;
+
+	if (!at || !*at)
+		return;
+	pfn = *at - 1;
+	*at = 0;
+	folio = folio_at(s, pfn);
+	if (__atomic_sub_fetch(&folio->refcount, 1, __ATOMIC_ACQ_REL))
+		return; /* to whoever maps it still it is a page of the file, not a private copy */
+	folio->mapping = NULL;
+	fl_soft_pool_give(s->pool, pfn);
+}
+
+static void free_tables(struct fl_shmem *s, uint64_t *table, unsigned level)
+{
+	for (unsigned i = 0; level && i < SLOTS; i++)
+		if (table[i])
+			free_tables(s, fl_ptr(table[i]), level - 1);
+	fl_free(&s->metadata, table, SLOTS * sizeof(*table));
+}
+
+/* The first index from `index` on that has a page, or, without `data`, that has none; limit: there is none before. */
+static uint64_t seek(struct fl_shmem *s, uint64_t index, uint64_t limit, bool data)
+{
+	while (index < limit && (cached(s, index) != FL_PFN_NONE) != data)
+		index++;
+	return index;
+}
+
+static void release(struct fl_file *file)
+{
+	struct fl_shmem *s = fl_shmem_of(file);
+	uint64_t end = nr_pages(file);
+
+	for (uint64_t i = 0; i < end; i++)
+		if (slot(s, i, false))
+			forget(s, i);
+		else
+			i |= SLOTS - 1;
+	free_tables(s, s->root, LEVELS - 1);
+	fl_soft_pool_put(s->pool);
+	fl_free(&nothing, s, sizeof(*s));
+}
+
+static const struct fl_file_ops shmem_ops = {
+	.nr_pages = nr_pages,
+	.find = find,
+	.make = make,
+	.add = add,
+	.release = release,
+};
+
+/* ---- what a program does to the file itself ---- */
+
+int fl_shmem_new(struct fl_soft_pool *pool, uint64_t size, struct fl_shmem **out)
+{
+	struct fl_shmem *s = fl_alloc(&nothing, sizeof(*s), FL_FP_FILE);
+
+	if (s)
+		s->root = fl_alloc(&s->metadata, SLOTS * sizeof(*s->root), FL_FP_CACHE);
+	if (!s || !s->root) {
+		fl_free(&nothing, s, sizeof(*s));
+		return -ENOMEM;
+	}
+	fl_soft_pool_get(pool);
+	s->pool = pool;
+	s->size = size;
+	fl_file_init(&s->file, &shmem_ops);
+	*out = s;
+	return 0;
+}
+
+struct fl_file *fl_shmem_file(struct fl_shmem *s)
+{
+	return &s->file;
+}
+
+void fl_shmem_put(struct fl_shmem *s)
+{
+	fl_file_put(&s->file);
+}
+
+/* The pages [first, end) leave the cache, then every mapping. => no lock held */
+static void drop_pages(struct fl_shmem *s, uint64_t first, uint64_t end, bool cow)
+{
+	fl_mutex_lock(&s->file.lock);
+	for (uint64_t i = first; i < end; i++)
+		if (slot(s, i, false))
+			forget(s, i);
+		else
+			i |= SLOTS - 1;
+	fl_mutex_unlock(&s->file.lock);
+	fl_unmap_mapping(&s->file, first, end, cow);
+}
+
+int fl_shmem_resize(struct fl_shmem *s, uint64_t size)
+{
+	uint64_t old, pfn;
+
+	if (size > FL_SHMEM_MAX)
+		return -EFBIG;
+	fl_mutex_lock(&s->file.lock);
+	old = nr_pages(&s->file);
+	s->size = size; /* from here on nobody maps what is behind */
+	pfn = (size & ~PAGE_MASK) ? cached(s, PAGES(size)) : FL_PFN_NONE;
+	if (pfn != FL_PFN_NONE)
+		memset(s->pool->pool.base + (pfn << PAGE_SHIFT) + (size & ~PAGE_MASK), 0, PAGE_SIZE - (size & ~PAGE_MASK));
+	fl_mutex_unlock(&s->file.lock);
+	if (PAGES(PAGE_ALIGN(size)) < old)
+		drop_pages(s, PAGES(PAGE_ALIGN(size)), old, true);
+	return 0;
+}
+
+/* What is only a part of a page becomes zeros. => no lock held */
+static void zero_part(struct fl_shmem *s, uint64_t at, uint64_t len)
+{
+	uint64_t pfn;
+
+	fl_mutex_lock(&s->file.lock);
+	pfn = cached(s, PAGES(at));
+	if (pfn != FL_PFN_NONE)
+		memset(s->pool->pool.base + (pfn << PAGE_SHIFT) + (at & ~PAGE_MASK), 0, (size_t)len);
+	fl_mutex_unlock(&s->file.lock);
+}
+
+int fl_shmem_punch_hole(struct fl_shmem *s, uint64_t offset, uint64_t len)
+{
+	uint64_t end = offset + len, first = PAGE_ALIGN(offset), last, size;
+
+	if (!len || end < offset)
+		return -EINVAL;
+	fl_mutex_lock(&s->file.lock);
+	size = nr_pages(&s->file) << PAGE_SHIFT;
+	fl_mutex_unlock(&s->file.lock);
+	end = fl_min(end, size); /* there is nothing behind; what is added meanwhile comes after the hole */
+	last = PAGE_ALIGN_DOWN(end);
+	if (offset >= end)
+		return 0;
+	if (first > last) { /* inside one page */
+		zero_part(s, offset, end - offset);
+		return 0;
+	}
+	if (first > offset)
+		zero_part(s, offset, first - offset);
+	if (last > first)
+		drop_pages(s, PAGES(first), PAGES(last), false);
+	if (end > last)
+		zero_part(s, last, end - last);
+	return 0;
+}
+
+/* One page's part of a read or write. -ENOMEM */
+static int transfer(struct fl_shmem *s, uint64_t at, char *buf, size_t n, bool write)
+{
+	uint64_t pfn = cached(s, PAGES(at));
+	char *mem;
+
+	if (pfn == FL_PFN_NONE && write) {
+		pfn = make_page(s, PAGES(at));
+		if (pfn == FL_PFN_NONE)
+			return -ENOMEM;
+	}
+	mem = s->pool->pool.base + (pfn << PAGE_SHIFT) + (at & ~PAGE_MASK);
+	if (pfn == FL_PFN_NONE)
+		memset(buf, 0, n);
+	else
+		memcpy(write ? mem : buf, write ? buf : mem, n);
+	return 0;
+}
+
+static int64_t transfer_all(struct fl_shmem *s, uint64_t offset, char *buf, size_t len, bool write)
+{
+	size_t done = 0;
+	int err = 0;
+
+	while (done < len && !err) {
+		uint64_t at = offset + done;
+		size_t n = (size_t)fl_min(PAGE_SIZE - (at & ~PAGE_MASK), (uint64_t)(len - done));
+
+		fl_mutex_lock(&s->file.lock);
+		if (write)
+			s->size = fl_max(s->size, at + n);
+		else if (at >= s->size)
+			n = 0;
+		else
+			n = (size_t)fl_min((uint64_t)n, s->size - at);
+		err = n ? transfer(s, at, buf + done, n, write) : 0;
+		fl_mutex_unlock(&s->file.lock);
+		if (!n)
+			break;
+		done += err ? 0 : n;
+	}
+	return done ? (int64_t)done : err;
+}
+
+int64_t fl_shmem_pread(struct fl_shmem *s, void *buf, size_t len, uint64_t offset)
+{
+	return transfer_all(s, offset, buf, len, false);
+}
+
+int64_t fl_shmem_pwrite(struct fl_shmem *s, const void *buf, size_t len, uint64_t offset)
+{
+	if (offset > FL_SHMEM_MAX || len > FL_SHMEM_MAX - offset)
+		return -EFBIG;
+	return transfer_all(s, offset, (char *)fl_ptr(fl_addr(buf)), len, true);
+}
+
+int64_t fl_shmem_seek_data(struct fl_shmem *s, uint64_t offset)
+{
+	uint64_t index, end;
+
+	fl_mutex_lock(&s->file.lock);
+	end = nr_pages(&s->file);
+	index = seek(s, PAGES(offset), end, true);
+	fl_mutex_unlock(&s->file.lock);
+	if (index >= end)
+		return -ENXIO;
+	return (int64_t)fl_max(offset, index << PAGE_SHIFT);
+}
