@@ -7,6 +7,7 @@
  * once before: natively that is what is tracked.
  */
 #include "huge.h"
+#include "shmem.h"
 
 #define RST	 "soft-dirty.rst"
 #define WRITTEN	 RST ": set if the page was written to since the bits were cleared"
@@ -20,9 +21,19 @@ struct memory {
 	uint64_t (*map)(unsigned pages);
 };
 
-static const struct memory memories[] = {
-	{"private anonymous", map},
-};
+static uint64_t map_memfd(unsigned pages)
+{
+	return shmem_map(MEMFD, pages).mem;
+}
+
+static uint64_t map_shared(unsigned pages)
+{
+	return shmem_map(SHARED, pages).mem;
+}
+
+static const struct memory private_anonymous = {"private anonymous", map};
+static const struct memory shared_anonymous = {"shared anonymous", map_shared};
+static const struct memory memfd = {"memfd", map_memfd};
 
 static void needs_soft_dirty(void)
 {
@@ -39,15 +50,18 @@ static void needs_soft_dirty(void)
 		skip("this kernel has no soft-dirty bit");
 }
 
-/* A case, run on each kind of memory. */
-#define SEQUENCE(fn, src)                                                                                            \
-	static void fn##_of(const struct memory *kind);                                                              \
-	CASE(fn, src)                                                                                                \
+/* A case for each kind of memory. */
+#define SEQUENCE_OF(name, fn, memory, src)                                                                           \
+	CASE(name, src)                                                                                              \
 	{                                                                                                            \
 		needs_soft_dirty();                                                                                  \
-		for (unsigned i = 0; i < sizeof(memories) / sizeof(memories[0]); i++)                                \
-			fn##_of(&memories[i]);                                                                       \
-	}                                                                                                            \
+		fn(&memory);                                                                                         \
+	}
+#define SEQUENCE(fn, src)                                                                                            \
+	static void fn##_of(const struct memory *kind);                                                              \
+	SEQUENCE_OF(fn, fn##_of, private_anonymous, src)                                                             \
+	SEQUENCE_OF(fn##_shared, fn##_of, shared_anonymous, src)                                                     \
+	SEQUENCE_OF(fn##_memfd, fn##_of, memfd, src)                                                                 \
 	static void fn##_of(const struct memory *kind)
 
 /* Memory that was registered in this mode, and is not any more. */

@@ -30,6 +30,16 @@ struct target {
 	int64_t (*remap)(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr);
 	int (*advise)(uint64_t addr, uint64_t len, int advice);
 
+	/* A file in memory, as of memfd_create(2). */
+	int64_t (*file)(uint64_t len); /* a handle */
+	int (*file_close)(int64_t file);
+	int64_t (*map_file)(uint64_t addr, uint64_t len, int prot, int flags, int64_t file, uint64_t offset);
+	int64_t (*file_read)(int64_t file, uint64_t offset, void *buf, size_t len);
+	int64_t (*file_write)(int64_t file, uint64_t offset, const void *buf, size_t len);
+	int (*file_truncate)(int64_t file, uint64_t len);
+	int (*file_punch)(int64_t file, uint64_t offset, uint64_t len);
+	int64_t (*file_data)(int64_t file, uint64_t offset); /* where the next data is; -ENXIO: none */
+
 	int (*load)(uint64_t addr, void *buf, size_t len);
 	int (*store)(uint64_t addr, const void *buf, size_t len);
 	int (*kernel_read)(uint64_t addr, void *buf, size_t len);	 /* a system call that reads memory */

@@ -91,6 +91,57 @@ static int libc_advise(uint64_t addr, uint64_t len, int advice)
 	return result(madvise(ptr(addr), len, advice));
 }
 
+static int64_t libc_file(uint64_t len)
+{
+	int fd = memfd_create("conformance", MFD_CLOEXEC), r;
+
+	if (fd < 0)
+		return -errno;
+	r = result(ftruncate(fd, (off_t)len));
+	if (r)
+		close(fd);
+	return r ? r : fd;
+}
+
+static int libc_file_close(int64_t file)
+{
+	return result(close((int)file));
+}
+
+static int64_t libc_map_file(uint64_t addr, uint64_t len, int prot, int flags, int64_t file, uint64_t offset)
+{
+	void *p = mmap(ptr(addr), len, prot, flags, (int)file, (off_t)offset);
+
+	return p == MAP_FAILED ? -errno : (int64_t)(intptr_t)p;
+}
+
+static int64_t libc_file_read(int64_t file, uint64_t offset, void *buf, size_t len)
+{
+	return result(pread((int)file, buf, len, (off_t)offset));
+}
+
+static int64_t libc_file_write(int64_t file, uint64_t offset, const void *buf, size_t len)
+{
+	return result(pwrite((int)file, buf, len, (off_t)offset));
+}
+
+static int libc_file_truncate(int64_t file, uint64_t len)
+{
+	return result(ftruncate((int)file, (off_t)len));
+}
+
+static int libc_file_punch(int64_t file, uint64_t offset, uint64_t len)
+{
+	return result(fallocate((int)file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len));
+}
+
+static int64_t libc_file_data(int64_t file, uint64_t offset)
+{
+	off_t at = lseek((int)file, (off_t)offset, SEEK_DATA);
+
+	return at < 0 ? -errno : at;
+}
+
 /*
  * Byte by byte, in order, as volatile accesses: the fault must come from the program's own instruction on exactly
  * the byte that a case means, not from inside libc or a sanitizer.
@@ -217,6 +268,14 @@ const struct target target_libc = {
 	.protect = libc_protect,
 	.remap = libc_remap,
 	.advise = libc_advise,
+	.file = libc_file,
+	.file_close = libc_file_close,
+	.map_file = libc_map_file,
+	.file_read = libc_file_read,
+	.file_write = libc_file_write,
+	.file_truncate = libc_file_truncate,
+	.file_punch = libc_file_punch,
+	.file_data = libc_file_data,
 	.load = libc_load,
 	.store = libc_store,
 	.kernel_read = libc_kernel_read,

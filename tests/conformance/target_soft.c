@@ -64,6 +64,59 @@ static int soft_advise(uint64_t addr, uint64_t len, int advice)
 	return result(fl_madvise(mm, addr, len, advice));
 }
 
+static struct fl_shmem *shmem(int64_t file)
+{
+	return (struct fl_shmem *)(intptr_t)file;
+}
+
+static int64_t value(int64_t ret)
+{
+	return ret < 0 ? -errno : ret;
+}
+
+static int64_t soft_file(uint64_t len)
+{
+	struct fl_shmem *s;
+
+	return fl_shmem_create(mm, len, &s) ? -errno : (intptr_t)s;
+}
+
+static int soft_file_close(int64_t file)
+{
+	fl_shmem_close(shmem(file));
+	return 0;
+}
+
+static int64_t soft_map_file(uint64_t addr, uint64_t len, int prot, int flags, int64_t file, uint64_t offset)
+{
+	return address(fl_mmap_shmem(mm, addr, len, prot, flags, shmem(file), offset));
+}
+
+static int64_t soft_file_read(int64_t file, uint64_t offset, void *buf, size_t len)
+{
+	return value(fl_shmem_read(shmem(file), buf, len, offset));
+}
+
+static int64_t soft_file_write(int64_t file, uint64_t offset, const void *buf, size_t len)
+{
+	return value(fl_shmem_write(shmem(file), buf, len, offset));
+}
+
+static int soft_file_truncate(int64_t file, uint64_t len)
+{
+	return result(fl_shmem_truncate(shmem(file), len));
+}
+
+static int soft_file_punch(int64_t file, uint64_t offset, uint64_t len)
+{
+	return result(fl_shmem_punch(shmem(file), offset, len));
+}
+
+static int64_t soft_file_data(int64_t file, uint64_t offset)
+{
+	return value(fl_shmem_data(shmem(file), offset));
+}
+
 static int soft_load(uint64_t addr, void *buf, size_t len)
 {
 	return fl_load(mm, addr, buf, len);
@@ -134,6 +187,14 @@ const struct target target_soft = {
 	.protect = soft_protect,
 	.remap = soft_remap,
 	.advise = soft_advise,
+	.file = soft_file,
+	.file_close = soft_file_close,
+	.map_file = soft_map_file,
+	.file_read = soft_file_read,
+	.file_write = soft_file_write,
+	.file_truncate = soft_file_truncate,
+	.file_punch = soft_file_punch,
+	.file_data = soft_file_data,
 	.load = soft_load,
 	.store = soft_store,
 	.kernel_read = soft_kernel_read,
