@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * soft-shmem.c - a shared memory object that two soft address spaces map while it is truncated, grown and punched, its
+ * mappings are dropped and write-protected, and a handler answers missing, minor and write-protect faults of one of the
+ * two. A page holds what was stored last, or zeros if it was dropped since; behind the end there is SIGBUS, and never
+ * anything else.
+ */
+#include "stress.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <faultline/faultline.h>
+
+#define PAGES	 96u
+#define SIZE	 ((uint64_t)PAGES * PAGE)
+#define WRITERS	 3u /* the last one in the other space, where nothing is registered */
+#define MINOR	 FL_UFFDIO_REGISTER_MODE_MINOR
+#define FEATURES (FEAT_WP | FL_UFFD_FEATURE_MISSING_SHMEM | FL_UFFD_FEATURE_MINOR_SHMEM)
+
+static struct fl_mm *mm, *other;
+static struct fl_shmem *shmem;
+static struct fl_uffd *uffd;
+static uint64_t base;
+static double seconds = 6.0;
+static atomic_int stop, handled_all;
+static atomic_ulong kept, dropped, behind, answers[3];
+
+static struct fl_mm *space_of(uint64_t writer)
+{
+	return writer == WRITERS - 1 ? other : mm;
+}
+
+/* 0, or SIGBUS where the file ends. */
+static bool there(int sig)
+{
+	if (sig)
+		CHECK_INT(sig, SIGBUS);
+	atomic_fetch_add(&behind, sig != 0);
+	return !sig;
+}
+
+/* Each writer has pages of its own: what it finds there it stored itself, or it is zero. */
+static void *writer(void *arg)
+{
+	uint64_t me = (uint64_t)(uintptr_t)arg, state = me + 1, last[PAGES] = {0}, got;
+
+	for (uint64_t n = 1; !atomic_load(&stop); n++) {
+		unsigned page = (unsigned)(rnd(&state) % (PAGES / WRITERS) * WRITERS + me);
+		uint64_t addr = base + page * PAGE, value = n << 8 | me;
+
+		if (there(fl_load(space_of(me), addr, &got, sizeof(got)))) {
+			if (got && got != last[page])
+				FAIL("page %u holds %llx, not %llx", page, (unsigned long long)got,
+				     (unsigned long long)last[page]);
+			atomic_fetch_add(got ? &kept : &dropped, 1);
+			last[page] = got;
+		} else {
+			last[page] = 0; /* it was behind the end: what comes again is new */
+		}
+		if (there(fl_store(space_of(me), addr, &value, sizeof(value))))
+			last[page] = value;
+	}
+	return NULL;
+}
+
+/* A page that went away meanwhile, or that another answer has mapped, is faulted on again: waking is enough. */
+static void answer(const struct uffd_msg *msg)
+{
+	uint64_t at = PAGE_OF(msg->arg.pagefault.address), flags = msg->arg.pagefault.flags;
+	struct fl_uffdio_continue go = {.range = {at, PAGE}};
+	int ret;
+
+	if (flags & UFFD_PAGEFAULT_FLAG_WP)
+		ret = fl_uffd_writeprotect(uffd, at, PAGE, 0);
+	else if (flags & FL_UFFD_PAGEFAULT_FLAG_MINOR)
+		ret = fl_uffd_ioctl(uffd, FL_UFFDIO_CONTINUE, &go);
+	else
+		ret = fl_uffd_zeropage(uffd, at, PAGE, 0, NULL);
+	if (ret)
+		CHECK_INT(fl_uffd_wake(uffd, at, PAGE), 0);
+	else
+		atomic_fetch_add(&answers[(flags & UFFD_PAGEFAULT_FLAG_WP) ? 2 : !!(flags & FL_UFFD_PAGEFAULT_FLAG_MINOR)], 1);
+}
+
+static void *handler(void *arg)
+{
+	struct uffd_msg msg;
+
+	while (!atomic_load(&handled_all))
+		if (fl_uffd_poll(uffd, 20) == POLLIN && fl_uffd_read(uffd, &msg, sizeof(msg)) == sizeof(msg))
+			answer(&msg);
+	return NULL;
+}
+
+static void *truncater(void *arg)
+{
+	uint64_t state = 3;
+
+	while (!atomic_load(&stop)) {
+		CHECK_INT(fl_shmem_truncate(shmem, rnd(&state) % PAGES * PAGE), 0);
+		CHECK_INT(fl_shmem_truncate(shmem, SIZE), 0);
+		sleep_ms(1);
+	}
+	return NULL;
+}
+
+static void *puncher(void *arg)
+{
+	uint64_t state = 5;
+
+	while (!atomic_load(&stop)) {
+		uint64_t page = rnd(&state) % PAGES, n = 1 + rnd(&state) % (PAGES - page);
+
+		switch (rnd(&state) % 4) {
+		case 0:
+			CHECK_INT(fl_shmem_punch(shmem, page * PAGE, (1 + n % 4) * PAGE), 0);
+			break;
+		case 1:
+			CHECK_INT(fl_madvise(mm, base + page * PAGE, PAGE, MADV_REMOVE), 0);
+			break;
+		case 2: /* only the mapping's pages: the file keeps them */
+			CHECK_INT(fl_madvise(rnd(&state) & 1 ? mm : other, base + page * PAGE, n * PAGE, MADV_DONTNEED), 0);
+			break;
+		default:
+			CHECK_INT(fl_uffd_writeprotect(uffd, base + page * PAGE, n * PAGE, UFFDIO_WRITEPROTECT_MODE_WP), 0);
+		}
+	}
+	return NULL;
+}
+
+static void set_up(void)
+{
+	CHECK_INT(fl_mm_create(&mm, 8ull << 20), 0);
+	CHECK_INT(fl_shmem_create(mm, SIZE, &shmem), 0);
+	base = fl_mmap_shmem(mm, 0, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, shmem, 0);
+	CHECK(base != FL_MAP_FAILED);
+	CHECK_INT(fl_mm_fork(mm, &other), 0);
+	CHECK_INT(fl_uffd_open(mm, O_NONBLOCK, &uffd), 0);
+	CHECK_INT(fl_uffd_api(uffd, FEATURES, NULL), 0);
+	CHECK_INT(fl_uffd_register(uffd, base, SIZE, MISSING | WP | MINOR, NULL), 0);
+}
+
+static void tear_down(void)
+{
+	uint64_t words[PAGES];
+
+	CHECK_INT(fl_shmem_truncate(shmem, 0), 0);
+	CHECK_INT(fl_mm_pagemap(other, base, PAGES, words), 0);
+	for (unsigned i = 0; i < PAGES; i++)
+		CHECK(!(words[i] & FL_PM_PRESENT));
+	CHECK_INT(fl_mm_check(mm), 0);
+	CHECK_INT(fl_mm_check(other), 0);
+	CHECK_INT(fl_uffd_close(uffd), 0);
+	CHECK_INT(fl_mm_destroy(mm), 0);
+	fl_shmem_close(shmem);
+	CHECK_INT(fl_mm_destroy(other), 0);
+}
+
+static void test_shmem(void)
+{
+	static void *(*const disturb[])(void *) = {truncater, puncher};
+	pthread_t threads[WRITERS + 2], handle;
+	double end = now() + seconds;
+
+	set_up();
+	handle = spawn(handler, NULL);
+	for (unsigned i = 0; i < WRITERS; i++)
+		threads[i] = spawn(writer, (void *)(uintptr_t)i);
+	for (unsigned i = 0; i < 2; i++)
+		threads[WRITERS + i] = spawn(disturb[i], NULL);
+	while (now() < end) {
+		sleep_ms(100);
+		CHECK_INT(fl_mm_check(mm), 0);
+		CHECK_INT(fl_mm_check(other), 0);
+	}
+	atomic_store(&stop, 1);
+	for (unsigned i = 0; i < WRITERS + 2; i++)
+		join(threads[i]);
+	atomic_store(&handled_all, 1);
+	join(handle);
+	note("%lu pages kept what was stored, %lu were dropped, %lu behind the end", atomic_load(&kept), atomic_load(&dropped),
+	     atomic_load(&behind));
+	note("%lu missing, %lu minor, %lu write-protect faults", atomic_load(&answers[0]), atomic_load(&answers[1]),
+	     atomic_load(&answers[2]));
+	CHECK(atomic_load(&kept) && atomic_load(&dropped) && atomic_load(&behind));
+	CHECK(atomic_load(&answers[0]) && atomic_load(&answers[1]) && atomic_load(&answers[2]));
+	tear_down();
+}
+
+static const struct test tests[] = {
+	{"soft-shmem", test_shmem, 180},
+	{NULL, NULL, 0},
+};
+
+int main(int argc, char **argv)
+{
+	const char *asked = getenv("STRESS_SECONDS");
+
+	if (asked)
+		seconds = atof(asked);
+	return run_cases(argc, argv, tests);
+}
