@@ -109,6 +109,12 @@ FL_API int fl_shmem_create(struct fl_mm *mm, uint64_t size, struct fl_shmem **sh
 FL_API void fl_shmem_close(struct fl_shmem *shmem);
 
 /*
+ * With `on`, a hole is filled by huge pages where 2 MiB of the object, at a multiple of that, are a hole: as tmpfs(5)
+ * does with huge=always. A huge page is mapped page by page, and split when a part of it is truncated or punched.
+ */
+FL_API void fl_shmem_huge(struct fl_shmem *shmem, int on);
+
+/*
  * mmap(2) of it, MAP_SHARED or MAP_PRIVATE, from the byte `offset` (whole pages) on. An access behind its end is
  * SIGBUS. (Shared anonymous memory is fl_mmap() with MAP_SHARED | MAP_ANONYMOUS.)
  */

@@ -342,6 +342,14 @@ int fl_shmem_create(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem)
 	return (int)ret_errno(fl_space_of(mm)->shmem_new(mm, size, shmem));
 }
 
+void fl_shmem_huge(struct fl_shmem *shmem, int on)
+{
+	uint64_t irq = fl_irq_save();
+
+	fl_shmem_set_huge(shmem, on);
+	fl_irq_restore(irq);
+}
+
 void fl_shmem_close(struct fl_shmem *shmem)
 {
 	uint64_t irq = fl_irq_save();

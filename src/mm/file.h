@@ -103,16 +103,22 @@ static inline void fl_folio_map(const struct fl_mm *mm, uint64_t pfn)
 }
 
 
-/* The folio that a page belongs to: its head. Only the head knows whose it is. */
-static inline struct fl_folio *fl_page_folio(const struct fl_mm *mm, uint64_t pfn)
-{
-	return fl_folio(mm, pfn - fl_folio(mm, pfn)->tail);
-}
-
-/* Does a page belong to the page cache of a file? It is asked of its folio, never of the page itself. => file->lock */
+/*
+ * Does a page belong to the page cache of a file? It is asked of its folio, that is of the head, never of the page
+ * itself. A folio that is split meanwhile is asked again: its head may have been freed.
+ * => an entry maps the page, page-table lock held
+ */
 static inline struct fl_file *fl_page_mapping(const struct fl_mm *mm, uint64_t pfn)
 {
-	return __atomic_load_n(&fl_page_folio(mm, pfn)->mapping, __ATOMIC_RELAXED);
+	const struct fl_folio *page = fl_folio(mm, pfn);
+	struct fl_file *mapping;
+	uint16_t tail;
+
+	do {
+		tail = __atomic_load_n(&page->tail, __ATOMIC_ACQUIRE);
+		mapping = __atomic_load_n(&(page - tail)->mapping, __ATOMIC_ACQUIRE);
+	} while (__atomic_load_n(&page->tail, __ATOMIC_ACQUIRE) != tail);
+	return mapping;
 }
 
 #endif

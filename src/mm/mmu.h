@@ -148,7 +148,7 @@ static inline bool fl_folio_alone(const struct fl_folio *folio)
 static inline void fl_folio_put(struct fl_mm *mm, uint64_t pfn)
 {
 	if (__atomic_sub_fetch(&fl_folio(mm, pfn)->refcount, 1, __ATOMIC_ACQ_REL) == 0) {
-		fl_folio(mm, pfn)->mapping = NULL;
+		__atomic_store_n(&fl_folio(mm, pfn)->mapping, NULL, __ATOMIC_RELEASE); /* a tail page may be asking */
 		mm->ops->frame_put(mm, pfn);
 	}
 }

@@ -162,6 +162,20 @@ uint64_t fl_soft_pool_take(struct fl_soft_pool *p)
 	return pfn;
 }
 
+uint64_t fl_soft_pool_take_block(struct fl_soft_pool *p)
+{
+	uint64_t pfn;
+
+	if (fl_fail(FL_FP_FRAME))
+		return FL_PFN_NONE;
+	fl_mutex_lock(&p->lock);
+	pfn = take_block(&p->frames);
+	fl_mutex_unlock(&p->lock);
+	for (unsigned i = 0; i < BLOCK && pfn != FL_PFN_NONE; i++)
+		__atomic_store_n(&p->pool.folios[pfn + i].refcount, 1, __ATOMIC_RELEASE);
+	return pfn;
+}
+
 void fl_soft_pool_give(struct fl_soft_pool *p, uint64_t pfn)
 {
 	fl_mutex_lock(&p->lock);

@@ -2,6 +2,9 @@
 /*
  * shmem.c - shared memory of soft address spaces: a file that is all page cache, its pages frames of the pool. The
  * cache is a tree of tables, as page tables are, from the index of a page to its frame.
+ *
+ * On request holes are filled 2 MiB at a time, by a large folio. Its pages are mapped and counted one by one; whose they
+ * are, only the head knows. It is split, into folios of a page, before the first of its pages leaves the cache.
  */
 #include "soft/soft.h"
 
@@ -12,11 +15,13 @@
 
 #define SLOTS  512u
 #define LEVELS 3 /* 512 GiB */
+#define FOLIO_ORDER 9 /* SLOTS pages */
 
 struct fl_shmem {
 	struct fl_file file;
 	struct fl_soft_pool *pool;
 	uint64_t size;	   /* [f] bytes */
+	bool huge;	   /* [f] holes are filled with large folios, where there is room */
 	uint64_t *root;	   /* [f] */
 	uint64_t metadata; /* [a] */
 };
@@ -88,11 +93,55 @@ static int add(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t 
 	return insert(fl_shmem_of(file), pfn, index);
 }
 
+/* ---- large folios: the pages of one leaf table. => file->lock held, for all ---- */
+
+/* All that the table of `index` has room for, in a hole of that size. FL_PFN_NONE: there is none, or no memory. */
+static uint64_t make_large(struct fl_shmem *s, uint64_t index)
+{
+	uint64_t first = index & ~(uint64_t)(SLOTS - 1), pfn, *at;
+
+	if (first + SLOTS > nr_pages(&s->file))
+		return FL_PFN_NONE;
+	at = slot(s, first, true);
+	for (unsigned i = 0; at && i < SLOTS; i++)
+		if (at[i])
+			return FL_PFN_NONE;
+	pfn = at ? fl_soft_pool_take_block(s->pool) : FL_PFN_NONE;
+	if (pfn == FL_PFN_NONE)
+		return pfn;
+	memset(s->pool->pool.base + (pfn << PAGE_SHIFT), 0, SLOTS * PAGE_SIZE);
+	for (unsigned i = 0; i < SLOTS; i++) {
+		folio_at(s, pfn + i)->tail = (uint16_t)i;
+		folio_at(s, pfn + i)->index = (uint32_t)(first + i);
+		at[i] = pfn + i + 1;
+	}
+	folio_at(s, pfn)->order = FOLIO_ORDER;
+	__atomic_store_n(&folio_at(s, pfn)->mapping, &s->file, __ATOMIC_RELEASE);
+	return pfn + (index - first);
+}
+
+/* Each page a folio of its own. Who asks meanwhile gets the same answer (fl_page_mapping). */
+static void split(struct fl_shmem *s, uint64_t pfn)
+{
+	struct fl_folio *head = folio_at(s, pfn - folio_at(s, pfn)->tail);
+
+	if (!head->order)
+		return;
+	for (unsigned i = 1; i < SLOTS; i++) {
+		__atomic_store_n(&head[i].mapping, &s->file, __ATOMIC_RELAXED);
+		__atomic_store_n(&head[i].tail, 0, __ATOMIC_RELEASE);
+	}
+	head->order = 0;
+}
+
 /* Also for writes to the file itself. => file->lock held */
 static uint64_t make_page(struct fl_shmem *s, uint64_t index)
 {
-	uint64_t pfn = fl_soft_pool_take(s->pool);
+	uint64_t pfn = s->huge ? make_large(s, index) : FL_PFN_NONE;
 
+	if (pfn != FL_PFN_NONE)
+		return pfn;
+	pfn = fl_soft_pool_take(s->pool);
 	if (pfn == FL_PFN_NONE)
 		return pfn;
 	memset(s->pool->pool.base + (pfn << PAGE_SHIFT), 0, PAGE_SIZE);
@@ -119,11 +168,12 @@ static void forget(struct fl_shmem *s, uint64_t index)
 	if (!at || !*at)
 		return;
 	pfn = *at - 1;
+	split(s, pfn);
 	*at = 0;
 	folio = folio_at(s, pfn);
 	if (__atomic_sub_fetch(&folio->refcount, 1, __ATOMIC_ACQ_REL))
 		return; /* to whoever maps it still it is a page of the file, not a private copy */
-	folio->mapping = NULL;
+	__atomic_store_n(&folio->mapping, NULL, __ATOMIC_RELEASE);
 	fl_soft_pool_give(s->pool, pfn);
 }
 
@@ -189,6 +239,13 @@ int fl_shmem_new(struct fl_soft_pool *pool, uint64_t size, struct fl_shmem **out
 struct fl_file *fl_shmem_file(struct fl_shmem *s)
 {
 	return &s->file;
+}
+
+void fl_shmem_set_huge(struct fl_shmem *s, bool huge)
+{
+	fl_mutex_lock(&s->file.lock);
+	s->huge = huge;
+	fl_mutex_unlock(&s->file.lock);
 }
 
 void fl_shmem_put(struct fl_shmem *s)

@@ -51,6 +51,7 @@ uint64_t fl_soft_metadata(struct fl_mm *mm);
 
 /* A frame, its folio counted once, and back again; for pages that no mapping asks for. FL_PFN_NONE: none left */
 uint64_t fl_soft_pool_take(struct fl_soft_pool *p);
+uint64_t fl_soft_pool_take_block(struct fl_soft_pool *p); /* 2 MiB of them */
 void fl_soft_pool_give(struct fl_soft_pool *p, uint64_t pfn);
 
 /* ---- shared memory (shmem.c): a file in the page cache. All: => no lock held ---- */
@@ -62,6 +63,7 @@ struct fl_shmem;
 int fl_shmem_new(struct fl_soft_pool *pool, uint64_t size, struct fl_shmem **shmem);
 void fl_shmem_put(struct fl_shmem *s);
 struct fl_file *fl_shmem_file(struct fl_shmem *s);
+void fl_shmem_set_huge(struct fl_shmem *s, bool huge);
 struct fl_shmem *fl_shmem_of(struct fl_file *file);
 /* As the system calls of these names on a file: ftruncate, fallocate, pread, pwrite, lseek. -errno */
 int fl_shmem_resize(struct fl_shmem *s, uint64_t size);

@@ -15,7 +15,7 @@
 
 #include <faultline/faultline.h>
 
-#define PAGES	 96u
+#define PAGES	 640u /* a large folio, and some */
 #define SIZE	 ((uint64_t)PAGES * PAGE)
 #define WRITERS	 3u /* the last one in the other space, where nothing is registered */
 #define MINOR	 FL_UFFDIO_REGISTER_MODE_MINOR
@@ -136,6 +136,7 @@ static void set_up(void)
 {
 	CHECK_INT(fl_mm_create(&mm, 8ull << 20), 0);
 	CHECK_INT(fl_shmem_create(mm, SIZE, &shmem), 0);
+	fl_shmem_huge(shmem, 1);
 	base = fl_mmap_shmem(mm, 0, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, shmem, 0);
 	CHECK(base != FL_MAP_FAILED);
 	CHECK_INT(fl_mm_fork(mm, &other), 0);
