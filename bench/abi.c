@@ -73,6 +73,16 @@ void abi_zeropage(int fd, char *p, size_t len)
 		die("UFFDIO_ZEROPAGE: %lld of %zu bytes", (long long)zero.zeropage, len);
 }
 
+void abi_continue(int fd, char *p, size_t len)
+{
+	struct uffdio_continue go = {.range = {.start = (uintptr_t)p, .len = len}};
+
+	if (ioctl(fd, UFFDIO_CONTINUE, &go))
+		die("UFFDIO_CONTINUE of %zu bytes: %s", len, strerror(errno));
+	if (go.mapped != (int64_t)len)
+		die("UFFDIO_CONTINUE: %lld of %zu bytes", (long long)go.mapped, len);
+}
+
 void abi_writeprotect(int fd, char *p, size_t len, bool on)
 {
 	struct uffdio_writeprotect wp = {.range = {.start = (uintptr_t)p, .len = len},

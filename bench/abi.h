@@ -17,6 +17,7 @@ int abi_open(uint64_t features);
 void abi_register(int fd, char *p, size_t len, uint64_t mode);
 void abi_copy(int fd, char *dst, const char *src, size_t len);
 void abi_zeropage(int fd, char *p, size_t len);
+void abi_continue(int fd, char *p, size_t len);
 void abi_writeprotect(int fd, char *p, size_t len, bool on);
 
 /* madvise(MADV_DONTNEED) */

@@ -66,7 +66,7 @@ static int soft_advise(uint64_t addr, uint64_t len, int advice)
 
 static struct fl_shmem *shmem(int64_t file)
 {
-	return (struct fl_shmem *)(intptr_t)file;
+	return (struct fl_shmem *)(uintptr_t)file;
 }
 
 static int64_t value(int64_t ret)
@@ -78,7 +78,7 @@ static int64_t soft_file(uint64_t len)
 {
 	struct fl_shmem *s;
 
-	return fl_shmem_create(mm, len, &s) ? -errno : (intptr_t)s;
+	return fl_shmem_create(mm, len, &s) ? -errno : (int64_t)(uintptr_t)s;
 }
 
 static int soft_file_close(int64_t file)

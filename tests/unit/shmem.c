@@ -253,5 +253,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(no_larger_than_the_hole, begin, end),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests_name("shmem", tests, NULL, NULL);
 }
