@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fill.c - UFFDIO_COPY and UFFDIO_ZEROPAGE below the ABI. A fill works in runs: consecutive missing pages of one
- * mapping
- * under one page-table lock whose frames are consecutive too. The frames are written while no entry and no cached
- * right leads to them,
- * then the entries are set: other threads see a page whole or not at all.
+ * fill.c - UFFDIO_COPY, UFFDIO_ZEROPAGE and UFFDIO_CONTINUE below the ABI. A fill works in runs: consecutive missing
+ * pages of one mapping under one page-table lock whose frames are consecutive too. The frames are written while no
+ * entry and no cached right leads to them, then the entries are set: other threads see a page whole or not at all.
  */
 #include "mm/file.h"
 #include "mm/mm.h"
@@ -34,15 +32,21 @@ static bool may_fill(const struct fl_vma *vma, fl_pte_t pte, bool zero)
 	return zero && !fl_vma_adds(vma) ? pte_none(pte) : pte_none_mostly(pte);
 }
 
+/* How many pages the file has; that memory without one ends, its mapping says. => file's lock held */
+static uint64_t file_end(const struct fl_vma *vma)
+{
+	return vma->file ? vma->file->ops->nr_pages(vma->file) : UINT64_MAX;
+}
+
 /* A page that is behind the end of the file, or that the file has already, cannot be filled. => file's lock held */
-static int check_file(struct fl_vma *vma, uint64_t addr)
+static int check_file(struct fl_vma *vma, uint64_t addr, uint64_t nr_pages)
 {
 	uint64_t index;
 
 	if (!vma->file)
 		return 0;
 	index = fl_vma_page_index(vma, addr);
-	if (index >= vma->file->ops->nr_pages(vma->file))
+	if (index >= nr_pages)
 		return -ENXIO;
 	if (fl_vma_adds(vma) && vma->file->ops->find(vma->file, vma, addr, index) != FL_PFN_NONE)
 		return -EEXIST;
@@ -52,9 +56,11 @@ static int check_file(struct fl_vma *vma, uint64_t addr)
 /* Collect missing pages with consecutive frames. Leaves run->nr 0 and says why. => page-table lock held */
 static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, uint64_t limit, bool zero)
 {
+	uint64_t nr_pages = file_end(vma);
+
 	for (run->nr = 0; run->nr < limit; run->nr++) {
 		uint64_t addr = run->addr + (run->nr << PAGE_SHIFT), pfn;
-		int err = check_file(vma, addr);
+		int err = check_file(vma, addr, nr_pages);
 
 		if (err)
 			return err;
@@ -152,36 +158,58 @@ static bool source_readable(struct fl_mm *mm, const struct fl_fill *f, uint64_t 
 	return n == PAGE_SIZE;
 }
 
+/* The frame that the cache has for the page at addr, to be mapped. FL_PFN_NONE: *err. => file's lock held */
+static uint64_t cached_frame(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr_pages, fl_pte_t *ptep,
+			     int *err)
+{
+	uint64_t index = fl_vma_page_index(vma, addr), pfn;
+
+	*err = -EINVAL;
+	if (index >= nr_pages)
+		return FL_PFN_NONE;
+	*err = -ENXIO;
+	pfn = vma->file->ops->find(vma->file, vma, addr, index);
+	if (pfn == FL_PFN_NONE)
+		return pfn;
+	*err = -EEXIST;
+	if (!ptep || !pte_none_mostly(ptep_get(ptep)))
+		return FL_PFN_NONE;
+	pfn = fl_map_cached(mm, vma, addr, pfn, false);
+	*err = pfn == FL_PFN_NONE ? -ENOMEM : 0;
+	return pfn;
+}
+
+static fl_pte_t cached_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t pfn, const struct fl_fill *f)
+{
+	fl_pte_t pte = pte_mkdirty(mk_pte(pfn, vma));
+
+	return fl_maybe_mkwrite(mm, vma, f->wp ? pte_mkuffd_wp(pte) : pte, 1);
+}
+
 /* UFFDIO_CONTINUE: map what the cache has. => file's lock and page-table lock held */
 static void continue_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fill *f, struct run *run,
 			 uint64_t limit, int *err)
 {
-	struct fl_file *file = vma->file;
+	uint64_t nr_pages = file_end(vma), granted = 0;
+	enum fl_right right = FL_RIGHT_NONE;
 
 	for (run->nr = 0; run->nr < limit; run->nr++) {
-		uint64_t addr = run->addr + (run->nr << PAGE_SHIFT), index = fl_vma_page_index(vma, addr), pfn;
-		fl_pte_t pte;
+		uint64_t addr = run->addr + (run->nr << PAGE_SHIFT);
+		fl_pte_t *ptep = run->ptep ? run->ptep + run->nr : NULL, pte;
+		uint64_t pfn = cached_frame(mm, vma, addr, nr_pages, ptep, err);
 
-		*err = index >= file->ops->nr_pages(file) ? -EINVAL : 0;
-		pfn = *err ? FL_PFN_NONE : file->ops->find(file, vma, addr, index);
-		if (!*err && pfn == FL_PFN_NONE)
-			*err = -ENXIO;
-		if (!*err && (!run->ptep || !pte_none_mostly(ptep_get(run->ptep + run->nr))))
-			*err = -EEXIST;
-		if (*err)
+		if (pfn == FL_PFN_NONE)
 			break;
-		pfn = fl_map_cached(mm, vma, addr, pfn, false);
-		if (pfn == FL_PFN_NONE) {
-			*err = -ENOMEM;
-			break;
+		pte = cached_entry(mm, vma, pfn, f);
+		set_pte(ptep, pte);
+		if (pte_right(pte, vma) != right && granted < run->nr) {
+			mm->ops->grant(mm, vma, run->addr + (granted << PAGE_SHIFT), run->nr - granted, right);
+			granted = run->nr;
 		}
-		pte = pte_mkdirty(mk_pte(pfn, vma));
-		if (f->wp)
-			pte = pte_mkuffd_wp(pte);
-		pte = fl_maybe_mkwrite(mm, vma, pte, 1);
-		set_pte(run->ptep + run->nr, pte);
-		mm->ops->grant(mm, vma, addr, 1, pte_right(pte, vma));
+		right = pte_right(pte, vma);
 	}
+	if (granted < run->nr)
+		mm->ops->grant(mm, vma, run->addr + (granted << PAGE_SHIFT), run->nr - granted, right);
 }
 
 /* => file's lock and page-table lock held */
