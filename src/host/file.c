@@ -133,23 +133,26 @@ static uint64_t file_offset(uint64_t pfn)
 	return (vma->index + (pfn - vma->pgoff)) << PAGE_SHIFT;
 }
 
+/* A write that has failed may have left a page where none was. */
+static void punch(struct fl_host_file *f, uint64_t offset, uint64_t len)
+{
+	fl_sys(SYS_fallocate, f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
+}
+
+/* All or none: the caller has found holes, and leaves holes if it cannot have them all. */
 int fl_file_zero(struct fl_host_file *f, uint64_t pfn, uint64_t nr)
 {
 	for (uint64_t i = 0; i < nr; i++)
-		if (write_zeros(f, file_offset(pfn + i)))
+		if (write_zeros(f, file_offset(pfn + i))) {
+			punch(f, file_offset(pfn), (i + 1) << PAGE_SHIFT);
 			return -ENOMEM;
+		}
 	return 0;
 }
 
 static bool is_hole(struct fl_host_file *f, uint64_t offset)
 {
 	return fl_sys(SYS_lseek, f->fd, offset, SEEK_DATA) != (long)offset;
-}
-
-/* A write that has met a fault may have left a page where none was. */
-static void punch(struct fl_host_file *f, uint64_t offset, uint64_t len)
-{
-	fl_sys(SYS_fallocate, f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
 }
 
 /* The last page is filled to its end; what is behind the end of the file can only be reached by a mapping. */
