@@ -351,13 +351,11 @@ static int64_t transfer_all(struct fl_shmem *s, uint64_t offset, char *buf, size
 		size_t n = (size_t)fl_min(PAGE_SIZE - (at & ~PAGE_MASK), (uint64_t)(len - done));
 
 		fl_mutex_lock(&s->file.lock);
-		if (write)
-			s->size = fl_max(s->size, at + n);
-		else if (at >= s->size)
-			n = 0;
-		else
-			n = (size_t)fl_min((uint64_t)n, s->size - at);
+		if (!write)
+			n = at >= s->size ? 0 : (size_t)fl_min((uint64_t)n, s->size - at);
 		err = n ? transfer(s, at, buf + done, n, write) : 0;
+		if (write && !err)
+			s->size = fl_max(s->size, at + n);
 		fl_mutex_unlock(&s->file.lock);
 		if (!n)
 			break;
