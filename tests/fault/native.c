@@ -94,8 +94,8 @@ static const struct op native_ops[] = {
 
 static const char *const native_points[] = {
 	"alloc.vma",	"alloc.vma_table", "alloc.pgtable", "alloc.uffd", "alloc.wait", "alloc.frame",
-	"alloc.extent", "host.pool",	   "host.fill",	    "host.adopt", "host.maps",	"host.mprotect",
-	"host.guard",	"host.socket",	   "host.fork",	    NULL,
+	"alloc.file",	"alloc.extent",	   "host.pool",	    "host.fill",  "host.adopt", "host.maps",
+	"host.mprotect", "host.guard",	   "host.socket",   "host.fork",  NULL,
 };
 
 static const struct world native = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ops.c - the operations that every address space has, and how each is prepared and verified. */
-#include "sweep.h"
+#include "ops.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,19 +11,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MISSING FL_UFFDIO_REGISTER_MODE_MISSING
-#define WP	FL_UFFDIO_REGISTER_MODE_WP
-#define RW	(PROT_READ | PROT_WRITE)
-#define ANON	(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+#define ANON (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
-static char source[2 * MB + PAGE]; /* page i holds the pattern of page i */
+char source[2 * MB + PAGE];
 
-static int result(int64_t ret)
+int result(int64_t ret)
 {
 	return ret < 0 ? -errno : 0;
 }
 
-static uint64_t last_page(void)
+uint64_t last_page(void)
 {
 	return env.base + env.shape->len - PAGE;
 }
@@ -40,27 +37,37 @@ static uint64_t nr_pages(void)
 
 /* ---- preparing ---- */
 
-static void map(void)
+void map_as(int flags)
 {
 	for (uint64_t i = 0; i < sizeof(source); i += PAGE)
 		memset(&source[i], pattern(i / PAGE), PAGE);
 	env.len = env.shape->len;
-	env.base = fl_mmap(env.mm, 0, env.len, RW, ANON);
+	env.base = fl_mmap(env.mm, 0, env.len, RW, flags);
 	EXPECT(env.base != FL_MAP_FAILED);
+}
+
+static void map(void)
+{
+	map_as(ANON);
+}
+
+void store_patterns(uint64_t to)
+{
+	for (uint64_t i = 0; page_at(i) != FL_PFN_NONE; i++) {
+		uint8_t byte = pattern(i);
+
+		EXPECT_INT(env.world->access(page_at(i) - env.base + to + i % PAGE, &byte, true), 0);
+	}
 }
 
 static void map_filled(void)
 {
 	map();
-	for (uint64_t i = 0; page_at(i) != FL_PFN_NONE; i++) {
-		uint8_t byte = pattern(i);
-
-		EXPECT_INT(env.world->access(page_at(i) + i % PAGE, &byte, true), 0);
-	}
+	store_patterns(env.base);
 	env.filled = true;
 }
 
-static void open_object(uint64_t features)
+void open_object(uint64_t features)
 {
 	EXPECT_INT(fl_uffd_open(env.mm, O_CLOEXEC | O_NONBLOCK | FL_UFFD_SRC_HOST, &env.uffd), 0);
 	EXPECT_INT(fl_uffd_api(env.uffd, features, NULL), 0);
@@ -78,7 +85,7 @@ static void to_register_filled(void)
 	open_object(FL_UFFD_FEATURE_SIGBUS);
 }
 
-static void reg(uint64_t mode)
+void reg(uint64_t mode)
 {
 	EXPECT_INT(fl_uffd_register(env.uffd, env.base, env.len, mode, NULL), 0);
 }
@@ -120,8 +127,7 @@ static void released(void)
 	EXPECT_INT(fl_uffd_unregister(env.uffd, env.base, env.len), 0);
 }
 
-/* The pages of the spots hold what they should. */
-static void check_spots(void)
+void check_spots(void)
 {
 	for (uint64_t i = 0; page_at(i) != FL_PFN_NONE; i++) {
 		uint8_t byte = 0;
@@ -155,7 +161,7 @@ static int run_close(void)
 	return result(ret);
 }
 
-static void verify_closed(void)
+void verify_closed(void)
 {
 	EXPECT_INT(registered(env.base), 0);
 	EXPECT_INT(registered(last_page()), 0);
@@ -176,13 +182,13 @@ static void verify_registered(void)
 		EXPECT_INT(entry_present(page_at(i)), env.filled);
 }
 
-static int run_unregister(void)
+int run_unregister(void)
 {
 	return result(fl_uffd_unregister(env.uffd, env.base, env.len));
 }
 
 /* The last page only: a split. */
-static int run_unregister_part(void)
+int run_unregister_part(void)
 {
 	return result(fl_uffd_unregister(env.uffd, last_page(), PAGE));
 }
@@ -196,8 +202,7 @@ static void verify_unregistered_part(void)
 
 /* ---- fills ---- */
 
-/* Spot after spot, from where the last attempt ended. */
-static int fill(int (*one)(uint64_t addr, uint64_t page, uint64_t len, int64_t *got))
+int fill(int (*one)(uint64_t addr, uint64_t page, uint64_t len, int64_t *got))
 {
 	uint64_t per = env.shape->spot / PAGE;
 
@@ -223,22 +228,22 @@ static int zero_one(uint64_t addr, uint64_t page, uint64_t len, int64_t *got)
 	return fl_uffd_zeropage(env.uffd, addr, len, 0, got);
 }
 
-static int run_copy(void)
+int run_copy(void)
 {
 	return fill(copy_one);
 }
 
-static int run_zeropage(void)
+int run_zeropage(void)
 {
 	return fill(zero_one);
 }
 
-static void verify_copied(void)
+void verify_copied(void)
 {
 	env.filled = true; /* looked at by the caller */
 }
 
-static void verify_zero(void)
+void verify_zero(void)
 {
 	for (uint64_t i = 0; page_at(i) != FL_PFN_NONE; i++) {
 		uint8_t byte = 1;
@@ -264,12 +269,12 @@ static int touch(bool write)
 	return 0;
 }
 
-static int run_load(void)
+int run_load(void)
 {
 	return touch(false);
 }
 
-static int run_store(void)
+int run_store(void)
 {
 	return touch(true);
 }
@@ -302,48 +307,48 @@ static int run_wait(void)
 	return sig ? -SIGNAL(sig) : 0;
 }
 
-static void verify_nothing(void)
+void verify_nothing(void)
 {
 }
 
 /* ---- protection ---- */
 
-static int writes(uint64_t addr)
+int writes(uint64_t addr)
 {
 	uint8_t byte = pattern(0);
 
 	return env.world->access(addr, &byte, true);
 }
 
-static int run_protect(void)
+int run_protect(void)
 {
 	return result(fl_uffd_writeprotect(env.uffd, env.base, env.len, FL_UFFDIO_WRITEPROTECT_MODE_WP));
 }
 
-static int run_unprotect(void)
+int run_unprotect(void)
 {
 	return result(fl_uffd_writeprotect(env.uffd, env.base, env.len, 0));
 }
 
-static void verify_protected(void)
+void verify_protected(void)
 {
 	for (uint64_t i = 0; page_at(i) != FL_PFN_NONE; i++)
 		EXPECT_INT(writes(page_at(i)), SIGBUS);
 }
 
-static void verify_unprotected(void)
+void verify_unprotected(void)
 {
 	EXPECT_INT(writes(page_at(0)), 0);
 	EXPECT_INT(writes(page_at(nr_pages() - 1)), 0);
 	env.filled = false; /* not all of it any more */
 }
 
-static int run_mprotect(void)
+int run_mprotect(void)
 {
 	return result(fl_mprotect(env.mm, last_page(), PAGE, PROT_READ));
 }
 
-static void verify_mprotected(void)
+void verify_mprotected(void)
 {
 	EXPECT_INT(writes(last_page()), SIGSEGV);
 	if (env.len > PAGE)
@@ -379,12 +384,12 @@ static void verify_mapped_over(void)
 	env.filled = env.shape->spot != env.shape->len && env.len > PAGE;
 }
 
-static int run_munmap(void)
+int run_munmap(void)
 {
 	return result(fl_munmap(env.mm, last_page(), PAGE));
 }
 
-static void verify_unmapped(void)
+void verify_unmapped(void)
 {
 	uint8_t byte;
 
@@ -393,12 +398,12 @@ static void verify_unmapped(void)
 	env.len -= PAGE;
 }
 
-static int run_madvise(void)
+int run_madvise(void)
 {
 	return result(fl_madvise(env.mm, env.base, env.len, MADV_DONTNEED));
 }
 
-static void verify_dropped(void)
+void verify_dropped(void)
 {
 	for (uint64_t i = 0; page_at(i) != FL_PFN_NONE; i++)
 		EXPECT_INT(entry_present(page_at(i)), 0);
@@ -485,7 +490,7 @@ static void to_mark(void)
 	reg(WP);
 }
 
-static void verify_marked(void)
+void verify_marked(void)
 {
 	EXPECT(pte_marker(fl_pte_get(env.mm, env.base)));
 	EXPECT(pte_marker(fl_pte_get(env.mm, last_page())));

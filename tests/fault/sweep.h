@@ -70,6 +70,7 @@ struct op {
 #define SIGNAL(n) (1000 + (n))
 
 extern const struct op common_ops[];
+extern const struct op shared_ops[]; /* on shared anonymous memory */
 
 _Noreturn void sweep_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #define EXPECT(cond)                                                                                                 \
