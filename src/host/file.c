@@ -377,11 +377,13 @@ static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const st
 	if (!f)
 		return err;
 	if (!may_write(start) || fl_prepare_tables(mm, start, end, &any)) {
+		fl_free_pgtables(mm, start, end);
 		fl_file_put(&f->file);
 		return may_write(start) ? -ENOMEM : -EPERM;
 	}
 	pgoff = fl_extent_alloc(start, end);
 	if (pgoff == FL_PFN_NONE) {
+		fl_free_pgtables(mm, start, end);
 		fl_file_put(&f->file);
 		return -ENOMEM;
 	}
@@ -392,6 +394,7 @@ static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const st
 		err = (int)fl_sys(SYS_mprotect, start, end - start, PROT_NONE);
 	if (fl_sys_failed(direct) || err) {
 		fl_file_unmap_direct(pgoff, nr);
+		fl_free_pgtables(mm, start, end);
 		fl_extent_free(start, end, pgoff);
 		fl_file_put(&f->file);
 		return -ENOMEM;
