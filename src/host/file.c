@@ -83,7 +83,8 @@ static uint64_t make(struct fl_file *file, struct fl_vma *vma, uint64_t addr, ui
 static int read_page(struct fl_file *file, uint64_t index, uint64_t pfn)
 {
 	char *to = fl_kmap_local(&fl_host.mm, pfn);
-	long n = fl_sys(SYS_pread64, host_file(file)->fd, to, PAGE_SIZE, index << PAGE_SHIFT);
+	long n = fl_fail(FL_FP_FILL) ? -ENOMEM
+				     : fl_sys(SYS_pread64, host_file(file)->fd, to, PAGE_SIZE, index << PAGE_SHIFT);
 
 	if (n < 0)
 		return -ENOMEM;
@@ -387,8 +388,9 @@ static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const st
 		fl_file_put(&f->file);
 		return -ENOMEM;
 	}
-	direct = fl_sys(SYS_mmap, fl_kmap_local(mm, pgoff), end - start, PROT_READ | PROT_WRITE,
-			MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->fd, offset);
+	direct = fl_fail(FL_FP_ADOPT) ? -ENOMEM
+				      : fl_sys(SYS_mmap, fl_kmap_local(mm, pgoff), end - start, PROT_READ | PROT_WRITE,
+					       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->fd, offset);
 	fl_count(host_mmap, 1);
 	if (!fl_sys_failed(direct))
 		err = (int)fl_sys(SYS_mprotect, start, end - start, PROT_NONE);

@@ -3,7 +3,7 @@
  * native.c - the sweeps on this process's own address space. Loads and stores are the process's own; the signals that
  * faultline raises for them are caught here.
  */
-#include "sweep.h"
+#include "ops.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -87,7 +87,76 @@ static void nothing(void)
 {
 }
 
+/* ---- private mappings of a file: a page of it is copied when it is looked at ---- */
+
+static void map_file_private(void)
+{
+	int fd = memfd_create("sweep", MFD_CLOEXEC);
+	void *at;
+
+	EXPECT(fd >= 0 && ftruncate(fd, (off_t)env.shape->len) == 0);
+	at = mmap(NULL, env.shape->len, RW, MAP_SHARED, fd, 0);
+	EXPECT(at != MAP_FAILED);
+	env.extra = fl_addr(at);
+	env.extra_len = env.shape->len;
+	at = mmap(NULL, env.shape->len, RW, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+	EXPECT(at != MAP_FAILED);
+	env.base = fl_addr(at);
+	env.len = env.shape->len;
+	store_patterns(env.extra);
+	EXPECT_INT(close(fd), 0);
+	open_object(FL_UFFD_FEATURE_SIGBUS);
+}
+
+static void registered_file_private(void)
+{
+	map_file_private();
+	reg(WP);
+}
+
+static int run_register_private(void)
+{
+	return result(fl_uffd_register(env.uffd, env.base, env.len, MISSING | WP, NULL));
+}
+
+static int touch_private(bool write)
+{
+	for (; page_at(env.done) != FL_PFN_NONE; env.done++) {
+		uint8_t byte = (uint8_t)~pattern(env.done);
+		int sig = native_access(page_at(env.done) + env.done % PAGE, &byte, write);
+
+		if (sig)
+			return -SIGNAL(sig);
+		EXPECT_INT(byte, write ? (uint8_t)~pattern(env.done) : pattern(env.done));
+	}
+	return 0;
+}
+
+static int run_load_private(void)
+{
+	return touch_private(false);
+}
+
+static int run_store_private(void)
+{
+	return touch_private(true);
+}
+
+/* The file is as it was. */
+static void verify_stored_private(void)
+{
+	for (uint64_t i = 0; page_at(i) != FL_PFN_NONE; i++) {
+		uint8_t byte = 0;
+
+		EXPECT_INT(native_access(page_at(i) - env.base + env.extra + i % PAGE, &byte, false), 0);
+		EXPECT_INT(byte, pattern(i));
+	}
+}
+
 static const struct op native_ops[] = {
+	{"REGISTER of a private mapping of a file", map_file_private, run_register_private, check_spots, 0},
+	{"load of a private mapping", registered_file_private, run_load_private, check_spots, OP_PROGRESS},
+	{"store to a private mapping", registered_file_private, run_store_private, verify_stored_private, OP_PROGRESS},
 	{"fork", to_fork, run_fork, nothing, 0},
 	{0},
 };
