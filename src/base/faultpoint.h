@@ -17,7 +17,7 @@
 	X(CTX, "alloc.uffd", "memory for a userfaultfd object")                                                        \
 	X(WAIT, "alloc.wait", "memory for a waiting fault: it faults again")                                           \
 	X(FRAME, "alloc.frame", "a page frame")                                                                        \
-	X(FILE, "alloc.file", "a shared memory object of soft address spaces")                                         \
+	X(FILE, "alloc.file", "a file in shared memory")                                                              \
 	X(CACHE, "alloc.cache", "a table of its page cache")                                                           \
 	X(SWAP, "alloc.swap", "a slot of the swap area of a soft address space: the page stays")                      \
 	X(SWAP_READ, "swap.read", "reading a page back from it")                                                       \
