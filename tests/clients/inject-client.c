@@ -232,12 +232,13 @@ static void op_zeropage(void)
 static void op_continue(void)
 {
 	unsigned long block = (unsigned long)argument, mapped = 0;
+	int file = memfd_create("inject", MFD_CLOEXEC);
 	char *other;
 
-	mem = mmap(NULL, NR_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(mem != MAP_FAILED);
-	other = mremap(mem, 0, NR_PAGES * PAGE, MREMAP_MAYMOVE); /* mremap(2): a second mapping of the same pages */
-	CHECK(other != MAP_FAILED);
+	CHECK(file >= 0 && ftruncate(file, NR_PAGES * PAGE) == 0);
+	mem = mmap(NULL, NR_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	other = mmap(NULL, NR_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	CHECK(mem != MAP_FAILED && other != MAP_FAILED);
 	memcpy(other, source, NR_PAGES * PAGE);
 	set_up(0, UFFDIO_REGISTER_MODE_MINOR);
 	for (int i = 0; i < times; i++) {

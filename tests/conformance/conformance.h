@@ -53,6 +53,7 @@ void case_add(struct test_case *c);
 #define CASE(fn, src) CASE_ON(fn, ON_ALL, "", src)
 
 bool on_kernel(void); /* for a case that skips what a kernel may lack, and faultline may not */
+bool on_native(void); /* and the other way round: what faultline needs a right for */
 
 #define DESCRIPTOR "needs a file descriptor"
 #define PROCESS	   "needs a process"

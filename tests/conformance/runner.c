@@ -43,6 +43,11 @@ bool on_kernel(void)
 	return running->bit == ON_KERNEL;
 }
 
+bool on_native(void)
+{
+	return running->bit == ON_NATIVE;
+}
+
 void case_add(struct test_case *c)
 {
 	*cases_end = c;

@@ -6,8 +6,10 @@
 #include "ops.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,8 +34,28 @@ static void native_begin(void)
 	EXPECT_INT(native_birth(), 0);
 }
 
+static int file_fd = -1; /* of the cycle's file, by which it is found */
+
 static void native_end(void)
 {
+	if (file_fd >= 0)
+		close(file_fd);
+	file_fd = -1;
+}
+
+/* Shared anonymous memory has no descriptor to be found by. */
+static bool finds_files(void)
+{
+	char *p = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0), path[64];
+	int fd;
+
+	EXPECT(p != MAP_FAILED);
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)fl_addr(p), (unsigned long)fl_addr(p + PAGE));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	munmap(p, PAGE);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
 }
 
 static int native_access(uint64_t addr, uint8_t *byte, bool write)
@@ -104,7 +126,7 @@ static void map_file_private(void)
 	env.base = fl_addr(at);
 	env.len = env.shape->len;
 	store_patterns(env.extra);
-	EXPECT_INT(close(fd), 0);
+	file_fd = fd;
 	open_object(FL_UFFD_FEATURE_SIGBUS);
 }
 
@@ -174,6 +196,7 @@ static const struct world native = {
 	.end = native_end,
 	.access = native_access,
 	.points = native_points,
+	.finds_files = finds_files,
 	.own = native_ops,
 };
 
