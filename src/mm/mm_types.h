@@ -86,7 +86,6 @@ struct fl_folio {
 	int32_t refcount;	 /* [a] users; 0 is free */
 	int32_t mapcount;	 /* [a] page-table entries that map this page */
 	struct fl_file *mapping; /* [f] whose page cache it is in; of a tail page of a large folio: not to be asked */
-	uint32_t index;		 /* [f] its place there */
 	uint16_t order;		 /* [f] of the head of a large folio: 1 << order pages */
 	uint16_t tail;		 /* [f] of its other pages: how far behind the head */
 };

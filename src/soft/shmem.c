@@ -83,7 +83,6 @@ static int insert(struct fl_shmem *s, uint64_t pfn, uint64_t index)
 		return -ENOMEM;
 	*at = pfn + 1;
 	folio->mapping = &s->file;
-	folio->index = (uint32_t)index;
 	__atomic_fetch_add(&folio->refcount, 1, __ATOMIC_RELAXED);
 	return 0;
 }
@@ -112,7 +111,6 @@ static uint64_t make_large(struct fl_shmem *s, uint64_t index)
 	memset(s->pool->pool.base + (pfn << PAGE_SHIFT), 0, SLOTS * PAGE_SIZE);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		folio_at(s, pfn + i)->tail = (uint16_t)i;
-		folio_at(s, pfn + i)->index = (uint32_t)(first + i);
 		at[i] = pfn + i + 1;
 	}
 	folio_at(s, pfn)->order = FOLIO_ORDER;
