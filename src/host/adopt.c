@@ -25,12 +25,6 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 
-static int access_prot(uint32_t access)
-{
-	return ((access & VM_READ) ? PROT_READ : 0) | ((access & VM_WRITE) ? PROT_WRITE : 0) |
-	       ((access & VM_EXEC) ? PROT_EXEC : 0);
-}
-
 /* ---- fit ---- */
 
 int fl_host_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
@@ -210,7 +204,7 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	if (!err)
 		err = exchange(mm, start, end, pgoff, data, &aside);
 	if (err) {
-		fl_sys(SYS_mprotect, start, end - start, access_prot(access));
+		fl_sys(SYS_mprotect, start, end - start, fl_access_prot(access));
 		fl_free_pgtables(mm, start, end);
 		fl_extent_free(start, end, pgoff);
 		return err;
@@ -280,7 +274,7 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 	if (readopt_entries(mm, vma, true) || fl_host_conform(mm, vma)) {
 		fl_free_pgtables(mm, vma->start, vma->end);
 		fl_cache_unhide(vma);
-		while (fl_sys(SYS_mprotect, vma->start, len, access_prot(fl_vma_access(vma))) == -ENOMEM &&
+		while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM &&
 		       fl_cache_shrink())
 			;
 		return -ENOMEM;
@@ -422,7 +416,7 @@ void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
 		release_chunk(mm, vma, a, next);
 	}
 	/* Whoever was hit by the change faults, and finds it released. */
-	while (fl_sys(SYS_mprotect, vma->start, len, access_prot(fl_vma_access(vma))) == -ENOMEM && fl_cache_shrink())
+	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM && fl_cache_shrink())
 		;
 	fl_vma_set(vma, vma->flags | VM_RELEASED, NULL);
 }

@@ -29,6 +29,12 @@
 
 /* ---- host calls ---- */
 
+int fl_access_prot(uint32_t flags)
+{
+	return ((flags & VM_READ) ? PROT_READ : 0) | ((flags & VM_WRITE) ? PROT_WRITE : 0) |
+	       ((flags & VM_EXEC) ? PROT_EXEC : 0);
+}
+
 static int right_prot(const struct fl_vma *vma, enum fl_right right)
 {
 	int prot = PROT_NONE;

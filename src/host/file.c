@@ -429,12 +429,6 @@ int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct f
 	return map->shared ? adopt_shared(mm, start, end, map) : adopt_private(mm, start, end, map);
 }
 
-static int access_prot(const struct fl_vma *vma)
-{
-	return ((vma->flags & VM_READ) ? PROT_READ : 0) | ((vma->flags & VM_WRITE) ? PROT_WRITE : 0) |
-	       ((vma->flags & VM_EXEC) ? PROT_EXEC : 0);
-}
-
 /* Nothing of it is hidden any more, and nothing of it in the host's tables that only was. */
 static void show_all(struct fl_vma *vma)
 {
@@ -445,7 +439,7 @@ static void show_all(struct fl_vma *vma)
 	if (fl_host.guard)
 		while (fl_sys(SYS_madvise, vma->start, len, 103 /* MADV_GUARD_REMOVE */) == -EAGAIN)
 			;
-	while (fl_sys(SYS_mprotect, vma->start, len, access_prot(vma)) == -ENOMEM && fl_cache_shrink())
+	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(vma->flags)) == -ENOMEM && fl_cache_shrink())
 		;
 }
 

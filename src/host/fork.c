@@ -85,14 +85,10 @@ static void remap(void)
 
 	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
 		struct fl_vma *v = mm->vmas[i];
-		int prot = PROT_NONE;
+		int prot = (v->flags & VM_RELEASED) ? fl_access_prot(v->flags) : PROT_NONE;
 
 		if (v->flags & VM_SHARED)
 			continue;
-
-		if (v->flags & VM_RELEASED)
-			prot = ((fl_vma_access(v) & VM_READ) ? PROT_READ : 0) |
-			       ((v->flags & VM_WRITE) ? PROT_WRITE : 0) | ((v->flags & VM_EXEC) ? PROT_EXEC : 0);
 		fl_sys(SYS_mmap, v->start, v->end - v->start, prot, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
 		       fl_host.pool_fd, v->pgoff << PAGE_SHIFT);
 	}

@@ -175,6 +175,9 @@ bool fl_released_owned(struct fl_vma *vma, uint64_t addr);
 bool fl_file_fit(const struct fl_map *map);
 /* It becomes ours, hidden: one spare fl_vma is reserved. -ENOMEM, -EINVAL. => mmap_lock for writing, as for all below */
 int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map);
+/* The host's rights for all that a mapping's flags allow. */
+int fl_access_prot(uint32_t flags);
+
 /* What the host has in its tables, of a range that is hidden, goes into ours. => there are tables */
 void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma);
 /* The host serves it alone again. */

@@ -124,10 +124,16 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 
 /* ---- mappings of shared files: it is the host that moves them ---- */
 
-static int shared_prot(const struct fl_vma *vma)
+/* No page of [start, end) is in any table. */
+static void drop_shared(uint64_t start, uint64_t end)
 {
-	return ((vma->flags & VM_READ) ? PROT_READ : 0) | ((vma->flags & VM_WRITE) ? PROT_WRITE : 0) |
-	       ((vma->flags & VM_EXEC) ? PROT_EXEC : 0);
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(mm, vma, i, start, end)
+		if (!(vma->flags & VM_RELEASED))
+			fl_zap_range(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end));
+	fl_sys(SYS_madvise, start, end - start, MADV_DONTNEED);
 }
 
 /*
@@ -136,19 +142,21 @@ static int shared_prot(const struct fl_vma *vma)
  */
 static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
 {
-	int prot = shared_prot(vma);
 	long at = WITH_ROOM(fl_sys(SYS_mremap, addr, 0, new_len, MREMAP_MAYMOVE | (flags & MREMAP_FIXED), to));
 
 	if (fl_sys_failed(at))
 		return at;
 	if (flags & MREMAP_FIXED)
 		fl_process_forget(to, to + new_len);
-	fl_sys(SYS_mprotect, at, new_len, prot); /* it came with the rights that hide the old one */
+	/* it came with the rights that hide the old one */
+	if (WITH_ROOM(fl_sys(SYS_mprotect, at, new_len, fl_access_prot(vma->flags)))) {
+		fl_sys(SYS_munmap, at, new_len);
+		return -ENOMEM;
+	}
 	if (old_len)
 		fl_file_populate(mm, vma, addr, addr + fl_min(old_len, new_len), (uint64_t)at);
 	if (old_len && (flags & MREMAP_DONTUNMAP)) {
-		fl_zap_range(mm, vma, addr, addr + old_len);
-		fl_sys(SYS_madvise, addr, old_len, MADV_DONTNEED);
+		drop_shared(addr, addr + old_len);
 	} else if (old_len) {
 		fl_sys(SYS_munmap, addr, old_len);
 		fl_process_forget(addr, addr + old_len);
@@ -156,7 +164,7 @@ static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 	return at;
 }
 
-/* What is added in place has the registration of the rest. */
+/* What is added in place has the registration of the rest; if it cannot, nothing is added. */
 static int64_t grow_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len)
 {
 	uint64_t end = addr + old_len, grown = addr + new_len;
@@ -166,8 +174,13 @@ static int64_t grow_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 
 	if (fl_sys_failed(at))
 		return at;
-	fl_sys(SYS_mprotect, end, new_len - old_len, shared_prot(vma));
-	if ((flags & VM_RELEASED) || fl_host_adopt(mm, end, grown))
+	if (WITH_ROOM(fl_sys(SYS_mprotect, end, new_len - old_len, fl_access_prot(flags))) ||
+	    (!(flags & VM_RELEASED) && fl_host_adopt(mm, end, grown))) {
+		fl_sys(SYS_munmap, end, new_len - old_len);
+		fl_process_forget(end, grown);
+		return -ENOMEM;
+	}
+	if (flags & VM_RELEASED)
 		return at;
 	fl_vma_split(mm, end);
 	fl_vma_set(fl_vma_lookup(mm, end), flags | VM_SOFTDIRTY, ctx);
