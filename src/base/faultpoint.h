@@ -25,6 +25,8 @@
 	X(POOL, "host.pool", "the pool of page frames")                                                                \
 	X(FILL, "host.fill", "writing a page frame")                                                                   \
 	X(ADOPT, "host.adopt", "taking over the memory of a range that is registered")                                 \
+	X(KEEP, "host.keep", "a descriptor of shared memory that is mapped: it may not be registered")                 \
+	X(LOOK, "host.look", "looking whether such memory is mapped still: the descriptor stays for the time being")   \
 	X(MAPS, "host.maps", "reading /proc/self/maps")                                                                \
 	X(PROTECT, "host.mprotect", "mprotect(2) on a range that is registered")                                       \
 	X(GUARD, "host.guard", "guard markers")                                                                        \

@@ -19,6 +19,7 @@ enum fl_rank {
 	FL_RANK_UFFDS,	 /* fl_mm.uffd_lock */
 	FL_RANK_QUEUE,	 /* fl_uffd_ctx.lock */
 	FL_RANK_BACKEND, /* the backend's own */
+	FL_RANK_KEPT,	 /* host/kept.c */
 	FL_RANK_ALLOC,	 /* base/alloc.c */
 	FL_NR_RANKS
 };

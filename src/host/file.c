@@ -14,20 +14,15 @@
 #include "base/count.h"
 #include "mm/file.h"
 
-#include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
-
-#define HIGH_FD 900
 
 struct fl_host_file {
 	struct fl_file file;
-	int fd;		     /* [c] ours, read-write */
+	int fd;		     /* [c] of fl_kept_get(), read-write */
 	uint64_t dev, inode; /* [c] */
 	struct fl_host_file *next; /* [m] of all */
 };
@@ -110,7 +105,7 @@ static void release(struct fl_file *file)
 			*p = f->next;
 			break;
 		}
-	fl_sys(SYS_close, f->fd);
+	fl_kept_put(f->fd);
 	fl_free(&fl_host.mm.metadata, f, sizeof(*f));
 }
 
@@ -215,70 +210,7 @@ void fl_file_unmap_direct(uint64_t pfn, uint64_t nr)
 	       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_host.pool_fd, pfn << PAGE_SHIFT);
 }
 
-/* ---- finding the file behind a mapping ---- */
-
-static bool same_file(long fd, const struct fl_map *map)
-{
-	struct stat st;
-
-	return !fl_sys_failed(fd) && fl_sys(SYS_fstat, fd, &st) == 0 && st.st_ino == map->inode;
-}
-
-static char *put_hex(char *end, uint64_t v)
-{
-	do
-		*--end = "0123456789abcdef"[v & 15];
-	while (v >>= 4);
-	return end;
-}
-
-/* By the mapping itself, where the host lets us: the program may have closed its descriptor. */
-static long open_mapping(const struct fl_map *map)
-{
-	char path[64] = "/proc/self/map_files/", number[20], *end = number + sizeof(number);
-	size_t n = strlen(path);
-	char *digits = put_hex(end, map->start);
-
-	memcpy(path + n, digits, (size_t)(end - digits));
-	n += (size_t)(end - digits);
-	path[n++] = '-';
-	digits = put_hex(end, map->end);
-	memcpy(path + n, digits, (size_t)(end - digits));
-	path[n + (size_t)(end - digits)] = '\0';
-	return fl_sys(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
-}
-
-/* Otherwise by a descriptor that the program still has. */
-static long dup_descriptor(const struct fl_map *map)
-{
-	for (int fd = 0; fd < 1024; fd++)
-		if (same_file(fd, map) && (fl_sys(SYS_fcntl, fd, F_GETFL, 0) & O_ACCMODE) == O_RDWR)
-			return fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
-	return -EBADF;
-}
-
-static long open_file(const struct fl_map *map)
-{
-	long fd = open_mapping(map), high;
-	struct statfs fs;
-
-	if (!same_file(fd, map)) {
-		if (!fl_sys_failed(fd))
-			fl_sys(SYS_close, fd);
-		fd = dup_descriptor(map);
-	}
-	if (fl_sys_failed(fd))
-		return fd;
-	if (fl_sys(SYS_fstatfs, fd, &fs) || fs.f_type != TMPFS_MAGIC) {
-		fl_sys(SYS_close, fd);
-		return -EINVAL;
-	}
-	high = fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
-	if (fl_sys_failed(high))
-		return fd;
-	fl_sys(SYS_close, fd);
-	return high;
-}
+/* ---- files by their mappings ---- */
 
 static struct fl_host_file *known_file(const struct fl_map *map)
 {
@@ -290,16 +222,16 @@ static struct fl_host_file *known_file(const struct fl_map *map)
 
 bool fl_file_fit(const struct fl_map *map)
 {
-	long fd;
+	int fd;
 
 	if (!map->inode)
 		return false;
 	if (known_file(map))
 		return true;
-	fd = open_file(map);
-	if (fl_sys_failed(fd))
+	fd = fl_kept_get(map);
+	if (fd < 0)
 		return false;
-	fl_sys(SYS_close, fd);
+	fl_kept_put(fd);
 	return true;
 }
 
@@ -307,22 +239,22 @@ bool fl_file_fit(const struct fl_map *map)
 static struct fl_host_file *get_file(const struct fl_map *map, int *err)
 {
 	struct fl_host_file *f = known_file(map);
-	long fd;
+	int fd;
 
 	if (f) {
 		fl_file_get(&f->file);
 		return f;
 	}
-	fd = fl_fail(FL_FP_ADOPT) ? -ENOMEM : open_file(map);
-	f = fl_sys_failed(fd) ? NULL : fl_alloc(&fl_host.mm.metadata, sizeof(*f), FL_FP_FILE);
+	fd = fl_fail(FL_FP_ADOPT) ? -ENOMEM : fl_kept_get(map);
+	f = fd < 0 ? NULL : fl_alloc(&fl_host.mm.metadata, sizeof(*f), FL_FP_FILE);
 	if (!f) {
-		*err = fl_sys_failed(fd) ? (int)fd : -ENOMEM;
-		if (!fl_sys_failed(fd))
-			fl_sys(SYS_close, fd);
+		*err = fd < 0 ? fd : -ENOMEM;
+		if (fd >= 0)
+			fl_kept_put(fd);
 		return NULL;
 	}
 	fl_file_init(&f->file, &host_file_ops);
-	f->fd = (int)fd;
+	f->fd = fd;
 	f->dev = map->dev;
 	f->inode = map->inode;
 	f->next = files;

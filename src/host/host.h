@@ -208,6 +208,22 @@ int fl_file_remove(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_
 int fl_file_zero(struct fl_host_file *f, uint64_t pfn, uint64_t nr);
 int64_t fl_file_fill(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t len);
 
+/* ---- kept.c: descriptors of the shared memory that the program maps; all take no lock but their own ---- */
+
+/* mmap(2); what it maps can be registered, be it anonymous, or the descriptor closed later. As the system call. */
+long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset);
+/* The program has unmapped a range, or moved one: what is mapped nowhere any more is closed. */
+void fl_kept_unmapped(uint64_t start, uint64_t len);
+void fl_kept_moved(uint64_t from, uint64_t old_len, uint64_t to, uint64_t new_len);
+/* A descriptor, open for reading and writing, of the file behind a mapping, until put. -EINVAL: not to be had; -ENOMEM */
+int fl_kept_get(const struct fl_map *map);
+void fl_kept_put(int fd);
+/* Is it one of these descriptors? Are there any? */
+bool fl_kept_is(int fd);
+bool fl_kept_any(void);
+/* In a forked child, which has copies of them. */
+void fl_kept_after_fork(void);
+
 /* ---- maps.c: what the host has mapped ---- */
 
 struct fl_map {
@@ -220,6 +236,8 @@ struct fl_map {
 
 /* The first mapping of the process that ends above addr. 1 found, 0 none, -errno. => mmap_lock for writing */
 int fl_maps_next(uint64_t addr, struct fl_map *map);
+/* All of them, to fn. 0, -errno: not all. fn may be called for ones that are gone, if there are threads */
+int fl_maps_walk(void (*fn)(const struct fl_map *map, void *data), void *data);
 /* The VM_DONTFORK, VM_WIPEONFORK and VM_HUGEPAGE of a host mapping. Slow: asked only when fl_host.advice was given. */
 uint32_t fl_maps_advice(uint64_t addr);
 /* How many mappings the process has. */

@@ -14,9 +14,9 @@ struct reader {
 	unsigned len, at;
 };
 
-static int reader_open(struct reader *r)
+static int reader_open(struct reader *r, enum fl_faultpoint fp)
 {
-	r->fd = fl_fail(FL_FP_MAPS) ? -ENOMEM : fl_sys(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+	r->fd = fl_fail(fp) ? -ENOMEM : fl_sys(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
 	r->len = r->at = 0;
 	return fl_sys_failed(r->fd) ? (int)r->fd : 0;
 }
@@ -121,7 +121,7 @@ static int read_map(struct reader *r, struct fl_map *map)
 int fl_maps_next(uint64_t addr, struct fl_map *map)
 {
 	struct reader r;
-	int ret = reader_open(&r);
+	int ret = reader_open(&r, FL_FP_MAPS);
 
 	if (ret)
 		return ret;
@@ -130,6 +130,20 @@ int fl_maps_next(uint64_t addr, struct fl_map *map)
 	while (ret == 1 && map->end <= addr);
 	fl_sys(SYS_close, r.fd);
 	return ret;
+}
+
+int fl_maps_walk(void (*fn)(const struct fl_map *map, void *data), void *data)
+{
+	struct fl_map map;
+	struct reader r;
+	int ret = reader_open(&r, FL_FP_LOOK);
+
+	if (ret)
+		return ret;
+	while (read_map(&r, &map) == 1)
+		fn(&map, data);
+	fl_sys(SYS_close, r.fd);
+	return 0;
 }
 
 /*
@@ -171,7 +185,7 @@ uint64_t fl_maps_count(void)
 	uint64_t n = 0;
 	int c;
 
-	if (reader_open(&r))
+	if (reader_open(&r, FL_FP_MAPS))
 		return 0;
 	while ((c = next_char(&r)) >= 0)
 		n += c == '\n';

@@ -120,5 +120,5 @@ int fl_process_open(struct fl_mm **mm)
 
 bool fl_process_private_fd(int fd)
 {
-	return __atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE) && fd == fl_host.pool_fd;
+	return fl_kept_is(fd) || (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE) && fd == fl_host.pool_fd);
 }

@@ -65,15 +65,19 @@ int fl_process_munmap(uint64_t addr, uint64_t len)
 	uint64_t irq, end = addr + PAGE_ALIGN(len);
 	long ret;
 
-	if (!ours(addr, len))
-		return (int)WITH_ROOM_OUT(fl_sys(SYS_munmap, addr, len));
-	irq = lock();
-	ret = fl_vma_reserve(mm, 2);
+	if (ours(addr, len)) {
+		irq = lock();
+		ret = fl_vma_reserve(mm, 2);
+		if (!ret)
+			ret = WITH_ROOM(fl_sys(SYS_munmap, addr, len));
+		if (!ret)
+			fl_process_forget(addr, end);
+		unlock(irq);
+	} else {
+		ret = WITH_ROOM_OUT(fl_sys(SYS_munmap, addr, len));
+	}
 	if (!ret)
-		ret = WITH_ROOM(fl_sys(SYS_munmap, addr, len));
-	if (!ret)
-		fl_process_forget(addr, end);
-	unlock(irq);
+		fl_kept_unmapped(addr, len);
 	return (int)ret;
 }
 
@@ -93,7 +97,7 @@ int64_t fl_process_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd
 	long ret;
 
 	if (!(flags & MAP_FIXED) || !ours(addr, len)) {
-		ret = WITH_ROOM_OUT(fl_sys(SYS_mmap, addr, len, prot, flags, fd, offset));
+		ret = WITH_ROOM_OUT(fl_kept_mmap(addr, len, prot, flags, fd, offset));
 		if (!fl_sys_failed(ret) && ours((uint64_t)ret, len))
 			forget_stale((uint64_t)ret, (uint64_t)ret + PAGE_ALIGN(len));
 		return ret;
@@ -101,7 +105,7 @@ int64_t fl_process_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd
 	irq = lock();
 	ret = fl_vma_reserve(mm, 2);
 	if (!ret)
-		ret = WITH_ROOM(fl_sys(SYS_mmap, addr, len, prot, flags, fd, offset));
+		ret = WITH_ROOM(fl_kept_mmap(addr, len, prot, flags, fd, offset));
 	if (!fl_sys_failed(ret))
 		fl_process_forget(addr, addr + PAGE_ALIGN(len));
 	unlock(irq);
@@ -514,6 +518,7 @@ void fl_process_fork_child(void)
 {
 	static const char sorry[] = "faultline: a forked child ends: no descriptors left to copy its memory\n";
 
+	fl_kept_after_fork();
 	if (forking) {
 		forking = false;
 		fl_irq_active = 0; /* the threads that were inside are not here */

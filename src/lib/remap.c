@@ -268,7 +268,7 @@ static bool is_shared(uint64_t addr)
 	return ret;
 }
 
-int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+static int64_t remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
 {
 	bool fixed = flags & MREMAP_FIXED;
 	uint64_t irq;
@@ -303,3 +303,11 @@ int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int
 	return ret;
 }
 
+int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	int64_t ret = remap(addr, old_len, new_len, flags, new_addr);
+
+	if (!fl_sys_failed((long)ret))
+		fl_kept_moved(addr, old_len, (uint64_t)ret, new_len);
+	return ret;
+}

@@ -173,12 +173,18 @@ FL_EXPORT FILE *fopen64(const char *restrict path, const char *restrict mode)
 
 /* ---- closing and copying ---- */
 
+/* Has anything of ours a descriptor? */
+static bool any_ours(void)
+{
+	return __atomic_load_n(&fl_host.ready, __ATOMIC_RELAXED) || fl_nr_special || fl_kept_any();
+}
+
 FL_EXPORT int close(int fd)
 {
 	struct fl_uffd *closing;
 	int ret;
 
-	if (likely(!__atomic_load_n(&fl_host.ready, __ATOMIC_RELAXED) && !fl_nr_special))
+	if (likely(!any_ours()))
 		return fl_real()->close(fd);
 	if (fl_object_private_fd(fd)) {
 		errno = EBADF;
@@ -203,7 +209,7 @@ FL_EXPORT int close_range(unsigned first, unsigned last, int flags)
 
 	if (first > last || (flags & ~(int)(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)))
 		return (int)fl_ret(fl_sys(SYS_close_range, first, last, flags));
-	for (unsigned fd = first; fd <= high && fl_host.ready; fd++) {
+	for (unsigned fd = first; fd <= high && any_ours(); fd++) {
 		struct fl_uffd *o;
 
 		if (fl_object_private_fd((int)fd)) {

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "conformance.h"
+#include "../unprivileged.h"
 
 #define LIMIT_S	  10
 #define EXIT_SKIP 77
@@ -37,6 +38,7 @@ static const struct target_name {
 #define TARGETS (sizeof(targets) / sizeof(targets[0]))
 
 static const struct target_name *running; /* what T is called */
+static bool unprivileged;		  /* the cases run without any capability */
 
 bool on_kernel(void)
 {
@@ -85,6 +87,7 @@ static int run_here(const char *name)
 	for (struct test_case *c = cases; c; c = c->next) {
 		if (strcmp(c->name, name))
 			continue;
+		CHECK(!unprivileged || be_unprivileged() == 0);
 		T->start();
 		c->run();
 		CHECK_OK(T->finish());
@@ -108,7 +111,8 @@ static void exec_case(const char *target, const char *name, FILE *out)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	dup2(fileno(out), 1);
 	dup2(fileno(out), 2);
-	execl("/proc/self/exe", "conformance", "--target", target, "--run", name, (char *)NULL);
+	execl("/proc/self/exe", "conformance", "--target", target, "--run", name, unprivileged ? "--unprivileged" : NULL,
+	      (char *)NULL);
 	perror("conformance: exec");
 	_exit(2);
 }
@@ -269,9 +273,10 @@ static int list(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: conformance --target kernel|native|soft [--case GLOB]\n"
+	fprintf(stderr, "usage: conformance --target kernel|native|soft [--case GLOB] [--unprivileged]\n"
 			"       conformance --list\n"
-			"native is the target kernel, to be run under `faultline run --deny-kernel --`\n");
+			"native is the target kernel, to be run under `faultline run --deny-kernel --`\n"
+			"--unprivileged: the cases have no capabilities, as in a container\n");
 	return 2;
 }
 
@@ -282,6 +287,7 @@ int main(int argc, char **argv)
 		{"case", required_argument, NULL, 'c'},
 		{"run", required_argument, NULL, 'r'},
 		{"list", no_argument, NULL, 'l'},
+		{"unprivileged", no_argument, NULL, 'u'},
 		{NULL, 0, NULL, 0},
 	};
 	const char *name = "", *glob = "*", *run = NULL;
@@ -297,6 +303,8 @@ int main(int argc, char **argv)
 			run = optarg;
 		else if (o == 'l')
 			return list();
+		else if (o == 'u')
+			unprivileged = true;
 		else
 			return usage();
 	}

@@ -121,28 +121,10 @@ struct shmem {
 	int64_t file;
 };
 
-/* Natively it takes a right to find the file of memory that has no descriptor. */
-static inline void needs_map_files(void)
-{
-	char *p = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0), path[64];
-	int fd;
-
-	CHECK(p != MAP_FAILED);
-	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)(uintptr_t)p,
-		 (unsigned long)((uintptr_t)p + PAGE));
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		skip("/proc/self/map_files is not ours to open: %s", strerror(errno));
-	close(fd);
-	munmap(p, PAGE);
-}
-
 static inline struct shmem shmem_map(enum shmem_kind kind, unsigned pages)
 {
 	struct shmem s = {-1, 0, 0, -1};
 
-	if (kind == SHARED && on_native())
-		needs_map_files();
 	if (kind == SHARED) {
 		s.mem = shmem_place(pages);
 		s.other = shmem_place(pages);

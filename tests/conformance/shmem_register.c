@@ -209,8 +209,6 @@ FILE_KINDS(shmem_register_descriptor_closed, SEEN ": a mapping keeps the file")
 	struct shmem s = shmem_map(kind, 2);
 	struct touch t;
 
-	if (on_native())
-		needs_map_files();
 	cached(&s, 1, 1, 4);
 	CHECK_OK(T->file_close(s.file));
 	s.u = uffd(0);

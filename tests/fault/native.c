@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../unprivileged.h"
 #include "host/host.h"
 #include "lib/lib.h"
 
@@ -41,21 +42,6 @@ static void native_end(void)
 	if (file_fd >= 0)
 		close(file_fd);
 	file_fd = -1;
-}
-
-/* Shared anonymous memory has no descriptor to be found by. */
-static bool finds_files(void)
-{
-	char *p = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0), path[64];
-	int fd;
-
-	EXPECT(p != MAP_FAILED);
-	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)fl_addr(p), (unsigned long)fl_addr(p + PAGE));
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	munmap(p, PAGE);
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
 }
 
 static int native_access(uint64_t addr, uint8_t *byte, bool write)
@@ -175,7 +161,26 @@ static void verify_stored_private(void)
 	}
 }
 
+/* ---- shared memory that is to be registered: its file is kept from the start ---- */
+
+static void object_only(void)
+{
+	open_object(FL_UFFD_FEATURE_SIGBUS);
+}
+
+/* Mapping it never fails for want of a descriptor; registering it does. */
+static int run_map_shared(void)
+{
+	if (env.len) {
+		EXPECT_INT(fl_munmap(env.mm, env.base, env.len), 0);
+		env.len = 0;
+	}
+	map_as(MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE);
+	return run_register_private();
+}
+
 static const struct op native_ops[] = {
+	{"mmap of shared memory, then REGISTER", object_only, run_map_shared, nothing, 0},
 	{"REGISTER of a private mapping of a file", map_file_private, run_register_private, check_spots, 0},
 	{"load of a private mapping", registered_file_private, run_load_private, check_spots, OP_PROGRESS},
 	{"store to a private mapping", registered_file_private, run_store_private, verify_stored_private, OP_PROGRESS},
@@ -186,7 +191,7 @@ static const struct op native_ops[] = {
 static const char *const native_points[] = {
 	"alloc.vma",	"alloc.vma_table", "alloc.pgtable", "alloc.uffd", "alloc.wait", "alloc.frame",
 	"alloc.file",	"alloc.extent",	   "host.pool",	    "host.fill",  "host.adopt", "host.maps",
-	"host.mprotect", "host.guard",	   "host.socket",   "host.fork",  NULL,
+	"host.mprotect", "host.guard",	   "host.socket",   "host.fork",  "host.keep", "host.look", NULL,
 };
 
 static const struct world native = {
@@ -196,7 +201,6 @@ static const struct world native = {
 	.end = native_end,
 	.access = native_access,
 	.points = native_points,
-	.finds_files = finds_files,
 	.own = native_ops,
 };
 
@@ -204,6 +208,7 @@ int main(int argc, char **argv)
 {
 	struct sigaction act = {.sa_handler = caught};
 
+	EXPECT(be_unprivileged() == 0); /* then it takes more to find the files behind mappings */
 	sigaction(SIGBUS, &act, NULL);
 	sigaction(SIGSEGV, &act, NULL); /* before faultline's: it is chained */
 	return sweep_main(argc, argv, &native);

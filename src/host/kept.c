@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kept.c - descriptors of the shared memory that the program maps: what REGISTER needs of a mapping is its file. The
+ * host opens it again by the mapping (/proc/self/map_files), but only for processes with the right to. In others
+ * the file is kept open from the call that maps it until nothing maps it any more, and shared anonymous memory, which
+ * has no descriptor, is made of a memfd.
+ *
+ * Whoever closes any descriptor of a file gives up the process's record locks on it, fcntl(2). So one of ours stays
+ * open while there are any.
+ */
+#include "host/host.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* Out of the way of programs that count on getting low numbers, or close them all. */
+#define HIGH_FD 900
+#define MAX_KEPT 256
+
+/* A record is valid while it has a descriptor, which is stored last: a fork may come at any time. */
+struct kept {
+	uint64_t dev, inode;
+	uint64_t start, end; /* where the first mapping of the program's begins and the last ends; empty: none is known */
+	uint32_t users;	     /* of fl_kept_get() */
+	int fd;		     /* 0: free */
+	bool again;	     /* it could not be closed, or not be seen whether to: whatever is unmapped, look again */
+};
+
+static struct kept table[MAX_KEPT];
+static uint32_t nr_kept; /* [a] */
+static struct fl_mutex table_lock = { .rank = FL_RANK_KEPT };
+
+/* Signals, too, before there is anything registered that a handler could touch: a handler may call mmap(2). */
+static uint64_t lock(void)
+{
+	uint64_t all = FL_IRQ_MASK, old = 0;
+
+	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, &all, &old, sizeof(old));
+	fl_mutex_lock(&table_lock);
+	return old;
+}
+
+static void unlock(uint64_t irq)
+{
+	fl_mutex_unlock(&table_lock);
+	fl_sigmask(irq);
+}
+
+/* ---- the table. => table_lock held ---- */
+
+static struct kept *find(uint64_t dev, uint64_t inode)
+{
+	for (unsigned i = 0; i < MAX_KEPT; i++)
+		if (table[i].fd && table[i].inode == inode && table[i].dev == dev)
+			return &table[i];
+	return NULL;
+}
+
+static bool names(long fd, uint64_t dev, uint64_t inode)
+{
+	struct stat st;
+
+	return !fl_sys_failed(fd) && fl_sys(SYS_fstat, fd, &st) == 0 && st.st_ino == inode && st.st_dev == dev;
+}
+
+static bool has_record_locks(int fd)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return fl_sys(SYS_fcntl, fd, 36 /* F_OFD_GETLK: the process's own conflict with it, too */, &l) == 0 && l.l_type != F_UNLCK;
+}
+
+/* Rather one descriptor too many than the program's locks lost. */
+static void close_file(int fd)
+{
+	if (!has_record_locks(fd))
+		fl_sys(SYS_close, fd);
+}
+
+static void drop(struct kept *k)
+{
+	int fd = k->fd;
+	bool ours = names(fd, k->dev, k->inode); /* the program may have closed it by a system call of its own */
+
+	k->again = ours && has_record_locks(fd);
+	if (k->again)
+		return;
+	k->fd = 0;
+	__atomic_fetch_sub(&nr_kept, 1, __ATOMIC_RELAXED);
+	if (ours)
+		fl_sys(SYS_close, fd);
+}
+
+static void widen(struct kept *k, uint64_t start, uint64_t end)
+{
+	bool empty = k->start == k->end;
+
+	k->start = empty ? start : fl_min(k->start, start);
+	k->end = empty ? end : fl_max(k->end, end);
+}
+
+/* The direct map is no mapping of the program's. */
+static void note_mapping(const struct fl_map *map, void *unused)
+{
+	uint64_t pool = fl_addr(fl_host.mm.pool.base), pool_end = pool + (fl_host.mm.pool.nr_frames << PAGE_SHIFT);
+	struct kept *k = map->inode && (map->start < pool || map->start >= pool_end) ? find(map->dev, map->inode) : NULL;
+
+	if (k)
+		widen(k, map->start, map->end);
+}
+
+/* Look where the files are mapped, and close those that are not. */
+static void sweep(void)
+{
+	bool looked;
+
+	for (unsigned i = 0; i < MAX_KEPT; i++)
+		table[i].start = table[i].end = 0;
+	looked = fl_maps_walk(note_mapping, NULL) == 0;
+	for (unsigned i = 0; i < MAX_KEPT; i++) {
+		table[i].again = !looked;
+		if (looked && table[i].fd && !table[i].users && table[i].start == table[i].end)
+			drop(&table[i]);
+	}
+}
+
+static struct kept *free_record(void)
+{
+	for (unsigned i = 0; i < MAX_KEPT; i++)
+		if (!table[i].fd)
+			return &table[i];
+	return NULL;
+}
+
+/* The descriptor becomes ours. NULL: there is no room for it. */
+static struct kept *insert(int fd, uint64_t dev, uint64_t inode)
+{
+	struct kept *k = free_record();
+
+	if (!k) {
+		sweep();
+		k = free_record();
+	}
+	if (!k)
+		return NULL;
+	*k = (struct kept){ .dev = dev, .inode = inode };
+	__atomic_store_n(&k->fd, fd, __ATOMIC_RELEASE);
+	__atomic_fetch_add(&nr_kept, 1, __ATOMIC_RELAXED);
+	return k;
+}
+
+/* The record of a file; one whose descriptor is gone is no record. */
+static struct kept *lookup(uint64_t dev, uint64_t inode)
+{
+	struct kept *k = find(dev, inode);
+
+	if (k && !names(k->fd, dev, inode)) {
+		drop(k);
+		return NULL;
+	}
+	return k;
+}
+
+/* ---- finding the file behind a mapping ---- */
+
+static char *put_hex(char *end, uint64_t v)
+{
+	do
+		*--end = "0123456789abcdef"[v & 15];
+	while (v >>= 4);
+	return end;
+}
+
+/* The name by which the host knows a mapping's file. */
+#define PATH_SIZE 64
+static const char *mapping_path(char path[static PATH_SIZE], uint64_t start, uint64_t end)
+{
+	char number[20], *limit = number + sizeof(number), *digits;
+	size_t n;
+
+	strcpy(path, "/proc/self/map_files/");
+	n = strlen(path);
+	digits = put_hex(limit, start);
+	memcpy(path + n, digits, (size_t)(limit - digits));
+	n += (size_t)(limit - digits);
+	path[n++] = '-';
+	digits = put_hex(limit, end);
+	memcpy(path + n, digits, (size_t)(limit - digits));
+	path[n + (size_t)(limit - digits)] = '\0';
+	return path;
+}
+
+static bool is_shmem(int fd)
+{
+	struct statfs fs;
+
+	return fl_sys(SYS_fstatfs, fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+}
+
+/* By the mapping itself, where the host lets us. What is not shared memory is not opened, for it would be closed again. */
+static long open_mapping(const struct fl_map *map)
+{
+	char buf[PATH_SIZE];
+	const char *path = mapping_path(buf, map->start, map->end);
+	struct statfs fs;
+	long fd;
+
+	if (fl_sys(SYS_statfs, path, &fs) || fs.f_type != TMPFS_MAGIC)
+		return -EINVAL;
+	fd = fl_sys(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
+	if (fl_sys_failed(fd) || names(fd, map->dev, map->inode))
+		return fd;
+	close_file((int)fd); /* another mapping is there meanwhile */
+	return -EINVAL;
+}
+
+/* By a descriptor that the program still has. */
+static long dup_descriptor(const struct fl_map *map)
+{
+	for (int fd = 0; fd < 1024; fd++)
+		if (names(fd, map->dev, map->inode) && is_shmem(fd) &&
+		    (fl_sys(SYS_fcntl, fd, F_GETFL, 0) & O_ACCMODE) == O_RDWR)
+			return fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
+	return -EINVAL;
+}
+
+/* The descriptor, where it is out of the way if there is such a place. */
+static int move_high(int fd)
+{
+	long high = fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
+
+	if (fl_sys_failed(high))
+		return fd;
+	close_file(fd);
+	return (int)high;
+}
+
+static int open_file(const struct fl_map *map)
+{
+	long fd = open_mapping(map);
+
+	if (fl_sys_failed(fd))
+		fd = dup_descriptor(map);
+	return fl_sys_failed(fd) ? -EINVAL : move_high((int)fd);
+}
+
+/* => table_lock held */
+static int get(const struct fl_map *map)
+{
+	struct kept *k = lookup(map->dev, map->inode);
+
+	if (!k) {
+		int fd = open_file(map);
+
+		if (fd < 0)
+			return fd;
+		k = insert(fd, map->dev, map->inode);
+		if (!k) {
+			close_file(fd);
+			return -ENOMEM;
+		}
+	}
+	k->users++;
+	return k->fd;
+}
+
+int fl_kept_get(const struct fl_map *map)
+{
+	uint64_t irq = lock();
+	int ret = get(map);
+
+	unlock(irq);
+	return ret;
+}
+
+void fl_kept_put(int fd)
+{
+	uint64_t irq = lock();
+
+	for (unsigned i = 0; i < MAX_KEPT; i++)
+		if (table[i].fd == fd && --table[i].users == 0 && table[i].start == table[i].end && !table[i].again)
+			drop(&table[i]);
+	unlock(irq);
+}
+
+bool fl_kept_any(void)
+{
+	return __atomic_load_n(&nr_kept, __ATOMIC_RELAXED);
+}
+
+bool fl_kept_is(int fd)
+{
+	if (fd <= 0 || !fl_kept_any())
+		return false;
+	for (unsigned i = 0; i < MAX_KEPT; i++)
+		if (__atomic_load_n(&table[i].fd, __ATOMIC_ACQUIRE) == fd)
+			return true;
+	return false;
+}
+
+void fl_kept_after_fork(void)
+{
+	fl_mutex_init(&table_lock, FL_RANK_KEPT); /* a thread of the parent may have held it */
+}
+
+/* ---- the program's calls ---- */
+
+/* May this process open what it has mapped? Asked once. */
+static bool reopens(void)
+{
+	static int8_t known;
+	int8_t answer = __atomic_load_n(&known, __ATOMIC_RELAXED);
+	char path[PATH_SIZE];
+	long page, fd;
+
+	if (answer)
+		return answer > 0;
+	page = fl_sys(SYS_mmap, NULL, PAGE_SIZE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (fl_sys_failed(page))
+		return false;
+	fd = fl_sys(SYS_openat, AT_FDCWD, mapping_path(path, (uint64_t)page, (uint64_t)page + PAGE_SIZE), O_RDWR | O_CLOEXEC, 0);
+	if (!fl_sys_failed(fd))
+		fl_sys(SYS_close, fd);
+	fl_sys(SYS_munmap, page, PAGE_SIZE);
+	__atomic_store_n(&known, fl_sys_failed(fd) ? -1 : 1, __ATOMIC_RELAXED);
+	return !fl_sys_failed(fd);
+}
+
+/* What shared anonymous memory can be made of; -errno: it cannot, or should not, and will be the host's own. */
+static long memory_file(uint64_t len)
+{
+	struct rlimit fsize = { 0, 0 };
+	long fd;
+
+	if (!len || len > TASK_SIZE || fl_sys(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &fsize) || fsize.rlim_cur < len)
+		return -EFBIG; /* it is not the program that writes a file: no SIGXFSZ */
+	fd = fl_fail(FL_FP_KEEP) ? -ENOMEM : fl_sys(SYS_memfd_create, "anonymous", MFD_CLOEXEC);
+	if (!fl_sys_failed(fd) && fl_sys(SYS_ftruncate, fd, PAGE_ALIGN(len))) {
+		fl_sys(SYS_close, fd);
+		return -ENOMEM;
+	}
+	return fd;
+}
+
+/* `fd` is mapped at `start`: keep it open, if it can be registered by it. A failure only means that it cannot. */
+static void keep(int fd, uint64_t start, uint64_t len)
+{
+	struct stat st;
+	struct kept *k;
+	uint64_t irq;
+	long copy;
+
+	if (!is_shmem(fd) || (fl_sys(SYS_fcntl, fd, F_GETFL, 0) & O_ACCMODE) != O_RDWR || fl_sys(SYS_fstat, fd, &st))
+		return;
+	irq = lock();
+	k = lookup(st.st_dev, st.st_ino);
+	copy = k || fl_fail(FL_FP_KEEP) ? -ENOMEM : fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
+	if (!k && !fl_sys_failed(copy)) {
+		k = insert((int)copy, st.st_dev, st.st_ino);
+		if (!k)
+			close_file((int)copy);
+	}
+	if (k)
+		widen(k, start, start + PAGE_ALIGN(len));
+	unlock(irq);
+}
+
+long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset)
+{
+	bool anonymous = flags & MAP_ANONYMOUS, shared = (flags & MAP_TYPE) == MAP_SHARED;
+	long own = -EINVAL, ret;
+
+	if ((anonymous && (!shared || offset || (flags & MAP_HUGETLB))) || reopens()) {
+		ret = fl_sys(SYS_mmap, addr, len, prot, flags, fd, offset);
+		fd = -1;
+	} else {
+		if (anonymous)
+			own = memory_file(len);
+		if (anonymous)
+			fd = (int)own;
+		ret = fl_sys(SYS_mmap, addr, len, prot, fd >= 0 ? flags & ~MAP_ANONYMOUS : flags, fd, offset);
+	}
+	if (!fl_sys_failed(ret) && fd >= 0)
+		keep(fd, (uint64_t)ret, len);
+	if (!fl_sys_failed(own))
+		fl_sys(SYS_close, own);
+	if (!fl_sys_failed(ret) && (flags & MAP_FIXED))
+		fl_kept_unmapped((uint64_t)ret, len);
+	return ret;
+}
+
+/* Between two mappings of a file none is the last. (A look costs a reading of /proc/self/maps.) */
+static bool may_be_last(const struct kept *k, uint64_t start, uint64_t end)
+{
+	return k->again || (k->start < end && start < k->end && (start <= k->start || end >= k->end));
+}
+
+void fl_kept_unmapped(uint64_t start, uint64_t len)
+{
+	uint64_t irq, end = start + PAGE_ALIGN(len);
+	bool look = false;
+
+	if (likely(!fl_kept_any()))
+		return;
+	irq = lock();
+	for (unsigned i = 0; i < MAX_KEPT && !look; i++)
+		look = table[i].fd && may_be_last(&table[i], start, end);
+	if (look)
+		sweep();
+	unlock(irq);
+}
+
+void fl_kept_moved(uint64_t from, uint64_t old_len, uint64_t to, uint64_t new_len)
+{
+	uint64_t irq, end = from + fl_max(PAGE_ALIGN(old_len), PAGE_SIZE);
+
+	if (likely(!fl_kept_any()))
+		return;
+	irq = lock();
+	for (unsigned i = 0; i < MAX_KEPT; i++)
+		if (table[i].fd && table[i].start < end && from < table[i].end)
+			widen(&table[i], to, to + PAGE_ALIGN(new_len));
+	unlock(irq);
+	fl_kept_unmapped(from, old_len);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unprivileged.h - for tests that run as in a container: without the rights by which a process may open what it has
+ * mapped (proc_pid_map_files(5)), whoever runs them.
+ */
+#ifndef TESTS_UNPRIVILEGED_H
+#define TESTS_UNPRIVILEGED_H
+
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* 0, or -1 and errno. Until the next exec. */
+static inline int be_unprivileged(void)
+{
+	struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct sets[2] = {{0}};
+
+	return (int)syscall(SYS_capset, &head, sets);
+}
+
+#endif
