@@ -212,9 +212,8 @@ int64_t fl_file_fill(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_
 
 /* mmap(2); what it maps can be registered, be it anonymous, or the descriptor closed later. As the system call. */
 long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset);
-/* The program has unmapped a range, or moved one: what is mapped nowhere any more is closed. */
+/* The program has unmapped a range, or moved it away: what is mapped nowhere any more is closed. */
 void fl_kept_unmapped(uint64_t start, uint64_t len);
-void fl_kept_moved(uint64_t from, uint64_t old_len, uint64_t to, uint64_t new_len);
 /* A descriptor, open for reading and writing, of the file behind a mapping, until put. -EINVAL: not to be had; -ENOMEM */
 int fl_kept_get(const struct fl_map *map);
 void fl_kept_put(int fd);

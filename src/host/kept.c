@@ -395,7 +395,10 @@ long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint
 	return ret;
 }
 
-/* Between two mappings of a file none is the last. (A look costs a reading of /proc/self/maps.) */
+/*
+ * Between two mappings of a file none is the last. (A look costs a reading of /proc/self/maps. What mremap(2) has moved
+ * from the end is found by it; what it has moved from between leaves the ends where they are.)
+ */
 static bool may_be_last(const struct kept *k, uint64_t start, uint64_t end)
 {
 	return k->again || (k->start < end && start < k->end && (start <= k->start || end >= k->end));
@@ -414,18 +417,4 @@ void fl_kept_unmapped(uint64_t start, uint64_t len)
 	if (look)
 		sweep();
 	unlock(irq);
-}
-
-void fl_kept_moved(uint64_t from, uint64_t old_len, uint64_t to, uint64_t new_len)
-{
-	uint64_t irq, end = from + fl_max(PAGE_ALIGN(old_len), PAGE_SIZE);
-
-	if (likely(!fl_kept_any()))
-		return;
-	irq = lock();
-	for (unsigned i = 0; i < MAX_KEPT; i++)
-		if (table[i].fd && table[i].start < end && from < table[i].end)
-			widen(&table[i], to, to + PAGE_ALIGN(new_len));
-	unlock(irq);
-	fl_kept_unmapped(from, old_len);
 }

@@ -308,6 +308,6 @@ int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int
 	int64_t ret = remap(addr, old_len, new_len, flags, new_addr);
 
 	if (!fl_sys_failed((long)ret))
-		fl_kept_moved(addr, old_len, (uint64_t)ret, new_len);
+		fl_kept_unmapped(addr, old_len);
 	return ret;
 }

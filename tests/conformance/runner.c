@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "conformance.h"
-#include "../unprivileged.h"
+#include "unprivileged.h"
 
 #define LIMIT_S	  10
 #define EXIT_SKIP 77
@@ -38,7 +38,7 @@ static const struct target_name {
 #define TARGETS (sizeof(targets) / sizeof(targets[0]))
 
 static const struct target_name *running; /* what T is called */
-static bool unprivileged;		  /* the cases run without any capability */
+static bool unprivileged;		  /* the cases may not open their mappings again */
 
 bool on_kernel(void)
 {
@@ -276,7 +276,7 @@ static int usage(void)
 	fprintf(stderr, "usage: conformance --target kernel|native|soft [--case GLOB] [--unprivileged]\n"
 			"       conformance --list\n"
 			"native is the target kernel, to be run under `faultline run --deny-kernel --`\n"
-			"--unprivileged: the cases have no capabilities, as in a container\n");
+			"--unprivileged: the cases may not open their mappings again, as in a container\n");
 	return 2;
 }
 

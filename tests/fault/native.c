@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../unprivileged.h"
+#include "unprivileged.h"
 #include "host/host.h"
 #include "lib/lib.h"
 
