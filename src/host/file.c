@@ -20,8 +20,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define BOUNCE_SIZE (16 * PAGE_SIZE)
+
 struct fl_host_file {
 	struct fl_file file;
+	char *bounce;	     /* [f] BOUNCE_SIZE */
 	int fd;		     /* [c] of fl_kept_get(), read-write */
 	uint64_t dev, inode; /* [c] */
 	struct fl_host_file *next; /* [m] of all */
@@ -51,7 +54,7 @@ static uint64_t find(struct fl_file *file, struct fl_vma *vma, uint64_t addr, ui
 	if (fl_sys(SYS_lseek, host_file(file)->fd, at, SEEK_DATA) != at)
 		return FL_PFN_NONE;
 	if (vma->flags & VM_SHARED) /* otherwise it is only the place for a copy */
-		fl_folio(&fl_host.mm, pfn)->mapping = file;
+		__atomic_store_n(&fl_folio(&fl_host.mm, pfn)->mapping, file, __ATOMIC_RELAXED);
 	return pfn;
 }
 
@@ -92,8 +95,14 @@ static int read_page(struct fl_file *file, uint64_t index, uint64_t pfn)
 /* It is there since it was filled. */
 static int add(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t index)
 {
-	fl_folio(&fl_host.mm, pfn)->mapping = file;
+	__atomic_store_n(&fl_folio(&fl_host.mm, pfn)->mapping, file, __ATOMIC_RELAXED);
 	return 0;
+}
+
+static void free_file(struct fl_host_file *f)
+{
+	fl_free(&fl_host.mm.metadata, f->bounce, BOUNCE_SIZE);
+	fl_free(&fl_host.mm.metadata, f, sizeof(*f));
 }
 
 static void release(struct fl_file *file)
@@ -106,7 +115,7 @@ static void release(struct fl_file *file)
 			break;
 		}
 	fl_kept_put(f->fd);
-	fl_free(&fl_host.mm.metadata, f, sizeof(*f));
+	free_file(f);
 }
 
 static const struct fl_file_ops host_file_ops = {
@@ -116,6 +125,7 @@ static const struct fl_file_ops host_file_ops = {
 	.read = read_page,
 	.add = add,
 	.release = release,
+	.untold = true,
 };
 
 /* ---- frames ---- */
@@ -129,62 +139,54 @@ static uint64_t file_offset(uint64_t pfn)
 	return (vma->index + (pfn - vma->pgoff)) << PAGE_SHIFT;
 }
 
-/* A write that has failed may have left a page where none was. */
-static void punch(struct fl_host_file *f, uint64_t offset, uint64_t len)
+int fl_file_zero(struct fl_host_file *f, uint64_t pfn)
 {
-	fl_sys(SYS_fallocate, f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
+	return write_zeros(f, file_offset(pfn));
 }
 
-/* All or none: the caller has found holes, and leaves holes if it cannot have them all. */
-int fl_file_zero(struct fl_host_file *f, uint64_t pfn, uint64_t nr)
+/* How much of [offset, offset + len) comes before the first page that the file has. */
+static uint64_t hole_at(struct fl_host_file *f, uint64_t offset, uint64_t len)
 {
-	for (uint64_t i = 0; i < nr; i++)
-		if (write_zeros(f, file_offset(pfn + i))) {
-			punch(f, file_offset(pfn), (i + 1) << PAGE_SHIFT);
-			return -ENOMEM;
-		}
-	return 0;
-}
+	long data = fl_sys(SYS_lseek, f->fd, offset, SEEK_DATA);
 
-static bool is_hole(struct fl_host_file *f, uint64_t offset)
-{
-	return fl_sys(SYS_lseek, f->fd, offset, SEEK_DATA) != (long)offset;
-}
-
-/* The last page is filled to its end; what is behind the end of the file can only be reached by a mapping. */
-static int64_t fill_tail(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t offset, uint64_t size)
-{
-	uint64_t inside = size - offset;
-	long done = fl_sys(SYS_pwrite64, f->fd, src, inside, offset);
-
-	if (done != (long)inside)
-		return done == -EFAULT ? 0 : -ENOMEM;
-	if (fl_copy_nofault((char *)fl_kmap_local(&fl_host.mm, pfn) + inside, fl_ptr(src + inside), PAGE_SIZE - inside))
-		return 0;
-	return (int64_t)PAGE_SIZE;
+	return fl_sys_failed(data) ? len : fl_min(len, (uint64_t)data - offset);
 }
 
 /*
- * Page by page: the source may be another mapping of the very page, and the look at it may have made that; the memory
- * manager has found a hole, so whatever is there now was not there before. -EEXIST, -ENOMEM, or how much
+ * Write what is in the bounce buffer, of which `inside` is before the end of the file. The last page is filled to its
+ * end: what is behind the file's can only be reached by a mapping. How much, whole pages; -ENOMEM
  */
-static int64_t fill_page(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t size)
+static int64_t write_bounced(struct fl_host_file *f, uint64_t pfn, uint64_t offset, uint64_t len, uint64_t inside)
+{
+	long done = fl_sys(SYS_pwrite64, f->fd, f->bounce, inside, offset);
+
+	if (done <= 0)
+		return -ENOMEM;
+	if ((uint64_t)done < inside)
+		return (int64_t)PAGE_ALIGN_DOWN((uint64_t)done);
+	memcpy((char *)fl_kmap_local(&fl_host.mm, pfn) + inside, f->bounce + inside, len - inside);
+	return (int64_t)len;
+}
+
+/*
+ * The source is read first, as it may be another mapping of the very page, and the look at it may make that: the
+ * memory manager has found a hole, so whatever is there now was not there before. And a write out of memory of ours
+ * does not end in the middle of a page.
+ */
+static int64_t fill_pages(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t len, uint64_t size)
 {
 	uint64_t offset = file_offset(pfn);
-	int64_t done;
 
-	if (fl_host_probe(&fl_host.mm, src, PAGE_SIZE, true) != PAGE_SIZE)
+	len -= fl_copy_nofault(f->bounce, fl_ptr(src), len);
+	len = PAGE_ALIGN_DOWN(len);
+	if (!len)
 		return 0;
-	if (!is_hole(f, offset))
+	len = hole_at(f, offset, len);
+	if (!len)
 		return -EEXIST;
-	if (offset + PAGE_SIZE > size)
-		done = fill_tail(f, pfn, src, offset, size);
-	else
-		done = fl_sys(SYS_pwrite64, f->fd, src, PAGE_SIZE, offset);
-	if (done == (int64_t)PAGE_SIZE)
-		return done;
-	punch(f, offset, PAGE_SIZE);
-	return done >= 0 || done == -EFAULT ? 0 : -ENOMEM;
+	if (offset >= size)
+		return -ENOMEM;
+	return write_bounced(f, pfn, offset, len, fl_min(len, size - offset));
 }
 
 int64_t fl_file_fill(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t len)
@@ -195,11 +197,13 @@ int64_t fl_file_fill(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_
 	if (fl_sys(SYS_fstat, f->fd, &st))
 		return -ENOMEM;
 	while (done < len) {
-		int64_t n = fill_page(f, pfn + PAGES(done), src + done, (uint64_t)st.st_size);
+		uint64_t n = fl_min(len - done, BOUNCE_SIZE);
+		int64_t got = fill_pages(f, pfn + PAGES(done), src + done, n, (uint64_t)st.st_size);
 
-		if (n <= 0)
-			return done ? (int64_t)done : n;
-		done += (uint64_t)n;
+		if (got > 0)
+			done += (uint64_t)got;
+		if (got < (int64_t)n)
+			return done ? (int64_t)done : got;
 	}
 	return (int64_t)done;
 }
@@ -235,6 +239,18 @@ bool fl_file_fit(const struct fl_map *map)
 	return true;
 }
 
+static struct fl_host_file *alloc_file(void)
+{
+	struct fl_host_file *f = fl_alloc(&fl_host.mm.metadata, sizeof(*f), FL_FP_FILE);
+
+	if (f)
+		f->bounce = fl_alloc(&fl_host.mm.metadata, BOUNCE_SIZE, FL_FP_FILE);
+	if (f && f->bounce)
+		return f;
+	fl_free(&fl_host.mm.metadata, f, sizeof(*f));
+	return NULL;
+}
+
 /* With a reference. NULL: *err says why. */
 static struct fl_host_file *get_file(const struct fl_map *map, int *err)
 {
@@ -246,7 +262,7 @@ static struct fl_host_file *get_file(const struct fl_map *map, int *err)
 		return f;
 	}
 	fd = fl_fail(FL_FP_ADOPT) ? -ENOMEM : fl_kept_get(map);
-	f = fd < 0 ? NULL : fl_alloc(&fl_host.mm.metadata, sizeof(*f), FL_FP_FILE);
+	f = fd < 0 ? NULL : alloc_file();
 	if (!f) {
 		*err = fd < 0 ? fd : -ENOMEM;
 		if (fd >= 0)

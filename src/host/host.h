@@ -204,8 +204,8 @@ void fl_file_zap(int fd, uint64_t first, uint64_t end, bool cow);
 void fl_file_remove_elsewhere(uint64_t start, uint64_t end);
 /* MADV_REMOVE of a part of a mapping. -errno */
 int fl_file_remove(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
-/* Frames of files, for pool.c. */
-int fl_file_zero(struct fl_host_file *f, uint64_t pfn, uint64_t nr);
+/* Frames of files, for pool.c: one becomes zeros, or as many as can are filled. => file's lock held */
+int fl_file_zero(struct fl_host_file *f, uint64_t pfn);
 int64_t fl_file_fill(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t len);
 
 /* ---- kept.c: descriptors of the shared memory that the program maps; all take no lock but their own ---- */

@@ -230,8 +230,8 @@ int fl_host_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 {
 	if (fl_fail(FL_FP_FILL))
 		return -ENOMEM;
-	if (chunk_of(pfn)->file)
-		return fl_file_zero(chunk_of(pfn)->file, pfn, nr);
+	if (chunk_of(pfn)->file) /* page by page: fl_vma_adds() */
+		return fl_file_zero(chunk_of(pfn)->file, pfn);
 	while (nr) {
 		struct chunk *c = chunk_of(pfn);
 		unsigned first = (unsigned)(pfn % CHUNK_PAGES);

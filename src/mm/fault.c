@@ -248,6 +248,10 @@ static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 		*s = fl_slot_at(vmf->mm, vmf->addr);
 		pte = slot_get(s);
 	}
+	if (pte_present(pte) && !s->pmdp && fl_vma_page_gone(vmf->vma, s->addr)) {
+		fl_zap_gone(vmf->mm, s->addr, s->ptep);
+		pte = slot_get(s);
+	}
 	if (pte_migration(pte)) {
 		uint32_t seen = __atomic_load_n(&vmf->mm->migrations, __ATOMIC_ACQUIRE);
 

@@ -28,6 +28,7 @@ struct fl_file_ops {
 	int (*add)(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t index);
 	/* Nobody knows it any more. => no lock held but mmap_lock */
 	void (*release)(struct fl_file *file);
+	bool untold; /* others take pages out, and it is not told: an entry may be of one that is gone */
 };
 
 static inline void fl_file_init(struct fl_file *file, const struct fl_file_ops *ops)
@@ -84,6 +85,13 @@ static inline bool fl_vma_adds(const struct fl_vma *vma)
 static inline int fl_vma_add(struct fl_vma *vma, uint64_t addr, uint64_t pfn)
 {
 	return vma->file->ops->add(vma->file, vma, pfn, fl_vma_page_index(vma, addr));
+}
+
+/* Is an entry of the page at addr one of a page that the file has no more? => file->lock held */
+static inline bool fl_vma_page_gone(struct fl_vma *vma, uint64_t addr)
+{
+	return fl_vma_adds(vma) && vma->file->ops->untold &&
+	       vma->file->ops->find(vma->file, vma, addr, fl_vma_page_index(vma, addr)) == FL_PFN_NONE;
 }
 
 /*

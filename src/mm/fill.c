@@ -64,6 +64,8 @@ static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, ui
 
 		if (err)
 			return err;
+		if (fl_vma_adds(vma) && run->ptep && pte_present(ptep_get(run->ptep + run->nr)))
+			fl_zap_gone(mm, addr, run->ptep + run->nr); /* of a page that the file has not */
 		if (!run->ptep || !may_fill(vma, ptep_get(run->ptep + run->nr), zero))
 			return -EEXIST;
 		pfn = mm->ops->frame_get(mm, vma, addr);
@@ -126,18 +128,27 @@ static void run_install(struct fl_mm *mm, struct fl_vma *vma, const struct run *
 		mm->ops->grant(mm, vma, run->addr, run->nr, pte_right(pte, vma));
 }
 
+static int run_zero(struct fl_mm *mm, const struct fl_vma *vma, struct run *run)
+{
+	uint64_t step = fl_vma_adds(vma) ? 1 : run->nr;
+
+	for (uint64_t i = 0; i < run->nr; i += step)
+		if (mm->ops->frames_zero(mm, run->pfn + i, step)) {
+			run_shorten(mm, run, i);
+			return -ENOMEM;
+		}
+	return 0;
+}
+
 /* Write the frames of a run; shortens it to the pages that could be written. */
-static int run_write(struct fl_mm *mm, const struct fl_fill *f, struct run *run, uint64_t *src_fault)
+static int run_write(struct fl_mm *mm, const struct fl_vma *vma, const struct fl_fill *f, struct run *run,
+		     uint64_t *src_fault)
 {
 	uint64_t src = f->src + (run->addr - f->dst);
 	int64_t done;
 
-	if (f->zero) {
-		if (mm->ops->frames_zero(mm, run->pfn, run->nr) == 0)
-			return 0;
-		run_shorten(mm, run, 0);
-		return -ENOMEM;
-	}
+	if (f->zero)
+		return run_zero(mm, vma, run);
 	done = mm->ops->frames_fill(mm, run->pfn, src, run->nr << PAGE_SHIFT, f->src_is_host);
 	if (done == (int64_t)(run->nr << PAGE_SHIFT))
 		return 0;
@@ -223,7 +234,7 @@ static void fill_locked(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fi
 		*err = -EFAULT; /* the kernel reads the source first */
 	if (!run->nr)
 		return;
-	write_err = run_write(mm, f, run, src_fault);
+	write_err = run_write(mm, vma, f, run, src_fault);
 	add_err = run_add(mm, vma, run);
 	if (write_err || add_err)
 		*err = add_err ? add_err : write_err;

@@ -365,6 +365,8 @@ void fl_zap_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t
 void fl_zap_advised(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
 /* The same when a file loses its pages, with markers kept; without `cow` private copies of them stay. => the file's lock held as well */
 void fl_zap_file_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, bool cow);
+/* The present entry of a shared page that has left its file unseen (fl_file_ops.untold). => page-table lock held */
+void fl_zap_gone(struct fl_mm *mm, uint64_t addr, fl_pte_t *ptep);
 /* Zap and forget [start, end): mappings, tables, frames. Uses up to two reserved. => mmap_lock held for writing */
 void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* mprotect on the mappings of [start, end), which the caller has found complete. Uses up to two reserved; as above. */

@@ -96,6 +96,15 @@ void fl_zap_file_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uin
 	zap_range(&(struct zap){ .mm = mm, .vma = vma, .keep_wp = true, .file_only = !cow }, start, end);
 }
 
+void fl_zap_gone(struct fl_mm *mm, uint64_t addr, fl_pte_t *ptep)
+{
+	fl_pte_t old = ptep_get(ptep);
+
+	set_pte(ptep, pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){ 0 });
+	mm->ops->invalidate(mm, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
+	put_entry(mm, old, 1);
+}
+
 void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma;

@@ -31,7 +31,10 @@ struct fl_mmu_ops {
 	 */
 	uint64_t (*huge_get)(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
 
-	/* Zero `nr` consecutive frames that nothing maps. 0 or -ENOMEM. => page-table lock held */
+	/*
+	 * Zero `nr` consecutive frames that nothing maps; one at a time if a file has them, which then has pages.
+	 * 0 or -ENOMEM. => page-table lock held
+	 */
 	int (*frames_zero)(struct fl_mm *mm, uint64_t pfn, uint64_t nr);
 	/*
 	 * Copy up to `len` bytes of client memory at `src` into consecutive frames that nothing maps. Page faults are

@@ -636,37 +636,3 @@ EACH_KIND(shmem_minor_copy_source, SEEN ": the source of a UFFDIO_COPY faults as
 }
 
 /* ---- two processes on one memory ---- */
-
-/* Another process stores to a page by its own mapping of the same. */
-static void child_pokes(const struct shmem *s, unsigned page, uint8_t byte)
-{
-	pid_t pid = fork();
-	int status;
-
-	CHECK(pid >= 0);
-	if (!pid) {
-		alarm(8);
-		_exit(poke(s->other + page * PAGE, byte) || peek(at(s, page)) != byte);
-	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK_EQ(status, 0);
-}
-
-SHARED_KINDS_ON(shmem_minor_another_process, ON_LIBC, PROCESS,
-		SEEN ": what it adds is in the cache; what it stores is seen where the page is mapped")
-{
-	struct shmem s = shmem(kind, 2, MISSING | MINOR, 0);
-	struct touch t;
-
-	child_pokes(&s, 0, 5);
-	faults(&t, &s, LOAD, 0, F_MINOR);
-	CHECK_EQ(zero(s.u, s.mem, PAGE, 0, NULL), -EEXIST);
-	CHECK_OK(go_on(s.u, s.mem, PAGE, 0, NULL));
-	touch_ends_with(&t, 5);
-	child_pokes(&s, 0, 6);
-	loads(&s, 0, 6);
-	faults(&t, &s, LOAD, 1, 0);
-	child_pokes(&s, 1, 7);
-	CHECK_OK(go_on(s.u, at(&s, 1), PAGE, 0, NULL));
-	touch_ends_with(&t, 7);
-}
