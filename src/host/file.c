@@ -463,14 +463,10 @@ bool fl_file_any(void)
 	return __atomic_load_n(&files, __ATOMIC_RELAXED);
 }
 
-void fl_file_zap(int fd, uint64_t first, uint64_t end, bool cow)
+void fl_file_zap(const struct stat *st, uint64_t first, uint64_t end, bool cow)
 {
-	struct stat st;
-
-	if (fl_sys(SYS_fstat, fd, &st))
-		return;
 	for (struct fl_host_file *f = files; f; f = f->next)
-		if (f->inode == st.st_ino && f->dev == st.st_dev)
+		if (f->inode == st->st_ino && f->dev == st->st_dev)
 			zap(f, first, end, cow);
 }
 

@@ -18,6 +18,8 @@
 #include "base/faultpoint.h"
 #include "mm/mm.h"
 
+#include <sys/stat.h>
+
 #define CHUNK_PAGES 512u
 #define CHUNK_WORDS (CHUNK_PAGES / 64)
 
@@ -196,10 +198,10 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 /* Is there any file at all? No lock, for the first instruction of interposed calls. */
 bool fl_file_any(void);
 /*
- * The pages [first, end) of the file that `fd` names are about to go: no mapping of ours has them any more, but, without
- * `cow`, private copies.
+ * The pages [first, end) of a file are about to go, or have just gone: no mapping of ours has them any more, but,
+ * without `cow`, private copies.
  */
-void fl_file_zap(int fd, uint64_t first, uint64_t end, bool cow);
+void fl_file_zap(const struct stat *st, uint64_t first, uint64_t end, bool cow);
 /* MADV_REMOVE of mappings that are not ours, but may be of files that ours map, too: the same. */
 void fl_file_remove_elsewhere(uint64_t start, uint64_t end);
 /* MADV_REMOVE of a part of a mapping. -errno */

@@ -110,9 +110,12 @@ int fl_process_mlock(uint64_t addr, uint64_t len, unsigned flags);
 int fl_process_munlock(uint64_t addr, uint64_t len);
 int fl_process_mlockall(int flags);
 int fl_process_munlockall(void);
-/* ftruncate(2), fallocate(2) with FALLOC_FL_PUNCH_HOLE, where there are files of ours: fl_file_any(). */
+/* ftruncate(2), truncate(2), fallocate(2) with FALLOC_FL_PUNCH_HOLE, where there are files of ours: fl_file_any(). */
 int fl_process_ftruncate(int fd, uint64_t size);
+int fl_process_truncate(const char *path, uint64_t size);
 int fl_process_fallocate(int fd, int mode, uint64_t offset, uint64_t len);
+/* It was opened with O_TRUNC. */
+void fl_process_truncated(int fd);
 /* mincore(2): what is present is what the tables say. */
 int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
 

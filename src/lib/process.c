@@ -9,6 +9,7 @@
 
 #include "base/count.h"
 
+#include <fcntl.h>
 #include <linux/mman.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -275,24 +276,57 @@ int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 
 /* ---- files: what takes pages out of them, while nobody faults ---- */
 
+/* => mmap_lock held for writing, so that nobody maps them again before they are gone */
+static void zap_behind(const struct stat *st, uint64_t size)
+{
+	fl_file_zap(st, PAGES(PAGE_ALIGN(size)), UINT64_MAX, true);
+}
+
 int fl_process_ftruncate(int fd, uint64_t size)
 {
 	uint64_t irq = lock();
+	struct stat st;
 	int ret;
 
-	fl_file_zap(fd, PAGES(PAGE_ALIGN(size)), UINT64_MAX, true);
+	if (fl_sys(SYS_fstat, fd, &st) == 0)
+		zap_behind(&st, size);
 	ret = (int)fl_sys(SYS_ftruncate, fd, size);
 	unlock(irq);
 	return ret;
 }
 
+int fl_process_truncate(const char *path, uint64_t size)
+{
+	uint64_t irq = lock();
+	struct stat st;
+	int ret;
+
+	if (fl_sys(SYS_newfstatat, AT_FDCWD, path, &st, 0) == 0)
+		zap_behind(&st, size);
+	ret = (int)fl_sys(SYS_truncate, path, size);
+	unlock(irq);
+	return ret;
+}
+
+void fl_process_truncated(int fd)
+{
+	uint64_t irq = lock();
+	struct stat st;
+
+	if (fl_sys(SYS_fstat, fd, &st) == 0)
+		zap_behind(&st, 0);
+	unlock(irq);
+}
+
 int fl_process_fallocate(int fd, int mode, uint64_t offset, uint64_t len)
 {
 	uint64_t irq = lock();
+	struct stat st;
 	int ret;
 
-	if (offset + len > offset) /* the other modes take nothing that shared memory knows of */
-		fl_file_zap(fd, PAGES(offset), PAGES(PAGE_ALIGN(offset + len)), false);
+	/* the other modes take nothing that shared memory knows of */
+	if (offset + len > offset && fl_sys(SYS_fstat, fd, &st) == 0)
+		fl_file_zap(&st, PAGES(offset), PAGES(PAGE_ALIGN(offset + len)), false);
 	ret = (int)fl_sys(SYS_fallocate, fd, mode, offset, len);
 	unlock(irq);
 	return ret;

@@ -101,7 +101,7 @@ static bool names_device(const char *path)
 		va_end(ap);                                                                                            \
 		if (fl_in_str(path) >= 0 && names_device(path))                                                 \
 			return open_device(flags);                                                                     \
-		return fl_opened(path, FL_RETRY(int, fl_real()->call, fl_in_str(path)));                               \
+		return fl_opened(path, FL_RETRY(int, fl_real()->call, fl_in_str(path)), flags);                               \
 	}
 
 OPEN(open, (const char *path, int flags, ...), path, open(path, flags, mode))

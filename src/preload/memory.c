@@ -69,6 +69,18 @@ FL_EXPORT int ftruncate(int fd, off_t size)
 	return ftruncate64(fd, size);
 }
 
+FL_EXPORT int truncate64(const char *path, off64_t size)
+{
+	return (int)FL_RETRY(long, fl_ret(fl_file_any() && size >= 0 ? fl_process_truncate(path, (uint64_t)size)
+								      : (int)fl_sys(SYS_truncate, path, size)),
+			     fl_in_str(path));
+}
+
+FL_EXPORT int truncate(const char *path, off_t size)
+{
+	return truncate64(path, size);
+}
+
 FL_EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t len)
 {
 	bool punch = (mode & FALLOC_FL_PUNCH_HOLE) && offset >= 0 && len > 0;

@@ -156,10 +156,13 @@ static bool named_so(const char *path)
 	return kind_of_name(name ? name + 1 : tail);
 }
 
-int fl_opened(const char *path, int fd)
+int fl_opened(const char *path, int fd, int flags)
 {
-	if (fd >= 0)
-		fl_set_fd_kind(fd, named_so(path) ? kind_of(fd) : FL_FD_PLAIN);
+	if (fd < 0)
+		return fd;
+	fl_set_fd_kind(fd, named_so(path) ? kind_of(fd) : FL_FD_PLAIN);
+	if ((flags & O_TRUNC) && fl_file_any())
+		fl_process_truncated(fd);
 	return fd;
 }
 
@@ -225,9 +228,19 @@ FL_EXPORT FILE *fdopen(int fd, const char *mode)
 	return stream;
 }
 
+/* What of open()'s flags a stream's mode means, as far as anybody here asks. */
+static int stream_flags(const char *mode)
+{
+	char first = 0;
+
+	if (fl_file_any())
+		fl_copy_user(&first, mode, 1);
+	return first == 'w' ? O_TRUNC : 0;
+}
+
 FILE *fl_stream_opened(const char *path, const char *mode, FILE *f)
 {
-	int fd = fl_opened(path, fileno(f)), copy;
+	int fd = fl_opened(path, fileno(f), stream_flags(mode)), copy;
 	FILE *stream;
 
 	if (fl_fd_kind(fd) < FL_FD_PAGEMAP)

@@ -144,8 +144,8 @@ int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours);
 
 #define FL_PAGEMAP_SCAN 0xc0606610u
 
-/* `path` was opened as `fd`, or it was not (-1): remember what it is. Returns fd; keeps errno. */
-int fl_opened(const char *path, int fd);
+/* `path` was opened as `fd`, or it was not (-1): remember what it is, and what that did. Returns fd; keeps errno. */
+int fl_opened(const char *path, int fd, int flags);
 /* The same for a stream; one that libc must not read by itself is replaced. */
 FILE *fl_stream_opened(const char *path, const char *mode, FILE *f);
 /*

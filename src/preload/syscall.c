@@ -49,8 +49,11 @@ static int do_openat2(const struct args *a)
 {
 	int fd = FL_RETRY(int, (int)fl_ret(fl_sys(SYS_openat2, a->a, a->b, a->c, a->d)),
 			  fl_best(fl_in_str(P(a->b)), fl_in(P(a->c), Z(a->d))));
+	uint64_t flags = 0;
 
-	return fl_opened(P(a->b), fd);
+	if (fd >= 0 && fl_file_any())
+		fl_copy_user(&flags, P(a->c), sizeof(flags)); /* the first field of struct open_how */
+	return fl_opened(P(a->b), fd, (int)flags);
 }
 
 /* Calls that are a libc function's. Returns false for others. */
@@ -125,6 +128,9 @@ static bool known(long nr, const struct args *a, long *ret)
 		return true;
 	case SYS_mprotect:
 		*ret = fl_ret(fl_process_mprotect((uint64_t)a->a, (uint64_t)a->b, I(a->c)));
+		return true;
+	case SYS_truncate:
+		*ret = truncate64(P(a->a), (off64_t)a->b);
 		return true;
 	case SYS_ftruncate:
 		*ret = ftruncate64(I(a->a), (off64_t)a->b);

@@ -3,6 +3,8 @@
  * shmem_missing.c - MODE_MISSING of shared memory: which accesses send a message, what UFFDIO_COPY and
  * UFFDIO_ZEROPAGE put where, and what makes a hole again.
  */
+#include <sys/syscall.h>
+
 #include "shmem.h"
 
 #define MAN "ioctl_userfaultfd(2)"
@@ -700,6 +702,56 @@ FILE_KINDS(shmem_truncate_and_grow, SEEN ": holes")
 		fill(s.u, at(&s, 2), 1, 4);
 		loads(&s, 2, 4);
 	}
+}
+
+/* The ways to it that name the file by a path. What they leave: page 0, or nothing at all, of four. */
+enum { BY_PATH, BY_OPEN, BY_STREAM, BY_OPENAT2, WAYS };
+
+static void truncate_by(unsigned way, int64_t file)
+{
+	struct {
+		uint64_t flags, mode, resolve;
+	} how = {O_RDWR | O_TRUNC, 0, 0};
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", (int)file);
+	if (way == BY_PATH)
+		CHECK_OK(truncate(path, 0));
+	else if (way == BY_OPEN)
+		CHECK(open(path, O_RDWR | O_TRUNC) >= 0);
+	else if (way == BY_STREAM)
+		CHECK(fopen(path, "w"));
+	else
+		CHECK(syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how)) >= 0);
+}
+
+CASE_ON(shmem_truncate_by_name, ON_LIBC, DESCRIPTOR, SEEN)
+{
+	for (unsigned way = 0; way < WAYS; way++) {
+		struct shmem s = shmem(MEMFD, 4, MISSING, 0);
+
+		fill(s.u, s.mem, 4, 1);
+		truncate_by(way, s.file);
+		CHECK_EQ(peek(at(&s, 0)), -SIGBUS);
+		CHECK_OK(T->file_truncate(s.file, 4 * PAGE));
+		expect_missing(s.u, at(&s, 0));
+		fill(s.u, at(&s, 1), 3, 5);
+		loads(&s, 3, 7);
+	}
+}
+
+CASE_ON(shmem_opened_by_name, ON_LIBC, DESCRIPTOR, SEEN ": nothing goes")
+{
+	struct shmem s = shmem(MEMFD, 2, MISSING | MINOR, 0);
+	char path[32];
+
+	fill(s.u, s.mem, 2, 1);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", (int)s.file);
+	CHECK(open(path, O_RDWR) >= 0);
+	CHECK(fopen(path, "r+"));
+	CHECK_EQ(truncate("/nowhere", 0), -1);
+	loads(&s, 0, 1);
+	loads(&s, 1, 2);
 }
 
 CASE(shmem_truncate_inside_of_a_page, "truncate(2): what is cut off reads as zeros")
