@@ -31,6 +31,9 @@ struct series {
 	size_t n, cap;
 };
 
+/* What one more thread does all the time. */
+enum beside { NOTHING, COMPUTES, MAPS, REGISTERS };
+
 struct run;
 
 /* One line of a program's table. Each kind of row reads the parameters that concern it. */
@@ -47,6 +50,8 @@ struct row {
 	bool touch;	  /* use every page after it was filled */
 	size_t chunk;	  /* bytes filled by one call */
 	unsigned threads; /* that fault */
+	unsigned handlers; /* threads that resolve; 0: one */
+	enum beside beside;
 	unsigned ops;	  /* faults in a batch */
 };
 

@@ -8,8 +8,10 @@
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "abi.h"
@@ -77,6 +79,7 @@ static void start_handler(const struct row *row, unsigned cpu)
 {
 	uint64_t features = row->wp ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0;
 	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+	unsigned handlers = row->handlers ? row->handlers : 1;
 	char *source = map_pages(PAGE);
 	pthread_t thread;
 
@@ -91,8 +94,9 @@ static void start_handler(const struct row *row, unsigned cpu)
 		return;
 	}
 	handler.fd = abi_open(features);
-	pthread_barrier_init(&handler.ready, NULL, 2);
-	spawn(&thread, serve, NULL);
+	pthread_barrier_init(&handler.ready, NULL, handlers + 1);
+	for (unsigned i = 0; i < handlers; i++)
+		spawn(&thread, serve, NULL);
 	pthread_barrier_wait(&handler.ready);
 }
 
@@ -116,6 +120,41 @@ void measure_fault(const struct run *run, struct series *out)
 	loop.fd = handler.fd;
 	abi_register(loop.fd, loop.base, loop.len, row->wp ? UFFDIO_REGISTER_MODE_WP : UFFDIO_REGISTER_MODE_MISSING);
 	measure_faults(run, &loop, out);
+}
+
+/* ---- a thread beside them ---- */
+
+static atomic_bool over;
+
+static void compute(uint64_t *state)
+{
+	for (unsigned i = 0; i < 1000; i++)
+		random_next(state);
+}
+
+/* Memory elsewhere comes, is used, and goes; `fd`: registered, too. */
+static void map_and_unmap(int fd)
+{
+	char *p = map_pages(KIB(256));
+
+	write_pattern(p, KIB(16));
+	if (fd >= 0)
+		abi_register(fd, p, KIB(256), UFFDIO_REGISTER_MODE_MISSING);
+	munmap(p, KIB(256));
+}
+
+static void *be_beside(void *arg)
+{
+	const struct row *row = arg;
+	int fd = row->beside == REGISTERS ? abi_open(0) : -1;
+	uint64_t state = 1;
+
+	while (!over)
+		if (row->beside == COMPUTES)
+			compute(&state);
+		else
+			map_and_unmap(fd);
+	return NULL;
 }
 
 /* ---- many faulting threads -------------------------------------------------------------------------------- */
@@ -157,6 +196,7 @@ void measure_threads(const struct run *run, struct series *out)
 			      .pages = row->ops / row->threads,
 			      .batches = run->batches};
 	struct member *members = calloc(row->threads, sizeof(*members));
+	pthread_t beside;
 
 	if (!members)
 		die("out of memory");
@@ -169,6 +209,8 @@ void measure_threads(const struct run *run, struct series *out)
 		members[i].index = i;
 		spawn(&members[i].thread, fault_slice, &members[i]);
 	}
+	if (row->beside)
+		spawn(&beside, be_beside, (void *)(uintptr_t)row);
 	for (unsigned batch = 0; batch <= run->batches; batch++) {
 		abi_drop(crowd.base, len);
 
@@ -181,6 +223,9 @@ void measure_threads(const struct run *run, struct series *out)
 	}
 	for (unsigned i = 0; i < row->threads; i++)
 		pthread_join(members[i].thread, NULL);
+	over = true;
+	if (row->beside)
+		pthread_join(beside, NULL);
 	free(members);
 	expect_faults((run->batches + 1) * (uint64_t)crowd.pages * row->threads);
 }
