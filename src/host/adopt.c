@@ -145,7 +145,8 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 	for (; at < limit && fl_resident_next(&at, limit, &run_end, &what) == 1; at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE)
 			set_entry(mm, vma, vma->start + (a - aside), what);
-	fl_collapse_full(mm, vma);
+	if (!vma->file)
+		fl_collapse_full(mm, vma);
 }
 
 int fl_host_map_pool(uint64_t start, uint64_t end, uint64_t pgoff)

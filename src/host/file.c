@@ -101,6 +101,12 @@ static int add(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t 
 	return 0;
 }
 
+/* What the host has them in is not known. */
+static bool is_large(struct fl_file *file, uint64_t first)
+{
+	return false;
+}
+
 static void release(struct fl_file *file)
 {
 	struct fl_host_file *f = host_file(file);
@@ -120,6 +126,7 @@ static const struct fl_file_ops host_file_ops = {
 	.make = make,
 	.read = read_page,
 	.add = add,
+	.is_large = is_large,
 	.release = release,
 };
 

@@ -165,10 +165,10 @@ static void set_flag(uint64_t start, uint64_t stop, uint32_t set, uint32_t clear
 /* What the host serves alone is taken back for it. => mmap_lock held for writing */
 static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
 {
-	int err = (vma->flags & VM_RELEASED) ? fl_host_adopt(mm, start, stop) : 0;
+	int err = vma->file ? -EINVAL : (vma->flags & VM_RELEASED) ? fl_host_adopt(mm, start, stop) : 0;
 
 	if (!err)
-		err = fl_collapse_range(mm, fl_vma_lookup(mm, start), start, stop);
+		err = fl_collapse_anonymous(mm, fl_vma_lookup(mm, start), start, stop);
 	fl_process_release(start, stop);
 	return err;
 }
