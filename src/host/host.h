@@ -202,6 +202,11 @@ bool fl_file_any(void);
 void fl_file_zap(int fd, uint64_t first, uint64_t end, bool cow);
 /* MADV_REMOVE of mappings that are not ours, but may be of files that ours map, too: the same. */
 void fl_file_remove_elsewhere(uint64_t start, uint64_t end);
+/*
+ * MADV_COLLAPSE of mappings that the host serves alone, but may be of files that ours map, too: what ours have of them
+ * goes, and -EBUSY if they wait for a page that is missing. 0: it is the host's to do. => no lock held
+ */
+int fl_file_collapse_elsewhere(uint64_t start, uint64_t end);
 /* MADV_REMOVE of a part of a mapping. -errno */
 int fl_file_remove(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
 /* Frames of files, for pool.c. */
@@ -230,6 +235,9 @@ uint64_t fl_maps_count(void);
  */
 enum fl_run { FL_RUN_DATA, FL_RUN_ZERO, FL_RUN_FILE };
 int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what);
+
+/* Does the host map these 2 MiB in one piece? Before 6.7 it cannot be asked: false. */
+bool fl_mapped_huge(uint64_t addr);
 
 /* ---- uaccess.c: client memory ---- */
 

@@ -26,11 +26,14 @@ struct fl_file_ops {
 	int (*read)(struct fl_file *file, uint64_t index, uint64_t pfn);
 	/* The page of a hole, whose frame has been filled, goes into the cache, which takes a reference. 0, -ENOMEM */
 	int (*add)(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t index);
-	/* Are the 512 pages from `first` on one large folio? Then find() gives 512 frames in a row. */
-	bool (*is_large)(struct fl_file *file, uint64_t first);
 	/*
-	 * They become one; nobody maps them. Holes get zeros, unless there must be none (`full`). 0, -EINVAL (there is not
-	 * one of the pages), -EBUSY (a hole), -EAGAIN (somebody uses one of them), -ENOMEM
+	 * The first frame of 512 in a row, as find() would give each, if the pages from `first` on are one large folio;
+	 * FL_PFN_NONE: they are not, or not to the mapping.
+	 */
+	uint64_t (*find_large)(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t first);
+	/*
+	 * They become one, if they are not yet; nobody maps them. Holes get zeros, unless there must be none (`full`). 0,
+	 * -EINVAL (there is not one of the pages), -EBUSY (a hole), -EAGAIN (somebody uses one of them), -ENOMEM
 	 */
 	int (*collapse)(struct fl_file *file, uint64_t first, bool full);
 	/* Nobody knows it any more. => no lock held but mmap_lock */

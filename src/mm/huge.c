@@ -229,10 +229,19 @@ static bool aligned_alike(const struct fl_vma *vma, uint64_t addr)
 	return addr >= vma->start && addr + PMD_SIZE <= vma->end && fl_vma_page_index(vma, addr) % PTRS_PER_TABLE == 0;
 }
 
-/* The entry of a leaf over the folio, counted for it. => file's lock and page-table lock held */
+/* => file's lock held */
+static uint64_t find_large(struct fl_vma *vma, uint64_t addr)
+{
+	return vma->file->ops->find_large(vma->file, vma, addr, fl_vma_page_index(vma, addr));
+}
+
+/*
+ * The entry of a leaf over the folio, counted for it. The frames are asked for here, since those that were put a moment
+ * ago may have forgotten whose they are. => file's lock and page-table lock held
+ */
 static fl_pte_t map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 {
-	uint64_t pfn = vma->file->ops->find(vma->file, vma, addr, fl_vma_page_index(vma, addr));
+	uint64_t pfn = find_large(vma, addr);
 
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		fl_folio_map(mm, pfn + i);
@@ -283,7 +292,7 @@ bool fl_huge_cached_fault(struct fl_vmf *vmf)
 	    ((vmf->flags & FAULT_WRITE) && !(vma->flags & VM_SHARED)))
 		return false;
 	fl_vma_lock_file(vma);
-	done = vma->file->ops->is_large(vma->file, fl_vma_page_index(vma, base)) && set_cached(vmf, base);
+	done = find_large(vma, base) != FL_PFN_NONE && set_cached(vmf, base);
 	fl_vma_unlock_file(vma);
 	return done;
 }
@@ -302,16 +311,16 @@ static bool waited_for(const struct fl_file *file, uint64_t first)
 }
 
 /*
- * One folio in the cache. Once nobody maps the pages they can only be found there, which takes the file's lock; who
- * was faster and has mapped one again makes it fail. => no lock held
+ * Once nobody maps the pages they can only be found in the cache, which takes the file's lock; who was faster and has
+ * mapped one again makes it fail.
  */
-static int collapse_cache(struct fl_file *file, uint64_t first)
+int fl_collapse_cache(struct fl_file *file, uint64_t first)
 {
 	int err;
 
 	fl_unmap_for_collapse(file, first);
 	fl_mutex_lock(&file->lock);
-	err = file->ops->is_large(file, first) ? 0 : file->ops->collapse(file, first, waited_for(file, first));
+	err = file->ops->collapse(file, first, waited_for(file, first));
 	fl_mutex_unlock(&file->lock);
 	return err;
 }
@@ -330,20 +339,27 @@ static bool has_copies(const struct fl_mm *mm, uint64_t addr)
 	return false;
 }
 
-/* The leaf, in place of what is there. => mmap_lock held for writing, the file's lock */
-static int replace_by_leaf(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+void fl_map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 {
 	fl_pte_t pte;
 
+	fl_mutex_lock(fl_pt_lock(mm, addr));
+	pte = pte_mkdirty(map_large(mm, vma, addr));
+	fl_pmd_collapse(mm, addr, fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE));
+	fl_mutex_unlock(fl_pt_lock(mm, addr));
+}
+
+/* The leaf, in place of what is there. => mmap_lock held for writing, the file's lock */
+static int replace_by_leaf(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+{
 	if ((vma->flags & VM_UFFD_WP) || has_copies(mm, addr))
 		return -EINVAL;
 	if (fl_pte_alloc(mm, addr))
 		return -ENOMEM;
 	fl_zap_file_range(mm, vma, addr, addr + PMD_SIZE, false);
+	fl_map_large(mm, vma, addr);
 	fl_mutex_lock(fl_pt_lock(mm, addr));
-	pte = fl_maybe_mkwrite(mm, vma, pte_mkdirty(map_large(mm, vma, addr)), PTRS_PER_TABLE);
-	fl_pmd_collapse(mm, addr, pte);
-	mm->ops->grant(mm, vma, addr, PTRS_PER_TABLE, pte_right(pte, vma));
+	mm->ops->grant(mm, vma, addr, PTRS_PER_TABLE, pte_right(fl_pte_get(mm, addr), vma));
 	fl_mutex_unlock(fl_pt_lock(mm, addr));
 	return 0;
 }
@@ -351,8 +367,8 @@ static int replace_by_leaf(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 /* -EAGAIN: the cache has no large folio there. => no lock held */
 static int map_piece(struct fl_mm *mm, struct fl_file *file, uint64_t addr, uint64_t first)
 {
-	struct fl_vma *vma;
 	int err = -EINVAL; /* it is another mapping by now */
+	struct fl_vma *vma;
 
 	fl_write_lock(&mm->mmap_lock);
 	vma = fl_vma_lookup(mm, addr);
@@ -361,7 +377,7 @@ static int map_piece(struct fl_mm *mm, struct fl_file *file, uint64_t addr, uint
 		if (fl_slot_at(mm, addr).pmdp)
 			err = 0;
 		else
-			err = file->ops->is_large(file, first) ? replace_by_leaf(mm, vma, addr) : -EAGAIN;
+			err = find_large(vma, addr) == FL_PFN_NONE ? -EAGAIN : replace_by_leaf(mm, vma, addr);
 		fl_vma_unlock_file(vma);
 	}
 	fl_write_unlock(&mm->mmap_lock);
@@ -374,7 +390,7 @@ static int collapse_file(struct fl_mm *mm, struct fl_file *file, uint64_t addr, 
 
 	if (err != -EAGAIN)
 		return err;
-	err = collapse_cache(file, first);
+	err = fl_collapse_cache(file, first);
 	return err ? err : map_piece(mm, file, addr, first);
 }
 

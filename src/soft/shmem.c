@@ -199,11 +199,11 @@ static void forget(struct fl_shmem *s, uint64_t index)
 	put_page(s, pfn);
 }
 
-static bool is_large(struct fl_file *file, uint64_t first)
+static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t first)
 {
 	uint64_t pfn = cached(fl_shmem_of(file), first);
 
-	return pfn != FL_PFN_NONE && folio_at(fl_shmem_of(file), pfn)->order;
+	return pfn != FL_PFN_NONE && folio_at(fl_shmem_of(file), pfn)->order ? pfn : FL_PFN_NONE;
 }
 
 /* May the pages of a table move to another folio? Who looks at one without having it mapped has a reference. */
@@ -228,6 +228,8 @@ static int collapse(struct fl_file *file, uint64_t first, bool full)
 	uint64_t *at = slot(s, first, false), pfn;
 	int err = can_collapse(s, at, full);
 
+	if (find_large(file, NULL, 0, first) != FL_PFN_NONE)
+		return 0;
 	if (err)
 		return err;
 	pfn = fl_soft_pool_take_block(s->pool);
@@ -281,7 +283,7 @@ static const struct fl_file_ops shmem_ops = {
 	.find = find,
 	.make = make,
 	.add = add,
-	.is_large = is_large,
+	.find_large = find_large,
 	.collapse = collapse,
 	.release = release,
 };
