@@ -60,9 +60,7 @@ static void *writer(void *arg)
 				     (unsigned long long)last[page]);
 			atomic_fetch_add(got ? &kept : &dropped, 1);
 			last[page] = got;
-		} else {
-			last[page] = 0; /* it was behind the end: what comes again is new */
-		}
+		} /* it is behind the end: a folio that reaches there may keep it for when the file grows, as the kernel's */
 		if (there(fl_store(space_of(me), addr, &value, sizeof(value))))
 			last[page] = value;
 	}
