@@ -158,9 +158,9 @@ static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t ad
 {
 	uint64_t pfn = vma_pfn(vma, addr);
 
-	if (!(vma->flags & VM_SHARED) || !has_piece(host_file(file), first) || has_hole(host_file(file), first))
+	if (!has_piece(host_file(file), first) || has_hole(host_file(file), first))
 		return FL_PFN_NONE;
-	for (unsigned i = 0; i < CHUNK_PAGES; i++)
+	for (unsigned i = 0; i < CHUNK_PAGES && (vma->flags & VM_SHARED); i++)
 		fl_folio(&fl_host.mm, pfn + i)->mapping = file;
 	return pfn;
 }
@@ -441,8 +441,8 @@ static bool may_write(uint64_t start)
 	return ok;
 }
 
-/* What the host maps in one piece, is one in our tables. */
-static void set_leaves(struct fl_mm *mm, struct fl_vma *vma)
+/* What the host maps in one piece, at `from`, is one in our tables. => tables exist */
+void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from)
 {
 	struct fl_host_file *f = host_file(vma->file);
 
@@ -450,9 +450,9 @@ static void set_leaves(struct fl_mm *mm, struct fl_vma *vma)
 	for (uint64_t at = PMD_ALIGN(vma->start); at + PMD_SIZE <= vma->end; at += PMD_SIZE) {
 		uint64_t first = fl_vma_page_index(vma, at);
 
-		if (fl_pte_offset(mm, at) && first % CHUNK_PAGES == 0 && fl_mapped_huge(at) && add_piece(f, first) == 0 &&
-		    find_large(vma->file, vma, at, first) != FL_PFN_NONE)
-			fl_map_large(mm, vma, at);
+		if (fl_pte_offset(mm, at) && first % CHUNK_PAGES == 0 && fl_mapped_huge(from + (at - vma->start)) &&
+		    add_piece(f, first) == 0 && find_large(vma->file, vma, at, first) != FL_PFN_NONE)
+			fl_map_large(mm, vma, at); /* otherwise it is a page after the other */
 	}
 	fl_vma_unlock_file(vma);
 }
@@ -463,7 +463,7 @@ void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma)
 	uint64_t run_end;
 	enum fl_run what;
 
-	set_leaves(mm, vma);
+	fl_file_set_leaves(mm, vma, vma->start);
 	for (uint64_t at = vma->start; at < vma->end && fl_resident_next(&at, vma->end, &run_end, &what) == 1; at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
 			fl_pte_t *ptep = fl_pte_offset(mm, a); /* NULL: it is a leaf's */

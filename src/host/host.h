@@ -178,6 +178,8 @@ int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct f
 /* The host's rights for all that a mapping's flags allow. */
 int fl_access_prot(uint32_t flags);
 
+/* What of a mapping the host maps in one piece, at `from`, is a leaf of ours. => there are tables */
+void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from);
 /* What the host has in its tables, of a range that is hidden, goes into ours. => there are tables */
 void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma);
 /* The host serves it alone again. */

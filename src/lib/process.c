@@ -165,7 +165,7 @@ static void set_flag(uint64_t start, uint64_t stop, uint32_t set, uint32_t clear
 /* What the host serves alone is taken back for it. => mmap_lock held for writing */
 static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
 {
-	int err = vma->file ? -EINVAL : (vma->flags & VM_RELEASED) ? fl_host_adopt(mm, start, stop) : 0;
+	int err = (vma->flags & VM_RELEASED) ? fl_host_adopt(mm, start, stop) : 0;
 
 	if (!err)
 		err = fl_collapse_anonymous(mm, fl_vma_lookup(mm, start), start, stop);
@@ -229,7 +229,7 @@ static int collapse_by_host(uint64_t start, uint64_t stop)
 	return err ? err : (int)fl_sys(SYS_madvise, start, stop - start, 25 /* MADV_COLLAPSE */);
 }
 
-static int collapse_shared(uint64_t start, uint64_t stop)
+static int collapse_file(uint64_t start, uint64_t stop)
 {
 	return fl_collapse(mm, start, stop);
 }
@@ -241,7 +241,7 @@ static collapse_fn *collapse_owner(const struct fl_vma *vma)
 {
 	if (!vma || ((vma->flags & VM_SHARED) && (vma->flags & VM_RELEASED)))
 		return collapse_by_host;
-	return (vma->flags & VM_SHARED) ? collapse_shared : NULL;
+	return vma->file ? collapse_file : NULL;
 }
 
 static int collapse_all(uint64_t at, uint64_t end)

@@ -28,7 +28,7 @@ struct fl_file_ops {
 	int (*add)(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t index);
 	/*
 	 * The first frame of 512 in a row, as find() would give each, if the pages from `first` on are one large folio;
-	 * FL_PFN_NONE: they are not, or not to the mapping.
+	 * FL_PFN_NONE: they are not.
 	 */
 	uint64_t (*find_large)(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t first);
 	/*

@@ -235,14 +235,29 @@ static uint64_t find_large(struct fl_vma *vma, uint64_t addr)
 	return vma->file->ops->find_large(vma->file, vma, addr, fl_vma_page_index(vma, addr));
 }
 
+/* Where pages have homes a private mapping has copies, which count as the file's until one is written to. */
+static bool copy_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t pfn)
+{
+	uint64_t first = fl_vma_page_index(vma, addr);
+
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++) {
+		if (vma->file->ops->read(vma->file, first + i, pfn + i))
+			return false;
+		fl_folio(mm, pfn + i)->mapping = vma->file;
+	}
+	return true;
+}
+
 /*
- * The entry of a leaf over the folio, counted for it. The frames are asked for here, since those that were put a moment
- * ago may have forgotten whose they are. => file's lock and page-table lock held
+ * The entry of a leaf over the folio, counted for it; none: no memory. The frames are asked for here, since those that
+ * were put a moment ago may have forgotten whose they are. => file's lock and page-table lock held
  */
 static fl_pte_t map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 {
 	uint64_t pfn = find_large(vma, addr);
 
+	if (mm->ops->homes && !(vma->flags & VM_SHARED) && !copy_large(mm, vma, addr, pfn))
+		return (fl_pte_t){ 0 };
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		fl_folio_map(mm, pfn + i);
 	return mk_pte(pfn, vma);
@@ -272,8 +287,9 @@ static bool set_cached(struct fl_vmf *vmf, uint64_t base)
 		return false;
 	fl_mutex_lock(fl_pt_lock(mm, base));
 	pte = map_large(mm, vma, base);
-	done = fl_pmd_set_leaf(mm, pmdp, base, fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE), table);
-	if (!done)
+	done = pte_present(pte) &&
+	       fl_pmd_set_leaf(mm, pmdp, base, fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE), table);
+	if (!done && pte_present(pte))
 		unmap_large(mm, pte);
 	fl_mutex_unlock(fl_pt_lock(mm, base));
 	if (!done)
@@ -339,14 +355,16 @@ static bool has_copies(const struct fl_mm *mm, uint64_t addr)
 	return false;
 }
 
-void fl_map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+int fl_map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 {
 	fl_pte_t pte;
 
 	fl_mutex_lock(fl_pt_lock(mm, addr));
-	pte = pte_mkdirty(map_large(mm, vma, addr));
-	fl_pmd_collapse(mm, addr, fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE));
+	pte = map_large(mm, vma, addr);
+	if (pte_present(pte))
+		fl_pmd_collapse(mm, addr, fl_maybe_mkwrite(mm, vma, pte_mkdirty(pte), PTRS_PER_TABLE));
 	fl_mutex_unlock(fl_pt_lock(mm, addr));
+	return pte_present(pte) ? 0 : -ENOMEM;
 }
 
 /* The leaf, in place of what is there. => mmap_lock held for writing, the file's lock */
@@ -357,7 +375,8 @@ static int replace_by_leaf(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 	if (fl_pte_alloc(mm, addr))
 		return -ENOMEM;
 	fl_zap_file_range(mm, vma, addr, addr + PMD_SIZE, false);
-	fl_map_large(mm, vma, addr);
+	if (fl_map_large(mm, vma, addr))
+		return -ENOMEM;
 	fl_mutex_lock(fl_pt_lock(mm, addr));
 	mm->ops->grant(mm, vma, addr, PTRS_PER_TABLE, pte_right(fl_pte_get(mm, addr), vma));
 	fl_mutex_unlock(fl_pt_lock(mm, addr));

@@ -338,8 +338,8 @@ bool fl_huge_cached_fault(struct fl_vmf *vmf);
 int fl_collapse(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* Its part that is about the file: 512 pages of the cache leave all mappings and become one folio. => no lock held */
 int fl_collapse_cache(struct fl_file *file, uint64_t first);
-/* A leaf over that folio, in place of an empty table. => mmap_lock for writing and the file's lock held */
-void fl_map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
+/* A leaf over that folio, in place of an empty table. 0, -ENOMEM. => mmap_lock for writing and the file's lock held */
+int fl_map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
 /* The same for a part of one mapping of anonymous memory. => mmap_lock held for writing */
 int fl_collapse_anonymous(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
 /* Make leaves where all 512 pages are there, in their homes, which costs nothing and does not show. => as above */

@@ -117,7 +117,7 @@ static bool comes_at_once(uint64_t mem, unsigned page)
 
 /* ---- what it answers, and what is there then ---- */
 
-EACH_KIND_UNCOPIED(shmem_collapse, SEEN ": all of it is mapped, also what was not, whatever is registered but WP")
+EACH_KIND(shmem_collapse, SEEN ": all of it is mapped, also what was not, whatever is registered but WP")
 {
 	for_each_of(m, not_protecting) {
 		struct shmem s = some(kind, 0, SMALL, m);
@@ -129,7 +129,7 @@ EACH_KIND_UNCOPIED(shmem_collapse, SEEN ": all of it is mapped, also what was no
 	}
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_mapped, SEEN)
+EACH_KIND(shmem_collapse_mapped, SEEN)
 {
 	for_each_of(m, not_protecting) {
 		struct shmem s = some(kind, 0, SMALL, 0);
@@ -154,7 +154,7 @@ EACH_KIND(shmem_collapse_takes_from_others, SEEN ": who else maps it has to faul
 	CHECK(words_are(s.mem, SMALL, W_CACHE));
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_again, SEEN)
+EACH_KIND(shmem_collapse_again, SEEN)
 {
 	struct shmem s = piece(kind, BOTH | MINOR);
 
@@ -163,7 +163,7 @@ EACH_KIND_UNCOPIED(shmem_collapse_again, SEEN)
 	CHECK(holds(s.mem, 0, SMALL));
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_hole, SEEN ": zeros are put there, unless somebody waits for missing pages")
+EACH_KIND(shmem_collapse_hole, SEEN ": zeros are put there, unless somebody waits for missing pages")
 {
 	static const uint64_t modes[] = {0, MINOR};
 
@@ -190,7 +190,7 @@ EACH_KIND(shmem_collapse_one_page, SEEN)
 	CHECK_EQ(peek(s.mem), 0);
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_hole_missing, SEEN ": EBUSY, and all that is mapped of it goes")
+EACH_KIND(shmem_collapse_hole_missing, SEEN ": EBUSY, and all that is mapped of it goes")
 {
 	static const uint64_t modes[] = {MISSING, BOTH, MISSING | MINOR, BOTH | MINOR};
 
@@ -234,7 +234,7 @@ EACH_KIND(shmem_collapse_nothing, SEEN ": EINVAL")
 	}
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_protecting, SEEN ": EINVAL where WP is registered, but the cache has one piece then")
+EACH_KIND(shmem_collapse_protecting, SEEN ": EINVAL where WP is registered, but the cache has one piece then")
 {
 	for_each_of(m, protecting) {
 		struct shmem s = some(kind, 0, SMALL, 0);
@@ -248,7 +248,7 @@ EACH_KIND_UNCOPIED(shmem_collapse_protecting, SEEN ": EINVAL where WP is registe
 	}
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_protecting_hole, SEEN ": it is filled for nothing")
+EACH_KIND(shmem_collapse_protecting_hole, SEEN ": it is filled for nothing")
 {
 	struct shmem s = some(kind, 0, 300, WP);
 
@@ -257,7 +257,7 @@ EACH_KIND_UNCOPIED(shmem_collapse_protecting_hole, SEEN ": it is filled for noth
 	CHECK(words_are(s.other, SMALL, W_CACHE_OWN));
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_protected, SEEN ": the protection stays, the pages go")
+EACH_KIND(shmem_collapse_protected, SEEN ": the protection stays, the pages go")
 {
 	struct shmem s = some(kind, 0, SMALL, WP);
 
@@ -293,7 +293,7 @@ EACH_KIND_UNCOPIED(shmem_collapse_elsewhere_protected, SEEN ": collapsed through
 	CHECK_EQ(word(at(&s, 8)), W_NONE);
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_elsewhere, SEEN ": without WP it is mapped in one piece from then on")
+EACH_KIND(shmem_collapse_elsewhere, SEEN ": without WP it is mapped in one piece from then on")
 {
 	static const uint64_t modes[] = {0, MISSING};
 
@@ -325,7 +325,7 @@ EACH_KIND_UNCOPIED(shmem_collapse_elsewhere_minor, SEEN ": a minor fault for eac
 	CHECK_EQ(word(at(&s, 8)), W_NONE);
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_never_mapped, SEEN ": also where WP is registered, as long as it has no table")
+EACH_KIND(shmem_collapse_never_mapped, SEEN ": also where WP is registered, as long as it has no table")
 {
 	static const uint64_t modes[] = {0, MISSING, WP, BOTH};
 
@@ -339,7 +339,7 @@ EACH_KIND_UNCOPIED(shmem_collapse_never_mapped, SEEN ": also where WP is registe
 	}
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_continued, SEEN ": a piece of the cache that is mapped by the page")
+EACH_KIND(shmem_collapse_continued, SEEN ": a piece of the cache that is mapped by the page")
 {
 	struct shmem s = piece(kind, MINOR);
 
@@ -351,7 +351,7 @@ EACH_KIND_UNCOPIED(shmem_collapse_continued, SEEN ": a piece of the cache that i
 	CHECK(words_are(s.mem, SMALL, W_CACHE_OWN));
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_continued_protecting, SEEN ": EINVAL, and nothing changes")
+EACH_KIND(shmem_collapse_continued_protecting, SEEN ": EINVAL, and nothing changes")
 {
 	struct shmem s = piece(kind, MINOR | WP);
 
@@ -366,7 +366,7 @@ EACH_KIND_UNCOPIED(shmem_collapse_continued_protecting, SEEN ": EINVAL, and noth
 	CHECK_EQ(word(at(&s, 20)), W_MARKER);
 }
 
-CASE_ON(shmem_collapse_private_copy, ON_KERNEL | ON_SOFT, COPIED, SEEN ": EINVAL; the cache has one piece all the same")
+CASE(shmem_collapse_private_copy, SEEN ": EINVAL; the cache has one piece all the same")
 {
 	for (uint64_t m = 0; m <= (BOTH | MINOR); m++) {
 		struct shmem s = some(PRIVATE, 0, SMALL, 0);
@@ -395,7 +395,7 @@ FILE_KINDS(shmem_collapse_misaligned, SEEN ": EINVAL, the file's 2 MiB are not t
 	CHECK(nothing_mapped(s.mem));
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_borders, SEEN)
+EACH_KIND(shmem_collapse_borders, SEEN)
 {
 	struct shmem s = huge_map(kind, 2);
 
@@ -429,7 +429,7 @@ EACH_KIND(shmem_collapse_refused, SEEN ": MADV_NOHUGEPAGE: EINVAL, nothing chang
 	CHECK(words_are(s.mem, SMALL, W_CACHE_OWN));
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_two, SEEN ": the first that cannot ends it")
+EACH_KIND(shmem_collapse_two, SEEN ": the first that cannot ends it")
 {
 	for (unsigned hole = 0; hole < 3; hole++) {
 		struct shmem s = huge_map(kind, 2);
@@ -443,7 +443,7 @@ EACH_KIND_UNCOPIED(shmem_collapse_two, SEEN ": the first that cannot ends it")
 	}
 }
 
-EACH_KIND_UNCOPIED(shmem_collapse_no_access, SEEN ": what may be done with it does not matter")
+EACH_KIND(shmem_collapse_no_access, SEEN ": what may be done with it does not matter")
 {
 	static const int rights[] = {PROT_NONE, PROT_READ};
 
@@ -461,7 +461,7 @@ EACH_KIND_UNCOPIED(shmem_collapse_no_access, SEEN ": what may be done with it do
 	}
 }
 
-FILE_KINDS_UNCOPIED(shmem_collapse_behind_the_end, SEEN ": it reaches behind the end of the file, and so does who maps it")
+FILE_KINDS(shmem_collapse_behind_the_end, SEEN ": it reaches behind the end of the file, and so does who maps it")
 {
 	struct shmem s = some(kind, 0, SMALL, 0);
 
@@ -531,7 +531,7 @@ FILE_KINDS_UNCOPIED(shmem_piece_of_the_file, SEEN ": read(2) and write(2) see an
 	CHECK(words_are(s.mem, SMALL, W_CACHE_OWN));
 }
 
-CASE_ON(shmem_piece_private_store, ON_KERNEL | ON_SOFT, COPIED, SEEN ": a copy of the page, and the rest is not mapped")
+CASE(shmem_piece_private_store, SEEN ": a copy of the page, and the rest is not mapped")
 {
 	static const uint64_t modes[] = {0, MISSING, WP, BOTH};
 
@@ -554,7 +554,7 @@ CASE_ON(shmem_piece_private_store, ON_KERNEL | ON_SOFT, COPIED, SEEN ": a copy o
 	}
 }
 
-CASE_ON(shmem_piece_private_store_minor, ON_KERNEL | ON_SOFT, COPIED, SEEN ": a minor fault, since it is not mapped then")
+CASE(shmem_piece_private_store_minor, SEEN ": a minor fault, since it is not mapped then")
 {
 	struct shmem s = piece(PRIVATE, MINOR);
 	struct touch t;
@@ -567,7 +567,7 @@ CASE_ON(shmem_piece_private_store_minor, ON_KERNEL | ON_SOFT, COPIED, SEEN ": a 
 	CHECK(intact(&s));
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_exists, SEEN ": EEXIST for CONTINUE and COPY")
+EACH_KIND(shmem_piece_exists, SEEN ": EEXIST for CONTINUE and COPY")
 {
 	struct shmem s = piece(kind, MINOR | MISSING);
 
@@ -580,7 +580,7 @@ EACH_KIND_UNCOPIED(shmem_piece_exists, SEEN ": EEXIST for CONTINUE and COPY")
 	CHECK(holds(s.mem, 0, SMALL));
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_dontneed, SEEN ": dropping a page drops all, and they come back at once")
+EACH_KIND(shmem_piece_dontneed, SEEN ": dropping a page drops all, and they come back at once")
 {
 	static const uint64_t modes[] = {0, MISSING, WP, BOTH};
 
@@ -598,7 +598,7 @@ EACH_KIND_UNCOPIED(shmem_piece_dontneed, SEEN ": dropping a page drops all, and 
 	}
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_minor, SEEN ": by the page, the first, one in the middle and the last")
+EACH_KIND(shmem_piece_minor, SEEN ": by the page, the first, one in the middle and the last")
 {
 	struct shmem s = piece(kind, MINOR);
 	int64_t mapped;
@@ -623,7 +623,7 @@ EACH_KIND_UNCOPIED(shmem_piece_minor, SEEN ": by the page, the first, one in the
 	CHECK(holds(s.mem, 0, SMALL));
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_hole, SEEN ": the page is missing, all others are not mapped, and keep what they hold")
+EACH_KIND(shmem_piece_hole, SEEN ": the page is missing, all others are not mapped, and keep what they hold")
 {
 	for_each_position(i) {
 		struct shmem s = piece(kind, MISSING);
@@ -642,7 +642,7 @@ EACH_KIND_UNCOPIED(shmem_piece_hole, SEEN ": the page is missing, all others are
 	}
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_all_holes, SEEN)
+EACH_KIND(shmem_piece_all_holes, SEEN)
 {
 	struct shmem s = piece(kind, MISSING);
 	struct touch t;
@@ -655,7 +655,7 @@ EACH_KIND_UNCOPIED(shmem_piece_all_holes, SEEN)
 	CHECK_EQ(peek(there(&s, 7)), 0);
 }
 
-FILE_KINDS_UNCOPIED(shmem_piece_truncated, SEEN)
+FILE_KINDS(shmem_piece_truncated, SEEN)
 {
 	struct shmem s = piece(kind, MISSING);
 
@@ -671,7 +671,7 @@ FILE_KINDS_UNCOPIED(shmem_piece_truncated, SEEN)
 	CHECK_EQ(peek(there(&s, 257)), 0);
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_protect_part, SEEN ": it is a marker, as of a page that is not mapped, and no other is mapped")
+EACH_KIND(shmem_piece_protect_part, SEEN ": it is a marker, as of a page that is not mapped, and no other is mapped")
 {
 	for_each_position(i) {
 		struct shmem s = piece(kind, WP);
@@ -689,7 +689,7 @@ EACH_KIND_UNCOPIED(shmem_piece_protect_part, SEEN ": it is a marker, as of a pag
 	}
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_protect_all, SEEN ": 512 markers")
+EACH_KIND(shmem_piece_protect_all, SEEN ": 512 markers")
 {
 	for_each_of(m, protecting) {
 		struct shmem s = piece(kind, m);
@@ -702,7 +702,7 @@ EACH_KIND_UNCOPIED(shmem_piece_protect_all, SEEN ": 512 markers")
 	}
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_protected, SEEN)
+EACH_KIND(shmem_piece_protected, SEEN)
 {
 	struct shmem s = piece(kind, BOTH);
 
@@ -717,7 +717,7 @@ EACH_KIND_UNCOPIED(shmem_piece_protected, SEEN)
 	CHECK_EQ(word(at(&s, 20)), W_CACHE_PROTECTED);
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_unprotect, SEEN ": all of it: nothing changes; a part: it is not mapped")
+EACH_KIND(shmem_piece_unprotect, SEEN ": all of it: nothing changes; a part: it is not mapped")
 {
 	struct shmem s = piece(kind, WP);
 
@@ -741,7 +741,7 @@ EACH_KIND(shmem_piece_register_part, SEEN ": it is not mapped any more")
 	}
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_unregister, SEEN)
+EACH_KIND(shmem_piece_unregister, SEEN)
 {
 	for_each_mode(m) {
 		struct shmem s = piece(kind, m);
@@ -752,7 +752,7 @@ EACH_KIND_UNCOPIED(shmem_piece_unregister, SEEN)
 	}
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_mprotect, SEEN ": of all it stays one, of a part it is not mapped")
+EACH_KIND(shmem_piece_mprotect, SEEN ": of all it stays one, of a part it is not mapped")
 {
 	struct shmem s = piece(kind, MISSING);
 
@@ -770,7 +770,7 @@ EACH_KIND_UNCOPIED(shmem_piece_mprotect, SEEN ": of all it stays one, of a part 
 	CHECK_EQ(poke(at(&s, 5) + 1, 1), 0);
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_unmap_part, SEEN)
+EACH_KIND(shmem_piece_unmap_part, SEEN)
 {
 	struct shmem s = piece(kind, MISSING);
 
@@ -782,7 +782,7 @@ EACH_KIND_UNCOPIED(shmem_piece_unmap_part, SEEN)
 	CHECK(intact(&s));
 }
 
-EACH_KIND_UNCOPIED(shmem_piece_moved, SEEN ": by whole 2 MiB it stays mapped, otherwise it is not")
+EACH_KIND(shmem_piece_moved, SEEN ": by whole 2 MiB it stays mapped, otherwise it is not")
 {
 	for (unsigned i = 0; i < 3; i++) {
 		struct shmem s = piece(kind, i < 2 ? WP : 0);
