@@ -150,8 +150,9 @@ static void drop_pieces(struct fl_host_file *f, uint64_t first, uint64_t end)
 static bool has_hole(struct fl_host_file *f, uint64_t first)
 {
 	uint64_t end = fl_min(first + CHUNK_PAGES, nr_pages(&f->file));
+	long hole = fl_sys(SYS_lseek, f->fd, first << PAGE_SHIFT, SEEK_HOLE); /* the end of the file, if there is none */
 
-	return fl_sys(SYS_lseek, f->fd, first << PAGE_SHIFT, SEEK_HOLE) >> PAGE_SHIFT < (long)end;
+	return fl_sys_failed(hole) || PAGES(PAGE_ALIGN((uint64_t)hole)) < end;
 }
 
 static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t first)

@@ -479,6 +479,30 @@ FILE_KINDS(shmem_collapse_behind_the_end, SEEN ": it reaches behind the end of t
 	CHECK_EQ(peek(there(&s, 400)), 0);
 }
 
+FILE_KINDS(shmem_collapse_end_in_a_page, SEEN ": no page is missing")
+{
+	struct shmem s = some(kind, 0, SMALL, 0);
+
+	CHECK_OK(T->file_truncate(s.file, HUGE - 10));
+	watch(&s, s.mem, HUGE, MISSING);
+	CHECK_OK(collapse(s.mem, HUGE));
+	CHECK(words_are(s.mem, SMALL, W_CACHE_OWN));
+	CHECK_EQ(peek(s.mem + HUGE - 1), 0);
+	CHECK_OK(T->advise(at(&s, 7), PAGE, MADV_DONTNEED));
+	CHECK(comes_at_once(s.mem, 7));
+}
+
+FILE_KINDS(shmem_collapse_end_missing, SEEN ": EBUSY, pages behind the end are missing, too")
+{
+	struct shmem s = some(kind, 0, SMALL, 0);
+
+	CHECK_OK(T->file_truncate(s.file, 256 * PAGE));
+	watch(&s, s.mem, HUGE, MISSING);
+	CHECK_EQ(collapse(s.mem, HUGE), -EBUSY);
+	CHECK(holds(s.mem, 0, 256));
+	CHECK_EQ(peek(at(&s, 256)), -SIGBUS);
+}
+
 FILE_KINDS(shmem_collapse_wholly_behind_the_end, SEEN ": EINVAL")
 {
 	struct shmem s = huge_map(kind, 2);
