@@ -219,6 +219,7 @@ static void not_for_swap_or_migration(void **state)
 
 	one_folio();
 	at = mapping(MAP_PRIVATE, 0);
+	assert_int_equal(fl_madvise(mm, at, 2 * HUGE, MADV_NOHUGEPAGE), 0); /* page by page */
 	for (unsigned i = 0; i < ARRAY_SIZE(positions); i++) {
 		uint64_t addr = at + positions[i] * PAGE, pfn;
 
