@@ -2,7 +2,8 @@
 /*
  * huge.c - leaves: where a PMD entry that maps 2 MiB comes from. A fault of a mapping that has asked for it
  * (MADV_HUGEPAGE), or a table whose pages are put together (MADV_COLLAPSE). Of anonymous memory the 512 frames stay
- * folios of their own; a leaf is 512 entries that are one, so it is split with nothing to be had and nothing to be moved.
+ * folios of their own; a leaf is 512 entries that are one, so it is split with nothing to be had and nothing to be
+ * moved.
  *
  * A leaf in a mapping of a file is over one large folio of the file's cache. Collapsing makes the folio first, which
  * takes its pages out of all mappings, and then the leaf; any fault makes one where the folio is there already, and
@@ -441,7 +442,9 @@ static int collapse_part(struct fl_mm *mm, uint64_t *at, uint64_t end)
 		return err;
 	for (; addr + PMD_SIZE <= end && !err; addr += PMD_SIZE, index += PTRS_PER_TABLE)
 		err = collapse_file(mm, file, addr, index);
+	fl_write_lock(&mm->mmap_lock); /* nobody may know it any more */
 	fl_file_put(file);
+	fl_write_unlock(&mm->mmap_lock);
 	return err;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * shmem.c - a memfd that is mapped twice, one mapping registered, while it is truncated, grown and punched, the mappings
- * are dropped and write-protected, 2 MiB become one folio and come apart again, and a handler answers missing, minor and write-protect faults. A page holds what was
- * stored last, or zeros if it was dropped since; behind the end there is SIGBUS, and never anything else. soft-shmem.c
- * is the same on soft address spaces.
+ * are dropped and write-protected, 2 MiB become one folio and come apart again, and a handler answers missing, minor and
+ * write-protect faults. A page holds what was stored last, or zeros if it was dropped since; behind the end there is
+ * SIGBUS, and never anything else. soft-shmem.c is the same on soft address spaces.
  */
 #include "stress.h"
 

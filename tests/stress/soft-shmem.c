@@ -2,8 +2,8 @@
 /*
  * soft-shmem.c - a shared memory object that two soft address spaces map while it is truncated, grown and punched, its
  * mappings are dropped and write-protected, its pages become one large folio and come apart again, and a handler answers
- * missing, minor and write-protect faults of one of the two. A page holds what was stored last, or zeros if it was dropped since; behind the end there is SIGBUS, and never
- * anything else.
+ * missing, minor and write-protect faults of one of the two. A page holds what was stored last, or zeros if it was
+ * dropped since; behind the end there is SIGBUS, and never anything else.
  */
 #include "stress.h"
 
