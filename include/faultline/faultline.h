@@ -110,7 +110,8 @@ FL_API void fl_shmem_close(struct fl_shmem *shmem);
 
 /*
  * With `on`, a hole is filled by huge pages where 2 MiB of the object, at a multiple of that, are a hole: as tmpfs(5)
- * does with huge=always. A huge page is mapped page by page, and split when a part of it is truncated or punched.
+ * does with huge=always. A huge page is mapped in one piece where a mapping allows it, and split when a part of it is
+ * truncated or punched.
  */
 FL_API void fl_shmem_huge(struct fl_shmem *shmem, int on);
 

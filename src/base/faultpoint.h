@@ -30,6 +30,7 @@
 	X(MAPS, "host.maps", "reading /proc/self/maps")                                                                \
 	X(PROTECT, "host.mprotect", "mprotect(2) on a range that is registered")                                       \
 	X(GUARD, "host.guard", "guard markers")                                                                        \
+	X(COLLAPSE, "host.collapse", "2 MiB of a shared file that are to be one piece")                                \
 	X(SOCKET, "host.socket", "the descriptor of an object")                                                        \
 	X(FORK, "host.fork", "what a fork() needs")
 

@@ -83,11 +83,36 @@ int fl_prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *any)
 	return 0;
 }
 
+/*
+ * As the host moves it, but to a place that is as far into 2 MiB: what is mapped in one piece stays so. (A file's would
+ * not be mapped at all.)
+ */
+static long move_aligned(uint64_t start, uint64_t len)
+{
+	const int none = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, flags = MREMAP_MAYMOVE | MREMAP_DONTUNMAP;
+	long room = len < PMD_SIZE ? -ENOMEM : fl_sys(SYS_mmap, NULL, len + PMD_SIZE, PROT_NONE, none, -1, 0);
+	uint64_t at = (uint64_t)room + ((start - (uint64_t)room) & ~PMD_MASK);
+	long aside;
+
+	if (fl_sys_failed(room))
+		return fl_sys(SYS_mremap, start, len, len, flags, 0);
+	aside = fl_sys(SYS_mremap, start, len, len, flags | MREMAP_FIXED, at);
+	if (fl_sys_failed(aside)) {
+		fl_sys(SYS_munmap, room, len + PMD_SIZE);
+		return aside;
+	}
+	if (at > (uint64_t)room)
+		fl_sys(SYS_munmap, room, at - (uint64_t)room);
+	if (at < (uint64_t)room + PMD_SIZE)
+		fl_sys(SYS_munmap, at + len, (uint64_t)room + PMD_SIZE - at);
+	return aside;
+}
+
 /* Move the pages of [start, end) to another place, leaving the range mapped and empty. */
 static long move_aside(uint64_t start, uint64_t end)
 {
 	uint64_t len = end - start;
-	long aside = fl_sys(SYS_mremap, start, len, len, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, 0);
+	long aside = move_aligned(start, len);
 
 	fl_count(host_mmap, 1);
 	if (aside != -EINVAL)
@@ -142,10 +167,14 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 	uint64_t at = aside, limit = aside + (vma->end - vma->start), run_end;
 	enum fl_run what;
 
+	if (vma->file)
+		fl_file_set_leaves(mm, vma, aside);
 	for (; at < limit && fl_resident_next(&at, limit, &run_end, &what) == 1; at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE)
-			set_entry(mm, vma, vma->start + (a - aside), what);
-	fl_collapse_full(mm, vma);
+			if (fl_pte_offset(mm, vma->start + (a - aside))) /* otherwise it is a leaf's */
+				set_entry(mm, vma, vma->start + (a - aside), what);
+	if (!vma->file)
+		fl_collapse_full(mm, vma);
 }
 
 int fl_host_map_pool(uint64_t start, uint64_t end, uint64_t pgoff)
@@ -183,12 +212,22 @@ static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgo
 	return err;
 }
 
+/*
+ * The host refuses this hint for locked memory, and only for that: madvise(2). Of what it maps in one piece all has to be
+ * hinted at, or the piece comes apart.
+ */
+static bool locked(uint64_t start, uint64_t end)
+{
+	bool whole = PMD_ALIGN(start) + PMD_SIZE <= end;
+
+	return fl_sys(SYS_madvise, whole ? PMD_ALIGN(start) : start, whole ? PMD_SIZE : PAGE_SIZE, MADV_COLD) == -EINVAL;
+}
+
 /* One host mapping. One spare fl_vma is reserved. */
 int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access, struct fl_file *file, uint64_t index)
 {
 	uint64_t pgoff = fl_extent_alloc(start, end), aside = 0;
-	/* the host refuses this hint for locked memory, and only for that: madvise(2) */
-	uint32_t flags = fl_sys(SYS_madvise, start, PAGE_SIZE, MADV_COLD) == -EINVAL ? VM_LOCKED : 0;
+	uint32_t flags = locked(start, end) ? VM_LOCKED : 0;
 	struct fl_vma *vma;
 	bool data;
 	int err;

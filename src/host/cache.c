@@ -317,6 +317,18 @@ static int rebase(struct fl_mm *mm, struct fl_vma *vma, struct chunk *c, bool w)
 	return 0;
 }
 
+/*
+ * The pages of a file are there already: to have them in the host's tables saves its fault, and shows in others'. What is
+ * a leaf of ours it is asked to map in one piece, too: where markers have been it does not do so by itself.
+ */
+static void populate(struct fl_mm *mm, uint64_t addr, uint64_t nr)
+{
+	bool leaf = nr == CHUNK_PAGES && pmd_leaf(pmdp_get_lockless(fl_pmd_offset(mm, addr)));
+
+	if (!leaf || fl_sys(SYS_madvise, addr, PMD_SIZE, 25 /* MADV_COLLAPSE */))
+		fl_sys(SYS_madvise, addr, nr << PAGE_SHIFT, 22 /* MADV_POPULATE_READ */);
+}
+
 void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
@@ -341,9 +353,8 @@ void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t
 	if (fl_host.splits > fl_host.budget)
 		evict_to(mm, fl_host.budget - fl_host.budget / 8, c);
 	fl_mutex_unlock(&fl_host.lock);
-	/* the pages of a file are there already: to have them in the host's tables saves its fault, and shows in others' */
 	if (c->file && !err)
-		fl_sys(SYS_madvise, addr, nr << PAGE_SHIFT, 22 /* MADV_POPULATE_READ */);
+		populate(mm, addr, nr);
 }
 
 /* ---- taking rights away ---- */

@@ -22,10 +22,17 @@
 
 #define BOUNCE_SIZE (16 * PAGE_SIZE)
 
+/* 2 MiB of a file that the host has made one folio of. */
+struct piece {
+	struct piece *next;
+	uint64_t first; /* page */
+};
+
 struct fl_host_file {
 	struct fl_file file;
-	char *bounce;	     /* [f] BOUNCE_SIZE */
-	int fd;		     /* [c] of fl_kept_get(), read-write */
+	char *bounce;	      /* [f] BOUNCE_SIZE */
+	struct piece *pieces; /* [f] that we know of */
+	int fd;		      /* [c] of fl_kept_get(), read-write */
 	uint64_t dev, inode; /* [c] */
 	struct fl_host_file *next; /* [m] of all */
 };
@@ -99,6 +106,95 @@ static int add(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t 
 	return 0;
 }
 
+/* ---- large folios: the host's, as far as we have had them made or have found them. => file->lock held ---- */
+
+static bool has_piece(const struct fl_host_file *f, uint64_t first)
+{
+	const struct piece *p = f->pieces;
+
+	while (p && p->first != first)
+		p = p->next;
+	return p;
+}
+
+static int add_piece(struct fl_host_file *f, uint64_t first)
+{
+	struct piece *p;
+
+	if (has_piece(f, first))
+		return 0;
+	p = fl_alloc(&fl_host.mm.metadata, sizeof(*p), FL_FP_FILE);
+	if (!p)
+		return -ENOMEM;
+	*p = (struct piece){ .next = f->pieces, .first = first };
+	f->pieces = p;
+	return 0;
+}
+
+/* Those that have some of the pages [first, end) come apart. */
+static void drop_pieces(struct fl_host_file *f, uint64_t first, uint64_t end)
+{
+	for (struct piece **at = &f->pieces, *p; (p = *at);) {
+		if (p->first >= end || p->first + CHUNK_PAGES <= first) {
+			at = &p->next;
+			continue;
+		}
+		*at = p->next;
+		fl_free(&fl_host.mm.metadata, p, sizeof(*p));
+	}
+}
+
+/* Is a page missing, before the end of the file? Another process may have taken it out. */
+static bool has_hole(struct fl_host_file *f, uint64_t first)
+{
+	uint64_t end = fl_min(first + CHUNK_PAGES, nr_pages(&f->file));
+	long hole = fl_sys(SYS_lseek, f->fd, first << PAGE_SHIFT, SEEK_HOLE); /* the end of the file, if there is none */
+
+	return fl_sys_failed(hole) || PAGES(PAGE_ALIGN((uint64_t)hole)) < end;
+}
+
+static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t first)
+{
+	uint64_t pfn = vma_pfn(vma, addr);
+
+	if (!has_piece(host_file(file), first) || has_hole(host_file(file), first))
+		return FL_PFN_NONE;
+	for (unsigned i = 0; i < CHUNK_PAGES && (vma->flags & VM_SHARED); i++)
+		__atomic_store_n(&fl_folio(&fl_host.mm, pfn + i)->mapping, file, __ATOMIC_RELAXED);
+	return pfn;
+}
+
+/* The host does it by a mapping, which has to be aligned: one of its own, where nothing is hidden. */
+static int host_collapse(struct fl_host_file *f, uint64_t first)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	long room = fl_fail(FL_FP_COLLAPSE) ? -ENOMEM : fl_sys(SYS_mmap, NULL, 2 * PMD_SIZE, PROT_NONE, flags, -1, 0);
+	uint64_t at = PMD_ALIGN((uint64_t)room);
+	long err = room;
+
+	if (fl_sys_failed(room))
+		return -ENOMEM;
+	err = fl_sys(SYS_mmap, at, PMD_SIZE, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->fd, first << PAGE_SHIFT);
+	if (!fl_sys_failed(err))
+		err = fl_sys(SYS_madvise, at, PMD_SIZE, 25 /* MADV_COLLAPSE */);
+	fl_sys(SYS_munmap, room, 2 * PMD_SIZE);
+	return (int)err;
+}
+
+static int collapse(struct fl_file *file, uint64_t first, bool full)
+{
+	struct fl_host_file *f = host_file(file);
+	long data = fl_sys(SYS_lseek, f->fd, first << PAGE_SHIFT, SEEK_DATA);
+	int err;
+
+	if (fl_sys_failed(data) || PAGES((uint64_t)data) >= first + CHUNK_PAGES)
+		return -EINVAL;
+	if (full && (has_hole(f, first) || nr_pages(file) < first + CHUNK_PAGES))
+		return -EBUSY;
+	err = host_collapse(f, first);
+	return err ? err : add_piece(f, first);
+}
+
 static void free_file(struct fl_host_file *f)
 {
 	fl_free(&fl_host.mm.metadata, f->bounce, BOUNCE_SIZE);
@@ -114,6 +210,7 @@ static void release(struct fl_file *file)
 			*p = f->next;
 			break;
 		}
+	drop_pieces(f, 0, UINT64_MAX);
 	fl_kept_put(f->fd);
 	free_file(f);
 }
@@ -124,6 +221,8 @@ static const struct fl_file_ops host_file_ops = {
 	.make = make,
 	.read = read_page,
 	.add = add,
+	.find_large = find_large,
+	.collapse = collapse,
 	.release = release,
 	.untold = true,
 };
@@ -291,20 +390,38 @@ static bool may_write(uint64_t start)
 	return ok;
 }
 
+/* What the host maps in one piece, at `from`, is one in our tables. => tables exist */
+void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from)
+{
+	struct fl_host_file *f = host_file(vma->file);
+
+	fl_vma_lock_file(vma);
+	for (uint64_t at = PMD_ALIGN(vma->start); at + PMD_SIZE <= vma->end; at += PMD_SIZE) {
+		uint64_t first = fl_vma_page_index(vma, at);
+
+		if (fl_pte_offset(mm, at) && first % CHUNK_PAGES == 0 && fl_mapped_huge(from + (at - vma->start)) &&
+		    add_piece(f, first) == 0 && find_large(vma->file, vma, at, first) != FL_PFN_NONE)
+			fl_map_large(mm, vma, at); /* otherwise it is a page after the other */
+	}
+	fl_vma_unlock_file(vma);
+}
+
 /* What the program has in its tables, it has in ours. => tables exist */
 void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma)
 {
 	uint64_t run_end;
 	enum fl_run what;
 
+	fl_file_set_leaves(mm, vma, vma->start);
 	for (uint64_t at = vma->start; at < vma->end && fl_resident_next(&at, vma->end, &run_end, &what) == 1; at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
-			uint64_t pfn = find(vma->file, vma, a, fl_vma_page_index(vma, a));
+			fl_pte_t *ptep = fl_pte_offset(mm, a); /* NULL: it is a leaf's */
+			uint64_t pfn = ptep ? find(vma->file, vma, a, fl_vma_page_index(vma, a)) : FL_PFN_NONE;
 
 			if (pfn == FL_PFN_NONE)
 				continue;
 			fl_folio(mm, pfn)->refcount = fl_folio(mm, pfn)->mapcount = 1;
-			set_pte(fl_pte_offset(mm, a), fl_maybe_mkwrite(mm, vma, pte_mkdirty(mk_pte(pfn, vma)), 1));
+			set_pte(ptep, fl_maybe_mkwrite(mm, vma, pte_mkdirty(mk_pte(pfn, vma)), 1));
 		}
 }
 
@@ -391,18 +508,30 @@ static void show_all(struct fl_vma *vma)
 		;
 }
 
+/* A leaf is one at `to`, if that is aligned as it is, or nothing. */
+static void populate_leaf(uint64_t to, uint64_t len)
+{
+	if (len == PMD_SIZE && (to & ~PMD_MASK) == 0 && fl_sys(SYS_madvise, to, len, 25 /* MADV_COLLAPSE */))
+		fl_sys(SYS_madvise, to, len, 22 /* MADV_POPULATE_READ */);
+}
+
 /* A load would bring the neighbours, too, that are in the cache; a store does not. */
 void fl_file_populate(struct fl_mm *mm, const struct fl_vma *vma, uint64_t start, uint64_t end, uint64_t to)
 {
 	int advice = (vma->flags & VM_WRITE) ? 23 /* MADV_POPULATE_WRITE */ : 22 /* MADV_POPULATE_READ */;
 
-	fl_for_each_pmd(mm, addr, next, start, end)
+	fl_for_each_pmd(mm, addr, next, start, end) {
+		if (fl_slot_at(mm, addr).pmdp) {
+			populate_leaf(to + (addr - start), next - addr);
+			continue;
+		}
 		for (uint64_t a = addr, from; a < next; a = fl_max(a, from + PAGE_SIZE)) {
 			for (from = a; a < next && pte_present(fl_pte_get(mm, a)); a += PAGE_SIZE)
 				;
 			if (a > from)
 				fl_sys(SYS_madvise, to + (from - start), a - from, advice);
 		}
+	}
 }
 
 void fl_file_release(struct fl_mm *mm, struct fl_vma *vma)
@@ -448,6 +577,9 @@ void fl_file_fork_child(struct fl_mm *mm)
 /* => mmap_lock held for writing */
 static void zap(struct fl_host_file *f, uint64_t first, uint64_t end, bool cow)
 {
+	fl_mutex_lock(&f->file.lock);
+	drop_pieces(f, first, end);
+	fl_mutex_unlock(&f->file.lock);
 	for (struct fl_list *pos = f->file.vmas.next; pos != &f->file.vmas; pos = pos->next) {
 		struct fl_vma *vma = fl_list_entry(pos, struct fl_vma, by_file);
 		uint64_t lo = fl_max(first, vma->index), hi = fl_min(end, vma->index + PAGES(vma->end - vma->start));
@@ -489,4 +621,41 @@ void fl_file_remove_elsewhere(uint64_t start, uint64_t end)
 		if (f)
 			zap(f, PAGES(map.offset + (from - map.start)), PAGES(map.offset + (to - map.start)), false);
 	}
+}
+
+/* The file of ours at *at or above, with a reference, and its part of [*at, end), which begins behind it then. */
+static struct fl_host_file *next_known(uint64_t *at, uint64_t end, uint64_t *from, struct fl_map *map)
+{
+	struct fl_host_file *f = NULL;
+
+	fl_write_lock(&fl_host.mm.mmap_lock);
+	while (!f && *at < end && fl_maps_next(*at, map) == 1 && map->start < end) {
+		f = map->inode ? known_file(map) : NULL;
+		*from = fl_max(*at, map->start);
+		*at = map->end;
+	}
+	if (f)
+		fl_file_get(&f->file);
+	fl_write_unlock(&fl_host.mm.mmap_lock);
+	return f;
+}
+
+int fl_file_collapse_elsewhere(uint64_t start, uint64_t end)
+{
+	struct fl_host_file *f;
+	struct fl_map map;
+	uint64_t from;
+	int err = 0;
+
+	while (!err && (f = next_known(&start, end, &from, &map))) {
+		for (uint64_t a = PMD_ALIGN(from); !err && a + PMD_SIZE <= fl_min(end, map.end); a += PMD_SIZE) {
+			uint64_t first = PAGES(map.offset + (a - map.start));
+
+			err = first % CHUNK_PAGES ? -EINVAL : fl_collapse_cache(&f->file, first);
+		}
+		fl_write_lock(&fl_host.mm.mmap_lock); /* it may be the last reference */
+		fl_file_put(&f->file);
+		fl_write_unlock(&fl_host.mm.mmap_lock);
+	}
+	return err == -EINVAL ? 0 : err; /* the host will say so itself */
 }

@@ -180,6 +180,8 @@ int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct f
 /* The host's rights for all that a mapping's flags allow. */
 int fl_access_prot(uint32_t flags);
 
+/* What of a mapping the host maps in one piece, at `from`, is a leaf of ours. => there are tables */
+void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from);
 /* What the host has in its tables, of a range that is hidden, goes into ours. => there are tables */
 void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma);
 /* The host serves it alone again. */
@@ -204,6 +206,11 @@ bool fl_file_any(void);
 void fl_file_zap(const struct stat *st, uint64_t first, uint64_t end, bool cow);
 /* MADV_REMOVE of mappings that are not ours, but may be of files that ours map, too: the same. */
 void fl_file_remove_elsewhere(uint64_t start, uint64_t end);
+/*
+ * MADV_COLLAPSE of mappings that the host serves alone, but may be of files that ours map, too: what ours have of them
+ * goes, and -EBUSY if they wait for a page that is missing. 0: it is the host's to do. => no lock held
+ */
+int fl_file_collapse_elsewhere(uint64_t start, uint64_t end);
 /* MADV_REMOVE of a part of a mapping. -errno */
 int fl_file_remove(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
 /* Frames of files, for pool.c: one becomes zeros, or as many as can are filled. => file's lock held */
@@ -249,6 +256,9 @@ uint64_t fl_maps_count(void);
  */
 enum fl_run { FL_RUN_DATA, FL_RUN_ZERO, FL_RUN_FILE };
 int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what);
+
+/* Does the host map these 2 MiB in one piece? Before 6.7 it cannot be asked: false. */
+bool fl_mapped_huge(uint64_t addr);
 
 /* ---- uaccess.c: client memory ---- */
 

@@ -208,6 +208,7 @@ struct pm_region {
 #define PM_PRESENT   (1ull << 3)
 #define PM_SWAPPED   (1ull << 4)
 #define PM_PFNZERO   (1ull << 5)
+#define PM_HUGE	     (1ull << 6)
 
 static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what)
 {
@@ -301,4 +302,24 @@ int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_r
 		ret = scan_words(fd, start, end, run_end);
 	fl_sys(SYS_close, fd);
 	return ret;
+}
+
+bool fl_mapped_huge(uint64_t addr)
+{
+	long fd = fl_sys(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+	struct pm_region region = { 0 };
+	struct pm_scan arg = {
+		.size = sizeof(arg),
+		.start = addr,
+		.end = addr + PMD_SIZE,
+		.vec = fl_addr(&region),
+		.vec_len = 1,
+		.category_mask = PM_PRESENT | PM_HUGE,
+		.return_mask = PM_HUGE,
+	};
+	long n = fl_sys_failed(fd) ? 0 : fl_sys(SYS_ioctl, fd, PAGEMAP_SCAN, &arg);
+
+	if (!fl_sys_failed(fd))
+		fl_sys(SYS_close, fd);
+	return n == 1 && region.start == addr && region.end == addr + PMD_SIZE;
 }

@@ -173,7 +173,7 @@ static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
 	int err = (vma->flags & VM_RELEASED) ? fl_host_adopt(mm, start, stop) : 0;
 
 	if (!err)
-		err = fl_collapse_range(mm, fl_vma_lookup(mm, start), start, stop);
+		err = fl_collapse_anonymous(mm, fl_vma_lookup(mm, start), start, stop);
 	fl_process_release(start, stop);
 	return err;
 }
@@ -216,8 +216,6 @@ static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int a
 	case MADV_NOHUGEPAGE:
 		set_flag(start, stop, VM_NOHUGEPAGE, VM_HUGEPAGE);
 		return 0;
-	case 25 /* MADV_COLLAPSE */:
-		return collapse(vma, start, stop);
 	case MADV_REMOVE: /* what the program has is private memory, whatever it is made of */
 		return -EINVAL;
 	case 102 /* MADV_GUARD_INSTALL */:
@@ -226,6 +224,55 @@ static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int a
 	default: /* advice that nothing needs to follow: FREE, WILLNEED, COLD, PAGEOUT, HUGEPAGE, MERGEABLE, ... */
 		return 0;
 	}
+}
+
+/* What of MADV_COLLAPSE is not the manager's, which takes its locks itself. => no lock held */
+static int collapse_by_host(uint64_t start, uint64_t stop)
+{
+	int err = fl_file_any() ? fl_file_collapse_elsewhere(start, stop) : 0;
+
+	return err ? err : (int)fl_sys(SYS_madvise, start, stop - start, 25 /* MADV_COLLAPSE */);
+}
+
+static int collapse_file(uint64_t start, uint64_t stop)
+{
+	return fl_collapse(mm, start, stop);
+}
+
+typedef int collapse_fn(uint64_t start, uint64_t stop);
+
+/* Who takes the locks himself; NULL: collapse(), which has them. => mmap_lock held for writing */
+static collapse_fn *collapse_owner(const struct fl_vma *vma)
+{
+	if (!vma || ((vma->flags & VM_SHARED) && (vma->flags & VM_RELEASED)))
+		return collapse_by_host;
+	return vma->file ? collapse_file : NULL;
+}
+
+static int collapse_all(uint64_t at, uint64_t end)
+{
+	uint64_t start, stop, irq = lock();
+	struct fl_vma *vma;
+	int ret = 0, hole = 0;
+
+	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
+		collapse_fn *owner = collapse_owner(vma);
+
+		if (!owner) {
+			ret = fl_vma_reserve(mm, 2);
+			ret = ret ? ret : collapse(vma, start, stop);
+			continue;
+		}
+		fl_write_unlock(&mm->mmap_lock);
+		ret = owner(start, stop);
+		fl_write_lock(&mm->mmap_lock);
+		if (ret == -ENOMEM && !vma) { /* holes are skipped, and told of at the end */
+			hole = ret;
+			ret = 0;
+		}
+	}
+	unlock(irq);
+	return ret ? ret : hole;
 }
 
 /* An advice that the host does not know is refused by it, before anything is changed. */
@@ -255,8 +302,16 @@ int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 		__atomic_store_n(&fl_host.advice, true, __ATOMIC_RELAXED);
 	if (!ours(addr, len) && advice == MADV_REMOVE && fl_file_any())
 		return remove_elsewhere(addr, len);
+	if (!ours(addr, len) && advice == 25 /* MADV_COLLAPSE */ && fl_file_any()) {
+		irq = fl_irq_save();
+		ret = collapse_by_host(addr, end);
+		fl_irq_restore(irq);
+		return (int)ret;
+	}
 	if (!ours(addr, len) || !advice_known(advice))
 		return (int)fl_sys(SYS_madvise, addr, len, advice);
+	if (advice == 25)
+		return collapse_all(addr, end);
 	if (advice == 22 /* MADV_POPULATE_READ */ || advice == 23 /* MADV_POPULATE_WRITE */)
 		fl_process_fault_in(addr, end - addr, advice == 23);
 	irq = lock();

@@ -44,6 +44,7 @@ static void check_bits(struct walk *w, const struct fl_vma *v, uint64_t addr, fl
 	expect(w, !pte_write(pte) || !pte_hint(pte), "I6 hint", addr);
 	expect(w, nr == 1 || !v || (addr >= v->start && addr + PMD_SIZE <= v->end), "I9 leaf in one mapping", addr);
 	expect(w, nr == 1 || pte_pfn(pte) % PTRS_PER_TABLE == 0, "I9 leaf's frames", addr);
+	expect(w, nr == 1 || !v || !v->file || !pte_uffd_wp(pte), "I9 a file's leaf is not protected", addr);
 }
 
 static void check_page(struct walk *w, struct fl_vma *v, uint64_t addr, fl_pte_t pte)
@@ -81,6 +82,8 @@ static void check_pmd(struct walk *w, uint64_t addr, unsigned *leaves)
 
 		if (!leaf && !pte_none(pte))
 			check_bits(w, v, addr, pte, 1);
+		if (leaf && v)
+			expect(w, fl_page_mapping(w->mm, pte_pfn(pte)) == v->file, "I9 whose a leaf's pages are", addr);
 		check_page(w, v, addr, pte);
 	}
 }

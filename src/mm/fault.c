@@ -144,7 +144,9 @@ static enum fl_fault do_wp_copy(struct fl_vmf *vmf, struct fl_slot s)
 	uint64_t pfn;
 
 	if (s.pmdp) {
-		fl_pmd_split(mm, s.pmdp, vmf->addr);
+		fl_split_huge_pmd(mm, vmf->vma, vmf->addr, true);
+		if (vmf->vma->file)
+			return FL_DONE; /* the access finds no page now, and goes by what that means */
 		s = fl_slot_at(mm, vmf->addr);
 	}
 	old = slot_get(&s);
@@ -273,12 +275,12 @@ static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 /* => mmap_lock held for reading; dropped */
 static enum fl_fault handle_fault(struct fl_vmf *vmf)
 {
+	/* a message about memory that is nowhere needs no table */
+	bool table = vmf->vma->file || !(vmf->vma->flags & VM_UFFD_MISSING);
 	struct fl_mm *mm = vmf->mm;
 	struct fl_slot s;
 
-	/* a message about memory that is nowhere needs no table */
-	if ((vmf->vma->file || !(vmf->vma->flags & VM_UFFD_MISSING)) && !fl_huge_anonymous_fault(vmf) &&
-	    fl_pte_alloc(mm, vmf->addr)) {
+	if (table && !fl_huge_anonymous_fault(vmf) && !fl_huge_cached_fault(vmf) && fl_pte_alloc(mm, vmf->addr)) {
 		fl_read_unlock(&mm->mmap_lock);
 		return FL_SIGBUS; /* no memory for a table */
 	}
@@ -286,7 +288,7 @@ static enum fl_fault handle_fault(struct fl_vmf *vmf)
 	fl_mutex_lock(fl_pt_lock(mm, vmf->addr));
 	/* if there is no table, a fill would need our lock to put an entry into one */
 	s = fl_slot_at(mm, vmf->addr);
-	if (unlikely(!s.nr && !(vmf->vma->flags & VM_UFFD_MISSING))) { /* there was a leaf, which was dropped */
+	if (unlikely(!s.nr && table)) { /* there was a leaf, which was dropped */
 		fl_vmf_unlock(vmf);
 		return FL_DONE;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* file.c - taking the pages of a file out of all mappings that have them: truncation and hole punching. */
+/* file.c - taking the pages of a file out of all mappings that have them: truncation, hole punching, collapse. */
 #include "mm/file.h"
 #include "mm/mm.h"
 
@@ -30,15 +30,26 @@ uint64_t fl_map_cached(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint
 	return own;
 }
 
-/* Zap the mapping's part of the pages [first, end). => file->lock held, mmap_lock of its address space held */
-static void unmap_vma(struct fl_vma *vma, uint64_t first, uint64_t end, bool cow)
+/* What is taken out of all mappings, and how. */
+struct unmap {
+	uint64_t first, end;
+	bool cow;    /* private copies, too */
+	bool tables; /* free those that are empty then */
+};
+
+/* Zap the mapping's part. => file->lock held, mmap_lock of its address space held, for writing if tables are freed */
+static void unmap_vma(struct fl_vma *vma, const struct unmap *u)
 {
 	uint64_t last = vma->index + PAGES(vma->end - vma->start);
-	uint64_t lo = fl_max(first, vma->index), hi = fl_min(end, last);
+	uint64_t lo = fl_max(u->first, vma->index), hi = fl_min(u->end, last);
 
-	if (lo < hi)
-		fl_zap_file_range(vma->mm, vma, vma->start + ((lo - vma->index) << PAGE_SHIFT),
-				  vma->start + ((hi - vma->index) << PAGE_SHIFT), cow);
+	if (lo >= hi)
+		return;
+	lo = vma->start + ((lo - vma->index) << PAGE_SHIFT);
+	hi = vma->start + ((hi - vma->index) << PAGE_SHIFT);
+	fl_zap_file_range(vma->mm, vma, lo, hi, u->cow);
+	if (u->tables && !(vma->flags & VM_UFFD_WP))
+		fl_free_pgtables(vma->mm, lo, hi);
 }
 
 /* An address space that maps the file and is not among those done, pinned; NULL: there is none left. */
@@ -71,27 +82,48 @@ static void unpin(struct fl_mm *mm)
  * in order. Mappings that were made meanwhile are found in another round; entries that were, do not lead to the old
  * pages, which are not in the cache any more.
  */
-void fl_unmap_mapping(struct fl_file *file, uint64_t first, uint64_t end, bool cow)
+static void unmap_mm(struct fl_mm *mm, struct fl_file *file, uint64_t turn, const struct unmap *u)
+{
+	struct fl_list *pos;
+
+	if (u->tables)
+		fl_write_lock(&mm->mmap_lock);
+	else
+		fl_read_lock(&mm->mmap_lock);
+	fl_mutex_lock(&file->lock);
+	for (pos = file->vmas.next; pos != &file->vmas; pos = pos->next) {
+		struct fl_vma *vma = fl_list_entry(pos, struct fl_vma, by_file);
+
+		if (vma->mm != mm || vma->unmapped == turn)
+			continue;
+		vma->unmapped = turn;
+		unmap_vma(vma, u);
+	}
+	fl_mutex_unlock(&file->lock);
+	if (u->tables)
+		fl_write_unlock(&mm->mmap_lock);
+	else
+		fl_read_unlock(&mm->mmap_lock);
+}
+
+static void unmap_all(struct fl_file *file, const struct unmap *u)
 {
 	static uint64_t turns;
 	uint64_t turn = __atomic_add_fetch(&turns, 1, __ATOMIC_RELAXED);
 	struct fl_mm *mm;
 
 	while ((mm = next_mm(file, turn))) {
-		struct fl_list *pos;
-
-		fl_read_lock(&mm->mmap_lock);
-		fl_mutex_lock(&file->lock);
-		for (pos = file->vmas.next; pos != &file->vmas; pos = pos->next) {
-			struct fl_vma *vma = fl_list_entry(pos, struct fl_vma, by_file);
-
-			if (vma->mm != mm || vma->unmapped == turn)
-				continue;
-			vma->unmapped = turn;
-			unmap_vma(vma, first, end, cow);
-		}
-		fl_mutex_unlock(&file->lock);
-		fl_read_unlock(&mm->mmap_lock);
+		unmap_mm(mm, file, turn, u);
 		unpin(mm);
 	}
+}
+
+void fl_unmap_mapping(struct fl_file *file, uint64_t first, uint64_t end, bool cow)
+{
+	unmap_all(file, &(struct unmap){ .first = first, .end = end, .cow = cow });
+}
+
+void fl_unmap_for_collapse(struct fl_file *file, uint64_t first)
+{
+	unmap_all(file, &(struct unmap){ .first = first, .end = first + PTRS_PER_TABLE, .tables = true });
 }

@@ -26,6 +26,16 @@ struct fl_file_ops {
 	int (*read)(struct fl_file *file, uint64_t index, uint64_t pfn);
 	/* The page of a hole, whose frame has been filled, goes into the cache, which takes a reference. 0, -ENOMEM */
 	int (*add)(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t index);
+	/*
+	 * The first frame of 512 in a row, as find() would give each, if the pages from `first` on are one large folio;
+	 * FL_PFN_NONE: they are not.
+	 */
+	uint64_t (*find_large)(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t first);
+	/*
+	 * They become one, if they are not yet; nobody maps them. Holes get zeros, unless there must be none (`full`). 0,
+	 * -EINVAL (there is not one of the pages), -EBUSY (a hole), -EAGAIN (somebody uses one of them), -ENOMEM
+	 */
+	int (*collapse)(struct fl_file *file, uint64_t first, bool full);
 	/* Nobody knows it any more. => no lock held but mmap_lock */
 	void (*release)(struct fl_file *file);
 	bool untold; /* others take pages out, and it is not told: an entry may be of one that is gone */
@@ -74,6 +84,12 @@ static inline uint64_t fl_vma_page_index(const struct fl_vma *vma, uint64_t addr
  * stays mapped afterwards has been mapped since. => no lock held
  */
 void fl_unmap_mapping(struct fl_file *file, uint64_t first, uint64_t end, bool cow);
+/*
+ * The same for 2 MiB that are about to be one folio, with private copies left, and the tables that are empty then freed:
+ * so they are mapped in one piece from then on. Where writes are watched tables stay, for there a marker may be put
+ * at any time. => no lock held
+ */
+void fl_unmap_for_collapse(struct fl_file *file, uint64_t first);
 
 /* Do pages that are filled for the mapping become pages of the file? */
 static inline bool fl_vma_adds(const struct fl_vma *vma)

@@ -47,8 +47,11 @@ static int copy_range(struct fl_mm *child, struct fl_mm *parent, struct fl_vma *
 {
 	fl_for_each_pmd(parent, addr, next, vma->start, vma->end) {
 		fl_pmd_t pmd = pmdp_get_lockless(fl_pmd_offset(parent, addr));
-		int err = pmd_leaf(pmd) ? copy_leaf(child, parent, addr, pmd) : copy_table(child, parent, addr, next);
+		int err;
 
+		if (pmd_leaf(pmd) && vma->file)
+			continue; /* the child finds it in the cache */
+		err = pmd_leaf(pmd) ? copy_leaf(child, parent, addr, pmd) : copy_table(child, parent, addr, next);
 		if (err)
 			return err;
 	}

@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * huge.c - leaves: where a PMD entry that maps 2 MiB comes from. A fault of a mapping that has asked for it
- * (MADV_HUGEPAGE), or a table whose pages are put together (MADV_COLLAPSE). The 512 frames stay folios of their own;
- * a leaf is 512 entries that are one, so it is split with nothing to be had and nothing to be moved.
+ * (MADV_HUGEPAGE), or a table whose pages are put together (MADV_COLLAPSE). Of anonymous memory the 512 frames stay
+ * folios of their own; a leaf is 512 entries that are one, so it is split with nothing to be had and nothing to be
+ * moved.
+ *
+ * A leaf in a mapping of a file is over one large folio of the file's cache. Collapsing makes the folio first, which
+ * takes its pages out of all mappings, and then the leaf; any fault makes one where the folio is there already, and
+ * nothing else is.
  */
+#include "mm/file.h"
 #include "mm/mm.h"
 
 #include <string.h>
@@ -183,13 +189,18 @@ static int collapse(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool fu
 	return 0;
 }
 
-int fl_collapse_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
+/* Linux 6.18, observed: a part without an aligned address in it is no 2 MiB; one that begins and ends at one is 0 */
+static bool may_collapse(const struct fl_vma *vma, uint64_t start, uint64_t end)
+{
+	return PMD_ALIGN(vma->start) + PMD_SIZE <= vma->end && PMD_ALIGN(start) <= PMD_ALIGN_DOWN(end) &&
+	       !(vma->flags & VM_NOHUGEPAGE);
+}
+
+int fl_collapse_anonymous(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
 {
 	int ret = 0;
 
-	/* Linux 6.18, observed: a part without an aligned address in it is no 2 MiB; one that begins and ends at one is 0 */
-	if (PMD_ALIGN(vma->start) + PMD_SIZE > vma->end || PMD_ALIGN(start) > PMD_ALIGN_DOWN(end) ||
-	    (vma->flags & VM_NOHUGEPAGE) || vma->file)
+	if (!may_collapse(vma, start, end))
 		return -EINVAL;
 	for (uint64_t addr = PMD_ALIGN(start); addr + PMD_SIZE <= end; addr += PMD_SIZE) {
 		struct fl_mutex *ptl = fl_pt_lock(mm, addr);
@@ -209,4 +220,239 @@ void fl_collapse_full(struct fl_mm *mm, struct fl_vma *vma)
 	for (uint64_t addr = PMD_ALIGN(vma->start); addr + PMD_SIZE <= vma->end; addr += PMD_SIZE)
 		if (fl_pte_offset(mm, addr))
 			collapse(mm, vma, addr, true);
+}
+
+/* ---- of a file ---- */
+
+/* Are the 2 MiB at addr all the mapping's, and 2 MiB of its file, too? */
+static bool aligned_alike(const struct fl_vma *vma, uint64_t addr)
+{
+	return addr >= vma->start && addr + PMD_SIZE <= vma->end && fl_vma_page_index(vma, addr) % PTRS_PER_TABLE == 0;
+}
+
+/* => file's lock held */
+static uint64_t find_large(struct fl_vma *vma, uint64_t addr)
+{
+	return vma->file->ops->find_large(vma->file, vma, addr, fl_vma_page_index(vma, addr));
+}
+
+/* Where pages have homes a private mapping has copies, which count as the file's until one is written to. */
+static bool copy_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t pfn)
+{
+	uint64_t first = fl_vma_page_index(vma, addr);
+
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++) {
+		if (vma->file->ops->read(vma->file, first + i, pfn + i))
+			return false;
+		fl_folio(mm, pfn + i)->mapping = vma->file;
+	}
+	return true;
+}
+
+/*
+ * The entry of a leaf over the folio, counted for it; none: no memory. The frames are asked for here, since those that
+ * were put a moment ago may have forgotten whose they are. => file's lock and page-table lock held
+ */
+static fl_pte_t map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+{
+	uint64_t pfn = find_large(vma, addr);
+
+	if (mm->ops->homes && !(vma->flags & VM_SHARED) && !copy_large(mm, vma, addr, pfn))
+		return (fl_pte_t){ 0 };
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
+		fl_folio_map(mm, pfn + i);
+	return mk_pte(pfn, vma);
+}
+
+static void unmap_large(struct fl_mm *mm, fl_pte_t pte)
+{
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
+		fl_folio_unmapped(fl_folio(mm, pte_pfn(pte) + i));
+	put_frames(mm, pte_pfn(pte), PTRS_PER_TABLE);
+}
+
+/* => the file's lock held */
+static bool set_cached(struct fl_vmf *vmf, uint64_t base)
+{
+	struct fl_vma *vma = vmf->vma;
+	struct fl_mm *mm = vmf->mm;
+	fl_pmd_t *pmdp = fl_pmd_alloc(mm, base);
+	uint64_t *table;
+	fl_pte_t pte;
+	bool done;
+
+	if (!pmdp || !pmd_none(pmdp_get_lockless(pmdp)))
+		return false;
+	table = fl_pgtable_spare(mm);
+	if (!table)
+		return false;
+	fl_mutex_lock(fl_pt_lock(mm, base));
+	pte = map_large(mm, vma, base);
+	done = pte_present(pte) &&
+	       fl_pmd_set_leaf(mm, pmdp, base, fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE), table);
+	if (!done && pte_present(pte))
+		unmap_large(mm, pte);
+	fl_mutex_unlock(fl_pt_lock(mm, base));
+	if (!done)
+		fl_pgtable_spare_free(mm, table);
+	return done;
+}
+
+bool fl_huge_cached_fault(struct fl_vmf *vmf)
+{
+	uint64_t base = PMD_ALIGN_DOWN(vmf->addr);
+	struct fl_vma *vma = vmf->vma;
+	bool done;
+
+	/* who is asked of each page, or gets a copy of one, has them one by one */
+	if (!vma->file || (vma->flags & (VM_UFFD_MINOR | VM_NOHUGEPAGE)) || !aligned_alike(vma, base) ||
+	    ((vmf->flags & FAULT_WRITE) && !(vma->flags & VM_SHARED)))
+		return false;
+	fl_vma_lock_file(vma);
+	done = find_large(vma, base) != FL_PFN_NONE && set_cached(vmf, base);
+	fl_vma_unlock_file(vma);
+	return done;
+}
+
+/* Does a mapping of some of the pages wait for those that are missing? => file->lock held */
+static bool waited_for(const struct fl_file *file, uint64_t first)
+{
+	for (const struct fl_list *pos = file->vmas.next; pos != &file->vmas; pos = pos->next) {
+		const struct fl_vma *vma = fl_list_entry(pos, const struct fl_vma, by_file);
+
+		if ((vma->flags & VM_UFFD_MISSING) && vma->index < first + PTRS_PER_TABLE &&
+		    first < vma->index + PAGES(vma->end - vma->start))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Once nobody maps the pages they can only be found in the cache, which takes the file's lock; who was faster and has
+ * mapped one again makes it fail.
+ */
+int fl_collapse_cache(struct fl_file *file, uint64_t first)
+{
+	int err;
+
+	fl_unmap_for_collapse(file, first);
+	fl_mutex_lock(&file->lock);
+	err = file->ops->collapse(file, first, waited_for(file, first));
+	fl_mutex_unlock(&file->lock);
+	return err;
+}
+
+/* Has a private mapping a page of its own there? => mmap_lock held for writing */
+static bool has_copies(const struct fl_mm *mm, uint64_t addr)
+{
+	const fl_pte_t *ptes = fl_pte_offset(mm, addr);
+
+	for (unsigned i = 0; ptes && i < PTRS_PER_TABLE; i++) {
+		fl_pte_t pte = ptep_get(&ptes[i]);
+
+		if (pte_present(pte) ? !fl_page_mapping(mm, pte_pfn(pte)) : !pte_none_mostly(pte))
+			return true;
+	}
+	return false;
+}
+
+int fl_map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+{
+	fl_pte_t pte;
+
+	fl_mutex_lock(fl_pt_lock(mm, addr));
+	pte = map_large(mm, vma, addr);
+	if (pte_present(pte))
+		fl_pmd_collapse(mm, addr, fl_maybe_mkwrite(mm, vma, pte_mkdirty(pte), PTRS_PER_TABLE));
+	fl_mutex_unlock(fl_pt_lock(mm, addr));
+	return pte_present(pte) ? 0 : -ENOMEM;
+}
+
+/* The leaf, in place of what is there. => mmap_lock held for writing, the file's lock */
+static int replace_by_leaf(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+{
+	if ((vma->flags & VM_UFFD_WP) || has_copies(mm, addr))
+		return -EINVAL;
+	if (fl_pte_alloc(mm, addr))
+		return -ENOMEM;
+	fl_zap_file_range(mm, vma, addr, addr + PMD_SIZE, false);
+	if (fl_map_large(mm, vma, addr))
+		return -ENOMEM;
+	fl_mutex_lock(fl_pt_lock(mm, addr));
+	mm->ops->grant(mm, vma, addr, PTRS_PER_TABLE, pte_right(fl_pte_get(mm, addr), vma));
+	fl_mutex_unlock(fl_pt_lock(mm, addr));
+	return 0;
+}
+
+/* -EAGAIN: the cache has no large folio there. => no lock held */
+static int map_piece(struct fl_mm *mm, struct fl_file *file, uint64_t addr, uint64_t first)
+{
+	int err = -EINVAL; /* it is another mapping by now */
+	struct fl_vma *vma;
+
+	fl_write_lock(&mm->mmap_lock);
+	vma = fl_vma_lookup(mm, addr);
+	if (vma && vma->file == file && aligned_alike(vma, addr) && fl_vma_page_index(vma, addr) == first) {
+		fl_vma_lock_file(vma);
+		if (fl_slot_at(mm, addr).pmdp)
+			err = 0;
+		else
+			err = find_large(vma, addr) == FL_PFN_NONE ? -EAGAIN : replace_by_leaf(mm, vma, addr);
+		fl_vma_unlock_file(vma);
+	}
+	fl_write_unlock(&mm->mmap_lock);
+	return err;
+}
+
+static int collapse_file(struct fl_mm *mm, struct fl_file *file, uint64_t addr, uint64_t first)
+{
+	int err = first % PTRS_PER_TABLE ? -EINVAL : map_piece(mm, file, addr, first);
+
+	if (err != -EAGAIN)
+		return err;
+	err = fl_collapse_cache(file, first);
+	return err ? err : map_piece(mm, file, addr, first);
+}
+
+/* One mapping's part of [*at, end), which begins after it then. */
+static int collapse_part(struct fl_mm *mm, uint64_t *at, uint64_t end)
+{
+	struct fl_file *file = NULL;
+	uint64_t addr = 0, index = 0;
+	struct fl_vma *vma;
+	int err = 0;
+
+	fl_write_lock(&mm->mmap_lock);
+	vma = fl_find_vma(mm, *at);
+	if (vma && vma->start < end) {
+		addr = fl_max(*at, vma->start);
+		end = fl_min(end, vma->end);
+		if (!vma->file)
+			err = fl_collapse_anonymous(mm, vma, addr, end);
+		else if (!may_collapse(vma, addr, end))
+			err = -EINVAL;
+		else
+			fl_file_get(file = vma->file);
+		addr = PMD_ALIGN(addr);
+		index = fl_vma_page_index(vma, addr);
+	}
+	fl_write_unlock(&mm->mmap_lock);
+	*at = end;
+	if (!file)
+		return err;
+	for (; addr + PMD_SIZE <= end && !err; addr += PMD_SIZE, index += PTRS_PER_TABLE)
+		err = collapse_file(mm, file, addr, index);
+	fl_write_lock(&mm->mmap_lock); /* nobody may know it any more */
+	fl_file_put(file);
+	fl_write_unlock(&mm->mmap_lock);
+	return err;
+}
+
+int fl_collapse(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	int err = 0;
+
+	while (start < end && !err)
+		err = collapse_part(mm, &start, end);
+	return err;
 }

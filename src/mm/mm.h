@@ -36,7 +36,8 @@
  *   I7  a present entry's folio has a reference for it, and its mapcount is the number of entries that map it; of a
  *       writable private entry it is the only one
  *   I8  the backend caches no right that the entry does not grant
- *   I9  a leaf lies inside one mapping, its frames are aligned as it is, and for each leaf a table is deposited
+ *   I9  a leaf lies inside one mapping, its frames are aligned as it is, and for each leaf a table is deposited; in a
+ *       mapping of a file all its pages are the file's, and it has no uffd-wp
  */
 #ifndef FL_MM_MM_H
 #define FL_MM_MM_H
@@ -198,6 +199,8 @@ void fl_pgtable_spare_free(struct fl_mm *mm, uint64_t *table);
 bool fl_pmd_set_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr, fl_pte_t pte, uint64_t *table);
 /* Take a leaf out, and free its deposit. */
 void fl_pmd_clear_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr);
+/* The deposit, which is empty, takes the place of a leaf. */
+void fl_pmd_to_table(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr);
 /* A leaf becomes a table of 512 entries that say the same: it cannot fail. */
 void fl_pmd_split(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr);
 /* The entry of addr in a table, after a split if need be. NULL: neither table nor leaf */
@@ -323,13 +326,22 @@ int64_t fl_change_protection(struct fl_mm *mm, struct fl_vma *vma, uint64_t star
 
 /* Zeros of 2 MiB for a fault, if mapping and memory allow it. => mmap_lock held, no page-table lock */
 bool fl_huge_anonymous_fault(struct fl_vmf *vmf);
+/* A leaf over a large folio that the cache of a file has, if mapping and memory allow it. => as above */
+bool fl_huge_cached_fault(struct fl_vmf *vmf);
 /*
- * MADV_COLLAPSE: each aligned 2 MiB of a part of the mapping that can becomes a leaf. 0, or what is said of the first
- * that cannot (Linux 6.18, observed): -EINVAL (it is empty, or a page is write-protected; the part has no aligned
- * address; MADV_NOHUGEPAGE), -EBUSY (a page is missing in registered memory), -EAGAIN (one is on its way), -ENOMEM.
- * => mmap_lock held for writing
+ * MADV_COLLAPSE: each aligned 2 MiB of [start, end) that can becomes a leaf; holes between mappings are left out. 0, or
+ * what is said of the first that cannot (Linux 6.18, observed), which for a file is also the last that is tried:
+ * -EINVAL (it is empty; a page is write-protected or, of a file, might be; a private mapping has a copy of a page; a
+ * mapping's part has no aligned address, or its file no aligned pages there; MADV_NOHUGEPAGE), -EBUSY (a page is
+ * missing in registered memory), -EAGAIN (one is on its way, or in use), -ENOMEM. => no lock held, signals blocked
  */
-int fl_collapse_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
+int fl_collapse(struct fl_mm *mm, uint64_t start, uint64_t end);
+/* Its part that is about the file: 512 pages of the cache leave all mappings and become one folio. => no lock held */
+int fl_collapse_cache(struct fl_file *file, uint64_t first);
+/* A leaf over that folio, in place of an empty table. 0, -ENOMEM. => mmap_lock for writing and the file's lock held */
+int fl_map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
+/* The same for a part of one mapping of anonymous memory. => mmap_lock held for writing */
+int fl_collapse_anonymous(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
 /* Make leaves where all 512 pages are there, in their homes, which costs nothing and does not show. => as above */
 void fl_collapse_full(struct fl_mm *mm, struct fl_vma *vma);
 
@@ -358,6 +370,13 @@ int fl_sample_range(struct fl_mm *mm, uint64_t start, uint64_t end, bool on);
 int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_t *vec);
 
 /* ---- ranges (mmap.c) ---- */
+
+/*
+ * A part of what a leaf at addr maps is about to differ from the rest, if there is one. It becomes 512 entries that say
+ * the same. But the pages of a file are found again in its cache: there it is dropped, as by the kernel (Linux 6.18,
+ * observed), and nothing takes its place, or, if `table`, an empty one. => mmap_lock and page-table lock held
+ */
+void fl_split_huge_pmd(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr, bool table);
 
 /* Drop the entries of a range inside one mapping, and their pages. => mmap_lock held, no page-table lock */
 void fl_zap_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);

@@ -61,7 +61,7 @@ typedef struct {
 struct fl_vma {
 	uint64_t start, end;	 /* [m]; of a file's mapping also changed with [f] held */
 	uint64_t pgoff;		 /* [m] page offset in the backing; merging mappings must be contiguous in it too */
-	uint32_t flags;		 /* [m] VM_* */
+	uint32_t flags;		 /* [m] VM_*; of a file's mapping also changed with [f] held */
 	uint32_t vm_page_prot;	 /* [m] what every entry grants: VM_ACCESS bits, without VM_WRITE where writes are noted */
 	struct fl_uffd_ctx *ctx; /* [m] the userfaultfd object, when a VM_UFFD flag is set */
 	struct fl_file *file;	 /* [m] whose pages it maps; NULL: anonymous memory */

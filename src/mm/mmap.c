@@ -14,14 +14,32 @@ static void put_entry(struct fl_mm *mm, fl_pte_t old, unsigned nr)
 	}
 }
 
-/* The order in which a page dies: the entry, then every cached right, then the frame. => page-table lock held */
-static void zap_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)
+/*
+ * The order in which a page dies: the entry, then every cached right, then the frame. Where the leaf was nothing is, or
+ * an empty table. => page-table lock held
+ */
+static void zap_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr, bool table)
 {
 	fl_pte_t old = pmd_pte_at(pmdp_get_lockless(pmdp), 0);
 
-	fl_pmd_clear_leaf(mm, pmdp, addr);
+	if (table)
+		fl_pmd_to_table(mm, pmdp, addr);
+	else
+		fl_pmd_clear_leaf(mm, pmdp, addr);
 	mm->ops->invalidate(mm, addr, addr + PMD_SIZE, FL_RIGHT_NONE);
 	put_entry(mm, old, PTRS_PER_TABLE);
+}
+
+void fl_split_huge_pmd(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr, bool table)
+{
+	struct fl_slot s = fl_slot_at(mm, addr);
+
+	if (!s.pmdp)
+		return;
+	if (vma->file)
+		zap_leaf(mm, s.pmdp, s.addr, table);
+	else
+		fl_pmd_split(mm, s.pmdp, addr);
 }
 
 /* What of a range goes. */
@@ -73,8 +91,8 @@ static void zap_range(const struct zap *z, uint64_t start, uint64_t end)
 
 		fl_mutex_lock(ptl);
 		s = fl_slot_at(z->mm, addr);
-		if (s.pmdp && next - addr == PMD_SIZE && !z->vma->file)
-			zap_leaf(z->mm, s.pmdp, addr);
+		if (s.pmdp && (z->vma->file || next - addr == PMD_SIZE)) /* of a file's, a part of it takes all */
+			zap_leaf(z->mm, s.pmdp, s.addr, false);
 		else
 			zap_pte_range(z, addr, next);
 		fl_mutex_unlock(ptl);
@@ -175,9 +193,11 @@ static void move_entry(struct fl_mm *mm, fl_pte_t *from, struct fl_vma *vma, uin
 int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len)
 {
 	fl_for_each_pmd(mm, addr, next, old, old + len) {
-		fl_pte_t *ptep = fl_pte_split(mm, addr);
+		fl_pte_t *ptep;
 
-		for (; addr < next; addr += PAGE_SIZE, ptep++)
+		if (next - addr < PMD_SIZE || ((new - old) & ~PMD_MASK))
+			fl_split_huge_pmd(mm, fl_vma_lookup(mm, addr), addr, true);
+		for (ptep = fl_pte_split(mm, addr); addr < next; addr += PAGE_SIZE, ptep++)
 			if (!pte_none(ptep_get(ptep)) && fl_pte_alloc(mm, new + (addr - old))) {
 				fl_free_pgtables(mm, new, new + len);
 				return -ENOMEM;

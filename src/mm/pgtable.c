@@ -4,8 +4,8 @@
  * by compare-and-swap, so that faults need no lock on the way down, and back to 0 only under mmap_lock for writing.
  *
  * In the lowest upper level, the PMD, an entry may also be a leaf. It comes and goes under the page-table lock: from 0
- * and back; to the table that was deposited for it (fl_pmd_split); from a table only under mmap_lock for writing
- * (fl_pmd_collapse). So whoever holds mmap_lock and has read a table's address may use the table.
+ * and back; to the table that was deposited for it (fl_pmd_split, fl_pmd_to_table); from a table only under mmap_lock
+ * for writing (fl_pmd_collapse). So whoever holds mmap_lock and has read a table's address may use the table.
  */
 #include "mm/mm.h"
 
@@ -147,6 +147,11 @@ void fl_pmd_clear_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)
 {
 	entry_write(&pmdp->val, 0);
 	fl_free(&mm->metadata, withdraw(mm, addr), PAGE_SIZE);
+}
+
+void fl_pmd_to_table(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)
+{
+	entry_write(&pmdp->val, fl_addr(withdraw(mm, addr)));
 }
 
 void fl_pmd_split(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)

@@ -108,15 +108,21 @@ static void grant_resolved(struct change *c, uint64_t addr, uint64_t end)
 	}
 }
 
-/* The part of one PMD entry. => page-table lock held */
-static void change_pmd(struct change *c, uint64_t addr, uint64_t end)
+/*
+ * The part of one PMD entry. false: it is to have markers, and the leaf that was to get them has been dropped.
+ * => page-table lock held
+ */
+static bool change_pmd(struct change *c, uint64_t addr, uint64_t end)
 {
+	bool protect = c->cp_flags & MM_CP_UFFD_WP;
 	struct fl_slot s = fl_slot_at(c->mm, addr);
 
-	if (s.pmdp && end - addr < PMD_SIZE) {
-		fl_pmd_split(c->mm, s.pmdp, addr);
+	if (s.pmdp && (end - addr < PMD_SIZE || (c->vma->file && protect))) { /* of a file's no leaf is protected */
+		fl_split_huge_pmd(c->mm, c->vma, addr, protect);
 		s = fl_slot_at(c->mm, addr);
 	}
+	if (!s.nr && (c->cp_flags & MM_CP_UFFD_WP_MARKERS))
+		return false;
 	if (s.pmdp)
 		change_slot(c, &s);
 	else
@@ -124,6 +130,7 @@ static void change_pmd(struct change *c, uint64_t addr, uint64_t end)
 			change_slot(c, &s);
 	if ((c->cp_flags & MM_CP_UFFD_WP_RESOLVE) && PAGES(end - addr) <= GRANT_PAGES && fl_vma_access(c->vma))
 		grant_resolved(c, addr, end);
+	return true;
 }
 
 /* The first of [addr, end) that has an entry, or, where empty memory gets markers, a table for the first. */
@@ -146,9 +153,9 @@ int64_t fl_change_protection(struct fl_mm *mm, struct fl_vma *vma, uint64_t star
 		struct fl_mutex *ptl = fl_pt_lock(mm, addr);
 
 		fl_mutex_lock(ptl);
-		change_pmd(&c, addr, next);
+		if (change_pmd(&c, addr, next))
+			addr = next;
 		fl_mutex_unlock(ptl);
-		addr = next;
 	}
 	/* A mapping that has lost all access hides everything, whatever its entries say. */
 	if (!fl_vma_access(vma))

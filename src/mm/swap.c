@@ -35,7 +35,8 @@ int64_t fl_swap_out_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, 
 		fl_pte_t *ptep;
 
 		fl_mutex_lock(ptl);
-		for (ptep = fl_pte_split(mm, addr); ptep && addr < next; addr += PAGE_SIZE, ptep++)
+		ptep = vma->file ? fl_pte_offset(mm, addr) : fl_pte_split(mm, addr); /* a file's leaf has nothing to swap */
+		for (; ptep && addr < next; addr += PAGE_SIZE, ptep++)
 			done += swap_out(mm, ptep, addr);
 		fl_mutex_unlock(ptl);
 	}

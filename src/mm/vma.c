@@ -33,9 +33,11 @@ uint32_t fl_vm_page_prot(uint32_t flags)
 
 void fl_vma_set(struct fl_vma *vma, uint32_t flags, struct fl_uffd_ctx *ctx)
 {
+	fl_vma_lock_file(vma); /* who fills a file's holes looks whether anybody waits for them */
 	vma->flags = flags;
 	vma->vm_page_prot = fl_vm_page_prot(flags);
 	vma->ctx = (flags & VM_UFFD) ? ctx : NULL;
+	fl_vma_unlock_file(vma);
 }
 
 uint32_t fl_vma_index(const struct fl_mm *mm, uint64_t addr)
@@ -184,7 +186,7 @@ void fl_vma_split(struct fl_mm *mm, uint64_t addr)
 		return;
 	if (addr & ~PMD_MASK) { /* a leaf lies inside one mapping */
 		fl_mutex_lock(fl_pt_lock(mm, addr));
-		fl_pte_split(mm, addr);
+		fl_split_huge_pmd(mm, vma, addr, false);
 		fl_mutex_unlock(fl_pt_lock(mm, addr));
 	}
 	end = vma->end;

@@ -181,8 +181,6 @@ static int advise_part(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uin
 	case MADV_PAGEOUT:
 		fl_swap_out_range(mm, vma, start, end);
 		return 0;
-	case MADV_COLLAPSE:
-		return fl_collapse_range(mm, vma, start, end);
 	default:
 		return 0;
 	}
@@ -280,6 +278,17 @@ static int remove_range(struct fl_mm *mm, uint64_t addr, uint64_t end)
 	return 0;
 }
 
+static int collapse_range(struct fl_mm *mm, uint64_t addr, uint64_t end)
+{
+	int err = fl_collapse(mm, addr, end);
+
+	fl_read_lock(&mm->mmap_lock);
+	if (!err && mapped_until(mm, addr, end) != end)
+		err = -ENOMEM;
+	fl_read_unlock(&mm->mmap_lock);
+	return err;
+}
+
 int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 {
 	int err;
@@ -295,6 +304,8 @@ int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 		return 0;
 	if (advice == MADV_REMOVE)
 		return remove_range(mm, addr, addr + len);
+	if (advice == MADV_COLLAPSE)
+		return collapse_range(mm, addr, addr + len);
 	if (advice == MADV_DONTNEED || advice == MADV_PAGEOUT) {
 		fl_read_lock(&mm->mmap_lock);
 		err = advise(mm, addr, addr + len, advice);

@@ -3,8 +3,9 @@
  * shmem.c - shared memory of soft address spaces: a file that is all page cache, its pages frames of the pool. The
  * cache is a tree of tables, as page tables are, from the index of a page to its frame.
  *
- * On request holes are filled 2 MiB at a time, by a large folio. Its pages are mapped and counted one by one; whose they
- * are, only the head knows. It is split, into folios of a page, before the first of its pages leaves the cache.
+ * On request holes are filled 2 MiB at a time, by a large folio, or 2 MiB of pages become one (MADV_COLLAPSE). Its pages
+ * are counted one by one; whose they are, only the head knows. It is split, into folios of a page, before the first of
+ * its pages leaves the cache. A collapsed one may reach behind the end of the file.
  */
 #include "soft/soft.h"
 
@@ -64,9 +65,20 @@ static struct fl_folio *folio_at(struct fl_shmem *s, uint64_t pfn)
 	return &s->pool->pool.folios[pfn];
 }
 
+static char *page_at(struct fl_shmem *s, uint64_t pfn)
+{
+	return s->pool->pool.base + (pfn << PAGE_SHIFT);
+}
+
 static uint64_t nr_pages(struct fl_file *file)
 {
 	return PAGES(PAGE_ALIGN(fl_shmem_of(file)->size));
+}
+
+/* Behind it there is nothing in the cache: a large folio may reach behind the end of the file. */
+static uint64_t cache_end(struct fl_shmem *s)
+{
+	return (nr_pages(&s->file) + SLOTS - 1) & ~(uint64_t)(SLOTS - 1);
 }
 
 static uint64_t find(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index)
@@ -94,6 +106,17 @@ static int add(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t 
 
 /* ---- large folios: the pages of one leaf table. => file->lock held, for all ---- */
 
+/* The frames from pfn on, which have been filled, are the pages of the table `at`. */
+static void set_large(struct fl_shmem *s, uint64_t *at, uint64_t pfn)
+{
+	for (unsigned i = 0; i < SLOTS; i++) {
+		folio_at(s, pfn + i)->tail = (uint16_t)i;
+		at[i] = pfn + i + 1;
+	}
+	folio_at(s, pfn)->order = FOLIO_ORDER;
+	__atomic_store_n(&folio_at(s, pfn)->mapping, &s->file, __ATOMIC_RELEASE);
+}
+
 /* All that the table of `index` has room for, in a hole of that size. FL_PFN_NONE: there is none, or no memory. */
 static uint64_t make_large(struct fl_shmem *s, uint64_t index)
 {
@@ -108,13 +131,8 @@ static uint64_t make_large(struct fl_shmem *s, uint64_t index)
 	pfn = at ? fl_soft_pool_take_block(s->pool) : FL_PFN_NONE;
 	if (pfn == FL_PFN_NONE)
 		return pfn;
-	memset(s->pool->pool.base + (pfn << PAGE_SHIFT), 0, SLOTS * PAGE_SIZE);
-	for (unsigned i = 0; i < SLOTS; i++) {
-		folio_at(s, pfn + i)->tail = (uint16_t)i;
-		at[i] = pfn + i + 1;
-	}
-	folio_at(s, pfn)->order = FOLIO_ORDER;
-	__atomic_store_n(&folio_at(s, pfn)->mapping, &s->file, __ATOMIC_RELEASE);
+	memset(page_at(s, pfn), 0, SLOTS * PAGE_SIZE);
+	set_large(s, at, pfn);
 	return pfn + (index - first);
 }
 
@@ -142,7 +160,7 @@ static uint64_t make_page(struct fl_shmem *s, uint64_t index)
 	pfn = fl_soft_pool_take(s->pool);
 	if (pfn == FL_PFN_NONE)
 		return pfn;
-	memset(s->pool->pool.base + (pfn << PAGE_SHIFT), 0, PAGE_SIZE);
+	memset(page_at(s, pfn), 0, PAGE_SIZE);
 	if (insert(s, pfn, index)) {
 		folio_at(s, pfn)->refcount = 0;
 		fl_soft_pool_give(s->pool, pfn);
@@ -157,22 +175,76 @@ static uint64_t make(struct fl_file *file, struct fl_vma *vma, uint64_t addr, ui
 	return make_page(fl_shmem_of(file), index);
 }
 
-/* Take one page out; its frame lives on while somebody maps or reads it. => file->lock held */
+/* The cache has a page no more; its frame lives on while somebody maps or reads it. => file->lock held */
+static void put_page(struct fl_shmem *s, uint64_t pfn)
+{
+	struct fl_folio *folio = folio_at(s, pfn);
+
+	if (__atomic_sub_fetch(&folio->refcount, 1, __ATOMIC_ACQ_REL))
+		return; /* to whoever maps it still it is a page of the file, not a private copy */
+	__atomic_store_n(&folio->mapping, NULL, __ATOMIC_RELEASE);
+	fl_soft_pool_give(s->pool, pfn);
+}
+
+/* Take one page out. => file->lock held */
 static void forget(struct fl_shmem *s, uint64_t index)
 {
 	uint64_t *at = slot(s, index, false), pfn;
-	struct fl_folio *folio;
 
 	if (!at || !*at)
 		return;
 	pfn = *at - 1;
 	split(s, pfn);
 	*at = 0;
-	folio = folio_at(s, pfn);
-	if (__atomic_sub_fetch(&folio->refcount, 1, __ATOMIC_ACQ_REL))
-		return; /* to whoever maps it still it is a page of the file, not a private copy */
-	__atomic_store_n(&folio->mapping, NULL, __ATOMIC_RELEASE);
-	fl_soft_pool_give(s->pool, pfn);
+	put_page(s, pfn);
+}
+
+static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t first)
+{
+	uint64_t pfn = cached(fl_shmem_of(file), first);
+
+	return pfn != FL_PFN_NONE && folio_at(fl_shmem_of(file), pfn)->order ? pfn : FL_PFN_NONE;
+}
+
+/* May the pages of a table move to another folio? Who looks at one without having it mapped has a reference. */
+static int can_collapse(struct fl_shmem *s, const uint64_t *at, bool full)
+{
+	unsigned there = 0, used = 0;
+
+	for (unsigned i = 0; at && i < SLOTS; i++) {
+		there += at[i] != 0;
+		used += at[i] && __atomic_load_n(&folio_at(s, at[i] - 1)->refcount, __ATOMIC_ACQUIRE) > 1;
+	}
+	if (!there)
+		return -EINVAL;
+	if (there < SLOTS && full)
+		return -EBUSY;
+	return used ? -EAGAIN : 0;
+}
+
+static int collapse(struct fl_file *file, uint64_t first, bool full)
+{
+	struct fl_shmem *s = fl_shmem_of(file);
+	uint64_t *at = slot(s, first, false), pfn;
+	int err = can_collapse(s, at, full);
+
+	if (find_large(file, NULL, 0, first) != FL_PFN_NONE)
+		return 0;
+	if (err)
+		return err;
+	pfn = fl_soft_pool_take_block(s->pool);
+	if (pfn == FL_PFN_NONE)
+		return -ENOMEM;
+	for (unsigned i = 0; i < SLOTS; i++) {
+		if (!at[i]) {
+			memset(page_at(s, pfn + i), 0, PAGE_SIZE);
+			continue;
+		}
+		memcpy(page_at(s, pfn + i), page_at(s, at[i] - 1), PAGE_SIZE);
+		put_page(s, at[i] - 1);
+	}
+	set_large(s, at, pfn);
+	return 0;
 }
 
 static void free_tables(struct fl_shmem *s, uint64_t *table, unsigned level)
@@ -194,7 +266,7 @@ static uint64_t seek(struct fl_shmem *s, uint64_t index, uint64_t limit, bool da
 static void release(struct fl_file *file)
 {
 	struct fl_shmem *s = fl_shmem_of(file);
-	uint64_t end = nr_pages(file);
+	uint64_t end = cache_end(s);
 
 	for (uint64_t i = 0; i < end; i++)
 		if (slot(s, i, false))
@@ -211,6 +283,8 @@ static const struct fl_file_ops shmem_ops = {
 	.find = find,
 	.make = make,
 	.add = add,
+	.find_large = find_large,
+	.collapse = collapse,
 	.release = release,
 };
 
@@ -266,19 +340,20 @@ static void drop_pages(struct fl_shmem *s, uint64_t first, uint64_t end, bool co
 
 int fl_shmem_resize(struct fl_shmem *s, uint64_t size)
 {
-	uint64_t old, pfn;
+	uint64_t old, end, pfn;
 
 	if (size > FL_SHMEM_MAX)
 		return -EFBIG;
 	fl_mutex_lock(&s->file.lock);
 	old = nr_pages(&s->file);
+	end = cache_end(s);
 	s->size = size; /* from here on nobody maps what is behind */
 	pfn = (size & ~PAGE_MASK) ? cached(s, PAGES(size)) : FL_PFN_NONE;
 	if (pfn != FL_PFN_NONE)
-		memset(s->pool->pool.base + (pfn << PAGE_SHIFT) + (size & ~PAGE_MASK), 0, PAGE_SIZE - (size & ~PAGE_MASK));
+		memset(page_at(s, pfn) + (size & ~PAGE_MASK), 0, PAGE_SIZE - (size & ~PAGE_MASK));
 	fl_mutex_unlock(&s->file.lock);
 	if (PAGES(PAGE_ALIGN(size)) < old)
-		drop_pages(s, PAGES(PAGE_ALIGN(size)), old, true);
+		drop_pages(s, PAGES(PAGE_ALIGN(size)), end, true);
 	return 0;
 }
 
@@ -290,7 +365,7 @@ static void zero_part(struct fl_shmem *s, uint64_t at, uint64_t len)
 	fl_mutex_lock(&s->file.lock);
 	pfn = cached(s, PAGES(at));
 	if (pfn != FL_PFN_NONE)
-		memset(s->pool->pool.base + (pfn << PAGE_SHIFT) + (at & ~PAGE_MASK), 0, (size_t)len);
+		memset(page_at(s, pfn) + (at & ~PAGE_MASK), 0, (size_t)len);
 	fl_mutex_unlock(&s->file.lock);
 }
 
@@ -331,7 +406,7 @@ static int transfer(struct fl_shmem *s, uint64_t at, char *buf, size_t n, bool w
 		if (pfn == FL_PFN_NONE)
 			return -ENOMEM;
 	}
-	mem = s->pool->pool.base + (pfn << PAGE_SHIFT) + (at & ~PAGE_MASK);
+	mem = page_at(s, pfn) + (at & ~PAGE_MASK);
 	if (pfn == FL_PFN_NONE)
 		memset(buf, 0, n);
 	else

@@ -542,6 +542,29 @@ static void op_delay(void)
 	check_pages((unsigned)times, false);
 }
 
+/* MADV_COLLAPSE of 2 MiB of a memfd that hold data: what a call that fails has left, the next one finds. */
+static void op_collapse(void)
+{
+	const size_t huge = 2 << 20;
+	int file = memfd_create("inject", MFD_CLOEXEC);
+
+	CHECK(file >= 0 && ftruncate(file, (off_t)huge) == 0);
+	mem = mmap((void *)0x2a0000000000, huge, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
+	CHECK(mem == (void *)0x2a0000000000);
+	memset(mem, 'x', huge);
+	uffd = open_object(0);
+	CHECK(uffd >= 0 && handshake(uffd) == 0);
+	struct uffdio_register r = {.range = {addr(0), huge}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+	CHECK(ioctl(uffd, UFFDIO_REGISTER, &r) == 0);
+	for (int i = 0; i < times; i++) {
+		bool ok = madvise(mem, huge, 25 /* MADV_COLLAPSE */) == 0;
+
+		say(ok, 0);
+		for (size_t at = 0; at < huge; at += PAGE)
+			CHECK(mem[at] == 'x');
+	}
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -551,7 +574,7 @@ static const struct {
 	{"continue", op_continue},
 	{"threads", op_threads},	 {"fork", op_fork},	{"wake", op_wake},
 	{"mark", op_mark},		 {"writeprotect", op_writeprotect}, {"read", op_read},	{"twice", op_twice},
-	{"batch", op_batch},		 {"delay", op_delay},
+	{"batch", op_batch},		 {"delay", op_delay},	{"collapse", op_collapse},
 };
 
 int main(int argc, char **argv)

@@ -99,7 +99,8 @@ def test_tested(points):
     done = {"read", "copy-short", "zeropage-short", "wake-delay", "message-twice", "alloc.mm", "alloc.vma",
             "alloc.vma_table", "alloc.file", "alloc.cache", "alloc.swap", "swap.read", "alloc.pgtable", "alloc.uffd",
             "alloc.wait", "alloc.frame", "alloc.extent", "host.pool", "host.fill", "host.adopt", "host.keep", "host.look",
-            "host.maps", "host.mprotect", "host.guard", "host.socket", "host.fork"}
+            "host.maps", "host.mprotect", "host.guard", "host.socket", "host.fork",
+            "host.collapse"}
     same("every listed point is tested here", {p for p, e in points.items() if not e} - done, set())
 
 
@@ -165,6 +166,7 @@ def test_engine():
             client("alloc.pgtable,after=%d,times=%s fails WRITEPROTECT of empty memory" % (after, times),
                    ["alloc.pgtable,after=%d,times=%s" % (after, times)], ["mark", 5],
                    ["ENOMEM 0"] * failed + ["ok 0"] * (5 - failed))
+    client("host.collapse fails MADV_COLLAPSE", ["host.collapse,times=2"], ["collapse", 4], ["ENOMEM 0"] * 2 + ["ok 0"] * 2)
     for spec in ("host.guard", "host.mprotect", "alloc.extent", "alloc.wait"):
         client("%s shows in nothing" % spec, [spec], ["twice", 2, 0], ["ok %d" % PAGE] * 2)
     client("an operation's errno comes before the engine's", ["copy=ESRCH", "alloc.frame"], ["copy", 3, 2],

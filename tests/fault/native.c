@@ -191,7 +191,8 @@ static const struct op native_ops[] = {
 static const char *const native_points[] = {
 	"alloc.vma",	"alloc.vma_table", "alloc.pgtable", "alloc.uffd", "alloc.wait", "alloc.frame",
 	"alloc.file",	"alloc.extent",	   "host.pool",	    "host.fill",  "host.adopt", "host.maps",
-	"host.mprotect", "host.guard",	   "host.socket",   "host.fork",  "host.keep", "host.look", NULL,
+	"host.mprotect", "host.guard",	   "host.socket",   "host.fork",  "host.keep",	"host.look",
+	"host.collapse", NULL,
 };
 
 static const struct world native = {

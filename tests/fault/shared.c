@@ -239,6 +239,38 @@ static void verify_removed(void)
 	check_cache(true);
 }
 
+/* ---- collapse ---- */
+
+/* The first 2 MiB of it are aligned; the rest is to have room for the shape. */
+static void collapsible(void)
+{
+	uint64_t at = 0x5e0000000000, len = PMD_ALIGN(env.shape->len);
+
+	EXPECT_INT(fl_mmap(env.mm, at, len, RW, SHARED | MAP_FIXED_NOREPLACE), (int64_t)at);
+	env.base = at;
+	env.len = len;
+	open_object(FL_UFFD_FEATURE_SIGBUS);
+	for (uint64_t page = at; page < at + 2 * MB; page += PAGE) {
+		uint8_t byte;
+
+		EXPECT_INT(env.world->access(page, &byte, false), 0);
+	}
+	store_patterns(at);
+	env.filled = true;
+	reg(MISSING);
+}
+
+static int run_collapse(void)
+{
+	return result(fl_madvise(env.mm, env.base, 2 * MB, 25 /* MADV_COLLAPSE */));
+}
+
+static void verify_collapsed(void)
+{
+	EXPECT(fl_slot_at(env.mm, env.base).pmdp);
+	check_spots();
+}
+
 static void verify_same(void)
 {
 	check_cache(false);
@@ -266,6 +298,7 @@ const struct op shared_ops[] = {
 	{"WRITEPROTECT of cached pages", cached_wp, run_protect, verify_marked_cached, OP_PARTIAL},
 	{"madvise DONTNEED of shared data", filled, run_madvise, verify_forgotten, 0},
 	{"madvise REMOVE", filled, run_remove, verify_removed, 0},
+	{"madvise COLLAPSE", collapsible, run_collapse, verify_collapsed, OP_PARTIAL},
 	{"mremap to a second mapping", one_mapping, run_map_again, verify_same, 0},
 	{"mprotect of the last page of shared data", filled, run_mprotect, verify_mprotected, 0},
 	{"munmap of the last page of shared data", filled, run_munmap, verify_unmapped, 0},

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * shmem.c - a memfd that is mapped twice, one mapping registered, while it is truncated, grown and punched, the mappings
- * are dropped and write-protected, and a handler answers missing, minor and write-protect faults. A page holds what was
- * stored last, or zeros if it was dropped since; behind the end there is SIGBUS, and never anything else. soft-shmem.c
- * is the same on soft address spaces.
+ * are dropped and write-protected, 2 MiB become one folio and come apart again, and a handler answers missing, minor and
+ * write-protect faults. A page holds what was stored last, or zeros if it was dropped since; behind the end there is
+ * SIGBUS, and never anything else. soft-shmem.c is the same on soft address spaces.
  */
 #include "stress.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <setjmp.h>
@@ -16,7 +17,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PAGES	 96u
+#define PAGES	 640u
+#define HUGE	 (512 * PAGE)
 #define SIZE	 (PAGES * PAGE)
 #define WRITERS	 3u /* the last one by the other mapping */
 #define MINOR	 UFFDIO_REGISTER_MODE_MINOR
@@ -25,7 +27,7 @@
 static int file, uffd;
 static char *base, *other;
 static atomic_int stop, handled_all;
-static atomic_ulong kept, dropped, behind, answers[3];
+static atomic_ulong kept, dropped, behind, collapsed, answers[3];
 static _Thread_local sigjmp_buf *back;
 
 static void on_sigbus(int sig)
@@ -75,9 +77,7 @@ static void *writer(void *arg)
 				     (unsigned long long)last[page]);
 			atomic_fetch_add(got ? &kept : &dropped, 1);
 			last[page] = got;
-		} else {
-			last[page] = 0; /* it was behind the end: what comes again is new */
-		}
+		} /* it is behind the end: a folio that reaches there may keep it for when the file grows */
 		if (store(at, n << 8 | me))
 			last[page] = n << 8 | me;
 	}
@@ -152,6 +152,31 @@ static void *puncher(void *arg)
 	return NULL;
 }
 
+/* Holes are filled first: where somebody waits for missing pages there must be none. */
+static void *collapser(void *arg)
+{
+	uint64_t state = 7, got;
+
+	while (!atomic_load(&stop)) {
+		int ret;
+
+		for (unsigned page = 0; page < HUGE / PAGE; page++)
+			load((uint64_t *)(other + page * PAGE + PAGE / 2), &got); /* not what is stored to */
+		ret = madvise(rnd(&state) % 4 ? other : base, HUGE, 25 /* MADV_COLLAPSE */);
+		CHECK(!ret || errno == EAGAIN || errno == EBUSY || errno == EINVAL || errno == ENOMEM);
+		atomic_fetch_add(&collapsed, !ret);
+	}
+	return NULL;
+}
+
+static void *aligned_map(uint64_t at)
+{
+	void *place = (void *)(uintptr_t)at;
+
+	CHECK(mmap(place, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0) == place);
+	return place;
+}
+
 static void set_up(void)
 {
 	struct sigaction action = {.sa_handler = on_sigbus};
@@ -160,33 +185,33 @@ static void set_up(void)
 	file = memfd_create("shmem", MFD_CLOEXEC);
 	CHECK(file >= 0);
 	CHECK_INT(ftruncate(file, SIZE), 0);
-	base = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-	other = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-	CHECK(base != MAP_FAILED && other != MAP_FAILED);
+	base = aligned_map(0x2a0000000000);
+	other = aligned_map(0x2a0000800000);
 	uffd = uffd_open(O_NONBLOCK, FEATURES);
 	uffd_register(uffd, base, SIZE, MISSING | WP | MINOR);
 }
 
 static void test_shmem(void)
 {
-	static void *(*const disturb[])(void *) = {truncater, puncher};
+	static void *(*const disturb[])(void *) = {truncater, puncher, collapser};
 	const char *asked = getenv("STRESS_SECONDS");
-	pthread_t threads[WRITERS + 2], handle;
+	pthread_t threads[WRITERS + 3], handle;
 
 	set_up();
 	handle = spawn(handler, NULL);
 	for (unsigned i = 0; i < WRITERS; i++)
 		threads[i] = spawn(writer, (void *)(uintptr_t)i);
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 3; i++)
 		threads[WRITERS + i] = spawn(disturb[i], NULL);
 	sleep_ms(asked ? atoi(asked) * 1000 : 6000);
 	atomic_store(&stop, 1);
-	for (unsigned i = 0; i < WRITERS + 2; i++)
+	for (unsigned i = 0; i < WRITERS + 3; i++)
 		join(threads[i]);
 	atomic_store(&handled_all, 1);
 	join(handle);
 	note("%lu pages kept what was stored, %lu were dropped, %lu behind the end", atomic_load(&kept), atomic_load(&dropped),
 	     atomic_load(&behind));
+	note("%lu times one folio was made of 2 MiB", atomic_load(&collapsed));
 	note("%lu missing, %lu minor, %lu write-protect faults", atomic_load(&answers[0]), atomic_load(&answers[1]),
 	     atomic_load(&answers[2]));
 	CHECK(atomic_load(&kept) && atomic_load(&dropped) && atomic_load(&behind));

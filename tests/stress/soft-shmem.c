@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * soft-shmem.c - a shared memory object that two soft address spaces map while it is truncated, grown and punched, its
- * mappings are dropped and write-protected, and a handler answers missing, minor and write-protect faults of one of the
- * two. A page holds what was stored last, or zeros if it was dropped since; behind the end there is SIGBUS, and never
- * anything else.
+ * mappings are dropped and write-protected, its pages become one large folio and come apart again, and a handler answers
+ * missing, minor and write-protect faults of one of the two. A page holds what was stored last, or zeros if it was
+ * dropped since; behind the end there is SIGBUS, and never anything else.
  */
 #include "stress.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 
 #define PAGES	 640u /* a large folio, and some */
 #define SIZE	 ((uint64_t)PAGES * PAGE)
+#define HUGE_PAGES 512u
 #define WRITERS	 3u /* the last one in the other space, where nothing is registered */
 #define MINOR	 FL_UFFDIO_REGISTER_MODE_MINOR
 #define FEATURES (FEAT_WP | FL_UFFD_FEATURE_MISSING_SHMEM | FL_UFFD_FEATURE_MINOR_SHMEM)
@@ -27,7 +29,7 @@ static struct fl_uffd *uffd;
 static uint64_t base;
 static double seconds = 6.0;
 static atomic_int stop, handled_all;
-static atomic_ulong kept, dropped, behind, answers[3];
+static atomic_ulong kept, dropped, behind, collapsed, answers[3];
 
 static struct fl_mm *space_of(uint64_t writer)
 {
@@ -58,9 +60,7 @@ static void *writer(void *arg)
 				     (unsigned long long)last[page]);
 			atomic_fetch_add(got ? &kept : &dropped, 1);
 			last[page] = got;
-		} else {
-			last[page] = 0; /* it was behind the end: what comes again is new */
-		}
+		} /* it is behind the end: a folio that reaches there may keep it for when the file grows, as the kernel's */
 		if (there(fl_store(space_of(me), addr, &value, sizeof(value))))
 			last[page] = value;
 	}
@@ -132,13 +132,30 @@ static void *puncher(void *arg)
 	return NULL;
 }
 
+/* Holes are filled first: where somebody waits for missing pages there must be none. */
+static void *collapser(void *arg)
+{
+	uint64_t state = 7, got;
+
+	while (!atomic_load(&stop)) {
+		int ret;
+
+		for (unsigned page = 0; page < HUGE_PAGES; page++)
+			there(fl_load(other, base + page * PAGE + PAGE / 2, &got, sizeof(got))); /* not what is stored to */
+		ret = fl_madvise(rnd(&state) % 4 ? other : mm, base, HUGE_PAGES * PAGE, 25 /* MADV_COLLAPSE */);
+		CHECK(!ret || errno == EAGAIN || errno == EBUSY || errno == EINVAL || errno == ENOMEM);
+		atomic_fetch_add(&collapsed, !ret);
+	}
+	return NULL;
+}
+
 static void set_up(void)
 {
 	CHECK_INT(fl_mm_create(&mm, 8ull << 20), 0);
 	CHECK_INT(fl_shmem_create(mm, SIZE, &shmem), 0);
 	fl_shmem_huge(shmem, 1);
-	base = fl_mmap_shmem(mm, 0, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, shmem, 0);
-	CHECK(base != FL_MAP_FAILED);
+	base = 0x100000000000;
+	CHECK(fl_mmap_shmem(mm, base, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, shmem, 0) == base);
 	CHECK_INT(fl_mm_fork(mm, &other), 0);
 	CHECK_INT(fl_uffd_open(mm, O_NONBLOCK, &uffd), 0);
 	CHECK_INT(fl_uffd_api(uffd, FEATURES, NULL), 0);
@@ -163,15 +180,15 @@ static void tear_down(void)
 
 static void test_shmem(void)
 {
-	static void *(*const disturb[])(void *) = {truncater, puncher};
-	pthread_t threads[WRITERS + 2], handle;
+	static void *(*const disturb[])(void *) = {truncater, puncher, collapser};
+	pthread_t threads[WRITERS + 3], handle;
 	double end = now() + seconds;
 
 	set_up();
 	handle = spawn(handler, NULL);
 	for (unsigned i = 0; i < WRITERS; i++)
 		threads[i] = spawn(writer, (void *)(uintptr_t)i);
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 3; i++)
 		threads[WRITERS + i] = spawn(disturb[i], NULL);
 	while (now() < end) {
 		sleep_ms(100);
@@ -179,15 +196,17 @@ static void test_shmem(void)
 		CHECK_INT(fl_mm_check(other), 0);
 	}
 	atomic_store(&stop, 1);
-	for (unsigned i = 0; i < WRITERS + 2; i++)
+	for (unsigned i = 0; i < WRITERS + 3; i++)
 		join(threads[i]);
 	atomic_store(&handled_all, 1);
 	join(handle);
 	note("%lu pages kept what was stored, %lu were dropped, %lu behind the end", atomic_load(&kept), atomic_load(&dropped),
 	     atomic_load(&behind));
+	note("%lu times one folio was made of 2 MiB", atomic_load(&collapsed));
 	note("%lu missing, %lu minor, %lu write-protect faults", atomic_load(&answers[0]), atomic_load(&answers[1]),
 	     atomic_load(&answers[2]));
 	CHECK(atomic_load(&kept) && atomic_load(&dropped) && atomic_load(&behind));
+	CHECK(atomic_load(&collapsed));
 	CHECK(atomic_load(&answers[0]) && atomic_load(&answers[1]) && atomic_load(&answers[2]));
 	tear_down();
 }

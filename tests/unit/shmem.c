@@ -131,6 +131,7 @@ static void continue_maps_the_files_page(void **state)
 		assert_int_equal(load(other + positions[i] * PAGE), byte);
 		assert_int_equal(fl_folio(mm, pfn)->mapcount, 2);
 		assert_int_equal(word(addr), FL_PM_PRESENT | FL_PM_FILE);
+		assert_int_equal(fl_madvise(mm, other, HUGE, MADV_DONTNEED), 0); /* it has mapped all of the folio */
 	}
 	assert_int_equal(fl_folio(mm, head)->order, 9);
 }
@@ -151,10 +152,12 @@ static void truncation_finds_each(void **state)
 	}
 	assert_int_equal(fl_shmem_truncate(shmem, 256 * PAGE + 1), 0);
 	for (unsigned i = 0; i < 512; i++) {
+		assert_int_equal(word(at + i * PAGE), i <= 256 ? FL_PM_PRESENT | FL_PM_FILE | FL_PM_EXCLUSIVE : 0);
+		assert_int_equal(word(other + i * PAGE), 0); /* it was a leaf, and is found again */
+	}
+	for (unsigned i = 0; i < 512; i++) {
 		uint8_t byte;
 
-		assert_int_equal(word(at + i * PAGE), i <= 256 ? FL_PM_PRESENT | FL_PM_FILE : 0);
-		assert_int_equal(word(other + i * PAGE), i <= 256 ? FL_PM_PRESENT | FL_PM_FILE : 0);
 		if (i > 256)
 			assert_int_equal(fl_load(mm, other + i * PAGE, &byte, 1), SIGBUS);
 		else
@@ -216,6 +219,7 @@ static void not_for_swap_or_migration(void **state)
 
 	one_folio();
 	at = mapping(MAP_PRIVATE, 0);
+	assert_int_equal(fl_madvise(mm, at, 2 * HUGE, MADV_NOHUGEPAGE), 0); /* page by page */
 	for (unsigned i = 0; i < ARRAY_SIZE(positions); i++) {
 		uint64_t addr = at + positions[i] * PAGE, pfn;
 
@@ -242,6 +246,331 @@ static void no_larger_than_the_hole(void **state)
 	assert_int_equal(fl_shmem_data(shmem, HUGE + PAGE), -1);
 }
 
+/* ---- one folio, mapped in one piece ---- */
+
+#define COLLAPSE 25 /* MADV_COLLAPSE */
+
+static bool is_leaf(uint64_t addr)
+{
+	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
+
+	return pmdp && pmd_leaf(pmdp_get_lockless(pmdp));
+}
+
+/* The word of each page of the 2 MiB. */
+static void words_are(uint64_t addr, uint64_t want)
+{
+	for (unsigned i = 0; i < 512; i++)
+		assert_int_equal(word(addr + i * PAGE), want);
+}
+
+/* The first 2 MiB, small pages, each with its number in it. */
+static void small_pages(void)
+{
+	fl_shmem_huge(shmem, 0);
+	for (unsigned i = 0; i < 512; i++) {
+		uint8_t byte = (uint8_t)(i + 1);
+
+		assert_int_equal(fl_shmem_write(shmem, &byte, 1, i * PAGE), 1);
+	}
+}
+
+static void hold_their_numbers(uint64_t addr)
+{
+	for (unsigned i = 0; i < 512; i++)
+		assert_int_equal(load(addr + i * PAGE), (uint8_t)(i + 1));
+}
+
+static unsigned frames_in_use(void)
+{
+	unsigned n = 0;
+
+	for (uint64_t pfn = 0; pfn < mm->pool.nr_frames; pfn++)
+		n += fl_folio(mm, pfn)->refcount > 0;
+	return n;
+}
+
+static uint64_t collapsed(int flags, uint64_t mode)
+{
+	uint64_t at = mapping(flags, mode);
+
+	small_pages();
+	assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), 0);
+	assert_true(is_leaf(at));
+	return at;
+}
+
+/* A fault finds the folio and maps all of it, whoever else has; each page is counted, and is asked of the head. */
+static void a_fault_maps_the_folio(void **state)
+{
+	uint64_t at, other, head;
+
+	one_folio();
+	at = mapping(MAP_SHARED, WP);
+	other = mapping(MAP_SHARED, 0);
+	assert_int_equal(load(at + 77 * PAGE), 'x');
+	assert_true(is_leaf(at));
+	words_are(at, FL_PM_PRESENT | FL_PM_FILE | FL_PM_EXCLUSIVE);
+	assert_int_equal(load(other), 0);
+	head = frame(at);
+	assert_int_equal(fl_folio(mm, head)->order, 9);
+	for (unsigned i = 0; i < 512; i++) {
+		assert_int_equal(frame(at + i * PAGE), head + i);
+		assert_int_equal(frame(other + i * PAGE), head + i);
+		assert_int_equal(fl_folio(mm, head + i)->mapcount, 2);
+		assert_int_equal(fl_folio(mm, head + i)->refcount, 3);
+		assert_ptr_equal(fl_page_mapping(mm, head + i), fl_folio(mm, head)->mapping);
+	}
+	words_are(other, FL_PM_PRESENT | FL_PM_FILE);
+}
+
+/* Where minor faults are asked for no page comes unasked, nor where the mapping has other 2 MiB than the file. */
+static void a_fault_maps_one_page(void **state)
+{
+	uint64_t at, odd;
+	uint8_t byte;
+
+	one_folio();
+	at = mapping(MAP_SHARED, MINOR);
+	assert_int_equal(fl_load(mm, at + 77 * PAGE, &byte, 1), SIGBUS);
+	assert_int_equal(go_on(at + 77 * PAGE, PAGE), 1);
+	assert_int_equal(load(at + 77 * PAGE), 'x');
+	assert_int_equal(word(at + 76 * PAGE), 0);
+	odd = fl_mmap_shmem(mm, 0, 2 * HUGE - PAGE, RW, MAP_SHARED, shmem, PAGE);
+	assert_true(odd != FL_MAP_FAILED);
+	assert_int_equal(load(odd + 76 * PAGE), 'x');
+	assert_int_equal(word(odd + 75 * PAGE), 0);
+	at = mapping(MAP_PRIVATE, 0);
+	assert_int_equal(fl_store(mm, at, "y", 1), 0);
+	assert_int_equal(word(at), FL_PM_PRESENT | FL_PM_EXCLUSIVE);
+	assert_int_equal(word(at + PAGE), 0);
+}
+
+static void collapse_moves_all_pages(void **state)
+{
+	uint64_t at = mapping(MAP_SHARED, 0), other = mapping(MAP_SHARED, 0), before, was;
+	struct fl_mm *child;
+
+	small_pages();
+	hold_their_numbers(at);
+	hold_their_numbers(other);
+	assert_int_equal(fl_mm_fork(mm, &child), 0);
+	assert_int_equal(fl_store(child, other + 3 * PAGE, "\4", 1), 0);
+	before = frames_in_use();
+	was = frame(at);
+	assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), 0);
+	assert_true(is_leaf(at));
+	assert_true(frame(at) != was);
+	assert_int_equal(frames_in_use(), before);
+	words_are(at, FL_PM_PRESENT | FL_PM_FILE | FL_PM_EXCLUSIVE);
+	words_are(other, 0);
+	hold_their_numbers(at);
+	hold_their_numbers(other);
+	assert_true(is_leaf(other)); /* its table is gone */
+	assert_int_equal(fl_store(child, other + 511 * PAGE, "z", 1), 0);
+	assert_int_equal(load(at + 511 * PAGE), 'z');
+	assert_int_equal(fl_folio(mm, frame(at))->mapcount, 3);
+	assert_int_equal(fl_mm_check(child), 0);
+	assert_int_equal(fl_mm_destroy(child), 0);
+	assert_int_equal(fl_folio(mm, frame(at))->mapcount, 2);
+}
+
+/* Somebody reads a page, without having it mapped: it stays where it is. */
+static void collapse_leaves_what_is_used(void **state)
+{
+	uint64_t at = mapping(MAP_SHARED, 0), pfn;
+
+	small_pages();
+	hold_their_numbers(at);
+	pfn = frame(at + 300 * PAGE);
+	assert_true(fl_folio_try_get(fl_folio(mm, pfn)));
+	assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), -1);
+	assert_int_equal(errno, EAGAIN);
+	hold_their_numbers(at);
+	assert_int_equal(frame(at + 300 * PAGE), pfn);
+	fl_folio_put(mm, pfn);
+	assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), 0);
+	hold_their_numbers(at);
+}
+
+static void collapse_fails_for_want_of_memory(void **state)
+{
+	static const char *const points[] = {"alloc.frame", "alloc.pgtable"};
+	uint64_t at = mapping(MAP_SHARED, 0);
+
+	small_pages();
+	for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
+		assert_int_equal(fl_faultpoint_set(points[i], 0, UINT32_MAX), 0);
+		assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), -1);
+		assert_int_equal(errno, ENOMEM);
+		assert_int_equal(fl_faultpoint_set(points[i], 0, 0), 0);
+		words_are(at, 0);
+	}
+	hold_their_numbers(at); /* which maps it: the folio was made by the second attempt */
+	assert_true(is_leaf(at));
+	assert_int_equal(fl_madvise(mm, at, HUGE, MADV_DONTNEED), 0);
+	assert_int_equal(fl_faultpoint_set("alloc.pgtable", 0, 1), 0);
+	assert_int_equal(load(at + 5 * PAGE), 6); /* without a table to deposit there is no leaf */
+	assert_false(is_leaf(at));
+	assert_int_equal(fl_faultpoint_set("alloc.pgtable", 0, 0), 0);
+}
+
+/* The hole is filled, unless somebody is to be told of it. */
+static void collapse_fills_no_hole_that_is_waited_for(void **state)
+{
+	uint64_t at = mapping(MAP_SHARED, 0), other = mapping(MAP_SHARED, FL_UFFDIO_REGISTER_MODE_MISSING);
+	uint8_t byte;
+
+	small_pages();
+	assert_int_equal(fl_shmem_punch(shmem, 9 * PAGE, PAGE), 0);
+	assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), -1);
+	assert_int_equal(errno, EBUSY);
+	assert_int_equal(fl_load(mm, other + 9 * PAGE, &byte, 1), SIGBUS);
+	assert_int_equal(fl_uffd_unregister(uffd, other, 2 * HUGE), 0);
+	assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), 0);
+	assert_int_equal(load(at + 9 * PAGE), 0);
+	assert_int_equal(load(at + 8 * PAGE), 9);
+}
+
+/* Truncation and holes find leaves by their file, in all spaces, and nothing of them is left. */
+static void truncation_finds_leaves(void **state)
+{
+	for (unsigned hole = 0; hole < 2; hole++)
+		for (unsigned i = 0; i < ARRAY_SIZE(positions); i++) {
+			uint64_t at = collapsed(MAP_SHARED, 0), other = mapping(MAP_SHARED, 0), head = frame(at), w;
+			struct fl_mm *child;
+			uint8_t byte;
+
+			assert_int_equal(load(other), 1);
+			assert_int_equal(fl_mm_fork(mm, &child), 0);
+			assert_int_equal(fl_load(child, at, &byte, 1), 0);
+			assert_int_equal(fl_folio(mm, head + 511)->mapcount, 3);
+			if (hole)
+				assert_int_equal(fl_shmem_punch(shmem, positions[i] * PAGE, PAGE), 0);
+			else
+				assert_int_equal(fl_shmem_truncate(shmem, positions[i] * PAGE), 0);
+			words_are(at, 0);
+			words_are(other, 0);
+			assert_int_equal(fl_mm_pagemap(child, at + 511 * PAGE, 1, &w), 0);
+			assert_int_equal(w & FL_PM_PRESENT, 0);
+			for (unsigned j = 0; j < 512; j++)
+				assert_int_equal(fl_folio(mm, head + j)->mapcount, 0);
+			assert_int_equal(fl_folio(mm, head + positions[i])->refcount, 0);
+			for (unsigned j = 0; j < positions[i]; j++)
+				assert_int_equal(load(at + j * PAGE), (uint8_t)(j + 1));
+			assert_int_equal(fl_mm_check(child), 0);
+			assert_int_equal(fl_mm_destroy(child), 0);
+			assert_int_equal(fl_munmap(mm, at, 2 * HUGE), 0);
+			assert_int_equal(fl_munmap(mm, other, 2 * HUGE), 0);
+			assert_int_equal(fl_shmem_truncate(shmem, 0), 0);
+			assert_int_equal(fl_shmem_truncate(shmem, 2 * HUGE), 0);
+		}
+}
+
+static void drop_part(uint64_t addr)
+{
+	assert_int_equal(fl_madvise(mm, addr, PAGE, MADV_DONTNEED), 0);
+}
+
+static void protect_part(uint64_t addr)
+{
+	assert_int_equal(fl_uffd_writeprotect(uffd, addr, PAGE, FL_UFFDIO_WRITEPROTECT_MODE_WP), 0);
+}
+
+static void unprotect_part(uint64_t addr)
+{
+	assert_int_equal(fl_uffd_writeprotect(uffd, addr, PAGE, 0), 0);
+}
+
+static void mprotect_part(uint64_t addr)
+{
+	assert_int_equal(fl_mprotect(mm, addr, PAGE, PROT_READ), 0);
+}
+
+static void unmap_part(uint64_t addr)
+{
+	assert_int_equal(fl_munmap(mm, addr, PAGE), 0);
+}
+
+/* What changes a part takes the leaf away; the pages, which nobody maps then, are the cache's as they were. */
+static void a_part_takes_all(void **state)
+{
+	static void (*const change[])(uint64_t addr) = {drop_part, protect_part, unprotect_part, mprotect_part, unmap_part};
+	static const int kinds[] = {MAP_SHARED, MAP_PRIVATE};
+
+	for (unsigned c = 0; c < ARRAY_SIZE(change) * 2; c++) {
+		uint64_t at = collapsed(kinds[c % 2], 0), head = frame(at), addr = at + positions[c % 5] * PAGE;
+
+		assert_int_equal(fl_uffd_register(uffd, at, 2 * HUGE, WP, NULL), 0);
+		change[c / 2](addr);
+		assert_false(is_leaf(at));
+		for (unsigned i = 0; i < 512; i++) {
+			uint64_t want = change[c / 2] == protect_part && at + i * PAGE == addr ? FL_PM_SWAP | FL_PM_UFFD_WP : 0;
+
+			assert_int_equal(word(at + i * PAGE), want);
+			assert_int_equal(fl_folio(mm, head + i)->mapcount, 0);
+			assert_int_equal(fl_folio(mm, head + i)->refcount, 1);
+		}
+		assert_int_equal(fl_folio(mm, head)->order, 9);
+		assert_int_equal(fl_munmap(mm, at, 2 * HUGE), 0);
+	}
+}
+
+/* As a whole neither: it is 512 markers. */
+static void no_leaf_is_protected(void **state)
+{
+	uint64_t at = collapsed(MAP_SHARED, 0);
+
+	assert_int_equal(fl_uffd_register(uffd, at, 2 * HUGE, WP, NULL), 0);
+	assert_int_equal(fl_uffd_writeprotect(uffd, at, HUGE, FL_UFFDIO_WRITEPROTECT_MODE_WP), 0);
+	assert_int_equal(fl_mm_check(mm), 0);
+	words_are(at, FL_PM_SWAP | FL_PM_UFFD_WP);
+}
+
+/* A private mapping's leaf is never written to, swapped out, moved, or given to a child. */
+static void no_page_of_a_leaf_becomes_anonymous(void **state)
+{
+	uint64_t at = collapsed(MAP_PRIVATE, 0), head = frame(at), w;
+	struct fl_mm *child;
+	uint8_t byte = 0xee;
+
+	assert_int_equal(fl_mprotect(mm, at, HUGE, PROT_READ), 0);
+	assert_int_equal(fl_mprotect(mm, at, 2 * HUGE, RW), 0);
+	assert_int_equal(fl_madvise(mm, at, HUGE, MADV_PAGEOUT), 0);
+	assert_int_equal(fl_mm_migrate(mm, at, HUGE), 0);
+	assert_true(is_leaf(at));
+	assert_false(pte_write(fl_pte_get(mm, at)));
+	assert_int_equal(fl_mm_fork(mm, &child), 0);
+	assert_int_equal(fl_mm_pagemap(child, at, 1, &w), 0);
+	assert_int_equal(w & FL_PM_PRESENT, 0);
+	assert_int_equal(fl_mm_destroy(child), 0);
+	assert_int_equal(fl_store(mm, at + 5 * PAGE, &byte, 1), 0);
+	assert_true(frame(at + 5 * PAGE) - head >= 512);
+	assert_int_equal(word(at + 5 * PAGE), FL_PM_PRESENT | FL_PM_EXCLUSIVE);
+	assert_int_equal(fl_folio(mm, head + 5)->mapcount, 0);
+	assert_int_equal(fl_shmem_read(shmem, &byte, 1, 5 * PAGE), 1);
+	assert_int_equal(byte, 6);
+	assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), -1);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(load(at + 5 * PAGE), 0xee);
+}
+
+/* It reaches behind the end, goes with what is cut off, and leaves nothing behind when the file goes. */
+static void collapse_behind_the_end(void **state)
+{
+	uint64_t at = mapping(MAP_SHARED, 0);
+
+	small_pages();
+	assert_int_equal(fl_shmem_truncate(shmem, 100 * PAGE), 0);
+	assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), 0);
+	assert_int_equal(load(at + 511 * PAGE), 0);
+	assert_int_equal(fl_shmem_data(shmem, 99 * PAGE), 99 * PAGE);
+	assert_int_equal(fl_shmem_data(shmem, 100 * PAGE), -1);
+	assert_int_equal(fl_shmem_truncate(shmem, 99 * PAGE), 0);
+	assert_int_equal(frames_in_use(), 99);
+	assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -251,6 +580,17 @@ int main(void)
 		cmocka_unit_test_setup_teardown(private_mapping_copies, begin, end),
 		cmocka_unit_test_setup_teardown(not_for_swap_or_migration, begin, end),
 		cmocka_unit_test_setup_teardown(no_larger_than_the_hole, begin, end),
+		cmocka_unit_test_setup_teardown(a_fault_maps_the_folio, begin, end),
+		cmocka_unit_test_setup_teardown(a_fault_maps_one_page, begin, end),
+		cmocka_unit_test_setup_teardown(collapse_moves_all_pages, begin, end),
+		cmocka_unit_test_setup_teardown(collapse_leaves_what_is_used, begin, end),
+		cmocka_unit_test_setup_teardown(collapse_fails_for_want_of_memory, begin, end),
+		cmocka_unit_test_setup_teardown(collapse_fills_no_hole_that_is_waited_for, begin, end),
+		cmocka_unit_test_setup_teardown(truncation_finds_leaves, begin, end),
+		cmocka_unit_test_setup_teardown(a_part_takes_all, begin, end),
+		cmocka_unit_test_setup_teardown(no_leaf_is_protected, begin, end),
+		cmocka_unit_test_setup_teardown(no_page_of_a_leaf_becomes_anonymous, begin, end),
+		cmocka_unit_test_setup_teardown(collapse_behind_the_end, begin, end),
 	};
 
 	return cmocka_run_group_tests_name("shmem", tests, NULL, NULL);
