@@ -41,8 +41,8 @@ bench: build
 
 # clang's runtimes are linked in whole, which lets the interposed functions stand before theirs
 SAN_CC ?= clang
-asan: OPTIONS = -Db_sanitize=address,undefined -Db_lundef=false
-tsan: OPTIONS = -Db_sanitize=thread -Db_lundef=false
+asan: OPTIONS = -Dchecks=true -Db_sanitize=address,undefined -Db_lundef=false
+tsan: OPTIONS = -Dchecks=true -Db_sanitize=thread -Db_lundef=false
 asan tsan:
 	test -e $(BUILD)-$@/build.ninja || CC=$(SAN_CC) meson setup $(OPTIONS) $(BUILD)-$@
 	$(NO_ASLR) ninja -C $(BUILD)-$@

@@ -5,7 +5,8 @@
  * no allocation, and may be taken in the fault path: whoever holds one has signals blocked and touches no client
  * memory.
  *
- * Every lock has a rank; locks are taken in rising order of rank. mm/mm.h has the theory of the order.
+ * Every lock has a rank; locks are taken in rising order of rank, which base/rank.h asserts. mm/mm.h has the theory of
+ * the order.
  */
 #ifndef FL_BASE_LOCK_H
 #define FL_BASE_LOCK_H
