@@ -154,21 +154,16 @@ static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features)
 	return msg;
 }
 
-/* Queue the wait. false: the object is closed. => page-table lock held */
-static bool enqueue(struct fl_wait *w)
+/* Queue the wait. The object is not closed: no mapping would have it any more. => page-table lock held */
+static void enqueue(struct fl_wait *w)
 {
 	struct fl_uffd_ctx *ctx = w->ctx;
-	bool ok;
 
 	fl_mutex_lock(&ctx->lock);
-	ok = !ctx->released;
-	if (ok) {
-		fl_list_add_tail(&ctx->pending, &w->link);
-		note_pending(ctx);
-		__atomic_fetch_add(&ctx->seq, 1, __ATOMIC_RELEASE);
-	}
+	fl_list_add_tail(&ctx->pending, &w->link);
+	note_pending(ctx);
+	__atomic_fetch_add(&ctx->seq, 1, __ATOMIC_RELEASE);
 	fl_mutex_unlock(&ctx->lock);
-	return ok;
 }
 
 /*
@@ -262,7 +257,6 @@ static enum fl_fault call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, 
 static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg)
 {
 	struct fl_wait *w = fl_alloc(&ctx->mm->metadata, sizeof(*w), FL_FP_WAIT);
-	bool queued;
 
 	if (!w) { /* no memory even for this: let others run, and fault again */
 		fl_vmf_unlock(vmf);
@@ -277,16 +271,14 @@ static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const 
 	w->since = fl_now_ns();
 	w->frame = (uintptr_t)__builtin_frame_address(0);
 	w->tid = (int32_t)fl_sys(SYS_gettid, 0);
-	queued = enqueue(w);
+	enqueue(w);
 	fl_vmf_unlock(vmf);
 	wait_enter(ctx->mm, w);
-	if (queued) {
-		announce(ctx);
-		wait_for(w, vmf->sigmask);
-		if (woken(w)) {
-			fl_inject_wake_delay();
-			fl_stats_latency(fl_now_ns() - w->since);
-		}
+	announce(ctx);
+	wait_for(w, vmf->sigmask);
+	if (woken(w)) {
+		fl_inject_wake_delay();
+		fl_stats_latency(fl_now_ns() - w->since);
 	}
 	wait_leave(vmf->mm, w);
 	vmf->delivered = true;
