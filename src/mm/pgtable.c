@@ -80,6 +80,7 @@ static uint64_t *table_alloc(struct fl_mm *mm, uint64_t *entry)
 	table = fl_alloc(&mm->metadata, PAGE_SIZE, FL_FP_PGTABLE);
 	if (!table)
 		return NULL;
+	fl_yield_point(entry);
 	was = entry_cmpxchg(entry, 0, fl_addr(table));
 	if (!was)
 		return table;
