@@ -8,7 +8,7 @@ CLANG_FORMAT ?= clang-format
 NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 TEST = meson test --print-errorlogs -C
 
-.PHONY: build demo check check-32 check-clients bench asan tsan clang cross tidy install clean format deps
+.PHONY: build demo check check-32 check-clients sim bench asan tsan clang cross tidy install clean format deps
 build: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 
@@ -36,13 +36,20 @@ check-clients:
 	$(MAKE) build
 	$(TEST) $(BUILD) --suite qemu --logbase clients
 
+# the engine under a scheduler: every schedule within the bound (by default 3 preemptions of two threads, 2 of more),
+# then RANDOM more from SEED on
+RANDOM = 20000
+SEED = 1
+sim: build
+	$(BUILD)/tests/sim/sim $(if $(BOUND),--bound $(BOUND)) --random $(RANDOM) --seed $(SEED) --scenario '$(or $(SCENARIO),*)'
+
 bench: build
 	bench/run $(BUILD)
 
 # clang's runtimes are linked in whole, which lets the interposed functions stand before theirs
 SAN_CC ?= clang
-asan: OPTIONS = -Db_sanitize=address,undefined -Db_lundef=false
-tsan: OPTIONS = -Db_sanitize=thread -Db_lundef=false
+asan: OPTIONS = -Dchecks=true -Db_sanitize=address,undefined -Db_lundef=false
+tsan: OPTIONS = -Dchecks=true -Db_sanitize=thread -Db_lundef=false
 asan tsan:
 	test -e $(BUILD)-$@/build.ninja || CC=$(SAN_CC) meson setup $(OPTIONS) $(BUILD)-$@
 	$(NO_ASLR) ninja -C $(BUILD)-$@

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* lock.c - the futex side of lock.h. */
 #include "base/lock.h"
+#include "base/rank.h"
 #include "base/sys.h"
 
 #include <linux/futex.h>
@@ -40,6 +41,7 @@ static bool mutex_try(struct fl_mutex *m)
 
 void fl_mutex_lock(struct fl_mutex *m)
 {
+	fl_rank_acquire(m, m->rank);
 	for (int i = 0; i < SPINS; i++) {
 		if (likely(mutex_try(m)))
 			return;
@@ -51,6 +53,7 @@ void fl_mutex_lock(struct fl_mutex *m)
 
 void fl_mutex_unlock(struct fl_mutex *m)
 {
+	fl_rank_release(m, m->rank);
 	if (__atomic_exchange_n(&m->word, 0, __ATOMIC_RELEASE) == 2)
 		fl_futex_wake(&m->word, 1);
 }
@@ -77,6 +80,7 @@ static void rw_sleep(struct fl_rwlock *l, uint32_t s)
 
 void fl_read_lock(struct fl_rwlock *l)
 {
+	fl_rank_acquire(l, l->rank);
 	for (unsigned spin = 0;; spin++) {
 		uint32_t s = __atomic_load_n(&l->state, __ATOMIC_RELAXED);
 		bool blocked = (s & WRITER) || __atomic_load_n(&l->writers_waiting, __ATOMIC_RELAXED);
@@ -103,14 +107,17 @@ static void rw_release(struct fl_rwlock *l, uint32_t old)
 
 void fl_read_unlock(struct fl_rwlock *l)
 {
-	uint32_t old = __atomic_fetch_sub(&l->state, 1, __ATOMIC_RELEASE);
+	uint32_t old;
 
+	fl_rank_release(l, l->rank);
+	old = __atomic_fetch_sub(&l->state, 1, __ATOMIC_RELEASE);
 	if ((old & READERS) == 1)
 		rw_release(l, old);
 }
 
 void fl_write_lock(struct fl_rwlock *l)
 {
+	fl_rank_acquire(l, l->rank);
 	__atomic_fetch_add(&l->writers_waiting, 1, __ATOMIC_RELAXED);
 	for (unsigned spin = 0;; spin++) {
 		uint32_t s = __atomic_load_n(&l->state, __ATOMIC_RELAXED);
@@ -130,5 +137,6 @@ void fl_write_lock(struct fl_rwlock *l)
 
 void fl_write_unlock(struct fl_rwlock *l)
 {
+	fl_rank_release(l, l->rank);
 	rw_release(l, __atomic_fetch_and(&l->state, ~WRITER, __ATOMIC_RELEASE));
 }

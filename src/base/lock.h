@@ -5,12 +5,14 @@
  * no allocation, and may be taken in the fault path: whoever holds one has signals blocked and touches no client
  * memory.
  *
- * Every lock has a rank; locks are taken in rising order of rank. mm/mm.h has the theory of the order.
+ * Every lock has a rank; locks are taken in rising order of rank, which base/rank.h asserts. mm/mm.h has the theory of
+ * the order.
  */
 #ifndef FL_BASE_LOCK_H
 #define FL_BASE_LOCK_H
 
 #include "base/types.h"
+#include "base/yield.h"
 
 enum fl_rank {
 	FL_RANK_MMAP,	 /* fl_mm.mmap_lock */
@@ -57,14 +59,5 @@ void fl_write_unlock(struct fl_rwlock *l);
 int fl_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns);
 /* Wake up to n sleepers. The word may be gone already: nothing is read from it. Returns how many were woken. */
 int fl_futex_wake(uint32_t *word, int n);
-
-static inline void fl_cpu_relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
 
 #endif

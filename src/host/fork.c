@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/count.h"
+#include "base/rank.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -144,6 +145,7 @@ void fl_fork_child(void (*forget_objects)(struct fl_mm *mm))
 {
 	struct fl_mm *mm = &fl_host.mm;
 
+	fl_rank_forget_all();
 	fl_alloc_fork_done();
 	fl_segv_after_fork();
 	fl_mutex_init(&fl_host.lock, FL_RANK_BACKEND);

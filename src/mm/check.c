@@ -71,15 +71,18 @@ static void check_page(struct walk *w, struct fl_vma *v, uint64_t addr, fl_pte_t
 static void check_pmd(struct walk *w, uint64_t addr, unsigned *leaves)
 {
 	fl_pmd_t pmd = pmdp_get_lockless(fl_pmd_offset(w->mm, addr));
+	struct fl_vma *next = fl_find_vma(w->mm, addr), *v;
 	bool leaf = pmd_leaf(pmd);
 
 	leaves[fl_pt_index(addr)] += leaf;
 	if (leaf)
 		check_bits(w, fl_vma_lookup(w->mm, addr), addr, pmd_pte_at(pmd, 0), PTRS_PER_TABLE);
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++, addr += PAGE_SIZE) {
-		struct fl_vma *v = fl_vma_lookup(w->mm, addr);
-		fl_pte_t pte = fl_pte_get(w->mm, addr);
+		fl_pte_t pte = leaf ? pmd_pte_at(pmd, i) : ptep_get(pmd_ptes(pmd) + i);
 
+		if (next && next->end <= addr)
+			next = fl_find_vma(w->mm, addr);
+		v = next && next->start <= addr ? next : NULL;
 		if (!leaf && !pte_none(pte))
 			check_bits(w, v, addr, pte, 1);
 		if (leaf && v)

@@ -255,8 +255,10 @@ static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 		pte = slot_get(s);
 	}
 	if (pte_migration(pte)) {
-		uint32_t seen = __atomic_load_n(&vmf->mm->migrations, __ATOMIC_ACQUIRE);
+		uint32_t seen;
 
+		fl_yield_point(&vmf->mm->migrations);
+		seen = __atomic_load_n(&vmf->mm->migrations, __ATOMIC_ACQUIRE);
 		fl_vmf_unlock(vmf);
 		fl_migration_wait(vmf->mm, seen);
 		return FL_DONE;

@@ -73,6 +73,7 @@ static struct fl_mm *next_mm(struct fl_file *file, uint64_t turn)
 
 static void unpin(struct fl_mm *mm)
 {
+	fl_yield_point(&mm->pins);
 	if (__atomic_sub_fetch(&mm->pins, 1, __ATOMIC_ACQ_REL) == 0)
 		fl_futex_wake(&mm->pins, INT32_MAX);
 }

@@ -58,6 +58,7 @@ static int migrate(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 	if (!moved)
 		fl_folio_put(mm, old);
 	fl_mutex_unlock(ptl);
+	fl_yield_point(&mm->migrations);
 	__atomic_fetch_add(&mm->migrations, 1, __ATOMIC_RELEASE);
 	fl_futex_wake(&mm->migrations, INT32_MAX);
 	return moved;

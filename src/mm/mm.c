@@ -31,6 +31,7 @@ void fl_mm_exit(struct fl_mm *mm)
 	uint32_t pins;
 
 	fl_do_munmap(mm, 0, TASK_SIZE); /* no mapping is split by that, so nothing need be reserved */
+	fl_yield_point(&mm->pins);
 	while ((pins = __atomic_load_n(&mm->pins, __ATOMIC_ACQUIRE)) != 0)
 		fl_futex_wait(&mm->pins, pins, 0);
 	while (mm->spare) {

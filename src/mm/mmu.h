@@ -138,18 +138,21 @@ static inline bool fl_folio_try_get(struct fl_folio *folio)
  */
 static inline void fl_folio_unmapped(struct fl_folio *folio)
 {
+	fl_yield_point(folio); /* another address space, with locks of its own, may be asking */
 	__atomic_fetch_sub(&folio->mapcount, 1, __ATOMIC_RELEASE);
 }
 
 /* Does one entry alone map it? */
 static inline bool fl_folio_alone(const struct fl_folio *folio)
 {
+	fl_yield_point(folio);
 	return __atomic_load_n(&folio->mapcount, __ATOMIC_ACQUIRE) == 1;
 }
 
 /* Drop a reference; the last one gives the frame back. */
 static inline void fl_folio_put(struct fl_mm *mm, uint64_t pfn)
 {
+	fl_yield_point(fl_folio(mm, pfn));
 	if (__atomic_sub_fetch(&fl_folio(mm, pfn)->refcount, 1, __ATOMIC_ACQ_REL) == 0) {
 		__atomic_store_n(&fl_folio(mm, pfn)->mapping, NULL, __ATOMIC_RELEASE); /* a tail page may be asking */
 		mm->ops->frame_put(mm, pfn);

@@ -80,6 +80,7 @@ static uint64_t *table_alloc(struct fl_mm *mm, uint64_t *entry)
 	table = fl_alloc(&mm->metadata, PAGE_SIZE, FL_FP_PGTABLE);
 	if (!table)
 		return NULL;
+	fl_yield_point(entry);
 	was = entry_cmpxchg(entry, 0, fl_addr(table));
 	if (!was)
 		return table;
@@ -188,17 +189,20 @@ void fl_pmd_collapse(struct fl_mm *mm, uint64_t addr, fl_pte_t pte)
 uint64_t fl_pgtable_next(const struct fl_mm *mm, uint64_t addr, uint64_t end)
 {
 	while (addr < end) {
-		uint64_t *table = mm->pgd;
+		uint64_t *table = mm->pgd, entry;
 		unsigned shift = 39;
 
-		for (; shift > PMD_SHIFT; shift -= 9) {
-			table = table_of(&table[index_at(addr, shift)]);
-			if (!table)
-				break;
-		}
-		if (table && entry_read(&table[index_at(addr, PMD_SHIFT)]))
-			return addr;
-		addr = ((addr >> shift) + 1) << shift; /* past the hole */
+		do { /* down where there is a table, else along this one */
+			entry = entry_read(&table[index_at(addr, shift)]);
+			if (entry && shift == PMD_SHIFT)
+				return addr;
+			if (entry) {
+				table = fl_ptr(entry);
+				shift -= 9;
+			} else {
+				addr = ((addr >> shift) + 1) << shift;
+			}
+		} while (addr < end && (entry || index_at(addr, shift)));
 	}
 	return end;
 }

@@ -26,8 +26,10 @@ static uint64_t source_frame(struct fl_mm *mm, uint64_t addr)
 	struct fl_vma *vma = fl_vma_lookup(mm, addr);
 	fl_pte_t pte = vma && (fl_vma_access(vma) & VM_READ) ? fl_pte_get(mm, addr) : (fl_pte_t){ 0 }, again;
 
+	fl_yield_point(fl_pt_lock(mm, addr)); /* whoever has it may change the entry, and free the frame */
 	if (!pte_present(pte) || pte_hint(pte) || !fl_folio_try_get(fl_folio(mm, pte_pfn(pte))))
 		return FL_PFN_NONE;
+	fl_yield_point(fl_pt_lock(mm, addr));
 	again = fl_pte_get(mm, addr);
 	if (pte_present(again) && pte_pfn(again) == pte_pfn(pte))
 		return pte_pfn(pte);

@@ -91,7 +91,7 @@ void fl_ctx_forget_all(struct fl_mm *mm)
 		fl_list_init(&mm->waits[i]);
 }
 
-/* The first to release it goes on with the rest. */
+/* The first to release it goes on with the rest, before anybody else has mmap_lock. => mmap_lock held for writing */
 static bool mark_released(struct fl_uffd_ctx *ctx)
 {
 	bool was_released;
@@ -113,12 +113,17 @@ static void wake_everybody(struct fl_uffd_ctx *ctx)
 
 void fl_ctx_release(struct fl_uffd_ctx *ctx)
 {
-	if (!mark_released(ctx))
+	bool first;
+
+	if (__atomic_load_n(&ctx->released, __ATOMIC_ACQUIRE))
 		return;
 	fl_write_lock(&ctx->mm->mmap_lock);
-	unregister_all(ctx);
+	first = mark_released(ctx);
+	if (first)
+		unregister_all(ctx);
 	fl_write_unlock(&ctx->mm->mmap_lock);
-	wake_everybody(ctx);
+	if (first)
+		wake_everybody(ctx);
 }
 
 void fl_ctx_drop_orphans(struct fl_mm *mm, uint64_t start, uint64_t end)

@@ -154,21 +154,16 @@ static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features)
 	return msg;
 }
 
-/* Queue the wait. false: the object is closed. => page-table lock held */
-static bool enqueue(struct fl_wait *w)
+/* Queue the wait. The object is not closed: no mapping would have it any more. => page-table lock held */
+static void enqueue(struct fl_wait *w)
 {
 	struct fl_uffd_ctx *ctx = w->ctx;
-	bool ok;
 
 	fl_mutex_lock(&ctx->lock);
-	ok = !ctx->released;
-	if (ok) {
-		fl_list_add_tail(&ctx->pending, &w->link);
-		note_pending(ctx);
-		__atomic_fetch_add(&ctx->seq, 1, __ATOMIC_RELEASE);
-	}
+	fl_list_add_tail(&ctx->pending, &w->link);
+	note_pending(ctx);
+	__atomic_fetch_add(&ctx->seq, 1, __ATOMIC_RELEASE);
 	fl_mutex_unlock(&ctx->lock);
-	return ok;
 }
 
 /*
@@ -181,6 +176,7 @@ static void announce(struct fl_uffd_ctx *ctx)
 {
 	bool pollers;
 
+	fl_yield_point(&ctx->sleepers);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* the message first, then the look: fl_ctx_sleep() does the reverse */
 	pollers = __atomic_load_n(&ctx->pollers, __ATOMIC_RELAXED);
 	if (pollers && fl_futex_wake(&ctx->seq, INT32_MAX) > 0 && !__atomic_load_n(&ctx->watched, __ATOMIC_RELAXED))
@@ -233,6 +229,7 @@ static void wait_for(struct fl_wait *w, const uint64_t *sigmask)
 	int err;
 
 	wait_spin(w);
+	fl_yield_point(&w->state); /* it may have been woken by now */
 	if (!__atomic_compare_exchange_n(&w->state, &spinning, FL_WAIT_ASLEEP, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_ACQUIRE))
 		return; /* woken */
@@ -262,7 +259,6 @@ static enum fl_fault call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, 
 static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg)
 {
 	struct fl_wait *w = fl_alloc(&ctx->mm->metadata, sizeof(*w), FL_FP_WAIT);
-	bool queued;
 
 	if (!w) { /* no memory even for this: let others run, and fault again */
 		fl_vmf_unlock(vmf);
@@ -277,16 +273,14 @@ static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const 
 	w->since = fl_now_ns();
 	w->frame = (uintptr_t)__builtin_frame_address(0);
 	w->tid = (int32_t)fl_sys(SYS_gettid, 0);
-	queued = enqueue(w);
+	enqueue(w);
 	fl_vmf_unlock(vmf);
 	wait_enter(ctx->mm, w);
-	if (queued) {
-		announce(ctx);
-		wait_for(w, vmf->sigmask);
-		if (woken(w)) {
-			fl_inject_wake_delay();
-			fl_stats_latency(fl_now_ns() - w->since);
-		}
+	announce(ctx);
+	wait_for(w, vmf->sigmask);
+	if (woken(w)) {
+		fl_inject_wake_delay();
+		fl_stats_latency(fl_now_ns() - w->since);
 	}
 	wait_leave(vmf->mm, w);
 	vmf->delivered = true;
@@ -322,6 +316,7 @@ enum fl_fault fl_ctx_fault(struct fl_vmf *vmf)
 
 bool fl_ctx_waiters(struct fl_uffd_ctx *ctx)
 {
+	fl_yield_point(&ctx->has_waiters);
 	return __atomic_load_n(&ctx->has_waiters, __ATOMIC_RELAXED);
 }
 
@@ -350,6 +345,7 @@ static void wake_list(struct fl_list *list, uint64_t start, uint64_t end, struct
 		/* from here on the waiter may free it */
 		if (__atomic_exchange_n(state, FL_WAIT_WOKEN, __ATOMIC_ACQ_REL) == FL_WAIT_ASLEEP)
 			wakeup->words[wakeup->nr++] = state;
+		fl_yield_point(state);
 	}
 }
 
@@ -484,6 +480,7 @@ unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned
 
 bool fl_ctx_readable(struct fl_uffd_ctx *ctx)
 {
+	fl_yield_point(&ctx->has_pending);
 	return __atomic_load_n(&ctx->has_pending, __ATOMIC_RELAXED);
 }
 
@@ -522,6 +519,7 @@ int fl_ctx_sleep(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns)
 	uint32_t seq = __atomic_load_n(&ctx->seq, __ATOMIC_ACQUIRE), *count = poll ? &ctx->pollers : &ctx->sleepers;
 	int err = 0;
 
+	fl_yield_point(count); /* a message may come between the two looks, and whoever brings it may look here */
 	__atomic_fetch_add(count, 1, __ATOMIC_SEQ_CST);
 	if (!fl_ctx_readable(ctx) && !__atomic_load_n(&ctx->released, __ATOMIC_ACQUIRE))
 		err = fl_futex_wait(&ctx->seq, seq, timeout_ns);

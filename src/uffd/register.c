@@ -72,7 +72,7 @@ static void set_range(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uin
 static int do_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t uffd_flags)
 {
 	struct fl_mm *mm = ctx->mm;
-	int err = check_fit(mm, start, end);
+	int err = ctx->released ? -ESRCH : check_fit(mm, start, end); /* closed while the call came here */
 
 	if (!err)
 		err = check_owner(ctx, start, end, -EBUSY);

@@ -46,7 +46,7 @@ struct fl_uffd_ctx {
 	uint32_t refs;		/* [a] the descriptor table's, and one for every call and wait in progress */
 	uint32_t features;	/* [a] with FL_UFFD_INITIALIZED once the handshake is done */
 	uint32_t flags;		/* [a] O_NONBLOCK, FL_UFFD_USER_MODE_ONLY, FL_CTX_SRC_HOST */
-	bool released;		/* [q] closed: nobody may wait any more */
+	bool released;		/* [m][q] closed: no mapping has it, or gets it any more */
 	bool token;		/* [q] notify() has said "readable" */
 	struct fl_list pending; /* [q] */
 	bool has_pending;	/* [a] changed with the list, under the lock: for a glance without it */

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * yield.h - moments between two looks. Most of what threads share is behind locks; where something is looked at or changed
+ * without one, and the order of two threads there decides what happens, fl_yield_point() names the place and the thing.
+ * It is nothing in the library. The scheduler of tests/sim, which has a header of its own in place of this one, lets
+ * other threads run there, and learns which steps of two threads may not be exchanged.
+ */
+#ifndef FL_BASE_YIELD_H
+#define FL_BASE_YIELD_H
+
+#define fl_yield_point(what) ((void)(what))
+
+/* The thread waits for another one by looking again. */
+static inline void fl_cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+#endif

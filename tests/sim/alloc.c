@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * alloc.c - base/alloc.h from one arena that is empty at the beginning of each schedule. What is given back is filled
+ * with POISON and not used again, so that a use after it is seen: a pointer read from it leads nowhere, and what was
+ * written to it stands out at the end. No lock is taken: the allocator's is innermost, and its order means nothing.
+ */
+#include "sim.h"
+
+#include "base/alloc.h"
+
+#include <string.h>
+
+#define ARENA  (4u << 20)
+#define BLOCKS 4096u
+#define POISON 0xfd
+#define SMALL  512u /* up to here, a block is one thing */
+
+struct block {
+	char *start;
+	size_t size;
+	bool live;
+};
+
+static char arena[ARENA] __attribute__((aligned(4096)));
+static size_t used;
+static struct block blocks[BLOCKS];
+static unsigned nr_blocks;
+
+void sim_memory_reset(void)
+{
+	memset(arena, 0, used);
+	used = nr_blocks = 0;
+}
+
+static void *take(size_t size)
+{
+	size_t align = size >= 4096 ? 4096 : 64, at = (used + align - 1) & ~(align - 1);
+
+	FL_BUG_ON(at + size > ARENA || nr_blocks == BLOCKS);
+	used = at + size;
+	blocks[nr_blocks++] = (struct block){ arena + at, size, true };
+	return arena + at;
+}
+
+/* The block that the address is in, by bisection, or NULL. */
+static struct block *block_of(const void *ptr)
+{
+	unsigned lo = 0, hi = nr_blocks;
+
+	while (lo < hi) {
+		unsigned mid = (lo + hi) / 2;
+
+		if (blocks[mid].start + blocks[mid].size <= (const char *)ptr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < nr_blocks && blocks[lo].start <= (const char *)ptr ? &blocks[lo] : NULL;
+}
+
+static void give(void *ptr, size_t size)
+{
+	struct block *b = block_of(ptr);
+
+	SIM_CHECK(b && b->start == ptr && b->size == size, "memory is freed that was not allocated so");
+	SIM_CHECK(b->live, "memory is freed twice");
+	b->live = false;
+	memset(ptr, POISON, size);
+}
+
+void *fl_alloc(uint64_t *account, size_t size, enum fl_faultpoint fp)
+{
+	if (fl_fail(fp))
+		return NULL;
+	__atomic_fetch_add(account, size, __ATOMIC_RELAXED);
+	return take(size);
+}
+
+void fl_free(uint64_t *account, void *ptr, size_t size)
+{
+	if (!ptr)
+		return;
+	__atomic_fetch_sub(account, size, __ATOMIC_RELAXED);
+	give(ptr, size);
+}
+
+void *fl_reserve(size_t size)
+{
+	return take(size);
+}
+
+void fl_unreserve(void *ptr, size_t size)
+{
+	give(ptr, size);
+}
+
+const void *sim_thing(const void *what)
+{
+	const struct block *b = block_of(what);
+
+	return b && b->size <= SMALL ? b->start : what;
+}
+
+static bool all_poison(const struct block *b)
+{
+	return b->start[0] == (char)POISON && memcmp(b->start, b->start + 1, b->size - 1) == 0;
+}
+
+const char *sim_memory_check(void)
+{
+	for (unsigned i = 0; i < nr_blocks; i++) {
+		if (blocks[i].live)
+			return "memory is left that nobody has freed";
+		if (!all_poison(&blocks[i]))
+			return "memory was written to after it was freed";
+	}
+	return NULL;
+}

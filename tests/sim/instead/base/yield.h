@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* yield.h - in place of the engine's: here another thread may run. */
+#ifndef FL_BASE_YIELD_H
+#define FL_BASE_YIELD_H
+
+void sim_yield_point(const void *what);
+void sim_relax(void);
+
+#define fl_yield_point(what) sim_yield_point(what)
+
+static inline void fl_cpu_relax(void)
+{
+	sim_relax();
+}
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lock.c - base/lock.h over the scheduler, and the rest of base/ that waits. Ranks are asserted at every acquisition,
+ * and that nobody sleeps with a lock held.
+ */
+#include "sim.h"
+
+#include "base/irq.h"
+
+#define WRITER (1u << 31)
+
+static void acquiring(const void *lock, unsigned rank)
+{
+	if (sim_ranks)
+		fl_held_add(sim_held(), lock, rank);
+	else
+		sim_held()->lock[rank] = lock;
+}
+
+static void released(const void *lock, unsigned rank)
+{
+	if (sim_ranks)
+		fl_held_del(sim_held(), lock, rank);
+	else
+		sim_held()->lock[rank] = NULL;
+	if (rank == FL_RANK_PT || rank == FL_RANK_MMAP || rank == FL_RANK_QUEUE)
+		sim_changed();
+	if (sim_releases)
+		sim_point(SIM_RUN, lock, "after a release");
+}
+
+void fl_mutex_init(struct fl_mutex *m, enum fl_rank rank)
+{
+	*m = (struct fl_mutex){ .rank = (uint8_t)rank };
+}
+
+void fl_mutex_lock(struct fl_mutex *m)
+{
+	sim_point(SIM_MUTEX, m, fl_rank_name(m->rank));
+	acquiring(m, m->rank);
+	m->word = 1;
+	sim_touch(m, true);
+}
+
+void fl_mutex_unlock(struct fl_mutex *m)
+{
+	SIM_CHECK(m->word == 1, "a mutex is released that is free");
+	m->word = 0;
+	sim_touch(m, true);
+	released(m, m->rank);
+}
+
+void fl_rwlock_init(struct fl_rwlock *l, enum fl_rank rank)
+{
+	*l = (struct fl_rwlock){ .rank = (uint8_t)rank };
+}
+
+void fl_read_lock(struct fl_rwlock *l)
+{
+	sim_point(SIM_READ, l, "mmap_lock, to read");
+	acquiring(l, l->rank);
+	l->state++;
+	sim_touch(l, false);
+}
+
+void fl_read_unlock(struct fl_rwlock *l)
+{
+	SIM_CHECK(l->state & ~WRITER, "a lock is released that nobody reads");
+	l->state--;
+	sim_touch(l, false);
+	released(l, l->rank);
+}
+
+/* A writer that cannot have it at once says so first, and from then on keeps new readers out. */
+void fl_write_lock(struct fl_rwlock *l)
+{
+	sim_point(SIM_RUN, l, "mmap_lock, to write");
+	if (l->state) {
+		l->writers_waiting++;
+		sim_touch(l, true);
+		sim_point(SIM_WRITE, l, "mmap_lock, to write, announced");
+		l->writers_waiting--;
+	}
+	acquiring(l, l->rank);
+	l->state |= WRITER;
+	sim_touch(l, true);
+}
+
+void fl_write_unlock(struct fl_rwlock *l)
+{
+	SIM_CHECK(l->state == WRITER, "a lock is released that nobody writes");
+	l->state = 0;
+	sim_touch(l, true);
+	released(l, l->rank);
+}
+
+/* Time stands still, so no wait comes to its end by it: a wake-up that is lost is seen, and not waited out. */
+int fl_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns)
+{
+	SIM_CHECK(fl_held_none(sim_held()), "a thread sleeps with a lock held");
+	sim_point(SIM_RUN, word, "futex_wait");
+	sim_touch(word, true);
+	if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != val)
+		return 0;
+	sim_point(SIM_FUTEX, word, "asleep");
+	sim_touch(word, true);
+	return 0;
+}
+
+int fl_futex_wake(uint32_t *word, int n)
+{
+	sim_point(SIM_RUN, word, "futex_wake");
+	sim_touch(word, true);
+	return sim_wake(word, n);
+}
+
+void sim_yield_point(const void *what)
+{
+	sim_touch(what, true);
+	sim_point(SIM_RUN, what, "a look without a lock");
+	sim_touch(what, true);
+}
+
+/* ---- what stands in instead/base/sys.h; and where the thread runs (queue.c asks getcpu(), which is renamed) ---- */
+
+bool sim_cpus;
+
+int sim_getcpu(unsigned *cpu, unsigned *node);
+int sim_getcpu(unsigned *cpu, unsigned *node)
+{
+	*cpu = sim_cpus ? sim_number() : 0;
+	return 0;
+}
+
+/* ---- base/irq.h: no signals come, so nobody waits with some let in ---- */
+
+bool fl_irq_handlers;
+uint32_t fl_irq_active;
+__thread uint64_t fl_irq_program;
+
+void fl_irq_let_act(uint64_t blocked)
+{
+	sim_fail("a wait with signals");
+}
+
+int fl_irq_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_t let_in)
+{
+	sim_fail("a wait with signals");
+}
+
+_Noreturn void fl_bug(const char *what, const char *file, int line)
+{
+	sim_fail(what);
+}

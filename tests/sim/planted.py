@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""planted.py - bugs of the kinds that an engine like this one has, planted in copies of its files, for the explorer to find.
+
+  planted.py --make NAME IN OUT     write the file with the bug in it (the build does)
+  planted.py --run DIRECTORY        find each with DIRECTORY/sim-NAME, and see the printed schedule show it again (TAP)
+
+The text that is replaced stands in its file exactly once: if it does not, the build fails, and this table has to follow
+the code. Rank assertions would find some of them at the first step; --no-ranks shows what would come of it.
+"""
+import re
+import subprocess
+import sys
+
+# name: (what it is, text, in its place, (scenario, what the explorer must say, arguments)...)
+PLANTED = {
+    'lost-wakeup': (
+        'a lost wake-up: the message is queued after the page-table lock is dropped',
+        '\tenqueue(w);\n\tfl_vmf_unlock(vmf);\n', '\tfl_vmf_unlock(vmf);\n\tenqueue(w);\n',
+        ('fault-copy/*', 'deadlock', [])),
+    'stale-grant': (
+        'a stale grant: a right is cached after the lock of its entry is dropped',
+        '\tvmf->mm->ops->grant(vmf->mm, vma, first, PAGES(end - first), right);\n',
+        '\tfl_mutex_unlock(fl_pt_lock(vmf->mm, vmf->addr));\n'
+        '\tvmf->mm->ops->grant(vmf->mm, vma, first, PAGES(end - first), right);\n'
+        '\tfl_mutex_lock(fl_pt_lock(vmf->mm, vmf->addr));\n',
+        ('forgotten-writeprotect/mmu', 'I8 cached right|while it was write-protected', [])),
+    'lock-order': (
+        'a wrong lock order: a file\'s lock is taken before mmap_lock',
+        '\telse\n\t\tfl_read_lock(&mm->mmap_lock);\n\tfl_mutex_lock(&file->lock);\n',
+        '\tfl_mutex_lock(&file->lock);\n\tif (!u->tables)\n\t\tfl_read_lock(&mm->mmap_lock);\n',
+        ('truncate-fault-mmap/*', 'deadlock', ['--no-ranks']),
+        ('truncate-fault-mmap/*', 'lock order: mmap_lock is taken while file->lock is held', [])),
+    'copy-under-lock': (
+        'a copy under a lock: the source of a fill is read with page faults enabled',
+        '\t\treturn (int64_t)read_client(mm, fl_kmap_local(mm, pfn), src, len);\n',
+        '\t{\n\t\tsize_t done;\n\n'
+        '\t\tfl_soft_access(mm, src, fl_kmap_local(mm, pfn), (size_t)len, FAULT_KERNEL, NULL, &done);\n'
+        '\t\treturn (int64_t)done;\n\t}\n',
+        ('two-spaces/soft', 'deadlock', ['--no-ranks']),
+        ('two-spaces/soft', 'lock order: mmap_lock is taken twice', [])),
+    'missed-recheck': (
+        'a missed re-check: a page that has moved is mapped although it was dropped meanwhile',
+        '\tif (!pte_migration(pte) || pte_pfn(pte) != old)\n', '\tif (!ptep)\n',
+        ('dontneed-migrate/*', 'is back|invariant|in use', [])),
+    'table-after-free': (
+        'a use of a page table after its free: tables go while mmap_lock is held for reading',
+        '\tzap_range(&(struct zap){ .mm = mm, .vma = vma, .keep_wp = vma->file }, start, end);\n',
+        '\tzap_range(&(struct zap){ .mm = mm, .vma = vma, .keep_wp = vma->file }, start, end);\n'
+        '\tfl_free_pgtables(mm, start, end);\n',
+        ('tables-dontneed/*', r'after it was freed|leads nowhere|fl_addr\(entry\)', [])),
+    'late-register': (
+        'a range is registered with an object that was closed while the call waited',
+        'int err = ctx->released ? -ESRCH : check_fit(mm, start, end);', 'int err = check_fit(mm, start, end);',
+        ('fault-register-close/*', 'an object that is closed', [])),
+    'double-free': (
+        'a double free of a folio: whoever drops a page that migrates gives its frame back, too',
+        '\tif (pte_swap(old))\n\t\tmm->ops->swap_free(mm, pte_pfn(old));\n',
+        '\tif (pte_swap(old))\n\t\tmm->ops->swap_free(mm, pte_pfn(old));\n'
+        '\tif (pte_migration(old))\n\t\tfl_folio_put(mm, pte_pfn(old));\n',
+        ('dontneed-migrate/*', 'given back twice|freed twice|in use', [])),
+}
+
+
+def make(name, source, target):
+    with open(source, encoding='utf-8') as file:
+        whole = file.read()
+    _, text, instead = PLANTED[name][:3]
+    if whole.count(text) != 1:
+        sys.exit(f'planted.py: {name}: the text is in {source} {whole.count(text)} times, not once')
+    with open(target, 'w', encoding='utf-8') as file:
+        file.write(whole.replace(text, instead))
+
+
+def sim(directory, name, arguments):
+    return subprocess.run([f'{directory}/sim-{name}', '--random', '0', *arguments], stdout=subprocess.PIPE, text=True,
+                          check=False, timeout=120).stdout
+
+
+def find(directory, name, scenario, words, arguments):
+    """(why it was not found or not replayed, or None; the lines that show it)"""
+    out = sim(directory, name, ['--scenario', scenario, *arguments])
+    shown = [line for line in out.splitlines() if line.startswith('#')]
+    how = re.search(r'^#   sim --scenario (\S+) --replay (\S+)', out, re.MULTILINE)
+    if not how or not re.search(words, out):
+        return f'not found: {words}', shown
+    what = out[:how.start()].splitlines()[-1]
+    again = sim(directory, name, ['--scenario', how[1], '--replay', how[2], *arguments])
+    return (None if what in again.splitlines() else 'the replay did not show it: ' + what), shown
+
+
+def run(directory):
+    cases = [(name, row[0], *case) for name, row in PLANTED.items() for case in row[3:]]
+    bad = 0
+    print(f'1..{len(cases)}')
+    for number, (name, text, scenario, words, arguments) in enumerate(cases, 1):
+        why, shown = find(directory, name, scenario, words, arguments)
+        bad += bool(why)
+        print(f'{"not " if why else ""}ok {number} - {text}{" (" + arguments[0] + ")" if arguments else ""}')
+        print('\n'.join(shown + ([f'# {why}'] if why else [])), flush=True)
+    return 1 if bad else 0
+
+
+if __name__ == '__main__':
+    if sys.argv[1] == '--make':
+        make(*sys.argv[2:])
+    else:
+        sys.exit(run(sys.argv[2]))

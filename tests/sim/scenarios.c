@@ -1,0 +1,636 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * scenarios.c - two to four threads each, and what must have come of it, whatever the schedule. Values of pages: OLD was
+ * there before, NEW is what a fill brings, 0 is a page of zeros.
+ */
+#include "world.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#define OLD 0x1111111111111111ull
+#define NEW 0x2222222222222222ull
+#define TWO 0x3333333333333333ull
+
+#define MISSING FL_UFFDIO_REGISTER_MODE_MISSING
+#define WP	FL_UFFDIO_REGISTER_MODE_WP
+#define MINOR	FL_UFFDIO_REGISTER_MODE_MINOR
+
+/* What the threads saw, by number. */
+static uint64_t saw[8];
+
+/* ---- setups ---- */
+
+static void begin(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(saw); i++)
+		saw[i] = UINT64_MAX;
+}
+
+static void registered_at(struct space *s, uint64_t mode)
+{
+	space_make(s);
+	space_object(s, FL_CTX_SRC_HOST, 0);
+	space_register(s, 0, mode);
+}
+
+static void missing(void)
+{
+	begin();
+	registered_at(&a, MISSING);
+}
+
+/* The source is memory of the space itself, on a page that another page-table lock is for. */
+static void missing_with_source(void)
+{
+	begin();
+	space_make(&a);
+	space_object(&a, 0, 0);
+	space_fill(&a, FAR_PAGE(0), NEW);
+	space_register(&a, 0, MISSING);
+}
+
+static void present(void)
+{
+	begin();
+	space_make(&a);
+	space_object(&a, FL_CTX_SRC_HOST, 0);
+	space_fill(&a, PAGE(0), OLD);
+	space_register(&a, 0, MISSING | WP);
+}
+
+static void present_protected(void)
+{
+	present();
+	writeprotect(&a, PAGE(0), true);
+}
+
+static void present_forgotten(void)
+{
+	present();
+	space_forget(&a, PAGE(0));
+}
+
+static void unregistered(void)
+{
+	begin();
+	space_make(&a);
+}
+
+static void unregistered_present(void)
+{
+	unregistered();
+	space_fill(&a, PAGE(0), OLD);
+}
+
+static void shared(uint64_t mode)
+{
+	begin();
+	space_make_shared(&a);
+	space_object(&a, FL_CTX_SRC_HOST, 0);
+	space_cache(&a, 0, OLD);
+	if (mode)
+		space_register(&a, 0, mode);
+}
+
+static void shared_minor(void)
+{
+	shared(MINOR);
+}
+
+static void shared_plain(void)
+{
+	shared(0);
+}
+
+static void shared_missing(void)
+{
+	shared(MISSING);
+}
+
+static void two_spaces(void)
+{
+	shared(0);
+	space_fork(&a, &b);
+}
+
+static void forked_page(void)
+{
+	unregistered_present();
+	space_fork(&a, &b);
+}
+
+/* ---- threads that several scenarios have ---- */
+
+static void load_0(void)
+{
+	saw[0] = load(&a, PAGE(0));
+}
+
+static void load_0_too(void)
+{
+	saw[1] = load(&a, PAGE(0));
+}
+
+static void load_1(void)
+{
+	saw[1] = load(&a, PAGE(1));
+}
+
+static void store_0(void)
+{
+	saw[0] = store(&a, PAGE(0), TWO);
+}
+
+static void do_copy(void)
+{
+	saw[2] = (uint64_t)copy_value(&a, PAGE(0), NEW, 0);
+}
+
+static void do_copy_too(void)
+{
+	saw[3] = (uint64_t)copy_value(&a, PAGE(0), TWO, 0);
+}
+
+static void truncate_0(void)
+{
+	saw[4] = (uint64_t)fl_shmem_resize(a.shmem, 0);
+}
+
+static void dontneed_0(void)
+{
+	fl_soft_madvise(a.mm, PAGE(0), PAGE_SIZE, MADV_DONTNEED);
+}
+
+/* ---- what must have come of it ---- */
+
+static void saw_new(void)
+{
+	SIM_CHECK(saw[0] == NEW, "the load did not see what was copied");
+}
+
+static void saw_zero(void)
+{
+	SIM_CHECK(saw[0] == 0, "the load did not see zeros");
+}
+
+static void saw_old(void)
+{
+	SIM_CHECK(saw[0] == OLD, "the load did not see the page of the cache");
+}
+
+static void saw_segv(void)
+{
+	SIM_CHECK(saw[0] == GOT_SEGV, "a load of memory that has gone was no SEGV");
+}
+
+static void stored(void)
+{
+	SIM_CHECK(saw[0] == 0, "the store failed");
+	SIM_CHECK(load(&a, PAGE(0)) == TWO, "the store is lost");
+}
+
+/* ---- a fault against each of the calls ---- */
+
+static void copy_source(void)
+{
+	saw[2] = (uint64_t)copy_from(&a, PAGE(0), FAR_PAGE(0), 0);
+}
+
+static void source_dropped(void)
+{
+	fl_soft_madvise(a.mm, FAR_PAGE(0), PAGE_SIZE, MADV_DONTNEED);
+}
+
+static void saw_new_or_zero(void)
+{
+	SIM_CHECK(saw[2] == 0 && (saw[0] == NEW || saw[0] == 0), "the copy is neither of the source nor of zeros");
+}
+
+static void do_zeropage(void)
+{
+	zeropage(&a, PAGE(0));
+}
+
+static void do_continue(void)
+{
+	saw[2] = (uint64_t)continue_page(&a, PAGE(0));
+}
+
+static void unprotect(void)
+{
+	writeprotect(&a, PAGE(0), false);
+}
+
+static void do_unregister(void)
+{
+	unregister_page(&a, PAGE(0));
+}
+
+static void unmap_and_wake(void)
+{
+	fl_soft_munmap(a.mm, PAGE(0), PAGE_SIZE);
+	wake_page(&a, PAGE(0));
+}
+
+static void move_page(void)
+{
+	saw[3] = (uint64_t)fl_soft_mremap(a.mm, PAGE(0), PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, FAR_PAGE(0));
+	saw[2] = load(&a, FAR_PAGE(0));
+}
+
+static void move_and_wake(void)
+{
+	move_page();
+	wake_page(&a, PAGE(0));
+}
+
+/* The store lands before the page moves, or not at all. */
+static void moved(void)
+{
+	uint64_t there = load(&a, FAR_PAGE(0));
+
+	SIM_CHECK(saw[3] == FAR_PAGE(0), "the page did not move");
+	SIM_CHECK(saw[0] == 0 ? there == TWO : saw[0] == GOT_SEGV && there == OLD, "the store is lost, or was none");
+	SIM_CHECK(saw[2] == there, "the page has changed after it was moved");
+}
+
+static void drop_and_copy(void)
+{
+	dontneed_0();
+	saw[2] = (uint64_t)copy_value(&a, PAGE(0), NEW, 0);
+}
+
+static void old_or_new(void)
+{
+	SIM_CHECK(saw[2] == 0, "the copy found a page that had been dropped");
+	SIM_CHECK(saw[0] == OLD || saw[0] == NEW, "the load saw what was never there");
+	SIM_CHECK(load(&a, PAGE(0)) == NEW, "what was dropped is back");
+}
+
+static void do_close(void)
+{
+	close_object(&a);
+}
+
+/* A waiter that finds the descriptor closed does that too, whatever calls are still on their way. */
+static void do_release(void)
+{
+	fl_ctx_release(a.ctx);
+}
+
+static void do_register(void)
+{
+	saw[1] = (uint64_t)register_pages(&a, PAGE(1), PAGE_SIZE, MISSING | WP);
+}
+
+static void saw_zero_or_closed(void)
+{
+	saw_zero();
+	SIM_CHECK(saw[1] == 0 || saw[1] == (uint64_t)-ESRCH, "REGISTER said something else");
+}
+
+/* ---- wake-ups ---- */
+
+static void copy_then_wake(void)
+{
+	copy_value(&a, PAGE(0), NEW, FL_UFFDIO_COPY_MODE_DONTWAKE);
+	wake_page(&a, PAGE(0));
+}
+
+static void both_new(void)
+{
+	saw_new();
+	SIM_CHECK(saw[1] == NEW, "the second load did not see what was copied");
+}
+
+/* One of two copies wins. */
+static void one_copied(void)
+{
+	uint64_t is = load(&a, PAGE(0));
+
+	SIM_CHECK((saw[2] == 0) != (saw[3] == 0), "not exactly one copy succeeded");
+	SIM_CHECK(saw[2] + saw[3] == (uint64_t)-EEXIST, "the other copy did not say EEXIST");
+	SIM_CHECK(is == (saw[2] ? TWO : NEW), "the page is not of the copy that succeeded");
+	SIM_CHECK(saw[0] == UINT64_MAX || saw[0] == is, "the load saw the other copy");
+}
+
+/* Read one message, and resolve it: the value is the page's number plus one. */
+static void resolve(int64_t addr)
+{
+	SIM_CHECK(addr == (int64_t)PAGE(0) || addr == (int64_t)PAGE(1), "a message is not of a page that was loaded");
+	copy_value(&a, (uint64_t)addr, PAGES((uint64_t)addr - PAGE(0)) + 1, 0);
+}
+
+static void read_and_copy(void)
+{
+	resolve(read_message(&a));
+}
+
+static void poll_and_copy(void)
+{
+	resolve(poll_message(&a));
+}
+
+static void nonblocking(void)
+{
+	begin();
+	space_make(&a);
+	space_object(&a, FL_CTX_SRC_HOST | O_NONBLOCK, 0);
+	space_register(&a, 0, MISSING);
+	fl_ctx_watched(a.ctx);
+}
+
+/* Both sides look again for a while before they sleep. */
+static void missing_two_cpus(void)
+{
+	missing();
+	sim_cpus = true;
+	a.ctx->reader_cpu = SIM_THREADS + 1;
+	a.ctx->fault_cpu = SIM_THREADS + 1;
+}
+
+static void saw_one(void)
+{
+	SIM_CHECK(saw[0] == 1, "the load of page 0");
+}
+
+static void saw_one_and_two(void)
+{
+	saw_one();
+	SIM_CHECK(saw[1] == 2, "the load of page 1");
+}
+
+static void read_two(void)
+{
+	read_and_copy();
+	read_and_copy();
+}
+
+/* The read has a reference of its own; in fl_object_read() that is the descriptor's. */
+static struct fl_uffd_ctx *kept;
+
+static void missing_kept(void)
+{
+	missing();
+	kept = a.ctx;
+	fl_ctx_get(kept);
+}
+
+static void read_until_closed(void)
+{
+	saw[1] = (uint64_t)read_object(kept);
+	fl_ctx_put(kept);
+}
+
+static void saw_closed(void)
+{
+	SIM_CHECK(saw[1] == (uint64_t)-EBADF || saw[1] == PAGE(0), "the read ended with something else than the object");
+	saw_zero();
+}
+
+/* ---- write protection ---- */
+
+/* While it is protected, the page does not change. */
+static void protect_look_unprotect(void)
+{
+	uint64_t first, second;
+
+	writeprotect(&a, PAGE(0), true);
+	first = load(&a, PAGE(0));
+	second = load(&a, PAGE(0));
+	SIM_CHECK(first == second, "a page was written to while it was write-protected");
+	writeprotect(&a, PAGE(0), false);
+}
+
+/* ---- two spaces ---- */
+
+/* A page of each is copied from the other, where its source is missing and somebody has to bring it. */
+static void cross(void)
+{
+	begin();
+	for (unsigned i = 0; i < 2; i++) {
+		struct space *s = i ? &b : &a;
+
+		space_make(s);
+		space_object(s, 0, 0);
+		space_register(s, 0, MISSING);
+	}
+}
+
+/* On `soft` the source is memory of the space that is filled: there is no copying from another one. */
+static uint64_t cross_source(void)
+{
+	return world_mmu ? OTHERS(FAR_PAGE(1)) : FAR_PAGE(1);
+}
+
+static void copy_to_a(void)
+{
+	saw[0] = (uint64_t)copy_from(&a, PAGE(0), cross_source(), 0);
+}
+
+static void copy_to_b(void)
+{
+	saw[1] = (uint64_t)copy_from(&b, PAGE(0), cross_source(), 0);
+}
+
+static void map_elsewhere(struct space *s)
+{
+	uint64_t addr = 1ull << 40;
+
+	fl_soft_mmap(s->mm, addr, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0);
+}
+
+static void map_in_a(void)
+{
+	map_elsewhere(&a);
+}
+
+static void map_in_b(void)
+{
+	map_elsewhere(&b);
+}
+
+static void crossed(void)
+{
+	SIM_CHECK(saw[0] == 0 && saw[1] == 0, "a copy failed");
+	SIM_CHECK(load(&a, PAGE(0)) == 0 && load(&b, PAGE(0)) == 0, "a copy is not of its source");
+}
+
+/* ---- fork ---- */
+
+static void fork_and_look(void)
+{
+	space_fork(&a, &b);
+	saw[4] = load(&b, PAGE(0));
+	saw[5] = load(&b, PAGE(0));
+}
+
+static void child_has_new_or_zero(void)
+{
+	SIM_CHECK(saw[2] == 0 && load(&a, PAGE(0)) == NEW, "the copy is lost");
+	SIM_CHECK(saw[4] == saw[5] && (saw[4] == NEW || saw[4] == 0), "the child has a page of neither side");
+}
+
+static void store_twice(void)
+{
+	store(&a, PAGE(0), NEW);
+	store(&a, PAGE(0), TWO);
+}
+
+static void child_is_of_one_moment(void)
+{
+	SIM_CHECK(load(&a, PAGE(0)) == TWO, "the parent's store is lost");
+	SIM_CHECK(saw[4] == OLD || saw[4] == NEW || saw[4] == TWO, "the child has what was never there");
+	SIM_CHECK(saw[5] == saw[4], "the child sees the parent's store");
+}
+
+static void store_in_b(void)
+{
+	store(&b, PAGE(0), NEW);
+}
+
+static void each_its_own(void)
+{
+	SIM_CHECK(load(&a, PAGE(0)) == TWO && load(&b, PAGE(0)) == NEW, "a store is in the wrong space");
+}
+
+/* ---- shared memory ---- */
+
+static void file_is_gone(void)
+{
+	SIM_CHECK(saw[4] == 0, "the file was not truncated");
+	SIM_CHECK(load(&a, PAGE(0)) == GOT_SIGBUS, "a page is there behind the end of its file");
+}
+
+static void old_or_sigbus(void)
+{
+	SIM_CHECK(saw[0] == OLD || saw[0] == GOT_SIGBUS, "the load saw neither the page nor the end");
+	file_is_gone();
+}
+
+static void continued_or_not(void)
+{
+	SIM_CHECK(saw[2] == 0 || saw[2] == (uint64_t)-EINVAL || saw[2] == (uint64_t)-EFAULT, "CONTINUE said something else");
+	file_is_gone();
+}
+
+static void copied_or_not(void)
+{
+	SIM_CHECK(saw[2] == 0 || saw[2] == (uint64_t)-EFAULT, "COPY said something else");
+	file_is_gone();
+}
+
+static void copy_1(void)
+{
+	saw[2] = (uint64_t)copy_value(&a, PAGE(1), NEW, 0);
+}
+
+static void punch_0(void)
+{
+	saw[4] = (uint64_t)fl_shmem_punch_hole(a.shmem, 0, PAGE_SIZE);
+}
+
+static void old_or_hole(void)
+{
+	SIM_CHECK(saw[0] == OLD || saw[0] == 0, "the load saw neither the page nor the hole");
+	SIM_CHECK(load(&a, PAGE(0)) == 0, "what was punched out is back");
+}
+
+static void destroy_b(void)
+{
+	space_destroy(&b);
+}
+
+/* ---- pages that are elsewhere ---- */
+
+static void migrate_0(void)
+{
+	fl_soft_migrate(a.mm, PAGE(0), PAGE_SIZE);
+}
+
+static void swap_0(void)
+{
+	fl_soft_madvise(a.mm, PAGE(0), PAGE_SIZE, MADV_PAGEOUT);
+}
+
+static void dropped(void)
+{
+	SIM_CHECK(load(&a, PAGE(0)) == 0, "a page that was dropped is back");
+}
+
+/* ---- page tables come and go ---- */
+
+static void unmap_1(void)
+{
+	fl_soft_munmap(a.mm, PAGE(1), 3 * PAGE_SIZE);
+}
+
+static void load_both(void)
+{
+	load_0();
+	SIM_CHECK(saw[1] == 0, "the load of the other page of a new table");
+}
+
+static void store_then_drop(void)
+{
+	store(&a, PAGE(1), NEW);
+	fl_soft_madvise(a.mm, PAGE(1), PAGE_SIZE, MADV_DONTNEED);
+}
+
+const struct sim_scenario sim_scenarios[] = {
+	{ "fault-copy", missing, { { "load", load_0 }, { "copy", do_copy } }, saw_new },
+	{ "fault-copy-of-memory", missing_with_source, { { "load", load_0 }, { "copy", copy_source } }, saw_new },
+	{ "fault-zeropage", missing, { { "load", load_0 }, { "zeropage", do_zeropage } }, saw_zero },
+	{ "fault-continue", shared_minor, { { "load", load_0 }, { "continue", do_continue } }, saw_old },
+	{ "fault-writeprotect", present_protected, { { "store", store_0 }, { "unprotect", unprotect } }, stored },
+	{ "fault-unregister", missing, { { "load", load_0 }, { "unregister", do_unregister } }, saw_zero },
+	{ "fault-munmap", missing, { { "load", load_0 }, { "munmap", unmap_and_wake } }, saw_segv },
+	{ "fault-mremap", missing, { { "load", load_0 }, { "mremap", move_and_wake } }, saw_segv },
+	{ "store-mremap", unregistered_present, { { "store", store_0 }, { "mremap", move_page } }, moved },
+	{ "fault-dontneed", present, { { "load", load_0 }, { "dontneed", drop_and_copy } }, old_or_new },
+	{ "fault-close", missing, { { "load", load_0 }, { "close", do_close } }, saw_zero },
+	{ "fault-register-close", missing,
+	  { { "load", load_0 }, { "register", do_register }, { "close", do_release } }, saw_zero_or_closed },
+	{ "two-faults", missing, { { "load", load_0 }, { "load too", load_0_too }, { "copy", do_copy } }, both_new },
+	{ "copy-copy", missing, { { "copy", do_copy }, { "copy too", do_copy_too } }, one_copied },
+	{ "fault-copy-copy", missing, { { "load", load_0 }, { "copy", do_copy }, { "copy too", do_copy_too } }, one_copied },
+	{ "copy-source-dropped", missing_with_source,
+	  { { "load", load_0 }, { "copy", copy_source }, { "dontneed", source_dropped } }, saw_new_or_zero },
+	{ "wake-before-sleep", missing, { { "load", load_0 }, { "copy, wake", copy_then_wake } }, saw_new },
+	{ "one-reader", missing, { { "load", load_0 }, { "reader", read_and_copy } }, saw_one },
+	{ "one-poller", nonblocking, { { "load", load_0 }, { "poller", poll_and_copy } }, saw_one },
+	{ "spinning-reader", missing_two_cpus, { { "load", load_0 }, { "reader", read_and_copy } }, saw_one },
+	{ "two-faults-one-reader", missing,
+	  { { "load", load_0 }, { "load too", load_1 }, { "reader", read_two } }, saw_one_and_two },
+	{ "several-readers", missing,
+	  { { "load", load_0 }, { "load too", load_1 }, { "reader", read_and_copy }, { "reader too", read_and_copy } },
+	  saw_one_and_two },
+	{ "several-pollers", nonblocking,
+	  { { "load", load_0 }, { "load too", load_1 }, { "poller", poll_and_copy }, { "poller too", poll_and_copy } },
+	  saw_one_and_two },
+	{ "reader-close", missing_kept, { { "load", load_0 }, { "reader", read_until_closed }, { "close", do_close } }, saw_closed },
+	{ "store-writeprotect", present, { { "store", store_0 }, { "protect", protect_look_unprotect } }, stored },
+	{ "forgotten-writeprotect", present_forgotten,
+	  { { "store", store_0 }, { "protect", protect_look_unprotect } }, stored },
+	{ "two-spaces", cross,
+	  { { "copy to A", copy_to_a }, { "copy to B", copy_to_b }, { "mmap in A", map_in_a }, { "mmap in B", map_in_b } },
+	  crossed },
+	{ "fork-copy", missing, { { "copy", do_copy }, { "fork", fork_and_look } }, child_has_new_or_zero },
+	{ "fork-store", unregistered_present, { { "store", store_twice }, { "fork", fork_and_look } }, child_is_of_one_moment },
+	{ "store-in-both", forked_page, { { "store", store_0 }, { "in child", store_in_b } }, each_its_own },
+	{ "truncate-continue", shared_minor, { { "continue", do_continue }, { "truncate", truncate_0 } }, continued_or_not },
+	{ "truncate-fault", shared_plain, { { "load", load_0 }, { "truncate", truncate_0 } }, old_or_sigbus },
+	{ "truncate-copy", shared_missing, { { "copy", copy_1 }, { "truncate", truncate_0 } }, copied_or_not },
+	{ "truncate-fault-mmap", shared_plain,
+	  { { "load", load_0 }, { "truncate", truncate_0 }, { "mmap", map_in_a } }, old_or_sigbus },
+	{ "truncate-destroy", two_spaces, { { "truncate", truncate_0 }, { "destroy", destroy_b } }, file_is_gone },
+	{ "punch-fault", shared_plain, { { "load", load_0 }, { "punch", punch_0 } }, old_or_hole },
+	{ "store-migrate", unregistered_present, { { "store", store_0 }, { "migrate", migrate_0 } }, stored },
+	{ "dontneed-migrate", unregistered_present, { { "dontneed", dontneed_0 }, { "migrate", migrate_0 } }, dropped },
+	{ "store-swap", unregistered_present, { { "store", store_0 }, { "pageout", swap_0 } }, stored },
+	{ "new-tables", unregistered, { { "load", load_0 }, { "load too", load_1 } }, load_both },
+	{ "tables-munmap", unregistered, { { "load", load_0 }, { "munmap", unmap_1 } }, saw_zero },
+	{ "tables-dontneed", unregistered, { { "store", store_0 }, { "drop", store_then_drop } }, stored },
+};
+const unsigned sim_nr_scenarios = ARRAY_SIZE(sim_scenarios);

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * world.h - what scenarios are made of: two soft address spaces with their objects, loads and stores, and the calls of
+ * whoever handles faults. A page holds one 64-bit value throughout, so that half of one is seen.
+ *
+ * Each scenario runs on two backends. `soft` is src/soft as it is, where an access walks the page tables. `mmu` has a
+ * cache of rights, as the native backend has in the host's page tables: an access that it grants takes no lock, another
+ * one is a fault. What a fill reads with page faults disabled is read through that cache, also of the other space. It
+ * stands for what src/host must get right, and has src/mm keep I8.
+ */
+#ifndef WORLD_H
+#define WORLD_H
+
+#include "abi/abi.h"
+#include "soft/soft.h"
+
+#include "sim.h"
+
+/* Two regions of four pages, 2 MiB apart: they have page-table locks of their own. */
+#define REGION_PAGES 4u
+#define NR_REGIONS   2u
+#define REGION(i)    ((1ull << 30) + (i)*PMD_SIZE)
+#define PAGE(i)	     (REGION(0) + (i)*PAGE_SIZE)
+#define FAR_PAGE(i)  (REGION(1) + (i)*PAGE_SIZE)
+#define REGION_SIZE  (REGION_PAGES * PAGE_SIZE)
+#define OTHERS(addr) ((addr) | 1ull << 46) /* as the source of a copy: of the other space (mmu only) */
+
+/* What an access came to, where it was no value. */
+#define GOT_SEGV   (UINT64_MAX - 1)
+#define GOT_SIGBUS (UINT64_MAX - 2)
+
+struct cached {
+	enum fl_right right;
+	uint64_t pfn;
+};
+
+struct space {
+	const char *name;
+	struct fl_soft *soft; /* NULL: there is none */
+	struct fl_mm *mm;
+	struct fl_uffd_ctx *ctx; /* NULL: there is none, or it was closed */
+	struct fl_shmem *shmem;	 /* mapped in region 0, if it is shared */
+	bool readable;		 /* the object's descriptor */
+	uint32_t edges;		 /* futex: moves with it */
+	struct cached cache[NR_REGIONS][REGION_PAGES];
+};
+
+extern struct space a, b;
+extern bool world_mmu;
+
+/* ---- setting up. All pages are missing, private, readable and writable ---- */
+
+void space_make(struct space *s);
+void space_make_shared(struct space *s); /* region 0 is a file of its size */
+void space_object(struct space *s, uint32_t flags, uint64_t features);
+void space_register(struct space *s, unsigned region, uint64_t mode);
+/* Pages that are there, with a value, as if stored by a thread. */
+void space_fill(struct space *s, uint64_t addr, uint64_t value);
+/* A page of the shared file, in the cache only. */
+void space_cache(struct space *s, unsigned index, uint64_t value);
+/* The backend forgets a right, as it may at any time. */
+void space_forget(struct space *s, uint64_t addr);
+/* The child of a fork, in its struct. */
+void space_fork(struct space *parent, struct space *child);
+void space_destroy(struct space *s);
+
+/* ---- what threads do ---- */
+
+uint64_t load(struct space *s, uint64_t addr);
+uint64_t store(struct space *s, uint64_t addr, uint64_t value); /* 0, or what it got */
+int copy_from(struct space *s, uint64_t dst, uint64_t src, uint64_t mode);
+int copy_value(struct space *s, uint64_t dst, uint64_t value, uint64_t mode); /* needs FL_CTX_SRC_HOST */
+int zeropage(struct space *s, uint64_t addr);
+int continue_page(struct space *s, uint64_t addr);
+int writeprotect(struct space *s, uint64_t addr, bool protect);
+int wake_page(struct space *s, uint64_t addr);
+int unregister_page(struct space *s, uint64_t addr);
+int register_pages(struct space *s, uint64_t addr, uint64_t len, uint64_t mode);
+void close_object(struct space *s);
+/* A read(): the page that a message is about, or -errno. */
+int64_t read_message(struct space *s);
+int64_t read_object(struct fl_uffd_ctx *ctx);
+/* Sleep until the descriptor is readable, as a poll() of several would, and read. */
+int64_t poll_message(struct space *s);
+
+#endif
