@@ -73,7 +73,8 @@ static bool has_record_locks(int fd)
 {
 	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	return fl_sys(SYS_fcntl, fd, 36 /* F_OFD_GETLK: the process's own conflict with it, too */, &l) == 0 && l.l_type != F_UNLCK;
+	/* as if for the open file, F_OFD_GETLK: with that the process's own conflict, too */
+	return fl_sys(SYS_fcntl, fd, 36, &l) == 0 && l.l_type != F_UNLCK;
 }
 
 /* Rather one descriptor too many than the program's locks lost. */
@@ -324,7 +325,8 @@ static bool reopens(void)
 	page = fl_sys(SYS_mmap, NULL, PAGE_SIZE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (fl_sys_failed(page))
 		return false;
-	fd = fl_sys(SYS_openat, AT_FDCWD, mapping_path(path, (uint64_t)page, (uint64_t)page + PAGE_SIZE), O_RDWR | O_CLOEXEC, 0);
+	mapping_path(path, (uint64_t)page, (uint64_t)page + PAGE_SIZE);
+	fd = fl_sys(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
 	if (!fl_sys_failed(fd))
 		fl_sys(SYS_close, fd);
 	fl_sys(SYS_munmap, page, PAGE_SIZE);

@@ -15,11 +15,12 @@
  * decides, and nobody else.
  *
  * LOCK ORDER (ranks of base/lock.h, asserted by base/rank.h): mmap_lock > a file's lock > pt_lock[] > uffd_lock > a
- * userfaultfd object's queue lock > the backend's lock > the allocator's. No two of one rank are held at once: not the
- * mmap_locks of parent and child in a fork, not two page-table locks when entries move (whoever moves them has mmap_lock
- * for writing). mmap_lock is taken for writing to change mappings, for reading to fault and to fill; it is not taken
- * twice. One page-table lock covers the entries of 2 MiB. Signals are blocked while any lock is held (fl_irq_save), and client
- * memory is not touched, except by the frames_fill() of a backend, which reads it with page faults disabled.
+ * userfaultfd object's queue lock > the backend's lock > that of the kept descriptors > the allocator's. No two of one
+ * rank are held at once: not the mmap_locks of parent and child in a fork, not two page-table locks when entries move
+ * (whoever moves them has mmap_lock for writing). mmap_lock is taken for writing to change mappings, for reading to fault
+ * and to fill; it is not taken twice. One page-table lock covers the entries of 2 MiB. Signals are blocked while any lock
+ * is held (fl_irq_save), and client memory is not touched, except by the frames_fill() of a backend, which reads it with
+ * page faults disabled.
  *
  * A missing page's message is queued under the page-table lock that its fill will take: between the look at the entry
  * and the sleep there is no moment in which a fill could wake nobody. The same for a write-protect fault and its
