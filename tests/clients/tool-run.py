@@ -325,12 +325,18 @@ def test_the_tool_leaves_no_core():
     equal(os.WCOREDUMP(status), False, "core dumped")
 
 
+def default_signals():
+    """What is ignored when a shell starts, as by nohup, it cannot trap."""
+    for sig in ("TERM", "HUP", "USR1", "USR2", "INT", "QUIT"):
+        signal.signal(signal.Signals["SIG" + sig], signal.SIG_DFL)
+
+
 def test_signals_are_passed_on():
     script = 'trap "exit 7" %s; echo ready; for i in $(seq 200); do sleep 0.05; done'
     for way in WAYS:
         for sig in ("TERM", "HUP", "USR1", "USR2", "INT", "QUIT"):
             with subprocess.Popen([FAULTLINE, "run", *way, "sh", "-c", script % sig], stdout=subprocess.PIPE,
-                                  stderr=subprocess.DEVNULL) as p:
+                                  stderr=subprocess.DEVNULL, preexec_fn=default_signals) as p:
                 equal(p.stdout.readline(), b"ready\n")
                 p.send_signal(signal.Signals["SIG" + sig])
                 equal(p.wait(30), 7, "%s %s" % (way, sig))
