@@ -23,15 +23,15 @@
 #define BOUNCE_SIZE (16 * PAGE_SIZE)
 
 /* 2 MiB of a file that the host has made one folio of. */
-struct piece {
-	struct piece *next;
+struct large {
+	struct large *next;
 	uint64_t first; /* page */
 };
 
 struct fl_host_file {
 	struct fl_file file;
 	char *bounce;	      /* [f] BOUNCE_SIZE */
-	struct piece *pieces; /* [f] that we know of */
+	struct large *large;  /* [f] those that we know of */
 	int fd;		      /* [c] of fl_kept_get(), read-write */
 	uint64_t dev, inode; /* [c] */
 	struct fl_host_file *next; /* [m] of all */
@@ -108,33 +108,33 @@ static int add(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t 
 
 /* ---- large folios: the host's, as far as we have had them made or have found them. => file->lock held ---- */
 
-static bool has_piece(const struct fl_host_file *f, uint64_t first)
+static bool has_large(const struct fl_host_file *f, uint64_t first)
 {
-	const struct piece *p = f->pieces;
+	const struct large *p = f->large;
 
 	while (p && p->first != first)
 		p = p->next;
 	return p;
 }
 
-static int add_piece(struct fl_host_file *f, uint64_t first)
+static int add_large(struct fl_host_file *f, uint64_t first)
 {
-	struct piece *p;
+	struct large *p;
 
-	if (has_piece(f, first))
+	if (has_large(f, first))
 		return 0;
 	p = fl_alloc(&fl_host.mm.metadata, sizeof(*p), FL_FP_FILE);
 	if (!p)
 		return -ENOMEM;
-	*p = (struct piece){ .next = f->pieces, .first = first };
-	f->pieces = p;
+	*p = (struct large){ .next = f->large, .first = first };
+	f->large = p;
 	return 0;
 }
 
 /* Those that have some of the pages [first, end) come apart. */
-static void drop_pieces(struct fl_host_file *f, uint64_t first, uint64_t end)
+static void drop_large(struct fl_host_file *f, uint64_t first, uint64_t end)
 {
-	for (struct piece **at = &f->pieces, *p; (p = *at);) {
+	for (struct large **at = &f->large, *p; (p = *at);) {
 		if (p->first >= end || p->first + CHUNK_PAGES <= first) {
 			at = &p->next;
 			continue;
@@ -157,7 +157,7 @@ static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t ad
 {
 	uint64_t pfn = vma_pfn(vma, addr);
 
-	if (!has_piece(host_file(file), first) || has_hole(host_file(file), first))
+	if (!has_large(host_file(file), first) || has_hole(host_file(file), first))
 		return FL_PFN_NONE;
 	for (unsigned i = 0; i < CHUNK_PAGES && (vma->flags & VM_SHARED); i++)
 		__atomic_store_n(&fl_folio(&fl_host.mm, pfn + i)->mapping, file, __ATOMIC_RELAXED);
@@ -192,7 +192,7 @@ static int collapse(struct fl_file *file, uint64_t first, bool full)
 	if (full && (has_hole(f, first) || nr_pages(file) < first + CHUNK_PAGES))
 		return -EBUSY;
 	err = host_collapse(f, first);
-	return err ? err : add_piece(f, first);
+	return err ? err : add_large(f, first);
 }
 
 static void free_file(struct fl_host_file *f)
@@ -210,7 +210,7 @@ static void release(struct fl_file *file)
 			*p = f->next;
 			break;
 		}
-	drop_pieces(f, 0, UINT64_MAX);
+	drop_large(f, 0, UINT64_MAX);
 	fl_kept_put(f->fd);
 	free_file(f);
 }
@@ -400,7 +400,7 @@ void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from)
 		uint64_t first = fl_vma_page_index(vma, at);
 
 		if (fl_pte_offset(mm, at) && first % CHUNK_PAGES == 0 && fl_mapped_huge(from + (at - vma->start)) &&
-		    add_piece(f, first) == 0 && find_large(vma->file, vma, at, first) != FL_PFN_NONE)
+		    add_large(f, first) == 0 && find_large(vma->file, vma, at, first) != FL_PFN_NONE)
 			fl_map_large(mm, vma, at); /* otherwise it is a page after the other */
 	}
 	fl_vma_unlock_file(vma);
@@ -578,7 +578,7 @@ void fl_file_fork_child(struct fl_mm *mm)
 static void zap(struct fl_host_file *f, uint64_t first, uint64_t end, bool cow)
 {
 	fl_mutex_lock(&f->file.lock);
-	drop_pieces(f, first, end);
+	drop_large(f, first, end);
 	fl_mutex_unlock(&f->file.lock);
 	for (struct fl_list *pos = f->file.vmas.next; pos != &f->file.vmas; pos = pos->next) {
 		struct fl_vma *vma = fl_list_entry(pos, struct fl_vma, by_file);

@@ -250,14 +250,14 @@ static bool copy_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint
 }
 
 /*
- * The entry of a leaf over the folio, counted for it; none: no memory. The frames are asked for here, since those that
- * were put a moment ago may have forgotten whose they are. => file's lock and page-table lock held
+ * The entry of a leaf over the folio, counted for it; none: no memory, or another process has just taken a page out. The
+ * frames are asked for here, since those that were put a moment ago may have forgotten whose they are. => file's lock and page-table lock held
  */
 static fl_pte_t map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 {
 	uint64_t pfn = find_large(vma, addr);
 
-	if (mm->ops->homes && !(vma->flags & VM_SHARED) && !copy_large(mm, vma, addr, pfn))
+	if (pfn == FL_PFN_NONE || (mm->ops->homes && !(vma->flags & VM_SHARED) && !copy_large(mm, vma, addr, pfn)))
 		return (fl_pte_t){ 0 };
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		fl_folio_map(mm, pfn + i);
