@@ -241,11 +241,11 @@ static bool copy_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint
 {
 	uint64_t first = fl_vma_page_index(vma, addr);
 
-	for (unsigned i = 0; i < PTRS_PER_TABLE; i++) {
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		if (vma->file->ops->read(vma->file, first + i, pfn + i))
-			return false;
+			return false; /* nothing is said of the frames yet */
+	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		fl_folio(mm, pfn + i)->mapping = vma->file;
-	}
 	return true;
 }
 
