@@ -140,3 +140,48 @@ void fl_write_unlock(struct fl_rwlock *l)
 	fl_rank_release(l, l->rank);
 	rw_release(l, __atomic_fetch_and(&l->state, ~WRITER, __ATOMIC_RELEASE));
 }
+
+/* ---- users ---- */
+
+#define WAITED_FOR (1u << 31)
+
+/* Sequentially consistent, as fl_read_seqretry(): either the newcomer sees that he must not, or he is seen and waited for. */
+void fl_users_enter(struct fl_users *u)
+{
+	__atomic_fetch_add(&u->word, 1, __ATOMIC_SEQ_CST);
+}
+
+void fl_users_leave(struct fl_users *u)
+{
+	if (__atomic_fetch_sub(&u->word, 1, __ATOMIC_RELEASE) == (WAITED_FOR | 1))
+		fl_futex_wake(&u->word, INT32_MAX);
+}
+
+void fl_users_wait(struct fl_users *u)
+{
+	for (unsigned spin = 0;; spin++) {
+		uint32_t w = __atomic_load_n(&u->word, __ATOMIC_SEQ_CST);
+
+		if (!(w & ~WAITED_FOR))
+			break;
+		if (spin < SPINS)
+			fl_cpu_relax();
+		else if ((w & WAITED_FOR) || __atomic_compare_exchange_n(&u->word, &w, w | WAITED_FOR, false, __ATOMIC_RELAXED,
+									 __ATOMIC_RELAXED))
+			fl_futex_wait(&u->word, w | WAITED_FOR, 0);
+	}
+	__atomic_fetch_and(&u->word, ~WAITED_FOR, __ATOMIC_ACQUIRE);
+}
+
+/* ---- sequence counts ---- */
+
+uint32_t fl_read_seqbegin(const struct fl_seqcount *s)
+{
+	uint32_t seq = __atomic_load_n(&s->seq, __ATOMIC_ACQUIRE);
+
+	for (int i = 0; (seq & 1) && i < SPINS; i++) {
+		fl_cpu_relax();
+		seq = __atomic_load_n(&s->seq, __ATOMIC_ACQUIRE);
+	}
+	return seq;
+}

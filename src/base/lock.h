@@ -16,6 +16,7 @@
 
 enum fl_rank {
 	FL_RANK_MMAP,	 /* fl_mm.mmap_lock */
+	FL_RANK_VMA,	 /* fl_vma.users: fl_vma_start_read() */
 	FL_RANK_FILE,	 /* fl_file.lock */
 	FL_RANK_PT,	 /* fl_mm.pt_lock[] */
 	FL_RANK_UFFDS,	 /* fl_mm.uffd_lock */
@@ -50,6 +51,56 @@ void fl_read_lock(struct fl_rwlock *l);
 void fl_read_unlock(struct fl_rwlock *l);
 void fl_write_lock(struct fl_rwlock *l);
 void fl_write_unlock(struct fl_rwlock *l);
+
+/*
+ * Who is at work on something, counted. Who wants to be alone with it first sees to it that nobody else begins, and then
+ * waits until those who have begun are done. Only one waits at a time.
+ */
+struct fl_users {
+	uint32_t word; /* how many; bit 31: somebody waits for the last one */
+};
+
+void fl_users_enter(struct fl_users *u);
+/* The memory may be gone as soon as the count says so. */
+void fl_users_leave(struct fl_users *u);
+void fl_users_wait(struct fl_users *u);
+
+/*
+ * Data that are read without a lock, and again if somebody has changed them meanwhile. Who reads must be able to bear any
+ * mixture until then, and reads by entry_read() or with acquire; who changes them has a lock against others who do.
+ */
+struct fl_seqcount {
+	uint32_t seq; /* odd while they change */
+};
+
+/* Waits a moment while they change; odd: they still do. */
+uint32_t fl_read_seqbegin(const struct fl_seqcount *s);
+
+/* Were they changed, or are they? What this thread has written before is seen by whoever changes them from now on. */
+static inline bool fl_read_seqretry(const struct fl_seqcount *s, uint32_t seq)
+{
+	fl_yield_look(s);
+	return (seq & 1) || __atomic_load_n(&s->seq, __ATOMIC_SEQ_CST) != seq;
+}
+
+static inline void fl_write_seqbegin(struct fl_seqcount *s)
+{
+	fl_yield_point(s);
+	__atomic_fetch_add(&s->seq, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Both at once, for data of which whoever reads may see a part: he will look again. */
+static inline void fl_write_seqchange(struct fl_seqcount *s)
+{
+	fl_yield_point(s);
+	__atomic_fetch_add(&s->seq, 2, __ATOMIC_SEQ_CST);
+}
+
+static inline void fl_write_seqend(struct fl_seqcount *s)
+{
+	fl_yield_point(s);
+	__atomic_fetch_add(&s->seq, 1, __ATOMIC_SEQ_CST);
+}
 
 /*
  * Sleep while *word == val, until fl_futex_wake(word), a signal's handler has run, or timeout_ns has passed (0:

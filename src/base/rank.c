@@ -8,7 +8,8 @@
 const char *fl_rank_name(unsigned rank)
 {
 	static const char *const names[FL_NR_RANKS] = {
-		[FL_RANK_MMAP] = "mmap_lock",	 [FL_RANK_FILE] = "file->lock",	      [FL_RANK_PT] = "pt_lock",
+		[FL_RANK_MMAP] = "mmap_lock",	 [FL_RANK_VMA] = "a mapping",
+		[FL_RANK_FILE] = "file->lock",	 [FL_RANK_PT] = "pt_lock",
 		[FL_RANK_UFFDS] = "uffd_lock",	 [FL_RANK_QUEUE] = "ctx->lock",	      [FL_RANK_BACKEND] = "the backend's lock",
 		[FL_RANK_KEPT] = "the lock of kept descriptors", [FL_RANK_ALLOC] = "the allocator's lock",
 	};

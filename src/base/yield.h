@@ -9,6 +9,8 @@
 #define FL_BASE_YIELD_H
 
 #define fl_yield_point(what) ((void)(what))
+/* The same where the thing is only looked at: two threads that do no more may be exchanged. */
+#define fl_yield_look(what) ((void)(what))
 
 /* The thread waits for another one by looking again. */
 static inline void fl_cpu_relax(void)

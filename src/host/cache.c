@@ -2,17 +2,16 @@
 /*
  * cache.c - the host's page tables as a cache of ours.
  *
- * With guard markers a hidden page costs no host mapping: a chunk in use ("active") is one mapping with the rights of
- * its
- * pages, and a marker on every page that is hidden. A chunk not yet in use has no markers, and no rights either. Only
- * pages that
- * may be read but not written, among others that may be written, split the host mapping.
+ * With guard markers a hidden page costs no host mapping: what a mapping has of a chunk is, once in use ("active"), one
+ * host mapping with the rights of its pages, and a marker on every page that is hidden. What is not yet in use has no
+ * markers, and no rights either. Only pages that may be read but not written, among others that may be written, split the
+ * host mapping.
  * Without guard markers PROT_NONE hides, and every border between unlike pages is a split.
  *
  * The number of splits is the capacity of the cache, which the host limits. It is kept below a budget by eviction: a
- * chunk
- * forgets all it showed and becomes one mapping again. Nothing fails for it; the pages fault once more when they are
- * used.
+ * chunk forgets all it showed and becomes one mapping again. Nothing fails for it; the pages fault once more when they
+ * are used. Eviction is the only thing that is done to the pages of another mapping than the one that the caller is at
+ * work in; a mapping that somebody is about to change is left alone.
  *
  * The order of host calls keeps the invariant "never more than the entry": rights are taken before a page is shown,
  * and a
@@ -60,7 +59,7 @@ static int host_mprotect(uint64_t start, uint64_t end, int prot)
 	return fl_fail(FL_FP_PROTECT) ? -ENOMEM : (int)fl_sys(SYS_mprotect, start, end - start, prot);
 }
 
-/* ---- pieces: the parts of a chunk that belong to mappings ---- */
+/* ---- pieces: what a mapping has of a chunk ---- */
 
 struct piece {
 	struct fl_vma *vma;
@@ -68,24 +67,49 @@ struct piece {
 	unsigned first, nr;
 };
 
+/* What the mapping has of [start, end) and of the 2 MiB that `start` is in, which it has. */
+static struct piece piece_at(struct fl_vma *vma, uint64_t start, uint64_t end)
+{
+	struct piece p = { .vma = vma, .start = start };
+
+	p.end = fl_min(fl_min(end, vma->end), PMD_ALIGN_DOWN(start) + PMD_SIZE);
+	p.first = (unsigned)PAGES(start & ~PMD_MASK);
+	p.nr = (unsigned)PAGES(p.end - p.start);
+	return p;
+}
+
+/* What it has of the 2 MiB that addr is in. */
+static struct piece whole_piece(struct fl_vma *vma, uint64_t addr)
+{
+	return piece_at(vma, fl_max(vma->start, PMD_ALIGN_DOWN(addr)), UINT64_MAX);
+}
+
+static bool in_chunk(const struct piece *p, const struct chunk *c)
+{
+	return !(p->vma->flags & VM_RELEASED) && chunk_of(vma_pfn(p->vma, p->start)) == c;
+}
+
 /* The next piece of a chunk at or above *addr. => mmap_lock held */
 static bool piece_next(struct fl_mm *mm, const struct chunk *c, uint64_t *addr, struct piece *p)
 {
-	uint64_t index = (uint64_t)(c - fl_host.chunks), limit = c->vbase + PMD_SIZE;
+	uint64_t limit = c->vbase + PMD_SIZE;
 	struct fl_vma *vma;
 
 	while (*addr < limit && (vma = fl_find_vma(mm, *addr)) && vma->start < limit) {
-		p->start = fl_max(*addr, vma->start);
-		p->end = fl_min(vma->end, limit);
+		*p = piece_at(vma, fl_max(*addr, vma->start), limit);
 		*addr = p->end;
-		if ((vma->flags & VM_RELEASED) || vma_pfn(vma, p->start) / CHUNK_PAGES != index)
-			continue;
-		p->vma = vma;
-		p->first = (unsigned)PAGES(p->start - c->vbase);
-		p->nr = (unsigned)PAGES(p->end - p->start);
-		return true;
+		if (in_chunk(p, c))
+			return true;
 	}
 	return false;
+}
+
+/* Is any of it in use? Without guard markers that is said by what is shown. */
+static bool piece_active(const struct piece *p)
+{
+	const struct chunk *c = chunk_of(vma_pfn(p->vma, p->start));
+
+	return bit_any(fl_host.guard ? c->active : c->shown, p->first, p->nr, true);
 }
 
 /* ---- counting ---- */
@@ -134,43 +158,82 @@ void fl_cache_set_budget(void)
 
 /* ---- eviction ---- */
 
-/* Forget all that a chunk shows; afterwards it is one host mapping. => fl_host.lock held */
-static void evict(struct fl_mm *mm, struct chunk *c)
+/* Forget all that a piece shows; afterwards it is one host mapping. => fl_host.lock held, as for all below */
+static void evict_piece(struct chunk *c, const struct piece *p)
 {
-	uint64_t addr = c->vbase;
-	struct piece p;
+	bool w = fl_host.guard && (p->vma->flags & VM_WRITE);
+	enum fl_right base = w ? FL_RIGHT_WRITE : fl_host.guard ? FL_RIGHT_READ : FL_RIGHT_NONE;
 
-	while (piece_next(mm, c, &addr, &p)) {
-		bool w = fl_host.guard && (p.vma->flags & VM_WRITE);
-		enum fl_right base = w ? FL_RIGHT_WRITE : fl_host.guard ? FL_RIGHT_READ : FL_RIGHT_NONE;
+	if (!piece_active(p))
+		return;
+	if (fl_host.guard && host_guard(p->start, p->end, MADV_GUARD_INSTALL))
+		return; /* still shown: leave its rights alone */
+	if (fl_host.guard) { /* hidden from here on, whatever becomes of its rights */
+		bit_fill(c->shown, p->first, p->nr, false);
+		bit_fill(c->active, p->first, p->nr, true);
+	}
+	if (host_mprotect(p->start, p->end, right_prot(p->vma, base)))
+		return;
+	bit_fill(c->shown, p->first, p->nr, false);
+	bit_fill(c->writable, p->first, p->nr, w);
+}
 
-		if (fl_host.guard && host_guard(p.start, p.end, MADV_GUARD_INSTALL))
-			continue; /* still shown: leave its rights alone */
-		if (fl_host.guard) /* hidden from here on, whatever becomes of its rights */
-			bit_fill(c->shown, p.first, p.nr, false);
-		if (host_mprotect(p.start, p.end, right_prot(p.vma, base)))
-			continue;
-		bit_fill(c->shown, p.first, p.nr, false);
-		bit_fill(c->writable, p.first, p.nr, w);
+/* Who evicts, and what he holds: mmap_lock, or one mapping that he is at work in. */
+struct evictor {
+	struct fl_mm *mm;
+	struct fl_vma *mine; /* NULL: mmap_lock */
+};
+
+/* The first mapping that ends above addr, if it is one that the evictor may touch. *got: it is to be put */
+static struct fl_vma *victim(const struct evictor *e, uint64_t addr, bool *got)
+{
+	*got = false;
+	if (!e->mine)
+		return fl_find_vma(e->mm, addr);
+	if (addr >= e->mine->start && addr < e->mine->end)
+		return e->mine;
+	*got = true;
+	return fl_vma_tryget(e->mm, addr);
+}
+
+static void evict(const struct evictor *e, struct chunk *c)
+{
+	uint64_t addr = c->vbase, limit = addr + PMD_SIZE;
+	struct fl_vma *vma;
+	bool got;
+
+	while (addr < limit && (vma = victim(e, addr, &got))) {
+		struct piece p = { .vma = vma, .end = limit };
+
+		if (vma->start < limit)
+			p = piece_at(vma, fl_max(addr, vma->start), limit);
+		if (vma->start < limit && in_chunk(&p, c))
+			evict_piece(c, &p);
+		addr = p.end;
+		if (got)
+			fl_vma_put(vma);
 	}
 	recount(c);
 	fl_count(evictions, 1);
 }
 
-/* Evict, round-robin, until no more than `target` splits are left. Returns whether that has gained anything. */
-static bool evict_to(struct fl_mm *mm, uint64_t target, const struct chunk *keep)
+/*
+ * Evict, round-robin, until no more than `target` splits are left. Returns whether that has gained anything. Who is alone
+ * in the mapping has mmap_lock for writing, and may touch all.
+ */
+static bool evict_to(struct fl_mm *mm, struct fl_vma *mine, uint64_t target, const struct chunk *keep)
 {
-	uint64_t before = fl_host.splits;
+	struct evictor e = { .mm = mm, .mine = mine && !fl_vma_alone(mine) ? mine : NULL };
+	uint64_t before = fl_host.splits, chunks = __atomic_load_n(&fl_host.chunks_end, __ATOMIC_RELAXED);
 
-	for (uint64_t seen = 0; seen < fl_host.chunks_end && fl_host.splits > target; seen++) {
+	for (uint64_t seen = 0; seen < chunks && fl_host.splits > target; seen++) {
 		struct chunk *c;
 
-		if (fl_host.hand >= fl_host.chunks_end)
+		if (fl_host.hand >= chunks)
 			fl_host.hand = 0;
 		c = &fl_host.chunks[fl_host.hand++];
-		if (!c->splits || c == keep || !c->used)
-			continue;
-		evict(mm, c);
+		if (c->splits && c != keep)
+			evict(&e, c);
 	}
 	return fl_host.splits < before; /* whoever asks again must come to an end */
 }
@@ -180,82 +243,83 @@ bool fl_cache_shrink(void)
 	bool any;
 
 	fl_mutex_lock(&fl_host.lock);
-	any = evict_to(&fl_host.mm, fl_host.splits / 2, NULL);
+	any = evict_to(&fl_host.mm, NULL, fl_host.splits / 2, NULL);
 	fl_mutex_unlock(&fl_host.lock);
 	return any;
 }
 
-/* mprotect that makes room when the host's table is full. */
-static int protect(struct fl_mm *mm, struct chunk *c, uint64_t start, uint64_t end, int prot)
+/* mprotect of a part of a mapping, that makes room when the host's table is full. */
+static int protect(struct fl_vma *vma, struct chunk *c, uint64_t start, uint64_t end, int prot)
 {
 	int err = host_mprotect(start, end, prot);
 
-	while (err == -ENOMEM && evict_to(mm, fl_host.splits / 2, c))
+	while (err == -ENOMEM && evict_to(vma->mm, vma, fl_host.splits / 2, c))
 		err = host_mprotect(start, end, prot);
 	return err;
 }
 
 /* ---- granting ---- */
 
-/* First use of a chunk: markers on all of it, then rights. */
-static int activate(struct fl_mm *mm, struct chunk *c)
+/* Hidden, under the right that its mapping has now: markers, then rights. */
+static int hide_piece(struct chunk *c, const struct piece *p)
 {
-	uint64_t addr = c->vbase;
-	struct piece p;
+	bool w = p->vma->flags & VM_WRITE;
+	int err = host_guard(p->start, p->end, MADV_GUARD_INSTALL);
 
-	while (piece_next(mm, c, &addr, &p)) {
-		bool w = p.vma->flags & VM_WRITE;
-		int err = host_guard(p.start, p.end, MADV_GUARD_INSTALL);
-
-		if (!err)
-			err = protect(mm, c, p.start, p.end, right_prot(p.vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ));
-		if (err)
-			return err;
-		bit_fill(c->writable, p.first, p.nr, w);
-		bit_fill(c->shown, p.first, p.nr, false);
-	}
-	c->active = true;
+	if (err)
+		return err;
+	bit_fill(c->shown, p->first, p->nr, false);
+	err = protect(p->vma, c, p->start, p->end, right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ));
+	if (err)
+		return err;
+	bit_fill(c->writable, p->first, p->nr, w);
+	bit_fill(c->active, p->first, p->nr, true);
 	recount(c);
 	return 0;
 }
 
-/* Hide a piece of an active chunk anew, under the right that its mapping has now. */
-static int conform_piece(struct fl_mm *mm, struct chunk *c, const struct piece *p)
+/* First use of a piece. After mappings have merged a part of it may be in use already. */
+static int activate(struct chunk *c, const struct piece *p)
 {
-	bool w = p->vma->flags & VM_WRITE;
+	int err = 0;
+
+	for (unsigned i = 0, run; i < p->nr && !err; i += run) {
+		uint64_t at = p->start + ((uint64_t)i << PAGE_SHIFT);
+		struct piece part;
+
+		run = bit_run(c->active, p->first + i, p->nr - i);
+		part = piece_at(p->vma, at, at + ((uint64_t)run << PAGE_SHIFT));
+		if (!bit_get(c->active, part.first))
+			err = hide_piece(c, &part);
+	}
+	return err;
+}
+
+/* Hide a piece that is in use anew. */
+static int conform_piece(struct chunk *c, const struct piece *p)
+{
 	int err;
 
-	if (!fl_host.guard) {
-		err = protect(mm, c, p->start, p->end, PROT_NONE);
-		w = false;
-	} else {
-		err = host_guard(p->start, p->end, MADV_GUARD_INSTALL);
-		if (!err)
-			err = protect(mm, c, p->start, p->end, right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ));
-	}
+	if (fl_host.guard)
+		return piece_active(p) ? hide_piece(c, p) : 0;
+	err = protect(p->vma, c, p->start, p->end, PROT_NONE);
 	if (err)
 		return err;
 	bit_fill(c->shown, p->first, p->nr, false);
-	bit_fill(c->writable, p->first, p->nr, w);
+	bit_fill(c->writable, p->first, p->nr, false);
 	recount(c);
 	return 0;
 }
 
 int fl_host_conform(struct fl_mm *mm, struct fl_vma *vma)
 {
-	struct piece p = { .vma = vma };
+	struct piece p;
 	int err = 0;
 
 	fl_mutex_lock(&fl_host.lock);
 	for (uint64_t a = vma->start; a < vma->end && !err; a = p.end) {
-		struct chunk *c = chunk_of(vma_pfn(vma, a));
-
-		p.start = a;
-		p.end = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, vma->end);
-		p.first = (unsigned)PAGES(a & ~PMD_MASK);
-		p.nr = (unsigned)PAGES(p.end - a);
-		if (c->active || !fl_host.guard)
-			err = conform_piece(mm, c, &p);
+		p = whole_piece(vma, a);
+		err = conform_piece(chunk_of(vma_pfn(vma, a)), &p);
 	}
 	fl_mutex_unlock(&fl_host.lock);
 	return err;
@@ -269,7 +333,7 @@ void fl_cache_unhide(struct fl_vma *vma)
 }
 
 /* Give the pages the right, run by run of pages that have another one now. */
-static int set_rights(struct fl_mm *mm, struct fl_vma *vma, struct chunk *c, unsigned first, unsigned nr, bool w)
+static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsigned nr, bool w)
 {
 	int prot = right_prot(vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ);
 	int err = 0;
@@ -284,7 +348,7 @@ static int set_rights(struct fl_mm *mm, struct fl_vma *vma, struct chunk *c, uns
 			same = same && bit_get(c->shown, first);
 		}
 		if (!same)
-			err = protect(mm, c, addr, addr + ((uint64_t)run << PAGE_SHIFT), prot);
+			err = protect(vma, c, addr, addr + ((uint64_t)run << PAGE_SHIFT), prot);
 		if (!err)
 			bit_fill(c->writable, first, run, w);
 		if (!err && !fl_host.guard)
@@ -295,25 +359,18 @@ static int set_rights(struct fl_mm *mm, struct fl_vma *vma, struct chunk *c, uns
 	return err;
 }
 
-/* There is no room for a split: the mapping's part of the chunk gets one right, and forgets what it showed. */
-static int rebase(struct fl_mm *mm, struct fl_vma *vma, struct chunk *c, bool w)
+/* There is no room for a split: the piece gets one right, and forgets what it showed. */
+static int rebase(struct chunk *c, const struct piece *p, bool w)
 {
-	struct piece p;
+	int err = host_guard(p->start, p->end, MADV_GUARD_INSTALL);
 
-	for (uint64_t addr = c->vbase; piece_next(mm, c, &addr, &p);) {
-		int err;
-
-		if (p.vma != vma)
-			continue;
-		err = host_guard(p.start, p.end, MADV_GUARD_INSTALL);
-		if (err)
-			return err;
-		bit_fill(c->shown, p.first, p.nr, false);
-		err = host_mprotect(p.start, p.end, right_prot(vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ));
-		if (err)
-			return err;
-		bit_fill(c->writable, p.first, p.nr, w);
-	}
+	if (err)
+		return err;
+	bit_fill(c->shown, p->first, p->nr, false);
+	err = host_mprotect(p->start, p->end, right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ));
+	if (err)
+		return err;
+	bit_fill(c->writable, p->first, p->nr, w);
 	return 0;
 }
 
@@ -334,24 +391,27 @@ void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t
 	uint64_t pfn = vma_pfn(vma, addr);
 	struct chunk *c = chunk_of(pfn);
 	unsigned first = (unsigned)(pfn % CHUNK_PAGES);
+	struct piece whole = whole_piece(vma, addr);
+	bool active;
 	int err = 0;
 
 	if (right == FL_RIGHT_NONE)
 		return;
 	bit_fill(c->resident, first, (unsigned)nr, true); /* the program's own touch may allocate from now on */
 	fl_mutex_lock(&fl_host.lock);
-	if (fl_host.guard && !c->active)
-		err = activate(mm, c);
+	if (fl_host.guard)
+		err = activate(c, &whole);
+	active = !err && fl_host.guard;
 	if (!err)
-		err = set_rights(mm, vma, c, first, (unsigned)nr, right == FL_RIGHT_WRITE);
-	if (err && fl_host.guard && c->active)
-		err = rebase(mm, vma, c, right == FL_RIGHT_WRITE);
+		err = set_rights(vma, c, first, (unsigned)nr, right == FL_RIGHT_WRITE);
+	if (err && active)
+		err = rebase(c, &whole, right == FL_RIGHT_WRITE);
 	if (!err && fl_host.guard && bit_any(c->shown, first, (unsigned)nr, false) &&
 	    host_guard(addr, addr + (nr << PAGE_SHIFT), MADV_GUARD_REMOVE) == 0)
 		bit_fill(c->shown, first, (unsigned)nr, true);
 	recount(c);
 	if (fl_host.splits > fl_host.budget)
-		evict_to(mm, fl_host.budget - fl_host.budget / 8, c);
+		evict_to(mm, vma, fl_host.budget - fl_host.budget / 8, c);
 	fl_mutex_unlock(&fl_host.lock);
 	if (c->file && !err)
 		populate(mm, addr, nr);
@@ -359,9 +419,9 @@ void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t
 
 /* ---- taking rights away ---- */
 
-/* Like host calls on neighbouring ranges become one call. */
+/* Like host calls on neighbouring ranges of one mapping become one call. */
 struct batch {
-	struct fl_mm *mm;
+	struct fl_vma *vma;
 	uint64_t start, end;
 	enum fl_right right; /* what is left */
 	int prot;	     /* the host's word for it */
@@ -370,25 +430,30 @@ struct batch {
 /* The host has done it: so say the bitmaps. `hidden`: the pages were hidden in place of losing the write right only. */
 static void batch_done(const struct batch *b, bool hidden)
 {
-	struct fl_vma *vma;
+	for (uint64_t at = b->start, next; at < b->end; at = next) {
+		struct chunk *c = chunk_of(vma_pfn(b->vma, at));
 
-	for (uint64_t at = b->start, next; at < b->end && (vma = fl_find_vma(b->mm, at)); at = next) {
-		struct chunk *c = chunk_of(vma_pfn(vma, at));
-
-		next = fl_min(fl_min(b->end, vma->end), PMD_ALIGN_DOWN(at) + PMD_SIZE);
-		bit_fill(hidden ? c->shown : c->writable, (unsigned)PAGES(at & ~PMD_MASK), (unsigned)PAGES(next - at), false);
+		next = fl_min(b->end, PMD_ALIGN_DOWN(at) + PMD_SIZE);
+		if (hidden)
+			bit_fill(c->shown, (unsigned)PAGES(at & ~PMD_MASK), (unsigned)PAGES(next - at), false);
+		if (!hidden || !fl_host.guard)
+			bit_fill(c->writable, (unsigned)PAGES(at & ~PMD_MASK), (unsigned)PAGES(next - at), false);
 		recount(c);
 	}
 }
 
+/* Hiding has no alternative. Where the host has no room for it, to hide all of the mapping takes none. */
 static void hide(struct batch *b)
 {
-	if (fl_host.guard)
-		while (host_guard(b->start, b->end, MADV_GUARD_INSTALL))
-			fl_sys(SYS_sched_yield, 0); /* hiding has no alternative */
-	else
-		while (protect(b->mm, NULL, b->start, b->end, PROT_NONE))
-			fl_sys(SYS_sched_yield, 0);
+	int advice = MADV_GUARD_INSTALL;
+
+	while (fl_host.guard ? host_guard(b->start, b->end, advice) : protect(b->vma, NULL, b->start, b->end, PROT_NONE)) {
+		if (!fl_host.guard) {
+			b->start = b->vma->start;
+			b->end = b->vma->end;
+		}
+		fl_sys(SYS_sched_yield, 0);
+	}
 }
 
 static void batch_flush(struct batch *b)
@@ -448,26 +513,19 @@ static void shrink_piece(struct batch *b, struct chunk *c, const struct piece *p
 	}
 }
 
-void fl_host_invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max)
+void fl_host_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right max)
 {
-	struct batch b = { .mm = mm };
-	struct fl_vma *vma;
+	struct batch b = { .vma = vma };
+	struct piece p;
 	uint64_t before;
 
-	if (max == FL_RIGHT_WRITE)
+	if (max == FL_RIGHT_WRITE || (vma->flags & VM_RELEASED))
 		return;
 	fl_mutex_lock(&fl_host.lock);
 	before = fl_host.splits;
-	while (start < end && (vma = fl_find_vma(mm, start)) && vma->start < end) {
-		struct piece p = { .vma = vma, .start = fl_max(start, vma->start) };
-		struct chunk *c = chunk_of(vma_pfn(vma, p.start));
-
-		p.end = fl_min(fl_min(end, vma->end), PMD_ALIGN_DOWN(p.start) + PMD_SIZE);
-		p.first = (unsigned)PAGES(p.start & ~PMD_MASK);
-		p.nr = (unsigned)PAGES(p.end - p.start);
-		if (!(vma->flags & VM_RELEASED))
-			shrink_piece(&b, c, &p, max);
-		start = p.end;
+	for (; start < end; start = p.end) {
+		p = piece_at(vma, start, end);
+		shrink_piece(&b, chunk_of(vma_pfn(vma, start)), &p, max);
 	}
 	batch_flush(&b);
 	/*
@@ -475,7 +533,7 @@ void fl_host_invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_
 	 * which the table of mappings still has, may be somebody else's already.
 	 */
 	if (fl_host.splits > fl_host.budget && fl_host.splits > before)
-		evict_to(mm, fl_host.budget - fl_host.budget / 8, NULL);
+		evict_to(mm, vma, fl_host.budget - fl_host.budget / 8, NULL);
 	fl_mutex_unlock(&fl_host.lock);
 }
 
@@ -489,8 +547,7 @@ void fl_cache_forget(uint64_t pfn, uint64_t nr)
 
 		bit_fill(c->shown, first, n, false);
 		bit_fill(c->writable, first, n, false);
-		if (n == c->used) /* all that anybody used of it: next time it starts without markers */
-			c->active = false;
+		bit_fill(c->active, first, n, false); /* next time it starts without markers */
 		recount(c);
 		pfn += n;
 		nr -= n;
@@ -498,9 +555,8 @@ void fl_cache_forget(uint64_t pfn, uint64_t nr)
 	fl_mutex_unlock(&fl_host.lock);
 }
 
-bool fl_host_caches(struct fl_mm *mm, uint64_t addr, enum fl_right right)
+bool fl_host_caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right)
 {
-	struct fl_vma *vma = fl_find_vma(mm, addr);
 	uint64_t pfn = vma_pfn(vma, addr);
 	struct chunk *c = chunk_of(pfn);
 	unsigned i = (unsigned)(pfn % CHUNK_PAGES);
@@ -510,22 +566,22 @@ bool fl_host_caches(struct fl_mm *mm, uint64_t addr, enum fl_right right)
 
 bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
 {
-	struct fl_vma *vma;
+	struct fl_vma *vma = fl_vma_start_read(mm, addr);
 	bool ret;
 
-	fl_read_lock(&mm->mmap_lock);
-	vma = fl_vma_lookup(mm, addr);
-	ret = vma && !(vma->flags & VM_RELEASED) && fl_host_caches(mm, addr, FL_RIGHT_WRITE);
-	fl_read_unlock(&mm->mmap_lock);
+	if (!vma)
+		return false;
+	ret = !(vma->flags & VM_RELEASED) && fl_host_caches(vma, addr, FL_RIGHT_WRITE);
+	fl_vma_end_read(vma);
 	return ret;
 }
 
 /* ---- standing still ---- */
 
 /* One run of pages with the right to write. The host may have no room for it: then they fault once more. */
-static void freeze_run(struct fl_mm *mm, struct chunk *c, struct fl_vma *vma, uint64_t at, unsigned nr, bool frozen)
+static void freeze_run(struct chunk *c, struct fl_vma *vma, uint64_t at, unsigned nr, bool frozen)
 {
-	struct batch b = { .mm = mm, .start = at, .end = at + ((uint64_t)nr << PAGE_SHIFT) };
+	struct batch b = { .vma = vma, .start = at, .end = at + ((uint64_t)nr << PAGE_SHIFT) };
 
 	if (!host_mprotect(b.start, b.end, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)))
 		return;
@@ -538,17 +594,17 @@ static void freeze_run(struct fl_mm *mm, struct chunk *c, struct fl_vma *vma, ui
 	}
 }
 
-static void freeze_piece(struct fl_mm *mm, struct chunk *c, const struct piece *p, bool frozen)
+static void freeze_piece(struct chunk *c, const struct piece *p, bool frozen)
 {
+	const uint64_t *visible = fl_host.guard ? c->active : c->shown;
+
 	for (unsigned i = 0, run; i < p->nr; i += run) {
 		uint64_t at = p->start + ((uint64_t)i << PAGE_SHIFT);
-		bool shown = fl_host.guard ? c->active : bit_get(c->shown, p->first + i);
 
 		run = bit_run(c->writable, p->first + i, p->nr - i);
-		if (!fl_host.guard)
-			run = fl_min(run, bit_run(c->shown, p->first + i, p->nr - i));
-		if (shown && bit_get(c->writable, p->first + i))
-			freeze_run(mm, c, p->vma, at, run, frozen);
+		run = fl_min(run, bit_run(visible, p->first + i, p->nr - i));
+		if (bit_get(visible, p->first + i) && bit_get(c->writable, p->first + i))
+			freeze_run(c, p->vma, at, run, frozen);
 	}
 }
 
@@ -563,11 +619,11 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 		uint64_t addr = c->vbase;
 
 		while (c->used && !c->file && piece_next(mm, c, &addr, &p)) /* what is shared stays so */
-			freeze_piece(mm, c, &p, frozen);
+			freeze_piece(c, &p, frozen);
 	}
 	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end)
 		if ((vma->flags & VM_RELEASED) && (vma->flags & VM_WRITE) && !(vma->flags & VM_SHARED))
-			protect(mm, NULL, vma->start, vma->end,
+			protect(vma, NULL, vma->start, vma->end,
 				right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE));
 	fl_mutex_unlock(&fl_host.lock);
 }

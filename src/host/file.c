@@ -232,10 +232,7 @@ static const struct fl_file_ops host_file_ops = {
 /* The byte of the file that a frame is. */
 static uint64_t file_offset(uint64_t pfn)
 {
-	struct chunk *c = chunk_of(pfn);
-	struct fl_vma *vma = fl_find_vma(&fl_host.mm, c->vbase + ((pfn % CHUNK_PAGES) << PAGE_SHIFT));
-
-	return (vma->index + (pfn - vma->pgoff)) << PAGE_SHIFT;
+	return (chunk_of(pfn)->index + pfn % CHUNK_PAGES) << PAGE_SHIFT;
 }
 
 int fl_file_zero(struct fl_host_file *f, uint64_t pfn)
@@ -425,10 +422,13 @@ void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma)
 		}
 }
 
-static void set_chunks(uint64_t pgoff, uint64_t nr, struct fl_host_file *f)
+/* The extent from pgoff on has the file's pages from `index` on. */
+static void set_chunks(uint64_t pgoff, uint64_t nr, struct fl_host_file *f, uint64_t index)
 {
-	for (uint64_t i = pgoff / CHUNK_PAGES; i <= (pgoff + nr - 1) / CHUNK_PAGES; i++)
+	for (uint64_t i = pgoff / CHUNK_PAGES; i <= (pgoff + nr - 1) / CHUNK_PAGES; i++) {
 		fl_host.chunks[i].file = f;
+		fl_host.chunks[i].index = index + i * CHUNK_PAGES - pgoff;
+	}
 }
 
 static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map)
@@ -467,7 +467,7 @@ static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const st
 		return -ENOMEM;
 	}
 	fl_sys(SYS_munlock, start, end - start); /* markers are refused on locked memory */
-	set_chunks(pgoff, nr, f);
+	set_chunks(pgoff, nr, f, PAGES(offset));
 	vma = fl_vma_insert(mm, start, end, pgoff, map->access | VM_SHARED | VM_SOFTDIRTY, NULL);
 	fl_vma_set_file(vma, &f->file, PAGES(offset));
 	fl_file_put(&f->file); /* the mapping's is left */
@@ -628,7 +628,7 @@ static struct fl_host_file *next_known(uint64_t *at, uint64_t end, uint64_t *fro
 {
 	struct fl_host_file *f = NULL;
 
-	fl_write_lock(&fl_host.mm.mmap_lock);
+	fl_mmap_write_lock(&fl_host.mm);
 	while (!f && *at < end && fl_maps_next(*at, map) == 1 && map->start < end) {
 		f = map->inode ? known_file(map) : NULL;
 		*from = fl_max(*at, map->start);
@@ -636,7 +636,7 @@ static struct fl_host_file *next_known(uint64_t *at, uint64_t end, uint64_t *fro
 	}
 	if (f)
 		fl_file_get(&f->file);
-	fl_write_unlock(&fl_host.mm.mmap_lock);
+	fl_mmap_write_unlock(&fl_host.mm);
 	return f;
 }
 
@@ -653,9 +653,9 @@ int fl_file_collapse_elsewhere(uint64_t start, uint64_t end)
 
 			err = first % CHUNK_PAGES ? -EINVAL : fl_collapse_cache(&f->file, first);
 		}
-		fl_write_lock(&fl_host.mm.mmap_lock); /* it may be the last reference */
+		fl_mmap_write_lock(&fl_host.mm); /* it may be the last reference */
 		fl_file_put(&f->file);
-		fl_write_unlock(&fl_host.mm.mmap_lock);
+		fl_mmap_write_unlock(&fl_host.mm);
 	}
 	return err == -EINVAL ? 0 : err; /* the host will say so itself */
 }

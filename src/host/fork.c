@@ -26,10 +26,10 @@ int fl_fork_prepare(void)
 	uint64_t saved = fl_irq_save();
 	int err;
 
-	fl_write_lock(&fl_host.mm.mmap_lock); /* from here on no other thread forks, whose child would inherit the pipe */
+	fl_mmap_write_lock(&fl_host.mm); /* from here on no other thread forks, whose child would inherit the pipe */
 	err = fl_fail(FL_FP_FORK) ? -ENOMEM : (int)fl_sys(SYS_pipe2, gate, 02000000 /* O_CLOEXEC */);
 	if (err) {
-		fl_write_unlock(&fl_host.mm.mmap_lock);
+		fl_mmap_write_unlock(&fl_host.mm);
 		fl_irq_restore(saved);
 		return err;
 	}
@@ -55,7 +55,7 @@ void fl_fork_parent(void)
 	fl_sys(SYS_close, gate[0]);
 	fl_cache_freeze(&fl_host.mm, false);
 	fl_mutex_unlock(&fl_host.mm.uffd_lock);
-	fl_write_unlock(&fl_host.mm.mmap_lock);
+	fl_mmap_write_unlock(&fl_host.mm);
 	fl_irq_restore(saved);
 }
 
@@ -114,7 +114,7 @@ static void new_pool(void)
 		bit_fill(c->mapped, 0, CHUNK_PAGES, false);
 		bit_fill(c->shown, 0, CHUNK_PAGES, false);
 		bit_fill(c->writable, 0, CHUNK_PAGES, false);
-		c->active = false; /* remap() maps all of it without rights and markers */
+		bit_fill(c->active, 0, CHUNK_PAGES, false); /* remap() maps all of it without rights and markers */
 		c->splits = 0;
 	}
 	fl_host.splits = 0;
@@ -161,6 +161,6 @@ void fl_fork_child(void (*forget_objects)(struct fl_mm *mm))
 	forget_objects(mm);
 	fl_file_give_back(mm, 0, TASK_SIZE);
 	drop_unwanted(mm);
-	fl_rwlock_init(&mm->mmap_lock, FL_RANK_MMAP);
+	fl_mmap_lock_after_fork(mm);
 	fl_irq_restore(irq);
 }

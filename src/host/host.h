@@ -28,10 +28,11 @@ struct fl_map;
 
 struct chunk {
 	struct fl_host_file *file;	/* [m] the direct map has its pages here, not the pool's; NULL */
+	uint64_t index;			/* [m] the file's page that page 0 would be, modulo 2^64 */
 	uint64_t vbase;			/* [m] address of page 0; 0: unused */
 	uint16_t used;			/* [m] pages that belong to a mapping */
 	uint16_t splits;		/* [b] borders between host rights inside it */
-	bool active;			/* [b] the host mapping carries rights, and markers where pages are hidden */
+	uint64_t active[CHUNK_WORDS];	/* [b] the host mapping carries rights, and a marker where the page is hidden */
 	uint64_t shown[CHUNK_WORDS];	/* [b] the program reaches the page */
 	uint64_t writable[CHUNK_WORDS]; /* [b] the host mapping of the page is writable (whether shown or hidden) */
 	uint64_t resident[CHUNK_WORDS]; /* [p] the pool may hold memory for it */
@@ -46,7 +47,7 @@ struct fl_host {
 	int pool_fd;		/* [c] */
 	struct chunk *chunks;	/* [c] for every 2 MiB of the pool */
 	uint64_t nr_chunks;	/* [c] */
-	uint64_t chunks_end;	/* [m] none from here on was ever used */
+	uint64_t chunks_end;	/* [a] none from here on was ever used */
 	uint64_t cursor;	/* [m] where to look for free chunks next */
 	uint64_t used_chunks;	/* [m] */
 	uint64_t stale;		/* [a] pages whose memory is kept for the next fill */
@@ -70,9 +71,13 @@ static inline uint64_t vma_pfn(const struct fl_vma *vma, uint64_t addr)
 	return vma->pgoff + PAGES(addr - vma->start);
 }
 
+/*
+ * Bits of pages, 64 in a word. The pages of a word may be of two mappings, which have locks of their own, so each word
+ * changes by one instruction.
+ */
 static inline bool bit_get(const uint64_t *map, unsigned i)
 {
-	return map[i / 64] >> (i % 64) & 1;
+	return __atomic_load_n(&map[i / 64], __ATOMIC_RELAXED) >> (i % 64) & 1;
 }
 
 /* The bits of word w among the `nr` from `first` on. */
@@ -88,14 +93,20 @@ static inline uint64_t bit_span(unsigned w, unsigned first, unsigned nr)
 static inline void bit_fill(uint64_t *map, unsigned first, unsigned nr, bool value)
 {
 	for (unsigned w = first / 64; w < CHUNK_WORDS && w * 64 < first + nr; w++)
-		map[w] = value ? map[w] | bit_span(w, first, nr) : map[w] & ~bit_span(w, first, nr);
+		if (value)
+			__atomic_fetch_or(&map[w], bit_span(w, first, nr), __ATOMIC_RELAXED);
+		else
+			__atomic_fetch_and(&map[w], ~bit_span(w, first, nr), __ATOMIC_RELAXED);
 }
 
 static inline bool bit_any(const uint64_t *map, unsigned first, unsigned nr, bool value)
 {
-	for (unsigned w = first / 64; w < CHUNK_WORDS && w * 64 < first + nr; w++)
-		if ((value ? map[w] : ~map[w]) & bit_span(w, first, nr))
+	for (unsigned w = first / 64; w < CHUNK_WORDS && w * 64 < first + nr; w++) {
+		uint64_t bits = __atomic_load_n(&map[w], __ATOMIC_RELAXED);
+
+		if ((value ? bits : ~bits) & bit_span(w, first, nr))
 			return true;
+	}
 	return false;
 }
 
@@ -133,8 +144,8 @@ uint64_t fl_host_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is
 /* ---- cache.c: the cached rights ---- */
 
 void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right);
-void fl_host_invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max);
-bool fl_host_caches(struct fl_mm *mm, uint64_t addr, enum fl_right right);
+void fl_host_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right max);
+bool fl_host_caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right);
 /*
  * The mapping's host pages become hidden, with the rights that its flags say now: what was there before does not
  * count. In a chunk
@@ -146,7 +157,7 @@ int fl_host_conform(struct fl_mm *mm, struct fl_vma *vma);
 void fl_cache_unhide(struct fl_vma *vma);
 /* Forget what is cached for pages whose host mapping is about to be replaced or removed. */
 void fl_cache_forget(uint64_t pfn, uint64_t nr);
-/* Give host mappings back: the program's own call found the table full. Returns whether anything was given. */
+/* Give host mappings back: the program's own call found the table full. Returns whether anything was given. => mmap_lock held */
 bool fl_cache_shrink(void);
 /*
  * Does the program reach the page for writing? Then a write fault of ours on its host page table is cheaper than the

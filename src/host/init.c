@@ -135,10 +135,10 @@ bool fl_host_touches(uint64_t start, uint64_t end)
 	    !__atomic_load_n(&mm->nr_vmas, __ATOMIC_RELAXED))
 		return false;
 	irq = fl_irq_save();
-	fl_read_lock(&mm->mmap_lock);
+	fl_mmap_read_lock(mm);
 	vma = fl_find_vma(mm, start);
 	ret = vma && vma->start < end;
-	fl_read_unlock(&mm->mmap_lock);
+	fl_mmap_read_unlock(mm);
 	fl_irq_restore(irq);
 	return ret;
 }

@@ -60,7 +60,7 @@ void fl_process_pagemap(uint64_t addr, uint64_t nr, uint64_t *words)
 	memcpy(hosts, words, nr * sizeof(*words));
 	fl_pagemap(mm, addr, nr, words);
 	irq = fl_irq_save();
-	fl_read_lock(&mm->mmap_lock);
+	fl_mmap_read_lock(mm);
 	fl_for_each_vma(mm, vma, i, addr, end) {
 		uint64_t from = fl_max(addr, vma->start), n = PAGES(fl_min(end, vma->end) - from), at = PAGES(from - addr);
 
@@ -69,7 +69,7 @@ void fl_process_pagemap(uint64_t addr, uint64_t nr, uint64_t *words)
 		else if (vma->flags & VM_RELEASED)
 			released(vma, from, n, words + at);
 	}
-	fl_read_unlock(&mm->mmap_lock);
+	fl_mmap_read_unlock(mm);
 	fl_irq_restore(irq);
 }
 

@@ -67,7 +67,7 @@ int fl_process_munmap(uint64_t addr, uint64_t len)
 	long ret;
 
 	if (ours(addr, len)) {
-		irq = lock();
+		irq = lock_range(addr, end);
 		ret = fl_vma_reserve(mm, 2);
 		if (!ret)
 			ret = WITH_ROOM(fl_sys(SYS_munmap, addr, len));
@@ -85,7 +85,7 @@ int fl_process_munmap(uint64_t addr, uint64_t len)
 /* The host gave a range that is ours to the program: libc had unmapped it behind our back, as free() does. */
 static void forget_stale(uint64_t start, uint64_t end)
 {
-	uint64_t irq = lock();
+	uint64_t irq = lock_range(start, end);
 
 	if (fl_vma_reserve(mm, 2) == 0)
 		fl_process_forget(start, end);
@@ -103,7 +103,7 @@ int64_t fl_process_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd
 			forget_stale((uint64_t)ret, (uint64_t)ret + PAGE_ALIGN(len));
 		return ret;
 	}
-	irq = lock();
+	irq = lock_range(addr, addr + PAGE_ALIGN(len));
 	ret = fl_vma_reserve(mm, 2);
 	if (!ret)
 		ret = WITH_ROOM(fl_kept_mmap(addr, len, prot, flags, fd, offset));
@@ -137,7 +137,7 @@ int fl_process_mprotect(uint64_t addr, uint64_t len, int prot)
 
 	if (!ours(addr, len) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | 8 /* PROT_SEM: no meaning */)))
 		return (int)WITH_ROOM_OUT(fl_sys(SYS_mprotect, addr, len, prot));
-	irq = lock();
+	irq = lock_range(addr, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);
 		if (!ret) /* part by part: what comes before a hole is changed, as by the host */
@@ -263,9 +263,9 @@ static int collapse_all(uint64_t at, uint64_t end)
 			ret = ret ? ret : collapse(vma, start, stop);
 			continue;
 		}
-		fl_write_unlock(&mm->mmap_lock);
+		fl_mmap_write_unlock(mm);
 		ret = owner(start, stop);
-		fl_write_lock(&mm->mmap_lock);
+		fl_mmap_write_lock(mm);
 		if (ret == -ENOMEM && !vma) { /* holes are skipped, and told of at the end */
 			hole = ret;
 			ret = 0;
@@ -314,7 +314,7 @@ int fl_process_madvise(uint64_t addr, uint64_t len, int advice)
 		return collapse_all(addr, end);
 	if (advice == 22 /* MADV_POPULATE_READ */ || advice == 23 /* MADV_POPULATE_WRITE */)
 		fl_process_fault_in(addr, end - addr, advice == 23);
-	irq = lock();
+	irq = advice == MADV_REMOVE ? lock() : lock_range(addr, end); /* that takes pages of others, too */
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);
 		if (ret)
@@ -393,14 +393,13 @@ int fl_process_fallocate(int fd, int mode, uint64_t offset, uint64_t len)
 static bool hidden(uint64_t addr, bool write)
 {
 	uint64_t irq = fl_irq_save();
-	struct fl_vma *vma;
+	struct fl_vma *vma = fl_vma_start_read(mm, addr);
 	bool ret = false;
 
-	fl_read_lock(&mm->mmap_lock);
-	vma = fl_vma_lookup(mm, addr);
 	if (vma && !(vma->flags & VM_RELEASED) && (fl_vma_access(vma) & (write ? VM_WRITE : VM_READ)))
-		ret = !fl_host_caches(mm, addr, write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
-	fl_read_unlock(&mm->mmap_lock);
+		ret = !fl_host_caches(vma, addr, write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
+	if (vma)
+		fl_vma_end_read(vma);
 	fl_irq_restore(irq);
 	return ret;
 }
@@ -453,7 +452,7 @@ int fl_process_mlock(uint64_t addr, uint64_t len, unsigned flags)
 
 	if (!len || len > TASK_SIZE || !fl_host_touches(at, end))
 		return (int)(flags ? fl_sys(SYS_mlock2, addr, len, flags) : fl_sys(SYS_mlock, addr, len));
-	irq = lock();
+	irq = lock_range(at, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = vma ? fl_vma_reserve(mm, 2) : fl_sys(SYS_mlock2, start, stop - start, flags);
 		if (vma && !ret)
@@ -473,7 +472,7 @@ int fl_process_munlock(uint64_t addr, uint64_t len)
 
 	if (ret || !len || len > TASK_SIZE || !fl_host_touches(at, end))
 		return (int)ret;
-	irq = lock();
+	irq = lock_range(at, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = vma ? fl_vma_reserve(mm, 2) : 0;
 		if (vma && !ret)

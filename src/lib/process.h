@@ -15,17 +15,23 @@
 
 static struct fl_mm *const mm = &fl_host.mm;
 
-static inline uint64_t lock(void)
+/* To change what is mapped in [start, end), or anywhere. */
+static inline uint64_t lock_range(uint64_t start, uint64_t end)
 {
 	uint64_t irq = fl_irq_save();
 
-	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_write_lock_range(mm, start, end);
 	return irq;
+}
+
+static inline uint64_t lock(void)
+{
+	return lock_range(0, UINT64_MAX);
 }
 
 static inline void unlock(uint64_t irq)
 {
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	fl_irq_restore(irq);
 }
 
@@ -44,9 +50,9 @@ static inline bool room_unlocked(void)
 	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
 		return false;
 	irq = fl_irq_save();
-	fl_read_lock(&mm->mmap_lock);
+	fl_mmap_read_lock(mm);
 	any = room_locked();
-	fl_read_unlock(&mm->mmap_lock);
+	fl_mmap_read_unlock(mm);
 	fl_irq_restore(irq);
 	return any;
 }

@@ -16,7 +16,7 @@ static int copy_frames(uint64_t from, uint64_t len, uint64_t pgoff)
 {
 	uint64_t end = from + len;
 
-	mm->ops->invalidate(mm, from, end, FL_RIGHT_NONE);
+	fl_hide_range(mm, from, end);
 	for (uint64_t a = fl_pgtable_next(mm, from, end); a < end; a = fl_pgtable_next(mm, a + PAGE_SIZE, end)) {
 		fl_pte_t pte = fl_pte_get(mm, a);
 

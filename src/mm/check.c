@@ -64,7 +64,7 @@ static void check_page(struct walk *w, struct fl_vma *v, uint64_t addr, fl_pte_t
 		       "I7 writable is exclusive", addr);
 	}
 	if (v && !(v->flags & VM_RELEASED) && right != FL_RIGHT_WRITE)
-		expect(w, !mm->ops->caches(mm, addr, right + 1), "I8 cached right", addr);
+		expect(w, !mm->ops->caches(v, addr, right + 1), "I8 cached right", addr);
 }
 
 /* => the entries are as they were when they were looked up: mmap_lock is held for writing */
@@ -108,14 +108,14 @@ int fl_mm_verify(struct fl_mm *mm, void (*say)(const char *invariant, uint64_t a
 	unsigned leaves[FL_PT_LOCKS] = { 0 };
 	uint64_t irq = fl_irq_save();
 
-	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_write_lock(mm);
 	for (uint32_t i = 0; i < mm->nr_vmas; i++)
 		check_vma(&w, i);
 	for (uint64_t a = fl_pgtable_next(mm, 0, TASK_SIZE); a < TASK_SIZE;
 	     a = fl_pgtable_next(mm, PMD_ALIGN_DOWN(a) + PMD_SIZE, TASK_SIZE))
 		check_pmd(&w, PMD_ALIGN_DOWN(a), leaves);
 	check_deposits(&w, leaves);
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	fl_irq_restore(irq);
 	return w.bad;
 }

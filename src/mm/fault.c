@@ -47,7 +47,7 @@ void fl_vmf_unlock(struct fl_vmf *vmf)
 {
 	fl_mutex_unlock(fl_pt_lock(vmf->mm, vmf->addr));
 	fl_vma_unlock_file(vmf->vma);
-	fl_read_unlock(&vmf->mm->mmap_lock);
+	fl_vma_end_read(vmf->vma);
 }
 
 /*
@@ -160,7 +160,7 @@ static enum fl_fault do_wp_copy(struct fl_vmf *vmf, struct fl_slot s)
 		return FL_SIGBUS;
 	pte = pte_mkwritten(pte_set_pfn(old, pfn));
 	slot_set(&s, pte);
-	mm->ops->invalidate(mm, s.addr, s.addr + PAGE_SIZE, FL_RIGHT_NONE); /* of the old frame */
+	mm->ops->invalidate(mm, vmf->vma, s.addr, s.addr + PAGE_SIZE, FL_RIGHT_NONE); /* of the old frame */
 	fl_folio_unmapped(fl_folio(mm, pte_pfn(old)));
 	fl_folio_put(mm, pte_pfn(old));
 	install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte, 1), false);
@@ -238,7 +238,7 @@ static enum fl_fault do_no_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_
 	return pfn == FL_PFN_NONE ? FL_SIGBUS : do_cached_page(vmf, s, old, pfn);
 }
 
-/* => mmap_lock held for reading, the file's lock, and page-table lock; dropped */
+/* => locks of handle_fault() held; dropped */
 static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 {
 	fl_pte_t pte = s->nr ? slot_get(s) : (fl_pte_t){ 0 };
@@ -251,7 +251,7 @@ static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 		pte = slot_get(s);
 	}
 	if (pte_present(pte) && !s->pmdp && fl_vma_page_gone(vmf->vma, s->addr)) {
-		fl_zap_gone(vmf->mm, s->addr, s->ptep);
+		fl_zap_gone(vmf->mm, vmf->vma, s->addr, s->ptep);
 		pte = slot_get(s);
 	}
 	if (pte_migration(pte)) {
@@ -274,7 +274,7 @@ static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 	return ret;
 }
 
-/* => mmap_lock held for reading; dropped */
+/* => at work in the mapping; no more */
 static enum fl_fault handle_fault(struct fl_vmf *vmf)
 {
 	/* a message about memory that is nowhere needs no table */
@@ -283,7 +283,7 @@ static enum fl_fault handle_fault(struct fl_vmf *vmf)
 	struct fl_slot s;
 
 	if (table && !fl_huge_anonymous_fault(vmf) && !fl_huge_cached_fault(vmf) && fl_pte_alloc(mm, vmf->addr)) {
-		fl_read_unlock(&mm->mmap_lock);
+		fl_vma_end_read(vmf->vma);
 		return FL_SIGBUS; /* no memory for a table */
 	}
 	fl_vma_lock_file(vmf->vma);
@@ -310,8 +310,7 @@ enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf)
 	enum fl_fault ret;
 
 	do {
-		fl_read_lock(&vmf->mm->mmap_lock);
-		vmf->vma = fl_vma_lookup(vmf->mm, vmf->addr);
+		vmf->vma = fl_vma_start_read(vmf->mm, vmf->addr);
 		if (!vmf->vma)
 			ret = FL_FOREIGN;
 		else if (!access_ok(vmf->vma, vmf->flags))
@@ -320,8 +319,8 @@ enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf)
 			ret = FL_RELEASED;
 		else
 			ret = handle_fault(vmf);
-		if (ret == FL_FOREIGN || ret == FL_SEGV || ret == FL_RELEASED)
-			fl_read_unlock(&vmf->mm->mmap_lock);
+		if (ret == FL_SEGV || ret == FL_RELEASED)
+			fl_vma_end_read(vmf->vma);
 		if (ret == FL_HANDOFF)
 			vmf->flags |= FAULT_NO_HANDLER;
 	} while (ret == FL_HANDOFF);

@@ -65,17 +65,10 @@ static struct fl_mm *next_mm(struct fl_file *file, uint64_t turn)
 		if (vma->unmapped == turn)
 			continue;
 		mm = vma->mm;
-		__atomic_fetch_add(&mm->pins, 1, __ATOMIC_ACQUIRE);
+		fl_users_enter(&mm->pins);
 	}
 	fl_mutex_unlock(&file->lock);
 	return mm;
-}
-
-static void unpin(struct fl_mm *mm)
-{
-	fl_yield_point(&mm->pins);
-	if (__atomic_sub_fetch(&mm->pins, 1, __ATOMIC_ACQ_REL) == 0)
-		fl_futex_wake(&mm->pins, INT32_MAX);
 }
 
 /*
@@ -88,9 +81,9 @@ static void unmap_mm(struct fl_mm *mm, struct fl_file *file, uint64_t turn, cons
 	struct fl_list *pos;
 
 	if (u->tables)
-		fl_write_lock(&mm->mmap_lock);
+		fl_mmap_write_lock(mm);
 	else
-		fl_read_lock(&mm->mmap_lock);
+		fl_mmap_read_lock(mm);
 	fl_mutex_lock(&file->lock);
 	for (pos = file->vmas.next; pos != &file->vmas; pos = pos->next) {
 		struct fl_vma *vma = fl_list_entry(pos, struct fl_vma, by_file);
@@ -102,9 +95,9 @@ static void unmap_mm(struct fl_mm *mm, struct fl_file *file, uint64_t turn, cons
 	}
 	fl_mutex_unlock(&file->lock);
 	if (u->tables)
-		fl_write_unlock(&mm->mmap_lock);
+		fl_mmap_write_unlock(mm);
 	else
-		fl_read_unlock(&mm->mmap_lock);
+		fl_mmap_read_unlock(mm);
 }
 
 static void unmap_all(struct fl_file *file, const struct unmap *u)
@@ -115,7 +108,7 @@ static void unmap_all(struct fl_file *file, const struct unmap *u)
 
 	while ((mm = next_mm(file, turn))) {
 		unmap_mm(mm, file, turn, u);
-		unpin(mm);
+		fl_users_leave(&mm->pins);
 	}
 }
 

@@ -65,7 +65,7 @@ static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, ui
 		if (err)
 			return err;
 		if (fl_vma_adds(vma) && run->ptep && pte_present(ptep_get(run->ptep + run->nr)))
-			fl_zap_gone(mm, addr, run->ptep + run->nr); /* of a page that the file has not */
+			fl_zap_gone(mm, vma, addr, run->ptep + run->nr); /* of a page that the file has not */
 		if (!run->ptep || !may_fill(vma, ptep_get(run->ptep + run->nr), zero))
 			return -EEXIST;
 		pfn = mm->ops->frame_get(mm, vma, addr);
@@ -241,7 +241,7 @@ static void fill_locked(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fi
 	run_install(mm, vma, run, f);
 }
 
-/* One run. The bytes filled; *err says what ended it early. => mmap_lock held for reading */
+/* One run. The bytes filled; *err says what ended it early. => at work in the mapping */
 static uint64_t fill_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fill *f, uint64_t addr, int *err,
 			 uint64_t *src_fault)
 {
@@ -263,7 +263,10 @@ static uint64_t fill_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_f
 	return run.nr << PAGE_SHIFT;
 }
 
-/* Does the range lie in one mapping? Neighbours that differ only in where their frames live are one to the program. */
+/*
+ * Does the range lie in one mapping? Neighbours that differ only in where their frames live are one to the program.
+ * => mmap_lock held, if it goes on behind the end
+ */
 static bool in_one_mapping(struct fl_mm *mm, const struct fl_vma *vma, uint64_t end)
 {
 	while (vma && end > vma->end) {
@@ -275,18 +278,37 @@ static bool in_one_mapping(struct fl_mm *mm, const struct fl_vma *vma, uint64_t 
 }
 
 /*
- * May the fill go on? The whole of what is left must lie in one registered mapping, as the kernel demands; whose
- * registration it is does not matter.
+ * May the fill go on? The whole of what is left lies in one mapping, which must be registered; by whom does not matter.
  */
-static int fill_check(struct fl_mm *mm, const struct fl_vma *vma, const struct fl_fill *f)
+static int fill_check(const struct fl_vma *vma, const struct fl_fill *f)
 {
-	if (!vma || !(vma->flags & VM_UFFD) || !in_one_mapping(mm, vma, f->dst + f->len))
+	if (!(vma->flags & VM_UFFD))
 		return -ENOENT;
 	if (f->wp && !(vma->flags & VM_UFFD_WP))
 		return -EINVAL;
 	if (f->cached && !vma->file)
 		return -EINVAL;
 	return 0;
+}
+
+/*
+ * The mapping at addr, to be at work in it, if it has all up to `end` that is to be filled. NULL: it has not. Of those that
+ * look as one to the program it is the first.
+ */
+static struct fl_vma *start_fill(struct fl_mm *mm, uint64_t addr, uint64_t end)
+{
+	struct fl_vma *vma = fl_vma_start_read(mm, addr);
+	bool one;
+
+	if (!vma || vma->end >= end)
+		return vma;
+	fl_vma_end_read(vma);
+	fl_mmap_read_lock(mm); /* the neighbours have a say */
+	vma = fl_vma_lookup(mm, addr);
+	one = vma && in_one_mapping(mm, vma, end);
+	vma = one ? fl_vma_start_read_locked(mm, addr) : NULL;
+	fl_mmap_read_unlock(mm);
+	return vma;
 }
 
 int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *f, uint64_t *done, uint64_t *src_fault)
@@ -297,12 +319,13 @@ int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *f, uint64_t *done, u
 		uint64_t filled = 0;
 		struct fl_vma *vma;
 
-		fl_read_lock(&mm->mmap_lock);
-		vma = fl_vma_lookup(mm, f->dst + *done);
-		err = fill_check(mm, vma, f);
+		vma = start_fill(mm, f->dst + *done, f->dst + f->len);
+		if (!vma)
+			return -ENOENT;
+		err = fill_check(vma, f);
 		if (!err)
 			filled = fill_run(mm, vma, f, f->dst + *done, &err, src_fault);
-		fl_read_unlock(&mm->mmap_lock);
+		fl_vma_end_read(vma);
 		*done += filled;
 		if (f->cached)
 			fl_count(continued, PAGES(filled));

@@ -64,7 +64,7 @@ int fl_mm_copy(struct fl_mm *child, struct fl_mm *parent)
 	const uint32_t not_inherited = VM_UFFD | VM_SAMPLED | VM_LOCKED;
 	int err = 0;
 
-	fl_write_lock(&parent->mmap_lock);
+	fl_mmap_write_lock(parent);
 	for (uint32_t i = 0; i < parent->nr_vmas && !err; i++) {
 		struct fl_vma *vma = parent->vmas[i], *copy;
 
@@ -79,6 +79,8 @@ int fl_mm_copy(struct fl_mm *child, struct fl_mm *parent)
 			err = copy_range(child, parent, vma);
 	}
 	fl_vma_merge(child, 0, TASK_SIZE);
-	fl_write_unlock(&parent->mmap_lock);
+	fl_mmap_write_unlock(parent);
+	fl_mmap_write_lock(child); /* its mappings are open for use when this ends */
+	fl_mmap_write_unlock(child);
 	return err;
 }

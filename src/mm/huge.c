@@ -185,7 +185,7 @@ static int collapse(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool fu
 	pte = (fl_pte_t){ mk_pte(head, vma).val | all.val };
 	pte = fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE);
 	fl_pmd_collapse(mm, addr, full ? (fl_pte_t){ pte.val | PTE_UNASKED } : pte);
-	mm->ops->invalidate(mm, addr, addr + PMD_SIZE, pte_right(pte, vma));
+	mm->ops->invalidate(mm, vma, addr, addr + PMD_SIZE, pte_right(pte, vma));
 	return 0;
 }
 
@@ -218,8 +218,11 @@ int fl_collapse_anonymous(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, 
 void fl_collapse_full(struct fl_mm *mm, struct fl_vma *vma)
 {
 	for (uint64_t addr = PMD_ALIGN(vma->start); addr + PMD_SIZE <= vma->end; addr += PMD_SIZE)
-		if (fl_pte_offset(mm, addr))
+		if (fl_pte_offset(mm, addr)) {
+			fl_mutex_lock(fl_pt_lock(mm, addr)); /* others use its deposits */
 			collapse(mm, vma, addr, true);
+			fl_mutex_unlock(fl_pt_lock(mm, addr));
+		}
 }
 
 /* ---- of a file ---- */
@@ -390,7 +393,7 @@ static int map_piece(struct fl_mm *mm, struct fl_file *file, uint64_t addr, uint
 	int err = -EINVAL; /* it is another mapping by now */
 	struct fl_vma *vma;
 
-	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_write_lock(mm);
 	vma = fl_vma_lookup(mm, addr);
 	if (vma && vma->file == file && aligned_alike(vma, addr) && fl_vma_page_index(vma, addr) == first) {
 		fl_vma_lock_file(vma);
@@ -400,7 +403,7 @@ static int map_piece(struct fl_mm *mm, struct fl_file *file, uint64_t addr, uint
 			err = find_large(vma, addr) == FL_PFN_NONE ? -EAGAIN : replace_by_leaf(mm, vma, addr);
 		fl_vma_unlock_file(vma);
 	}
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	return err;
 }
 
@@ -422,7 +425,7 @@ static int collapse_part(struct fl_mm *mm, uint64_t *at, uint64_t end)
 	struct fl_vma *vma;
 	int err = 0;
 
-	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_write_lock(mm);
 	vma = fl_find_vma(mm, *at);
 	if (vma && vma->start < end) {
 		addr = fl_max(*at, vma->start);
@@ -436,15 +439,15 @@ static int collapse_part(struct fl_mm *mm, uint64_t *at, uint64_t end)
 		addr = PMD_ALIGN(addr);
 		index = fl_vma_page_index(vma, addr);
 	}
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	*at = end;
 	if (!file)
 		return err;
 	for (; addr + PMD_SIZE <= end && !err; addr += PMD_SIZE, index += PTRS_PER_TABLE)
 		err = collapse_file(mm, file, addr, index);
-	fl_write_lock(&mm->mmap_lock); /* nobody may know it any more */
+	fl_mmap_write_lock(mm); /* nobody may know it any more */
 	fl_file_put(file);
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	return err;
 }
 

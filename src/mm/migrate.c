@@ -23,7 +23,7 @@ static uint64_t unmap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint6
 	if (*new == FL_PFN_NONE)
 		return FL_PFN_NONE;
 	set_pte(ptep, mk_migration_pte(old));
-	mm->ops->invalidate(mm, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
+	mm->ops->invalidate(mm, vma, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
 	folio->mapcount = 0;
 	return pte_pfn(old);
 }

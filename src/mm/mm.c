@@ -22,24 +22,24 @@ int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, co
 	mm->pool = *pool;
 	mm->ops = ops;
 	mm->backend = backend;
+	mm->excl_end = UINT64_MAX; /* nobody else knows it yet */
+	mm->excl_done = true;
 	mm->pgd = fl_alloc(&mm->metadata, PAGE_SIZE, FL_FP_PGTABLE);
 	return mm->pgd ? 0 : -ENOMEM;
 }
 
 void fl_mm_exit(struct fl_mm *mm)
 {
-	uint32_t pins;
-
+	fl_mmap_write_lock(mm);
 	fl_do_munmap(mm, 0, TASK_SIZE); /* no mapping is split by that, so nothing need be reserved */
-	fl_yield_point(&mm->pins);
-	while ((pins = __atomic_load_n(&mm->pins, __ATOMIC_ACQUIRE)) != 0)
-		fl_futex_wait(&mm->pins, pins, 0);
+	fl_mmap_write_unlock(mm);
+	fl_users_wait(&mm->pins);
 	while (mm->spare) {
 		struct fl_vma *v = mm->spare;
 
 		mm->spare = (struct fl_vma *)(void *)v->ctx;
 		fl_free(&mm->metadata, v, sizeof(*v));
 	}
-	fl_free(&mm->metadata, mm->vmas, mm->cap_vmas * sizeof(*mm->vmas));
+	fl_vma_free_tables(mm);
 	fl_free(&mm->metadata, mm->pgd, PAGE_SIZE);
 }

@@ -51,7 +51,10 @@
 
 /* ---- address spaces (mm.c) ---- */
 
-/* An empty address space over a pool; the backend's data is its own. -ENOMEM. */
+/*
+ * An empty address space over a pool; the backend's data is its own. Up to the first fl_mmap_write_unlock() the caller is
+ * alone with it. -ENOMEM.
+ */
 int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, const struct fl_pool *pool);
 /* Free everything. Nobody else uses it; no userfaultfd object is left. */
 void fl_mm_exit(struct fl_mm *mm);
@@ -62,7 +65,59 @@ void fl_mm_exit(struct fl_mm *mm);
  */
 int fl_mm_copy(struct fl_mm *child, struct fl_mm *parent);
 
+/* ---- who is at work where (mmap_lock.c) ---- */
+
+/* Nobody changes mappings, nor takes page tables away. => no lock held, signals blocked, as for all that takes locks */
+static inline void fl_mmap_read_lock(struct fl_mm *mm)
+{
+	fl_read_lock(&mm->mmap_lock);
+}
+
+static inline void fl_mmap_read_unlock(struct fl_mm *mm)
+{
+	fl_read_unlock(&mm->mmap_lock);
+}
+
+/*
+ * To change mappings. The caller is alone in those that have a part of [start, end), and no others may be changed: neither
+ * their fields, nor their entries but under the page-table locks, nor the tables that they share. Faults in them go on.
+ */
+void fl_mmap_write_lock_range(struct fl_mm *mm, uint64_t start, uint64_t end);
+/* The same for all of them. */
+static inline void fl_mmap_write_lock(struct fl_mm *mm)
+{
+	fl_mmap_write_lock_range(mm, 0, UINT64_MAX);
+}
+/* More than was said at first: it, and what lies between. => mmap_lock held for writing */
+void fl_mmap_exclude(struct fl_mm *mm, uint64_t start, uint64_t end);
+void fl_mmap_write_unlock(struct fl_mm *mm);
+/* Is it one of those? => mmap_lock held for writing */
+bool fl_vma_excluded(const struct fl_vma *vma);
+/* Has the caller, who is at work in the mapping, mmap_lock for writing, and nobody else is at work in it? */
+bool fl_vma_alone(const struct fl_vma *vma);
+/* In a forked child, whose parent's thread had it for writing: no lock is held, and nobody is at work. */
+void fl_mmap_lock_after_fork(struct fl_mm *mm);
+
+/*
+ * The mapping that contains addr, in which the caller is at work from now on: it stays as it is, and so do its tables;
+ * its neighbours need not. NULL: there is none. => no lock held; the result counts as one
+ */
+struct fl_vma *fl_vma_start_read(struct fl_mm *mm, uint64_t addr);
+/* The same. => mmap_lock held for reading */
+struct fl_vma *fl_vma_start_read_locked(struct fl_mm *mm, uint64_t addr);
+void fl_vma_end_read(struct fl_vma *vma);
+/*
+ * The first mapping that ends above addr, as above, but without waiting: for whoever has locks already. NULL: there is
+ * none, or somebody is about to change it.
+ */
+struct fl_vma *fl_vma_tryget(struct fl_mm *mm, uint64_t addr);
+void fl_vma_put(struct fl_vma *vma);
+
 /* ---- mappings (vma.c) ---- */
+
+/* What is given back with the address space only. => nobody uses it any more */
+void fl_vma_free_tables(struct fl_mm *mm);
+struct fl_vma *fl_vma_next_spare(const struct fl_vma *vma);
 
 /* The mapping that contains addr, or NULL. => mmap_lock held */
 struct fl_vma *fl_vma_lookup(const struct fl_mm *mm, uint64_t addr);
@@ -274,14 +329,14 @@ struct fl_vmf {
 	bool delivered; /* user space has had this fault */
 };
 
-/* Drop what a fault holds when it asks the userfaultfd layer: page-table lock, file's lock, mmap_lock for reading. */
+/* Drop what a fault holds when it asks the userfaultfd layer: page-table lock, file's lock, the mapping. */
 void fl_vmf_unlock(struct fl_vmf *vmf);
 
 /* Resolve one fault, waiting as long as it takes. => no lock held, signals blocked as fl_irq_save() does */
 enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf);
 
 /*
- * The userfaultfd layer's side of a fault: set once, by that layer. It is called with mmap_lock (for reading), the
+ * The userfaultfd layer's side of a fault: set once, by that layer. It is called with the mapping (fl_vma_start_read), the
  * file's lock if it is a file's mapping, and the page-table lock of vmf->addr held, and drops them: fl_vmf_unlock().
  */
 typedef enum fl_fault fl_userfault_fn(struct fl_vmf *vmf);
@@ -378,7 +433,7 @@ int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_
  * the same. But the pages of a file are found again in its cache: there it is dropped, as by the kernel (Linux 6.18,
  * observed), and nothing takes its place, or, if `table`, an empty one. => mmap_lock and page-table lock held
  */
-void fl_split_huge_pmd(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr, bool table);
+void fl_split_huge_pmd(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool table);
 
 /* Drop the entries of a range inside one mapping, and their pages. => mmap_lock held, no page-table lock */
 void fl_zap_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
@@ -387,11 +442,13 @@ void fl_zap_advised(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64
 /* The same when a file loses its pages, with markers kept; without `cow` private copies of them stay. => the file's lock held as well */
 void fl_zap_file_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, bool cow);
 /* The present entry of a shared page that has left its file unseen (fl_file_ops.untold). => page-table lock held */
-void fl_zap_gone(struct fl_mm *mm, uint64_t addr, fl_pte_t *ptep);
+void fl_zap_gone(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, fl_pte_t *ptep);
 /* Zap and forget [start, end): mappings, tables, frames. Uses up to two reserved. => mmap_lock held for writing */
 void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* mprotect on the mappings of [start, end), which the caller has found complete. Uses up to two reserved; as above. */
 void fl_do_mprotect(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access);
+/* No right to a page of the range is cached any more. => mmap_lock held for writing */
+void fl_hide_range(struct fl_mm *mm, uint64_t start, uint64_t end);
 /*
  * Moving, for mremap(): first the tables for the entries of [old, old + len) at their new place (-ENOMEM, with
  * nothing changed),

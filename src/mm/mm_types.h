@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * mm_types.h - the data of the memory manager: address space, mapping, page-table entry, folio. The letter beside a
- * field is the lock that protects it: [m] mmap_lock, [f] the file's lock, [p] the page-table lock of the address, [c]
- * constant once created, [a] atomic.
+ * field is the lock that protects it: [m] mmap_lock, or, to read it, being at work in the mapping (fl_vma_start_read());
+ * [s] the same, and also read without any lock, under vma_seq; [f] the file's lock, [p] the page-table lock of the
+ * address, [c] constant once created, [a] atomic.
  */
 #ifndef FL_MM_MM_TYPES_H
 #define FL_MM_MM_TYPES_H
 
+#include "base/entry.h"
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/types.h"
@@ -59,7 +61,7 @@ typedef struct {
 #define VM_UNSEEN	(VM_SOFTDIRTY | VM_SAMPLED)
 
 struct fl_vma {
-	uint64_t start, end;	 /* [m]; of a file's mapping also changed with [f] held */
+	fl_entry_word start, end; /* [s]; of a file's mapping also changed with [f] held */
 	uint64_t pgoff;		 /* [m] page offset in the backing; merging mappings must be contiguous in it too */
 	uint32_t flags;		 /* [m] VM_*; of a file's mapping also changed with [f] held */
 	uint32_t vm_page_prot;	 /* [m] what every entry grants: VM_ACCESS bits, without VM_WRITE where writes are noted */
@@ -67,6 +69,7 @@ struct fl_vma {
 	struct fl_file *file;	 /* [m] whose pages it maps; NULL: anonymous memory */
 	uint64_t index;		 /* [m][f] of the file's page at `start` */
 	struct fl_mm *mm;	 /* [c] */
+	struct fl_users users;	 /* [a] faults, fills and accesses that are at work in it */
 	struct fl_list by_file;	 /* [f] in file->vmas */
 	uint64_t unmapped;	 /* [f] the turn of fl_unmap_mapping() that has been here last */
 };
@@ -113,10 +116,14 @@ struct fl_mm {
 	struct fl_rwlock mmap_lock;
 	struct fl_mutex pt_lock[FL_PT_LOCKS]; /* by address / 2 MiB */
 
-	struct fl_vma **vmas; /* [m] sorted, disjoint */
-	uint32_t nr_vmas;     /* [m] */
+	struct fl_vma **vmas; /* [s] sorted, disjoint */
+	uint32_t nr_vmas;     /* [s] */
 	uint32_t cap_vmas;    /* [m] */
-	struct fl_vma *spare; /* [m] allocated ahead, so that splitting cannot fail */
+	struct fl_seqcount vma_seq;
+	fl_entry_word excl_start, excl_end; /* [s] what whoever has mmap_lock for writing is at work on; excl_end 0: nothing */
+	bool excl_done;	      /* [a] nobody else is at work in it any more */
+	struct fl_vma_table *tables; /* [m] the newest, and those that somebody without a lock may still look at */
+	struct fl_vma *spare; /* [m] allocated ahead, so that splitting cannot fail. Never freed: as with tables */
 	uint32_t nr_spare;    /* [m] */
 
 	uint64_t *pgd; /* [c]; the tables below are added atomically and freed under mmap_lock for writing */
@@ -133,7 +140,7 @@ struct fl_mm {
 	struct fl_list uffds;	     /* open userfaultfd objects */
 	struct fl_list waits[64];    /* threads that wait in a fault, by thread id */
 
-	uint32_t pins; /* [a] truncations that are about to look here: it must not go away; futex */
+	struct fl_users pins; /* truncations that are about to look here: it must not go away */
 
 	uint64_t metadata; /* [a] bytes */
 };

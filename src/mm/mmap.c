@@ -18,7 +18,7 @@ static void put_entry(struct fl_mm *mm, fl_pte_t old, unsigned nr)
  * The order in which a page dies: the entry, then every cached right, then the frame. Where the leaf was nothing is, or
  * an empty table. => page-table lock held
  */
-static void zap_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr, bool table)
+static void zap_leaf(struct fl_mm *mm, struct fl_vma *vma, fl_pmd_t *pmdp, uint64_t addr, bool table)
 {
 	fl_pte_t old = pmd_pte_at(pmdp_get_lockless(pmdp), 0);
 
@@ -26,18 +26,18 @@ static void zap_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr, bool table
 		fl_pmd_to_table(mm, pmdp, addr);
 	else
 		fl_pmd_clear_leaf(mm, pmdp, addr);
-	mm->ops->invalidate(mm, addr, addr + PMD_SIZE, FL_RIGHT_NONE);
+	mm->ops->invalidate(mm, vma, addr, addr + PMD_SIZE, FL_RIGHT_NONE);
 	put_entry(mm, old, PTRS_PER_TABLE);
 }
 
-void fl_split_huge_pmd(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr, bool table)
+void fl_split_huge_pmd(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool table)
 {
 	struct fl_slot s = fl_slot_at(mm, addr);
 
 	if (!s.pmdp)
 		return;
 	if (vma->file)
-		zap_leaf(mm, s.pmdp, s.addr, table);
+		zap_leaf(mm, vma, s.pmdp, s.addr, table);
 	else
 		fl_pmd_split(mm, s.pmdp, addr);
 }
@@ -77,7 +77,7 @@ static void zap_pte_range(const struct zap *z, uint64_t addr, uint64_t end)
 			gone[nr++] = old;
 		}
 		if (nr)
-			z->mm->ops->invalidate(z->mm, first, addr, FL_RIGHT_NONE);
+			z->mm->ops->invalidate(z->mm, z->vma, first, addr, FL_RIGHT_NONE);
 		for (unsigned i = 0; i < nr; i++)
 			put_entry(z->mm, gone[i], 1);
 	}
@@ -92,7 +92,7 @@ static void zap_range(const struct zap *z, uint64_t start, uint64_t end)
 		fl_mutex_lock(ptl);
 		s = fl_slot_at(z->mm, addr);
 		if (s.pmdp && (z->vma->file || next - addr == PMD_SIZE)) /* of a file's, a part of it takes all */
-			zap_leaf(z->mm, s.pmdp, s.addr, false);
+			zap_leaf(z->mm, z->vma, s.pmdp, s.addr, false);
 		else
 			zap_pte_range(z, addr, next);
 		fl_mutex_unlock(ptl);
@@ -114,12 +114,12 @@ void fl_zap_file_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uin
 	zap_range(&(struct zap){ .mm = mm, .vma = vma, .keep_wp = true, .file_only = !cow }, start, end);
 }
 
-void fl_zap_gone(struct fl_mm *mm, uint64_t addr, fl_pte_t *ptep)
+void fl_zap_gone(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, fl_pte_t *ptep)
 {
 	fl_pte_t old = ptep_get(ptep);
 
 	set_pte(ptep, pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){ 0 });
-	mm->ops->invalidate(mm, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
+	mm->ops->invalidate(mm, vma, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
 	put_entry(mm, old, 1);
 }
 
@@ -190,6 +190,15 @@ static void move_entry(struct fl_mm *mm, fl_pte_t *from, struct fl_vma *vma, uin
 	set_pte(fl_pte_offset(mm, addr), moved(mm, vma, old, pfn));
 }
 
+void fl_hide_range(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(mm, vma, i, start, end)
+		mm->ops->invalidate(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end), FL_RIGHT_NONE);
+}
+
 int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len)
 {
 	fl_for_each_pmd(mm, addr, next, old, old + len) {
@@ -209,7 +218,7 @@ int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len)
 /* => mmap_lock held for writing, so the page-table locks are not needed: nobody else looks at entries */
 void fl_move_entries(struct fl_mm *mm, uint64_t old, struct fl_vma *new_vma, uint64_t new, uint64_t len, bool rehome)
 {
-	mm->ops->invalidate(mm, old, old + len, FL_RIGHT_NONE);
+	fl_hide_range(mm, old, old + len);
 	fl_for_each_pmd(mm, addr, next, old, old + len) {
 		fl_pte_t *ptep = fl_pte_offset(mm, addr);
 

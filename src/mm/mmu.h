@@ -2,6 +2,9 @@
 /*
  * mmu.h - what the memory manager asks of a backend, and all that a backend sees of the manager.
  *
+ * The caller may be at work in one mapping while others change: what a backend does for one it does without a look at its
+ * neighbours, unless they are got hold of first (fl_vma_tryget).
+ *
  * The page tables are the truth; a backend is a cache of them. It may hold fewer rights than an entry grants, never
  * more. It may forget a right at any time, without a word.
  */
@@ -19,7 +22,7 @@ struct fl_mmu_ops {
 
 	/*
 	 * The frame for a page that is about to be filled, its folio counted once; FL_PFN_NONE: no memory.
-	 * => mmap_lock held, page-table lock of addr held.
+	 * => at work in the mapping (or mmap_lock held, as for all below), page-table lock of addr held
 	 */
 	uint64_t (*frame_get)(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
 	/* A frame that no entry maps any more and no right is cached for. => page-table lock held */
@@ -48,11 +51,11 @@ struct fl_mmu_ops {
 
 	/*
 	 * Entries of [addr, addr + nr pages) of one mapping now grant `right`, and the backend may cache it.
-	 * => mmap_lock held, page-table lock of the range held: no stale grant can land after a shrink.
+	 * => page-table lock of the range held: no stale grant can land after a shrink
 	 */
 	void (*grant)(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right);
-	/* Entries of the range shrank. On return nothing above `max` is cached for it. => mmap_lock held */
-	void (*invalidate)(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max);
+	/* Entries of [start, end), a part of the mapping, shrank. On return nothing above `max` is cached for it. */
+	void (*invalidate)(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right max);
 	/*
 	 * Optional: the rights that the host gives to a whole mapping depend on more than reading and writing, and
 	 * that has changed.
@@ -92,7 +95,7 @@ struct fl_mmu_ops {
 	uint64_t (*entry_ns)(struct fl_mm *mm);
 
 	/* Does the cache hold at least `right` for this page? For the checker. => page-table lock held */
-	bool (*caches)(struct fl_mm *mm, uint64_t addr, enum fl_right right);
+	bool (*caches)(const struct fl_vma *vma, uint64_t addr, enum fl_right right);
 	/* Bytes of the backend's own metadata. */
 	uint64_t (*metadata)(struct fl_mm *mm);
 };

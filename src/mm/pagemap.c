@@ -50,14 +50,14 @@ void fl_pagemap(struct fl_mm *mm, uint64_t addr, uint64_t nr, uint64_t *words)
 {
 	uint64_t irq = fl_irq_save();
 
-	fl_read_lock(&mm->mmap_lock);
+	fl_mmap_read_lock(mm);
 	for (uint64_t i = 0; i < nr; i++, addr += PAGE_SIZE) {
 		struct fl_vma *vma = fl_vma_lookup(mm, addr);
 
 		if (vma && !(vma->flags & VM_RELEASED))
 			words[i] = pagemap_word(mm, vma, addr);
 	}
-	fl_read_unlock(&mm->mmap_lock);
+	fl_mmap_read_unlock(mm);
 	fl_irq_restore(irq);
 }
 
@@ -91,7 +91,7 @@ int fl_clear_soft_dirty(struct fl_mm *mm)
 {
 	int err;
 
-	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_write_lock(mm);
 	err = take_back(mm);
 	for (uint32_t i = 0; i < mm->nr_vmas && !err; i++) {
 		struct fl_vma *vma = mm->vmas[i];
@@ -101,6 +101,6 @@ int fl_clear_soft_dirty(struct fl_mm *mm)
 	}
 	if (!err)
 		fl_vma_merge(mm, 0, TASK_SIZE);
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	return err;
 }

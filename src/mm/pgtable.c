@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * pgtable.c - four levels of 512 entries. An upper entry is the address of the next table; it goes from 0 to a table
- * by compare-and-swap, so that faults need no lock on the way down, and back to 0 only under mmap_lock for writing.
+ * by compare-and-swap, so that faults need no lock on the way down, and back to 0 only under mmap_lock for writing, when
+ * nobody is at work in any mapping that the table could be for.
  *
  * In the lowest upper level, the PMD, an entry may also be a leaf. It comes and goes under the page-table lock: from 0
  * and back; to the table that was deposited for it (fl_pmd_split, fl_pmd_to_table); from a table only under mmap_lock
- * for writing (fl_pmd_collapse). So whoever holds mmap_lock and has read a table's address may use the table.
+ * for writing (fl_pmd_collapse). So whoever holds mmap_lock, or is at work in the mapping, and has read a table's address
+ * may use the table.
  */
 #include "mm/mm.h"
 
@@ -215,6 +217,18 @@ static bool table_empty(const uint64_t *table)
 	return true;
 }
 
+/* Is nobody at work in a mapping of [lo, hi)? They might be about to set an entry. */
+static bool nobody_else(const struct fl_mm *mm, uint64_t lo, uint64_t hi)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(mm, vma, i, lo, hi)
+		if (!fl_vma_excluded(vma))
+			return false;
+	return true;
+}
+
 /* Free what is empty below `table`, whose entries each cover 1 << shift bytes from `base`. */
 static void free_level(struct fl_mm *mm, uint64_t *table, unsigned shift, uint64_t base, uint64_t start, uint64_t end)
 {
@@ -226,7 +240,7 @@ static void free_level(struct fl_mm *mm, uint64_t *table, unsigned shift, uint64
 			continue;
 		if (shift > PMD_SHIFT)
 			free_level(mm, below, shift - 9, lo, start, end);
-		if (table_empty(below)) {
+		if (table_empty(below) && nobody_else(mm, lo, hi)) {
 			table[i] = 0;
 			fl_free(&mm->metadata, below, PAGE_SIZE);
 		}

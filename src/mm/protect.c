@@ -159,9 +159,9 @@ int64_t fl_change_protection(struct fl_mm *mm, struct fl_vma *vma, uint64_t star
 	}
 	/* A mapping that has lost all access hides everything, whatever its entries say. */
 	if (!fl_vma_access(vma))
-		mm->ops->invalidate(mm, start, end, FL_RIGHT_NONE);
+		mm->ops->invalidate(mm, vma, start, end, FL_RIGHT_NONE);
 	else if (c.start < c.end)
-		mm->ops->invalidate(mm, c.start, c.end, c.left);
+		mm->ops->invalidate(mm, vma, c.start, c.end, c.left);
 	return err ? err : c.pages;
 }
 

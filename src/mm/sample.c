@@ -51,7 +51,7 @@ int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_
 	uint64_t at = start;
 	int64_t touched = 0;
 
-	fl_read_lock(&mm->mmap_lock);
+	fl_mmap_read_lock(mm);
 	while (at < end) {
 		struct fl_vma *vma = fl_vma_lookup(mm, at);
 		uint64_t stop = vma ? fl_min(vma->end, end) : 0;
@@ -63,7 +63,7 @@ int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_
 		touched += look(mm, vma, at, stop, vec ? vec + PAGES(at - start) : NULL);
 		at = stop;
 	}
-	fl_read_unlock(&mm->mmap_lock);
+	fl_mmap_read_unlock(mm);
 	return touched;
 }
 
@@ -102,7 +102,7 @@ int fl_sample_range(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
 	uint64_t entry_ns = on && !mm->sampling.since && mm->ops->entry_ns ? mm->ops->entry_ns(mm) : 0;
 	int err;
 
-	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_write_lock_range(mm, start, end);
 	err = on ? prepare(mm, start, end) : 0;
 	if (!err)
 		err = fl_vma_reserve(mm, 2);
@@ -112,6 +112,6 @@ int fl_sample_range(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
 	}
 	if (!err)
 		set_sampled(mm, start, end, on);
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	return err;
 }

@@ -4,7 +4,7 @@
 #include "mm/mm.h"
 
 /* A page that nobody else maps. => page-table lock held. Returns whether it went out */
-static bool swap_out(struct fl_mm *mm, fl_pte_t *ptep, uint64_t addr)
+static bool swap_out(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t *ptep, uint64_t addr)
 {
 	fl_pte_t old = ptep_get(ptep);
 	uint64_t slot, pfn = pte_pfn(old);
@@ -15,7 +15,7 @@ static bool swap_out(struct fl_mm *mm, fl_pte_t *ptep, uint64_t addr)
 	if (slot == FL_PFN_NONE)
 		return false;
 	set_pte(ptep, mk_swap_pte(slot, old));
-	mm->ops->invalidate(mm, addr, addr + PAGE_SIZE, FL_RIGHT_NONE); /* before the contents are read: no store is lost */
+	mm->ops->invalidate(mm, vma, addr, addr + PAGE_SIZE, FL_RIGHT_NONE); /* before the contents are read: no store is lost */
 	mm->ops->swap_write(mm, slot, pfn);
 	fl_folio(mm, pfn)->mapcount = 0;
 	fl_folio_put(mm, pfn);
@@ -37,7 +37,7 @@ int64_t fl_swap_out_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, 
 		fl_mutex_lock(ptl);
 		ptep = vma->file ? fl_pte_offset(mm, addr) : fl_pte_split(mm, addr); /* a file's leaf has nothing to swap */
 		for (; ptep && addr < next; addr += PAGE_SIZE, ptep++)
-			done += swap_out(mm, ptep, addr);
+			done += swap_out(mm, vma, ptep, addr);
 		fl_mutex_unlock(ptl);
 	}
 	return done;

@@ -9,24 +9,22 @@ static bool access_page(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, 
 {
 	struct fl_mutex *ptl = fl_pt_lock(mm, addr);
 	struct fl_vma *vma;
-	bool ok = false;
+	fl_pte_t pte;
+	bool ok;
 
-	fl_read_lock(&mm->mmap_lock);
-	vma = fl_vma_lookup(mm, addr);
-	if (vma) {
-		fl_pte_t pte;
+	vma = fl_vma_start_read(mm, addr);
+	if (!vma)
+		return false;
+	fl_mutex_lock(ptl);
+	pte = fl_pte_get(mm, addr);
+	ok = pte_right(pte, vma) >= (write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
+	if (ok) {
+		char *mem = (char *)fl_kmap_local(mm, pte_pfn(pte)) + (addr & ~PAGE_MASK);
 
-		fl_mutex_lock(ptl);
-		pte = fl_pte_get(mm, addr);
-		ok = pte_right(pte, vma) >= (write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
-		if (ok) {
-			char *mem = (char *)fl_kmap_local(mm, pte_pfn(pte)) + (addr & ~PAGE_MASK);
-
-			memcpy(write ? mem : buf, write ? buf : mem, len);
-		}
-		fl_mutex_unlock(ptl);
+		memcpy(write ? mem : buf, write ? buf : mem, len);
 	}
-	fl_read_unlock(&mm->mmap_lock);
+	fl_mutex_unlock(ptl);
+	fl_vma_end_read(vma);
 	return ok;
 }
 

@@ -60,7 +60,7 @@ static uint64_t find_free(struct fl_mm *mm, uint64_t len)
 	return top >= MMAP_MIN + len ? top - len : 0;
 }
 
-/* => mmap_lock held for writing */
+/* => mmap_lock held for writing, with nothing excluded yet */
 static int64_t do_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_file *file,
 		       uint64_t index)
 {
@@ -77,6 +77,7 @@ static int64_t do_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, 
 		return -ENOMEM;
 	if ((flags & MAP_FIXED_NOREPLACE) && !range_free(mm, addr, addr + len))
 		return -EEXIST;
+	fl_mmap_exclude(mm, addr, addr + len);
 	fl_do_munmap(mm, addr, addr + len);
 	fl_vma_set_file(fl_vma_insert(mm, addr, addr + len, PAGES(addr), vm_flags, NULL), file, index);
 	fl_vma_merge(mm, addr, addr + len);
@@ -107,9 +108,9 @@ int64_t fl_soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, in
 			return -ENOMEM;
 		file = fl_shmem_file(own);
 	}
-	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_write_lock_range(mm, 0, 0);
 	ret = do_mmap(mm, addr, len, prot, flags, file, PAGES(offset));
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	if (own)
 		fl_shmem_put(own);
 	return ret;
@@ -122,11 +123,11 @@ int fl_soft_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
 	len = len <= TASK_SIZE ? PAGE_ALIGN(len) : len;
 	if (!len || !range_ok(addr, len))
 		return -EINVAL;
-	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_write_lock_range(mm, addr, addr + len);
 	err = fl_vma_reserve(mm, 2);
 	if (!err)
 		fl_do_munmap(mm, addr, addr + len);
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	return err;
 }
 
@@ -142,7 +143,7 @@ int fl_soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 		return 0;
 	if (!range_ok(addr, len))
 		return -ENOMEM;
-	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_write_lock_range(mm, addr, addr + len);
 	err = fl_vma_reserve(mm, 2);
 	if (!err) { /* what comes before a hole is changed */
 		mapped = mapped_until(mm, addr, addr + len);
@@ -150,7 +151,7 @@ int fl_soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 			fl_do_mprotect(mm, addr, mapped, access_of(prot));
 		err = mapped < addr + len ? -ENOMEM : 0;
 	}
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	return err;
 }
 
@@ -248,7 +249,7 @@ static struct fl_file *file_at(struct fl_mm *mm, uint64_t addr, uint64_t end, ui
 	struct fl_file *file = NULL;
 	struct fl_vma *vma;
 
-	fl_read_lock(&mm->mmap_lock);
+	fl_mmap_read_lock(mm);
 	vma = fl_vma_lookup(mm, addr);
 	*err = !vma ? -ENOMEM : !vma->file ? -EINVAL : !(vma->flags & VM_SHARED) ? -EACCES : 0;
 	if (!*err) {
@@ -257,7 +258,7 @@ static struct fl_file *file_at(struct fl_mm *mm, uint64_t addr, uint64_t end, ui
 		*offset = fl_vma_page_index(vma, addr) << PAGE_SHIFT;
 		*len = fl_min(end, vma->end) - addr;
 	}
-	fl_read_unlock(&mm->mmap_lock);
+	fl_mmap_read_unlock(mm);
 	return file;
 }
 
@@ -282,10 +283,10 @@ static int collapse_range(struct fl_mm *mm, uint64_t addr, uint64_t end)
 {
 	int err = fl_collapse(mm, addr, end);
 
-	fl_read_lock(&mm->mmap_lock);
+	fl_mmap_read_lock(mm);
 	if (!err && mapped_until(mm, addr, end) != end)
 		err = -ENOMEM;
-	fl_read_unlock(&mm->mmap_lock);
+	fl_mmap_read_unlock(mm);
 	return err;
 }
 
@@ -307,13 +308,13 @@ int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 	if (advice == MADV_COLLAPSE)
 		return collapse_range(mm, addr, addr + len);
 	if (advice == MADV_DONTNEED || advice == MADV_PAGEOUT) {
-		fl_read_lock(&mm->mmap_lock);
+		fl_mmap_read_lock(mm);
 		err = advise(mm, addr, addr + len, advice);
-		fl_read_unlock(&mm->mmap_lock);
+		fl_mmap_read_unlock(mm);
 	} else {
-		fl_write_lock(&mm->mmap_lock);
+		fl_mmap_write_lock_range(mm, addr, addr + len);
 		err = advise(mm, addr, addr + len, advice);
-		fl_write_unlock(&mm->mmap_lock);
+		fl_mmap_write_unlock(mm);
 	}
 	return err;
 }
@@ -327,7 +328,7 @@ int64_t fl_soft_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
 
 	if (len > TASK_SIZE || !len || !range_ok(addr, PAGE_ALIGN(len)))
 		return -EINVAL;
-	fl_read_lock(&mm->mmap_lock);
+	fl_mmap_read_lock(mm);
 	if (mapped_until(mm, addr, end) != end)
 		done = -EINVAL;
 	for (i = fl_vma_index(mm, addr); done >= 0 && i < mm->nr_vmas && (vma = mm->vmas[i])->start < end; i++) {
@@ -335,7 +336,7 @@ int64_t fl_soft_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
 
 		done = n < 0 ? n : done + n;
 	}
-	fl_read_unlock(&mm->mmap_lock);
+	fl_mmap_read_unlock(mm);
 	return done;
 }
 
@@ -425,8 +426,8 @@ int64_t fl_soft_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64
 		if (!(flags & MREMAP_MAYMOVE) || !range_ok(new_addr, new_len) || new_addr < MMAP_MIN ||
 		    (new_addr < addr + old_len && addr < new_addr + new_len))
 			return -EINVAL;
-	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_write_lock(mm);
 	ret = do_mremap(mm, addr, old_len, new_len, flags, new_addr);
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	return ret;
 }

@@ -21,10 +21,9 @@ static int frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
  * entry
  * makes sure that it was still the page's when the reference was taken.
  */
-static uint64_t source_frame(struct fl_mm *mm, uint64_t addr)
+static uint64_t source_frame(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr)
 {
-	struct fl_vma *vma = fl_vma_lookup(mm, addr);
-	fl_pte_t pte = vma && (fl_vma_access(vma) & VM_READ) ? fl_pte_get(mm, addr) : (fl_pte_t){ 0 }, again;
+	fl_pte_t pte = (fl_vma_access(vma) & VM_READ) ? fl_pte_get(mm, addr) : (fl_pte_t){ 0 }, again;
 
 	fl_yield_point(fl_pt_lock(mm, addr)); /* whoever has it may change the entry, and free the frame */
 	if (!pte_present(pte) || pte_hint(pte) || !fl_folio_try_get(fl_folio(mm, pte_pfn(pte))))
@@ -43,9 +42,13 @@ static uint64_t read_client(struct fl_mm *mm, char *dst, uint64_t src, uint64_t 
 	uint64_t done = 0;
 
 	while (done < len) {
-		uint64_t offset = (src + done) & ~PAGE_MASK, n = fl_min(PAGE_SIZE - offset, len - done);
-		uint64_t pfn = source_frame(mm, src + done);
+		uint64_t offset = (src + done) & ~PAGE_MASK, n = fl_min(PAGE_SIZE - offset, len - done), pfn = FL_PFN_NONE;
+		struct fl_vma *vma = fl_vma_tryget(mm, src + done); /* it may be another one than the destination's */
 
+		if (vma && vma->start <= src + done)
+			pfn = source_frame(mm, vma, src + done);
+		if (vma)
+			fl_vma_put(vma);
 		if (pfn == FL_PFN_NONE)
 			break;
 		if (dst)
@@ -75,7 +78,7 @@ static void grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t 
 {
 }
 
-static void invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max)
+static void invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right max)
 {
 }
 
@@ -83,7 +86,7 @@ static void unmapped(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pg
 {
 }
 
-static bool caches(struct fl_mm *mm, uint64_t addr, enum fl_right right)
+static bool caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right)
 {
 	return false;
 }

@@ -59,6 +59,7 @@ static void unregister_all(struct fl_uffd_ctx *ctx)
 {
 	struct fl_mm *mm = ctx->mm;
 
+	fl_mmap_exclude(mm, 0, UINT64_MAX);
 	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
 		struct fl_vma *vma = mm->vmas[i];
 
@@ -117,11 +118,11 @@ void fl_ctx_release(struct fl_uffd_ctx *ctx)
 
 	if (__atomic_load_n(&ctx->released, __ATOMIC_ACQUIRE))
 		return;
-	fl_write_lock(&ctx->mm->mmap_lock);
+	fl_mmap_write_lock(ctx->mm);
 	first = mark_released(ctx);
 	if (first)
 		unregister_all(ctx);
-	fl_write_unlock(&ctx->mm->mmap_lock);
+	fl_mmap_write_unlock(ctx->mm);
 	if (first)
 		wake_everybody(ctx);
 }

@@ -91,9 +91,9 @@ int fl_ctx_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint3
 {
 	int err;
 
-	fl_write_lock(&ctx->mm->mmap_lock);
+	fl_mmap_write_lock_range(ctx->mm, start, end);
 	err = do_register(ctx, start, end, uffd_flags);
-	fl_write_unlock(&ctx->mm->mmap_lock);
+	fl_mmap_write_unlock(ctx->mm);
 	if (!err)
 		fl_count(registers, 1);
 	return err;
@@ -115,7 +115,7 @@ int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 	struct fl_mm *mm = ctx->mm;
 	int err;
 
-	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_write_lock_range(mm, start, end);
 	err = check_fit(mm, start, end);
 	if (!err)
 		err = check_owner(ctx, start, end, -EINVAL);
@@ -125,7 +125,7 @@ int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 		wake_unregistered(ctx, start, end); /* they queue up at mmap_lock and then find the range unregistered */
 		set_range(ctx, start, end, 0);
 	}
-	fl_write_unlock(&mm->mmap_lock);
+	fl_mmap_write_unlock(mm);
 	return err;
 }
 
@@ -148,32 +148,54 @@ static uint32_t cp_flags(const struct fl_uffd_ctx *owner, bool file, bool protec
 	return MM_CP_UFFD_WP;
 }
 
-int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect)
+/* What one mapping has of the range. => at work in it, or mmap_lock held */
+static int protect_part(struct fl_vma *vma, uint64_t start, uint64_t end, bool protect, int64_t *changed)
 {
-	struct fl_mm *mm = ctx->mm;
+	int64_t ret = -ENOENT;
+
+	if (vma->flags & VM_UFFD_WP)
+		ret = fl_change_protection(vma->mm, vma, fl_max(start, vma->start), fl_min(end, vma->end),
+					   cp_flags(vma->ctx, vma->file, protect));
+	if (ret < 0)
+		return (int)ret;
+	*changed += ret;
+	return 0;
+}
+
+/* More than one mapping, or a hole. */
+static int protect_parts(struct fl_mm *mm, uint64_t start, uint64_t end, bool protect, int64_t *changed)
+{
 	struct fl_vma *vma;
 	uint64_t at = start;
-	int64_t changed = 0, ret;
 	int err = -ENOENT;
 	uint32_t i;
 
-	fl_read_lock(&mm->mmap_lock);
+	fl_mmap_read_lock(mm);
 	fl_for_each_vma(mm, vma, i, start, end) {
 		err = (vma->flags & VM_UFFD_WP) ? check_gap(mm, at, vma->start) : -ENOENT;
+		if (!err)
+			err = protect_part(vma, start, end, protect, changed);
 		if (err) /* what came before it stays changed, as in the kernel */
 			break;
-		ret = fl_change_protection(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end),
-					   cp_flags(vma->ctx, vma->file, protect));
-		if (ret < 0) {
-			err = (int)ret;
-			break;
-		}
-		changed += ret;
 		at = vma->end;
 	}
 	if (!err)
 		err = check_gap(mm, at, end);
-	fl_read_unlock(&mm->mmap_lock);
+	fl_mmap_read_unlock(mm);
+	return err;
+}
+
+int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect)
+{
+	struct fl_vma *vma = fl_vma_start_read(ctx->mm, start);
+	bool one = vma && vma->end >= end;
+	int64_t changed = 0;
+	int err = one ? protect_part(vma, start, end, protect, &changed) : 0;
+
+	if (vma)
+		fl_vma_end_read(vma);
+	if (!one)
+		err = protect_parts(ctx->mm, start, end, protect, &changed);
 	if (protect)
 		fl_count(wp_pages, changed);
 	else

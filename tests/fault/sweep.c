@@ -220,7 +220,6 @@ static void check_progress(void)
 static void starve(void)
 {
 	struct fl_mm *mm = env.mm;
-	struct fl_vma **table = NULL;
 
 	while (mm->spare) {
 		struct fl_vma *v = mm->spare;
@@ -229,14 +228,11 @@ static void starve(void)
 		fl_free(&mm->metadata, v, sizeof(*v));
 	}
 	mm->nr_spare = 0;
-	if (mm->nr_vmas) {
-		table = fl_alloc(&mm->metadata, mm->nr_vmas * sizeof(*table), FL_FP_VMA_TABLE);
-		EXPECT(table);
-		memcpy(table, mm->vmas, mm->nr_vmas * sizeof(*table));
-	}
-	fl_free(&mm->metadata, mm->vmas, mm->cap_vmas * sizeof(*table));
-	mm->vmas = table;
-	mm->cap_vmas = mm->nr_vmas;
+	mm->cap_vmas = mm->nr_vmas; /* as if it were full */
+	if (mm->nr_vmas)
+		return;
+	fl_vma_free_tables(mm);
+	mm->vmas = NULL;
 }
 
 struct usage {

@@ -6,25 +6,68 @@
 #include "sim.h"
 
 #include "base/irq.h"
+#include "mm/mm.h"
 
 #define WRITER (1u << 31)
 
-static void acquiring(const void *lock, unsigned rank)
+/* What the mapping was when the thread began to be at work in it. */
+static struct {
+	const struct fl_vma *vma;
+	uint64_t start, end;
+	uint32_t flags;
+	const void *ctx, *file;
+} was[SIM_THREADS];
+
+static void note_mapping(const struct fl_vma *vma)
 {
+	unsigned i = sim_number();
+
+	was[i].vma = vma;
+	was[i].start = vma->start;
+	was[i].end = vma->end;
+	was[i].flags = vma->flags;
+	was[i].ctx = vma->ctx;
+	was[i].file = vma->file;
+}
+
+static void check_mapping(const struct fl_vma *vma)
+{
+	unsigned i = sim_number();
+
+	if (was[i].vma != vma) /* a thread that is in two has broken the order of locks, and is let go on to see what comes of it */
+		return;
+	SIM_CHECK(fl_vma_lookup(vma->mm, vma->start) == vma && was[i].start == vma->start && was[i].end == vma->end &&
+			  was[i].flags == vma->flags && was[i].ctx == vma->ctx && was[i].file == vma->file,
+		  "a mapping has changed while a thread was at work in it");
+}
+
+void fl_rank_acquire(const void *lock, unsigned rank)
+{
+	if (rank == FL_RANK_VMA)
+		note_mapping(lock);
+
 	if (sim_ranks)
 		fl_held_add(sim_held(), lock, rank);
 	else
 		sim_held()->lock[rank] = lock;
 }
 
-static void released(const void *lock, unsigned rank)
+/* A point comes when it can be had again, which may be later. */
+void fl_rank_release(const void *lock, unsigned rank)
 {
+	if (rank == FL_RANK_VMA)
+		check_mapping(lock);
 	if (sim_ranks)
 		fl_held_del(sim_held(), lock, rank);
 	else
 		sim_held()->lock[rank] = NULL;
-	if (rank == FL_RANK_PT || rank == FL_RANK_MMAP || rank == FL_RANK_QUEUE)
+	if (rank == FL_RANK_PT || rank == FL_RANK_MMAP || rank == FL_RANK_QUEUE || rank == FL_RANK_VMA)
 		sim_changed();
+}
+
+static void released(const void *lock, unsigned rank)
+{
+	fl_rank_release(lock, rank);
 	if (sim_releases)
 		sim_point(SIM_RUN, lock, "after a release");
 }
@@ -37,7 +80,7 @@ void fl_mutex_init(struct fl_mutex *m, enum fl_rank rank)
 void fl_mutex_lock(struct fl_mutex *m)
 {
 	sim_point(SIM_MUTEX, m, fl_rank_name(m->rank));
-	acquiring(m, m->rank);
+	fl_rank_acquire(m, m->rank);
 	m->word = 1;
 	sim_touch(m, true);
 }
@@ -58,7 +101,7 @@ void fl_rwlock_init(struct fl_rwlock *l, enum fl_rank rank)
 void fl_read_lock(struct fl_rwlock *l)
 {
 	sim_point(SIM_READ, l, "mmap_lock, to read");
-	acquiring(l, l->rank);
+	fl_rank_acquire(l, l->rank);
 	l->state++;
 	sim_touch(l, false);
 }
@@ -81,7 +124,7 @@ void fl_write_lock(struct fl_rwlock *l)
 		sim_point(SIM_WRITE, l, "mmap_lock, to write, announced");
 		l->writers_waiting--;
 	}
-	acquiring(l, l->rank);
+	fl_rank_acquire(l, l->rank);
 	l->state |= WRITER;
 	sim_touch(l, true);
 }
@@ -92,6 +135,36 @@ void fl_write_unlock(struct fl_rwlock *l)
 	l->state = 0;
 	sim_touch(l, true);
 	released(l, l->rank);
+}
+
+/* ---- users ---- */
+
+void fl_users_enter(struct fl_users *u)
+{
+	sim_point(SIM_RUN, u, "enters");
+	u->word++;
+	sim_touch(u, false);
+}
+
+void fl_users_leave(struct fl_users *u)
+{
+	SIM_CHECK(u->word, "somebody leaves who was not there");
+	u->word--;
+	sim_touch(u, false);
+	if (sim_releases)
+		sim_point(SIM_RUN, u, "has left");
+}
+
+void fl_users_wait(struct fl_users *u)
+{
+	sim_point(SIM_USERS, u, "waits until all have left");
+	sim_touch(u, true);
+}
+
+uint32_t fl_read_seqbegin(const struct fl_seqcount *s)
+{
+	sim_yield_look(s);
+	return s->seq;
 }
 
 /* Time stands still, so no wait comes to its end by it: a wake-up that is lost is seen, and not waited out. */
@@ -112,6 +185,13 @@ int fl_futex_wake(uint32_t *word, int n)
 	sim_point(SIM_RUN, word, "futex_wake");
 	sim_touch(word, true);
 	return sim_wake(word, n);
+}
+
+void sim_yield_look(const void *what)
+{
+	sim_touch(what, false);
+	sim_point(SIM_RUN, what, "a look without a lock");
+	sim_touch(what, false);
 }
 
 void sim_yield_point(const void *what)

@@ -27,28 +27,38 @@ PLANTED = {
         ('forgotten-writeprotect/mmu', 'I8 cached right|while it was write-protected', [])),
     'lock-order': (
         'a wrong lock order: a file\'s lock is taken before mmap_lock',
-        '\telse\n\t\tfl_read_lock(&mm->mmap_lock);\n\tfl_mutex_lock(&file->lock);\n',
-        '\tfl_mutex_lock(&file->lock);\n\tif (!u->tables)\n\t\tfl_read_lock(&mm->mmap_lock);\n',
-        ('truncate-fault-mmap/*', 'deadlock', ['--no-ranks']),
-        ('truncate-fault-mmap/*', 'lock order: mmap_lock is taken while file->lock is held', [])),
+        '\telse\n\t\tfl_mmap_read_lock(mm);\n\tfl_mutex_lock(&file->lock);\n',
+        '\tfl_mutex_lock(&file->lock);\n\tif (!u->tables)\n\t\tfl_mmap_read_lock(mm);\n',
+        ('truncate-fault-munmap/*', 'deadlock', ['--no-ranks']),
+        ('truncate-fault-munmap/*', 'lock order: mmap_lock is taken while file->lock is held', [])),
     'copy-under-lock': (
         'a copy under a lock: the source of a fill is read with page faults enabled',
         '\t\treturn (int64_t)read_client(mm, fl_kmap_local(mm, pfn), src, len);\n',
         '\t{\n\t\tsize_t done;\n\n'
         '\t\tfl_soft_access(mm, src, fl_kmap_local(mm, pfn), (size_t)len, FAULT_KERNEL, NULL, &done);\n'
         '\t\treturn (int64_t)done;\n\t}\n',
-        ('two-spaces/soft', 'deadlock', ['--no-ranks']),
-        ('two-spaces/soft', 'lock order: mmap_lock is taken twice', [])),
+        ('two-spaces-mremap/soft', 'deadlock', ['--no-ranks']),
+        ('two-spaces-mremap/soft', 'lock order: a mapping is taken', [])),
     'missed-recheck': (
         'a missed re-check: a page that has moved is mapped although it was dropped meanwhile',
         '\tif (!pte_migration(pte) || pte_pfn(pte) != old)\n', '\tif (!ptep)\n',
         ('dontneed-migrate/*', 'is back|invariant|in use', [])),
     'table-after-free': (
-        'a use of a page table after its free: tables go while mmap_lock is held for reading',
-        '\tzap_range(&(struct zap){ .mm = mm, .vma = vma, .keep_wp = vma->file }, start, end);\n',
-        '\tzap_range(&(struct zap){ .mm = mm, .vma = vma, .keep_wp = vma->file }, start, end);\n'
-        '\tfl_free_pgtables(mm, start, end);\n',
-        ('tables-dontneed/*', r'after it was freed|leads nowhere|fl_addr\(entry\)', [])),
+        'a use of a page table after its free: an empty one goes that a fault beside is about to use',
+        'if (table_empty(below) && nobody_else(mm, lo, hi)) {', 'if (table_empty(below) && (nobody_else(mm, lo, hi) || lo)) {',
+        ('fault-munmap-beside/*', r'after it was freed|leads nowhere|a frame is left', [])),
+    'not-waited-for': (
+        'a mapping is changed while a fault is at work in it',
+        '\t\tfl_users_wait(&vma->users);\n', '\t\t;\n',
+        ('fault-munmap/*', 'a mapping has changed', [])),
+    'no-second-look': (
+        'a fault does not look again whether its mapping is about to be changed',
+        '\t*again = fl_read_seqretry(&mm->vma_seq, seq);\n', '\t*again = seq & 1;\n',
+        ('fault-munmap/*', 'a mapping has changed', [])),
+    'merged-alone': (
+        'a mapping merges with one that a fault is at work in',
+        '\tfl_mmap_exclude(mm, vma->start, upper->end);\n', '',
+        ('faults-merge/*', 'a mapping has changed', [])),
     'late-register': (
         'a range is registered with an object that was closed while the call waited',
         'int err = ctx->released ? -ESRCH : check_fit(mm, start, end);', 'int err = check_fit(mm, start, end);',

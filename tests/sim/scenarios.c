@@ -578,6 +578,154 @@ static void store_then_drop(void)
 	fl_soft_madvise(a.mm, PAGE(1), PAGE_SIZE, MADV_DONTNEED);
 }
 
+/* ---- a mapping, while others change ---- */
+
+static bool done;
+
+/* The first page is a mapping of its own, with a neighbour in the same table. */
+static void neighbours(void)
+{
+	begin();
+	registered_at(&a, WP);
+	unregister_page(&a, PAGE(0));
+	space_fill(&a, PAGE(1), OLD);
+}
+
+/* Pages 0 and 2 are mapped, and what comes between them makes one of the two. */
+static void gap(void)
+{
+	unregistered();
+	fl_soft_munmap(a.mm, PAGE(1), PAGE_SIZE);
+	done = false;
+}
+
+static void fill_gap(void)
+{
+	fl_soft_mmap(a.mm, PAGE(1), PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0);
+}
+
+static void load_2(void)
+{
+	saw[1] = load(&a, PAGE(2));
+}
+
+static void one_mapping_of_zeros(void)
+{
+	SIM_CHECK(saw[0] == 0 && saw[1] == 0, "a load of empty memory");
+	SIM_CHECK(fl_vma_lookup(a.mm, PAGE(0))->end == REGION(0) + REGION_SIZE, "the mappings have not merged");
+}
+
+/* Cut off from page 0, changed, and joined again. */
+static void protect_1_and_back(void)
+{
+	SIM_CHECK(!fl_soft_mprotect(a.mm, PAGE(1), PAGE_SIZE, PROT_READ), "mprotect()");
+	SIM_CHECK(!fl_soft_mprotect(a.mm, PAGE(1), PAGE_SIZE, PROT_READ | PROT_WRITE), "mprotect()");
+}
+
+static void register_1_and_back(void)
+{
+	SIM_CHECK(!unregister_page(&a, PAGE(1)), "UNREGISTER");
+	SIM_CHECK(!register_pages(&a, PAGE(1), PAGE_SIZE, MISSING), "REGISTER");
+}
+
+/* Faults and fills elsewhere do not wait for whoever is about to change a mapping: this one waits for them. */
+static void write_elsewhere(void)
+{
+	fl_mmap_write_lock_range(a.mm, REGION(1), REGION(1) + REGION_SIZE);
+	while (!done)
+		fl_cpu_relax();
+	fl_mmap_write_unlock(a.mm);
+}
+
+static void missing_and_writer(void)
+{
+	missing();
+	done = false;
+}
+
+static void minor_and_writer(void)
+{
+	shared_minor();
+	done = false;
+}
+
+static void protected_and_writer(void)
+{
+	present_protected();
+	done = false;
+}
+
+static void say_done(void)
+{
+	sim_yield_point(&done);
+	done = true;
+}
+
+static void load_0_done(void)
+{
+	load_0();
+	say_done();
+}
+
+static void store_0_done(void)
+{
+	store_0();
+	say_done();
+}
+
+static void unmap_source(void)
+{
+	fl_soft_munmap(a.mm, REGION(1), REGION_SIZE);
+}
+
+static void copied_or_unmapped(void)
+{
+	bool copied = saw[2] == 0;
+
+	SIM_CHECK(copied || saw[2] == (uint64_t)-EFAULT, "COPY said something else");
+	SIM_CHECK(pte_present(fl_pte_get(a.mm, PAGE(0))) == copied, "a copy that failed has left something, or one is lost");
+	SIM_CHECK(!copied || load(&a, PAGE(0)) == NEW, "the copy is not of the source");
+}
+
+static void missing_own_source(void)
+{
+	begin();
+	space_make(&a);
+	space_object(&a, 0, 0);
+	space_register(&a, 0, MISSING);
+}
+
+static void copy_from_beside(void)
+{
+	saw[2] = (uint64_t)copy_from(&a, PAGE(0), PAGE(1), 0);
+}
+
+static void zero_1(void)
+{
+	zeropage(&a, PAGE(1));
+}
+
+static void copied_zeros(void)
+{
+	SIM_CHECK(saw[2] == 0 && load(&a, PAGE(0)) == 0, "the copy is not of its source");
+}
+
+/* What takes all of a space for itself. */
+static void move_elsewhere(struct space *s)
+{
+	fl_soft_mremap(s->mm, REGION(1) + REGION_SIZE, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE, 0);
+}
+
+static void move_in_a(void)
+{
+	move_elsewhere(&a);
+}
+
+static void move_in_b(void)
+{
+	move_elsewhere(&b);
+}
+
 const struct sim_scenario sim_scenarios[] = {
 	{ "fault-copy", missing, { { "load", load_0 }, { "copy", do_copy } }, saw_new },
 	{ "fault-copy-of-memory", missing_with_source, { { "load", load_0 }, { "copy", copy_source } }, saw_new },
@@ -616,6 +764,9 @@ const struct sim_scenario sim_scenarios[] = {
 	{ "two-spaces", cross,
 	  { { "copy to A", copy_to_a }, { "copy to B", copy_to_b }, { "mmap in A", map_in_a }, { "mmap in B", map_in_b } },
 	  crossed },
+	{ "two-spaces-mremap", cross,
+	  { { "copy to A", copy_to_a }, { "copy to B", copy_to_b }, { "mremap in A", move_in_a }, { "mremap in B", move_in_b } },
+	  crossed },
 	{ "fork-copy", missing, { { "copy", do_copy }, { "fork", fork_and_look } }, child_has_new_or_zero },
 	{ "fork-store", unregistered_present, { { "store", store_twice }, { "fork", fork_and_look } }, child_is_of_one_moment },
 	{ "store-in-both", forked_page, { { "store", store_0 }, { "in child", store_in_b } }, each_its_own },
@@ -624,6 +775,8 @@ const struct sim_scenario sim_scenarios[] = {
 	{ "truncate-copy", shared_missing, { { "copy", copy_1 }, { "truncate", truncate_0 } }, copied_or_not },
 	{ "truncate-fault-mmap", shared_plain,
 	  { { "load", load_0 }, { "truncate", truncate_0 }, { "mmap", map_in_a } }, old_or_sigbus },
+	{ "truncate-fault-munmap", shared_plain,
+	  { { "load", load_0 }, { "truncate", truncate_0 }, { "munmap", unmap_1 } }, old_or_sigbus },
 	{ "truncate-destroy", two_spaces, { { "truncate", truncate_0 }, { "destroy", destroy_b } }, file_is_gone },
 	{ "punch-fault", shared_plain, { { "load", load_0 }, { "punch", punch_0 } }, old_or_hole },
 	{ "store-migrate", unregistered_present, { { "store", store_0 }, { "migrate", migrate_0 } }, stored },
@@ -632,5 +785,18 @@ const struct sim_scenario sim_scenarios[] = {
 	{ "new-tables", unregistered, { { "load", load_0 }, { "load too", load_1 } }, load_both },
 	{ "tables-munmap", unregistered, { { "load", load_0 }, { "munmap", unmap_1 } }, saw_zero },
 	{ "tables-dontneed", unregistered, { { "store", store_0 }, { "drop", store_then_drop } }, stored },
+	{ "fault-munmap-beside", neighbours, { { "load", load_0 }, { "munmap", unmap_1 } }, saw_zero },
+	{ "faults-merge", gap, { { "load", load_0 }, { "load too", load_2 }, { "mmap", fill_gap } }, one_mapping_of_zeros },
+	{ "store-mprotect-beside", unregistered_present, { { "store", store_0 }, { "mprotect", protect_1_and_back } }, stored },
+	{ "copy-register-beside", missing,
+	  { { "load", load_0 }, { "copy", do_copy }, { "register", register_1_and_back } }, saw_new },
+	{ "fault-copy-writer", missing_and_writer,
+	  { { "load", load_0_done }, { "copy", do_copy }, { "writer", write_elsewhere } }, saw_new },
+	{ "fault-continue-writer", minor_and_writer,
+	  { { "load", load_0_done }, { "continue", do_continue }, { "writer", write_elsewhere } }, saw_old },
+	{ "fault-unprotect-writer", protected_and_writer,
+	  { { "store", store_0_done }, { "unprotect", unprotect }, { "writer", write_elsewhere } }, stored },
+	{ "copy-source-munmap", missing_with_source, { { "copy", copy_source }, { "munmap", unmap_source } }, copied_or_unmapped },
+	{ "copy-source-beside", missing_own_source, { { "copy", copy_from_beside }, { "zeropage", zero_1 } }, copied_zeros },
 };
 const unsigned sim_nr_scenarios = ARRAY_SIZE(sim_scenarios);

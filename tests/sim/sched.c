@@ -168,6 +168,8 @@ static bool can_run(const struct thread *t)
 		return !(l->state >> 31) && !l->writers_waiting;
 	case SIM_WRITE:
 		return l->state == 0;
+	case SIM_USERS:
+		return ((const struct fl_users *)t->on)->word == 0;
 	case SIM_FUTEX:
 		return t->woken;
 	default:

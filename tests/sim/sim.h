@@ -28,6 +28,7 @@ enum sim_want {
 	SIM_MUTEX,
 	SIM_READ,
 	SIM_WRITE,
+	SIM_USERS,
 	SIM_FUTEX,
 };
 
@@ -50,6 +51,9 @@ unsigned sim_number(void);
 extern bool sim_cpus;
 /* What the running thread holds; outside of threads, what setting up and taking down hold. */
 struct fl_held *sim_held(void);
+/* Something is looked at, or changed, that threads share without a lock (instead/base/yield.h). */
+void sim_yield_point(const void *what);
+void sim_yield_look(const void *what);
 /* Something that was checked has changed (the checker need not look again before). */
 void sim_changed(void);
 

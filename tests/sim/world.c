@@ -54,7 +54,7 @@ static void grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t 
 	}
 }
 
-static void invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max)
+static void invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right max)
 {
 	for (unsigned r = 0; r < NR_REGIONS; r++)
 		for (uint64_t addr = fl_max(start, REGION(r)); addr < fl_min(end, REGION(r) + REGION_SIZE);
@@ -68,9 +68,9 @@ static void invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_r
 		}
 }
 
-static bool caches(struct fl_mm *mm, uint64_t addr, enum fl_right right)
+static bool caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right)
 {
-	const struct cached *c = cached_at(space_of(mm), addr);
+	const struct cached *c = cached_at(space_of(vma->mm), addr);
 
 	return c && c->right >= right;
 }
@@ -204,7 +204,7 @@ void space_fill(struct space *s, uint64_t addr, uint64_t value)
 
 void space_forget(struct space *s, uint64_t addr)
 {
-	invalidate(s->mm, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
+	invalidate(s->mm, NULL, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
 }
 
 void space_cache(struct space *s, unsigned index, uint64_t value)
@@ -475,18 +475,30 @@ static void verify_object(struct space *s)
 }
 
 /*
- * Nobody is at work in a space if nobody has its mmap_lock, for reading or writing: page tables and cached rights are
- * changed by those who hold it, and may be at odds until it is released.
+ * Page tables and cached rights are changed by those who hold mmap_lock, for reading or writing, or are at work in a
+ * mapping, and may be at odds until they are done.
  */
+static bool at_work(const struct space *s)
+{
+	bool any = s->mm->mmap_lock.state || s->mm->mmap_lock.writers_waiting;
+
+	for (uint32_t i = 0; i < s->mm->nr_vmas; i++)
+		any = any || s->mm->vmas[i]->users.word;
+	return any;
+}
+
 void world_verify(void)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(spaces); i++) {
 		struct space *s = spaces[i];
+		struct fl_seqcount seq;
 
-		if (!s->soft || s->mm->mmap_lock.state || s->mm->mmap_lock.writers_waiting)
+		if (!s->soft || at_work(s))
 			continue;
+		seq = s->mm->vma_seq;
 		if (fl_mm_verify(s->mm, say))
 			sim_fail(broken);
+		s->mm->vma_seq = seq; /* nothing has changed, for whoever is between two looks */
 		verify_cache(s);
 		verify_folios(s);
 		verify_object(s);

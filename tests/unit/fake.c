@@ -95,7 +95,7 @@ static void grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t 
 		assert_true(pte_right(fl_pte_get(mm, a), vma) >= right);
 }
 
-static void invalidate(struct fl_mm *mm, uint64_t start, uint64_t end, enum fl_right max)
+static void invalidate(struct fl_mm *mm, struct fl_vma *of, uint64_t start, uint64_t end, enum fl_right max)
 {
 	struct fake_call *c = record(INVALIDATE, start, end);
 
@@ -115,7 +115,7 @@ static bool frame_is_zero(struct fl_mm *mm, uint64_t pfn)
 	return fl_page_is_zero(frames[pfn]);
 }
 
-static bool caches(struct fl_mm *mm, uint64_t addr, enum fl_right right)
+static bool caches(const struct fl_vma *of, uint64_t addr, enum fl_right right)
 {
 	return addr == fake.cached_addr && right <= fake.cached_right;
 }

@@ -53,6 +53,7 @@ static void compare(void)
 	}
 	assert_int_equal(fake.mm.nr_vmas, runs);
 	assert_int_equal(fl_mm_verify(&fake.mm, no_complaint), 0);
+	fl_mmap_exclude(&fake.mm, 0, UINT64_MAX); /* alone again */
 }
 
 /* fl_find_vma(): the first mapping that ends above. */

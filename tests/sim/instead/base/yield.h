@@ -4,9 +4,11 @@
 #define FL_BASE_YIELD_H
 
 void sim_yield_point(const void *what);
+void sim_yield_look(const void *what);
 void sim_relax(void);
 
 #define fl_yield_point(what) sim_yield_point(what)
+#define fl_yield_look(what) sim_yield_look(what)
 
 static inline void fl_cpu_relax(void)
 {

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mmap_lock.c - who may be at work in which mappings.
+ *
+ * Mappings change with mmap_lock held for writing. That alone keeps nobody out but others who want it: whoever changes
+ * mappings also says which addresses he is at work on (fl_mmap_exclude), and is then alone in the mappings there.
+ * Faults, fills and accesses are at work in one mapping, which they look up without a lock and count themselves into
+ * (fl_vma_start_read). So they wait for whoever changes the mapping they are in, and for nobody else.
+ *
+ *   a fault                                  whoever changes mappings
+ *     reads vma_seq                            writes down what is excluded
+ *     finds the mapping, which is not excluded changes vma_seq
+ *     counts itself in                         waits until nobody is counted in there
+ *     reads vma_seq: has it changed?
+ *
+ * Either the fault sees that vma_seq has changed, and counts itself out, or it is waited for. vma_seq changes with the table
+ * of mappings, too, so a fault that is counted in has found its mapping in a table that was whole. A fault that may not be
+ * at work yet, or finds no mapping, waits for mmap_lock, for nobody changes anything while it is held for reading.
+ */
+#include "mm/mm.h"
+
+#include "base/rank.h"
+
+#define TRIES 2 /* to find a mapping while the table changes; then mmap_lock */
+
+static bool excluded(const struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	return start < entry_read(&mm->excl_end) && entry_read(&mm->excl_start) < end;
+}
+
+bool fl_vma_excluded(const struct fl_vma *vma)
+{
+	return excluded(vma->mm, vma->start, vma->end);
+}
+
+bool fl_vma_alone(const struct fl_vma *vma)
+{
+	const struct fl_mm *mm = vma->mm;
+	uint32_t seq;
+	bool ret;
+
+	do {
+		seq = fl_read_seqbegin(&mm->vma_seq);
+		ret = fl_vma_excluded(vma) && __atomic_load_n(&mm->excl_done, __ATOMIC_ACQUIRE); /* in this order */
+	} while (fl_read_seqretry(&mm->vma_seq, seq));
+	return ret;
+}
+
+/* ---- to change mappings ---- */
+
+void fl_mmap_exclude(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	if (start >= end || (start >= mm->excl_start && end <= mm->excl_end))
+		return;
+	if (mm->excl_end) {
+		start = fl_min(start, mm->excl_start);
+		end = fl_max(end, mm->excl_end);
+	}
+	__atomic_store_n(&mm->excl_done, false, __ATOMIC_RELEASE);
+	entry_write(&mm->excl_start, start);
+	entry_write(&mm->excl_end, end);
+	fl_write_seqchange(&mm->vma_seq);
+	fl_for_each_vma(mm, vma, i, start, end)
+		fl_users_wait(&vma->users);
+	__atomic_store_n(&mm->excl_done, true, __ATOMIC_RELEASE);
+}
+
+void fl_mmap_write_lock_range(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	fl_write_lock(&mm->mmap_lock);
+	fl_mmap_exclude(mm, start, end);
+}
+
+void fl_mmap_write_unlock(struct fl_mm *mm)
+{
+	if (mm->excl_end) {
+		fl_yield_point(&mm->vma_seq);
+		__atomic_store_n(&mm->excl_done, false, __ATOMIC_RELEASE);
+		entry_write(&mm->excl_end, 0); /* who sees that sees all that was changed */
+	}
+	fl_write_unlock(&mm->mmap_lock);
+}
+
+void fl_mmap_lock_after_fork(struct fl_mm *mm)
+{
+	for (uint32_t i = 0; i < mm->nr_vmas; i++)
+		mm->vmas[i]->users.word = 0;
+	for (struct fl_vma *v = mm->spare; v; v = fl_vma_next_spare(v))
+		v->users.word = 0;
+	mm->excl_done = false;
+	mm->excl_end = 0;
+	fl_rwlock_init(&mm->mmap_lock, FL_RANK_MMAP);
+}
+
+/* ---- to be at work in one ---- */
+
+/* NULL, and *again: the table was changing. */
+static struct fl_vma *tryget(struct fl_mm *mm, uint64_t addr, bool *again)
+{
+	uint32_t seq = fl_read_seqbegin(&mm->vma_seq);
+	struct fl_vma *vma = seq & 1 ? NULL : fl_find_vma(mm, addr);
+	bool found = vma && !excluded(mm, entry_read(&vma->start), entry_read(&vma->end));
+
+	if (found)
+		fl_users_enter(&vma->users);
+	*again = fl_read_seqretry(&mm->vma_seq, seq);
+	if (found && !*again)
+		return vma;
+	if (found)
+		fl_users_leave(&vma->users);
+	return NULL;
+}
+
+struct fl_vma *fl_vma_tryget(struct fl_mm *mm, uint64_t addr)
+{
+	bool again;
+
+	return tryget(mm, addr, &again);
+}
+
+void fl_vma_put(struct fl_vma *vma)
+{
+	fl_users_leave(&vma->users);
+}
+
+struct fl_vma *fl_vma_start_read_locked(struct fl_mm *mm, uint64_t addr)
+{
+	struct fl_vma *vma = fl_vma_lookup(mm, addr);
+
+	if (!vma)
+		return NULL;
+	fl_rank_acquire(vma, FL_RANK_VMA);
+	fl_users_enter(&vma->users);
+	return vma;
+}
+
+struct fl_vma *fl_vma_start_read(struct fl_mm *mm, uint64_t addr)
+{
+	struct fl_vma *vma = NULL;
+	bool again = true;
+
+	for (int i = 0; i < TRIES && again; i++)
+		vma = tryget(mm, addr, &again);
+	if (vma && vma->start <= addr) {
+		fl_rank_acquire(vma, FL_RANK_VMA);
+		return vma;
+	}
+	if (vma)
+		fl_vma_put(vma);
+	fl_mmap_read_lock(mm);
+	vma = fl_vma_start_read_locked(mm, addr);
+	fl_mmap_read_unlock(mm);
+	return vma;
+}
+
+void fl_vma_end_read(struct fl_vma *vma)
+{
+	fl_rank_release(vma, FL_RANK_VMA);
+	fl_users_leave(&vma->users);
+}
