@@ -138,6 +138,19 @@ void fl_write_lock(struct fl_rwlock *l)
 void fl_write_unlock(struct fl_rwlock *l)
 {
 	fl_rank_release(l, l->rank);
+	fl_write_unlock_tried(l);
+}
+
+bool fl_write_trylock(struct fl_rwlock *l)
+{
+	uint32_t s = __atomic_load_n(&l->state, __ATOMIC_RELAXED);
+
+	return !(s & (WRITER | READERS)) &&
+	       __atomic_compare_exchange_n(&l->state, &s, s | WRITER, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+void fl_write_unlock_tried(struct fl_rwlock *l)
+{
 	rw_release(l, __atomic_fetch_and(&l->state, ~WRITER, __ATOMIC_RELEASE));
 }
 

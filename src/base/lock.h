@@ -21,7 +21,7 @@ enum fl_rank {
 	FL_RANK_PT,	 /* fl_mm.pt_lock[] */
 	FL_RANK_UFFDS,	 /* fl_mm.uffd_lock */
 	FL_RANK_QUEUE,	 /* fl_uffd_ctx.lock */
-	FL_RANK_BACKEND, /* the backend's own */
+	FL_RANK_BACKEND, /* the backend's own; fl_vma.cache_lock */
 	FL_RANK_KEPT,	 /* host/kept.c */
 	FL_RANK_ALLOC,	 /* base/alloc.c */
 	FL_NR_RANKS
@@ -51,6 +51,9 @@ void fl_read_lock(struct fl_rwlock *l);
 void fl_read_unlock(struct fl_rwlock *l);
 void fl_write_lock(struct fl_rwlock *l);
 void fl_write_unlock(struct fl_rwlock *l);
+/* Only if it is free. It never waits, so no order of locks speaks against it, and none is noted; unlocked by the second. */
+bool fl_write_trylock(struct fl_rwlock *l);
+void fl_write_unlock_tried(struct fl_rwlock *l);
 
 /*
  * Who is at work on something, counted. Who wants to be alone with it first sees to it that nobody else begins, and then

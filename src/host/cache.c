@@ -13,6 +13,10 @@
  * are used. Eviction is the only thing that is done to the pages of another mapping than the one that the caller is at
  * work in; a mapping that somebody is about to change is left alone.
  *
+ * Locks: what is cached of a mapping changes under its cache_lock. Rights are given with it held for reading, as the
+ * page-table lock keeps others out of the same 2 MiB; they are taken, and pages are evicted, with it held for writing. Of
+ * another mapping it is only tried for. Who is alone in a mapping, or has it taken out of the table, needs none.
+ *
  * The order of host calls keeps the invariant "never more than the entry": rights are taken before a page is shown,
  * and a
  * page is hidden before rights are given around it.
@@ -114,28 +118,38 @@ static bool piece_active(const struct piece *p)
 
 /* ---- counting ---- */
 
+static uint64_t word(const uint64_t *map, unsigned w)
+{
+	return __atomic_load_n(&map[w], __ATOMIC_RELAXED);
+}
+
 /* Borders between unlike neighbours in a bitmap. */
 static unsigned borders(const uint64_t *map)
 {
 	unsigned n = 0;
 
 	for (unsigned w = 0; w < CHUNK_WORDS; w++) {
-		uint64_t next = w + 1 < CHUNK_WORDS ? map[w + 1] : map[w] >> 63;
+		uint64_t bits = word(map, w), next = w + 1 < CHUNK_WORDS ? word(map, w + 1) : bits >> 63;
 
-		n += (unsigned)__builtin_popcountll(map[w] ^ (map[w] >> 1 | next << 63));
+		n += (unsigned)__builtin_popcountll(bits ^ (bits >> 1 | next << 63));
 	}
 	return n;
 }
 
+/* Counts may be of a moment ago, for a mapping of the same chunk changes beside; whoever counts last is right. */
+static uint64_t splits(void)
+{
+	return __atomic_load_n(&fl_host.splits, __ATOMIC_RELAXED);
+}
+
 static void recount(struct chunk *c)
 {
-	unsigned now = borders(c->writable);
+	unsigned now = borders(c->writable), before;
 
 	if (!fl_host.guard)
 		now += borders(c->shown);
-	fl_host.splits += now;
-	fl_host.splits -= c->splits;
-	c->splits = (uint16_t)now;
+	before = __atomic_exchange_n(&c->splits, (uint16_t)now, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&fl_host.splits, (uint64_t)now - before, __ATOMIC_RELAXED);
 }
 
 void fl_cache_set_budget(void)
@@ -158,7 +172,11 @@ void fl_cache_set_budget(void)
 
 /* ---- eviction ---- */
 
-/* Forget all that a piece shows; afterwards it is one host mapping. => fl_host.lock held, as for all below */
+/*
+ * Forget all that a piece shows; afterwards it is one host mapping. Of a range that is being unmapped nothing is in use any
+ * more, and its addresses, which the table of mappings still has, may be somebody else's already.
+ * => cache_lock of its mapping held for writing
+ */
 static void evict_piece(struct chunk *c, const struct piece *p)
 {
 	bool w = fl_host.guard && (p->vma->flags & VM_WRITE);
@@ -178,22 +196,40 @@ static void evict_piece(struct chunk *c, const struct piece *p)
 	bit_fill(c->writable, p->first, p->nr, w);
 }
 
-/* Who evicts, and what he holds: mmap_lock, or one mapping that he is at work in. */
+/* Who evicts, and what may be touched besides. */
 struct evictor {
-	struct fl_mm *mm;
-	struct fl_vma *mine; /* NULL: mmap_lock */
+	struct fl_vma *own; /* its cache_lock is held for writing; NULL: mmap_lock is held */
+	bool all;	    /* mmap_lock is: the table of mappings stands still */
 };
 
 /* The first mapping that ends above addr, if it is one that the evictor may touch. *got: it is to be put */
 static struct fl_vma *victim(const struct evictor *e, uint64_t addr, bool *got)
 {
 	*got = false;
-	if (!e->mine)
-		return fl_find_vma(e->mm, addr);
-	if (addr >= e->mine->start && addr < e->mine->end)
-		return e->mine;
+	if (e->all)
+		return fl_find_vma(&fl_host.mm, addr);
+	if (addr >= e->own->start && addr < e->own->end)
+		return e->own;
 	*got = true;
-	return fl_vma_tryget(e->mm, addr);
+	return fl_vma_tryget(&fl_host.mm, addr);
+}
+
+/* What a mapping has of the chunk, at addr or above. Returns where that ends. */
+static uint64_t evict_from(const struct evictor *e, struct fl_vma *vma, struct chunk *c, uint64_t addr)
+{
+	uint64_t limit = PMD_ALIGN_DOWN(addr) + PMD_SIZE;
+	bool tried = vma != e->own;
+	struct piece p;
+
+	if (vma->start >= limit)
+		return limit;
+	p = piece_at(vma, fl_max(addr, vma->start), limit);
+	if (!in_chunk(&p, c) || (tried && !fl_write_trylock(&vma->cache_lock)))
+		return p.end;
+	evict_piece(c, &p);
+	if (tried)
+		fl_write_unlock_tried(&vma->cache_lock);
+	return p.end;
 }
 
 static void evict(const struct evictor *e, struct chunk *c)
@@ -203,13 +239,7 @@ static void evict(const struct evictor *e, struct chunk *c)
 	bool got;
 
 	while (addr < limit && (vma = victim(e, addr, &got))) {
-		struct piece p = { .vma = vma, .end = limit };
-
-		if (vma->start < limit)
-			p = piece_at(vma, fl_max(addr, vma->start), limit);
-		if (vma->start < limit && in_chunk(&p, c))
-			evict_piece(c, &p);
-		addr = p.end;
+		addr = evict_from(e, vma, c, addr);
 		if (got)
 			fl_vma_put(vma);
 	}
@@ -219,41 +249,33 @@ static void evict(const struct evictor *e, struct chunk *c)
 
 /*
  * Evict, round-robin, until no more than `target` splits are left. Returns whether that has gained anything. Who is alone
- * in the mapping has mmap_lock for writing, and may touch all.
+ * in the mapping has mmap_lock for writing. => own->cache_lock held for writing, or own is NULL and mmap_lock held
  */
-static bool evict_to(struct fl_mm *mm, struct fl_vma *mine, uint64_t target, const struct chunk *keep)
+static bool evict_to(struct fl_vma *own, uint64_t target, const struct chunk *keep)
 {
-	struct evictor e = { .mm = mm, .mine = mine && !fl_vma_alone(mine) ? mine : NULL };
-	uint64_t before = fl_host.splits, chunks = __atomic_load_n(&fl_host.chunks_end, __ATOMIC_RELAXED);
+	struct evictor e = { .own = own, .all = !own || fl_vma_alone(own) };
+	uint64_t before = splits(), chunks = __atomic_load_n(&fl_host.chunks_end, __ATOMIC_RELAXED);
 
-	for (uint64_t seen = 0; seen < chunks && fl_host.splits > target; seen++) {
-		struct chunk *c;
+	for (uint64_t seen = 0; seen < chunks && splits() > target; seen++) {
+		struct chunk *c = &fl_host.chunks[__atomic_fetch_add(&fl_host.hand, 1, __ATOMIC_RELAXED) % chunks];
 
-		if (fl_host.hand >= chunks)
-			fl_host.hand = 0;
-		c = &fl_host.chunks[fl_host.hand++];
-		if (c->splits && c != keep)
+		if (__atomic_load_n(&c->splits, __ATOMIC_RELAXED) && c != keep)
 			evict(&e, c);
 	}
-	return fl_host.splits < before; /* whoever asks again must come to an end */
+	return splits() < before; /* whoever asks again must come to an end */
 }
 
 bool fl_cache_shrink(void)
 {
-	bool any;
-
-	fl_mutex_lock(&fl_host.lock);
-	any = evict_to(&fl_host.mm, NULL, fl_host.splits / 2, NULL);
-	fl_mutex_unlock(&fl_host.lock);
-	return any;
+	return evict_to(NULL, splits() / 2, NULL);
 }
 
-/* mprotect of a part of a mapping, that makes room when the host's table is full. */
-static int protect(struct fl_vma *vma, struct chunk *c, uint64_t start, uint64_t end, int prot)
+/* mprotect of a part of a mapping; `room`: it makes room when the host's table is full, and cache_lock is held for writing */
+static int protect(struct fl_vma *vma, struct chunk *c, uint64_t start, uint64_t end, int prot, bool room)
 {
 	int err = host_mprotect(start, end, prot);
 
-	while (err == -ENOMEM && evict_to(vma->mm, vma, fl_host.splits / 2, c))
+	while (room && err == -ENOMEM && evict_to(vma, splits() / 2, c))
 		err = host_mprotect(start, end, prot);
 	return err;
 }
@@ -261,7 +283,7 @@ static int protect(struct fl_vma *vma, struct chunk *c, uint64_t start, uint64_t
 /* ---- granting ---- */
 
 /* Hidden, under the right that its mapping has now: markers, then rights. */
-static int hide_piece(struct chunk *c, const struct piece *p)
+static int hide_piece(struct chunk *c, const struct piece *p, bool room)
 {
 	bool w = p->vma->flags & VM_WRITE;
 	int err = host_guard(p->start, p->end, MADV_GUARD_INSTALL);
@@ -269,7 +291,7 @@ static int hide_piece(struct chunk *c, const struct piece *p)
 	if (err)
 		return err;
 	bit_fill(c->shown, p->first, p->nr, false);
-	err = protect(p->vma, c, p->start, p->end, right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ));
+	err = protect(p->vma, c, p->start, p->end, right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ), room);
 	if (err)
 		return err;
 	bit_fill(c->writable, p->first, p->nr, w);
@@ -279,7 +301,7 @@ static int hide_piece(struct chunk *c, const struct piece *p)
 }
 
 /* First use of a piece. After mappings have merged a part of it may be in use already. */
-static int activate(struct chunk *c, const struct piece *p)
+static int activate(struct chunk *c, const struct piece *p, bool room)
 {
 	int err = 0;
 
@@ -290,7 +312,7 @@ static int activate(struct chunk *c, const struct piece *p)
 		run = bit_run(c->active, p->first + i, p->nr - i);
 		part = piece_at(p->vma, at, at + ((uint64_t)run << PAGE_SHIFT));
 		if (!bit_get(c->active, part.first))
-			err = hide_piece(c, &part);
+			err = hide_piece(c, &part, room);
 	}
 	return err;
 }
@@ -301,8 +323,8 @@ static int conform_piece(struct chunk *c, const struct piece *p)
 	int err;
 
 	if (fl_host.guard)
-		return piece_active(p) ? hide_piece(c, p) : 0;
-	err = protect(p->vma, c, p->start, p->end, PROT_NONE);
+		return piece_active(p) ? hide_piece(c, p, true) : 0;
+	err = protect(p->vma, c, p->start, p->end, PROT_NONE, true);
 	if (err)
 		return err;
 	bit_fill(c->shown, p->first, p->nr, false);
@@ -316,12 +338,12 @@ int fl_host_conform(struct fl_mm *mm, struct fl_vma *vma)
 	struct piece p;
 	int err = 0;
 
-	fl_mutex_lock(&fl_host.lock);
+	fl_write_lock(&vma->cache_lock);
 	for (uint64_t a = vma->start; a < vma->end && !err; a = p.end) {
 		p = whole_piece(vma, a);
 		err = conform_piece(chunk_of(vma_pfn(vma, a)), &p);
 	}
-	fl_mutex_unlock(&fl_host.lock);
+	fl_write_unlock(&vma->cache_lock);
 	return err;
 }
 
@@ -333,7 +355,7 @@ void fl_cache_unhide(struct fl_vma *vma)
 }
 
 /* Give the pages the right, run by run of pages that have another one now. */
-static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsigned nr, bool w)
+static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsigned nr, bool w, bool room)
 {
 	int prot = right_prot(vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ);
 	int err = 0;
@@ -348,7 +370,7 @@ static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsig
 			same = same && bit_get(c->shown, first);
 		}
 		if (!same)
-			err = protect(vma, c, addr, addr + ((uint64_t)run << PAGE_SHIFT), prot);
+			err = protect(vma, c, addr, addr + ((uint64_t)run << PAGE_SHIFT), prot, room);
 		if (!err)
 			bit_fill(c->writable, first, run, w);
 		if (!err && !fl_host.guard)
@@ -386,33 +408,45 @@ static void populate(struct fl_mm *mm, uint64_t addr, uint64_t nr)
 		fl_sys(SYS_madvise, addr, nr << PAGE_SHIFT, 22 /* MADV_POPULATE_READ */);
 }
 
+/* => cache_lock held, for writing if others may be evicted to make `room` */
+static int show(struct chunk *c, const struct piece *p, bool w, bool room)
+{
+	struct piece whole = whole_piece(p->vma, p->start);
+	int err = fl_host.guard ? activate(c, &whole, room) : 0;
+
+	if (err)
+		return err;
+	err = set_rights(p->vma, c, p->first, p->nr, w, room);
+	if (err && fl_host.guard && room)
+		err = rebase(c, &whole, w);
+	if (!err && fl_host.guard && bit_any(c->shown, p->first, p->nr, false) &&
+	    host_guard(p->start, p->end, MADV_GUARD_REMOVE) == 0)
+		bit_fill(c->shown, p->first, p->nr, true);
+	recount(c);
+	return err;
+}
+
 void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right)
 {
-	uint64_t pfn = vma_pfn(vma, addr);
-	struct chunk *c = chunk_of(pfn);
-	unsigned first = (unsigned)(pfn % CHUNK_PAGES);
-	struct piece whole = whole_piece(vma, addr);
-	bool active;
-	int err = 0;
+	struct piece p = piece_at(vma, addr, addr + (nr << PAGE_SHIFT));
+	struct chunk *c = chunk_of(vma_pfn(vma, addr));
+	bool w = right == FL_RIGHT_WRITE;
+	int err;
 
 	if (right == FL_RIGHT_NONE)
 		return;
-	bit_fill(c->resident, first, (unsigned)nr, true); /* the program's own touch may allocate from now on */
-	fl_mutex_lock(&fl_host.lock);
-	if (fl_host.guard)
-		err = activate(c, &whole);
-	active = !err && fl_host.guard;
-	if (!err)
-		err = set_rights(vma, c, first, (unsigned)nr, right == FL_RIGHT_WRITE);
-	if (err && active)
-		err = rebase(c, &whole, right == FL_RIGHT_WRITE);
-	if (!err && fl_host.guard && bit_any(c->shown, first, (unsigned)nr, false) &&
-	    host_guard(addr, addr + (nr << PAGE_SHIFT), MADV_GUARD_REMOVE) == 0)
-		bit_fill(c->shown, first, (unsigned)nr, true);
-	recount(c);
-	if (fl_host.splits > fl_host.budget)
-		evict_to(mm, vma, fl_host.budget - fl_host.budget / 8, c);
-	fl_mutex_unlock(&fl_host.lock);
+	bit_fill(c->resident, p.first, p.nr, true); /* the program's own touch may allocate from now on */
+	fl_read_lock(&vma->cache_lock);
+	err = show(c, &p, w, false);
+	fl_read_unlock(&vma->cache_lock);
+	if (err || splits() > fl_host.budget) {
+		fl_write_lock(&vma->cache_lock);
+		if (err)
+			err = show(c, &p, w, true);
+		if (splits() > fl_host.budget)
+			evict_to(vma, fl_host.budget - fl_host.budget / 8, c);
+		fl_write_unlock(&vma->cache_lock);
+	}
 	if (c->file && !err)
 		populate(mm, addr, nr);
 }
@@ -447,7 +481,7 @@ static void hide(struct batch *b)
 {
 	int advice = MADV_GUARD_INSTALL;
 
-	while (fl_host.guard ? host_guard(b->start, b->end, advice) : protect(b->vma, NULL, b->start, b->end, PROT_NONE)) {
+	while (fl_host.guard ? host_guard(b->start, b->end, advice) : protect(b->vma, NULL, b->start, b->end, PROT_NONE, true)) {
 		if (!fl_host.guard) {
 			b->start = b->vma->start;
 			b->end = b->vma->end;
@@ -517,29 +551,22 @@ void fl_host_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, ui
 {
 	struct batch b = { .vma = vma };
 	struct piece p;
-	uint64_t before;
 
 	if (max == FL_RIGHT_WRITE || (vma->flags & VM_RELEASED))
 		return;
-	fl_mutex_lock(&fl_host.lock);
-	before = fl_host.splits;
+	fl_write_lock(&vma->cache_lock);
 	for (; start < end; start = p.end) {
 		p = piece_at(vma, start, end);
 		shrink_piece(&b, chunk_of(vma_pfn(vma, start)), &p, max);
 	}
 	batch_flush(&b);
-	/*
-	 * Only for splits of our own making: when a range is being unmapped nothing of it is shown any more, and its addresses,
-	 * which the table of mappings still has, may be somebody else's already.
-	 */
-	if (fl_host.splits > fl_host.budget && fl_host.splits > before)
-		evict_to(mm, vma, fl_host.budget - fl_host.budget / 8, NULL);
-	fl_mutex_unlock(&fl_host.lock);
+	if (splits() > fl_host.budget)
+		evict_to(vma, fl_host.budget - fl_host.budget / 8, NULL);
+	fl_write_unlock(&vma->cache_lock);
 }
 
 void fl_cache_forget(uint64_t pfn, uint64_t nr)
 {
-	fl_mutex_lock(&fl_host.lock);
 	while (nr) {
 		struct chunk *c = chunk_of(pfn);
 		unsigned first = (unsigned)(pfn % CHUNK_PAGES);
@@ -552,7 +579,6 @@ void fl_cache_forget(uint64_t pfn, uint64_t nr)
 		pfn += n;
 		nr -= n;
 	}
-	fl_mutex_unlock(&fl_host.lock);
 }
 
 bool fl_host_caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right)
@@ -613,17 +639,20 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 	struct fl_vma *vma;
 	struct piece p;
 
-	fl_mutex_lock(&fl_host.lock);
 	for (uint64_t i = 0; i < fl_host.chunks_end; i++) {
 		struct chunk *c = &fl_host.chunks[i];
 		uint64_t addr = c->vbase;
 
-		while (c->used && !c->file && piece_next(mm, c, &addr, &p)) /* what is shared stays so */
+		while (c->used && !c->file && piece_next(mm, c, &addr, &p)) { /* what is shared stays so */
+			fl_write_lock(&p.vma->cache_lock);
 			freeze_piece(c, &p, frozen);
+			fl_write_unlock(&p.vma->cache_lock);
+		}
 	}
 	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end)
 		if ((vma->flags & VM_RELEASED) && (vma->flags & VM_WRITE) && !(vma->flags & VM_SHARED))
-			protect(vma, NULL, vma->start, vma->end,
-				right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE));
-	fl_mutex_unlock(&fl_host.lock);
+			while (host_mprotect(vma->start, vma->end, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)) ==
+				       -ENOMEM &&
+			       fl_cache_shrink())
+				;
 }

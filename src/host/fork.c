@@ -36,7 +36,6 @@ int fl_fork_prepare(void)
 	irq = saved;
 	fl_mutex_lock(&fl_host.mm.uffd_lock);
 	fl_cache_freeze(&fl_host.mm, true);
-	fl_mutex_lock(&fl_host.lock);
 	fl_alloc_fork_prepare();
 	fl_count(forks, 1);
 	return 0;
@@ -48,7 +47,6 @@ void fl_fork_parent(void)
 	char byte;
 
 	fl_alloc_fork_done();
-	fl_mutex_unlock(&fl_host.lock);
 	fl_sys(SYS_close, gate[1]);
 	while (fl_sys(SYS_read, gate[0], &byte, 1) == -EINTR)
 		; /* a byte: the child is done; end of file: it is dead, or never was */
@@ -148,7 +146,6 @@ void fl_fork_child(void (*forget_objects)(struct fl_mm *mm))
 	fl_rank_forget_all();
 	fl_alloc_fork_done();
 	fl_segv_after_fork();
-	fl_mutex_init(&fl_host.lock, FL_RANK_BACKEND);
 	for (unsigned i = 0; i < FL_PT_LOCKS; i++) /* a thread of the parent may have held one */
 		fl_mutex_init(&mm->pt_lock[i], FL_RANK_PT);
 	new_pool();

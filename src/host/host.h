@@ -26,12 +26,13 @@
 struct fl_host_file;
 struct fl_map;
 
+/* Letters as in mm_types.h, and [b] fl_vma.cache_lock of the mapping that has the page: cache.c. */
 struct chunk {
 	struct fl_host_file *file;	/* [m] the direct map has its pages here, not the pool's; NULL */
 	uint64_t index;			/* [m] the file's page that page 0 would be, modulo 2^64 */
 	uint64_t vbase;			/* [m] address of page 0; 0: unused */
 	uint16_t used;			/* [m] pages that belong to a mapping */
-	uint16_t splits;		/* [b] borders between host rights inside it */
+	uint16_t splits;		/* [a] borders between host rights inside it */
 	uint64_t active[CHUNK_WORDS];	/* [b] the host mapping carries rights, and a marker where the page is hidden */
 	uint64_t shown[CHUNK_WORDS];	/* [b] the program reaches the page */
 	uint64_t writable[CHUNK_WORDS]; /* [b] the host mapping of the page is writable (whether shown or hidden) */
@@ -40,10 +41,9 @@ struct chunk {
 	uint64_t owned[CHUNK_WORDS];	/* [m] released: it was the program's own when it was, not one of zeros for all */
 };
 
-/* Letters as in mm_types.h, and [b] the lock below. */
+/* Letters as in mm_types.h. */
 struct fl_host {
 	struct fl_mm mm;
-	struct fl_mutex lock;	/* rank BACKEND */
 	int pool_fd;		/* [c] */
 	struct chunk *chunks;	/* [c] for every 2 MiB of the pool */
 	uint64_t nr_chunks;	/* [c] */
@@ -52,9 +52,9 @@ struct fl_host {
 	uint64_t used_chunks;	/* [m] */
 	uint64_t stale;		/* [a] pages whose memory is kept for the next fill */
 	bool guard;		/* [c] hide by guard markers; otherwise by protection alone */
-	uint64_t splits;	/* [b] sum over the chunks */
-	uint64_t budget;	/* [b] the most that `splits` may be */
-	uint64_t hand;		/* [b] where eviction goes on */
+	uint64_t splits;	/* [a] sum over the chunks */
+	uint64_t budget;	/* [c] the most that `splits` may be */
+	uint64_t hand;		/* [a] where eviction goes on */
 	bool advice;		/* [a] the program has given advice, of the kind that is a flag, for memory not ours */
 	bool ready;		/* [a] */
 };

@@ -90,7 +90,6 @@ static int create(void)
 
 	if (err)
 		return err;
-	fl_mutex_init(&fl_host.lock, FL_RANK_BACKEND);
 	fl_host.guard = guard_works();
 	fl_cache_set_budget();
 	err = fl_mm_init(&fl_host.mm, &host_ops, &fl_host, &pool);

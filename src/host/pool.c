@@ -112,16 +112,16 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end)
 		first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(0, fl_host.nr_chunks, nr);
 	if (first == FL_PFN_NONE)
 		return FL_PFN_NONE;
-	fl_mutex_lock(&fl_host.lock); /* others look for what they can evict */
 	for (uint64_t i = 0; i < nr; i++) {
 		struct chunk *c = &fl_host.chunks[first + i];
 		uint64_t base = PMD_ALIGN_DOWN(start) + (i << PMD_SHIFT);
 
-		memset(c, 0, sizeof(*c));
+		FL_BUG_ON(c->splits); /* others look for what they can evict, and it is all they look at, if it is 0 */
+		memset(c->active, 0, sizeof(*c) - offsetof(struct chunk, active));
+		c->file = NULL;
 		c->vbase = base;
 		c->used = (uint16_t)PAGES(fl_min(end, base + PMD_SIZE) - fl_max(start, base));
 	}
-	fl_mutex_unlock(&fl_host.lock);
 	fl_host.cursor = first + nr;
 	if (fl_host.chunks_end < first + nr)
 		__atomic_store_n(&fl_host.chunks_end, first + nr, __ATOMIC_RELAXED);

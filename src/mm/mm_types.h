@@ -70,6 +70,7 @@ struct fl_vma {
 	uint64_t index;		 /* [m][f] of the file's page at `start` */
 	struct fl_mm *mm;	 /* [c] */
 	struct fl_users users;	 /* [a] faults, fills and accesses that are at work in it */
+	struct fl_rwlock cache_lock; /* the backend's, for what it caches of the mapping */
 	struct fl_list by_file;	 /* [f] in file->vmas */
 	uint64_t unmapped;	 /* [f] the turn of fl_unmap_mapping() that has been here last */
 };

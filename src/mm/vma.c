@@ -160,6 +160,7 @@ int fl_vma_reserve(struct fl_mm *mm, uint32_t nr)
 
 		if (!vma)
 			return -ENOMEM;
+		fl_rwlock_init(&vma->cache_lock, FL_RANK_BACKEND);
 		put_spare(mm, vma);
 	}
 	return 0;
