@@ -56,6 +56,11 @@ static bool starts(const char *name, const char *with)
 	return strncmp(name, with, strlen(with)) == 0;
 }
 
+static bool anonymous_name(const char *name)
+{
+	return !*name || starts(name, "[anon") || starts(name, "[heap]") || starts(name, "[stack");
+}
+
 /* The rest of a line after the rights: " offset major:minor inode   name". What is mapped there? */
 static void read_what(struct reader *r, struct fl_map *map)
 {
@@ -83,7 +88,7 @@ static void read_what(struct reader *r, struct fl_map *map)
 	map->offset = value[0];
 	map->dev = makedev((unsigned)value[1], (unsigned)value[2]);
 	map->inode = value[3];
-	map->anon = !map->inode && (!len || starts(name, "[anon") || starts(name, "[heap]") || starts(name, "[stack"));
+	map->anon = !map->inode && anonymous_name(name);
 }
 
 /* "start-end ..." at the beginning of a line; other lines change nothing. */
@@ -118,6 +123,51 @@ static int read_map(struct reader *r, struct fl_map *map)
 	return 1;
 }
 
+/* ---- the same by ioctl, one mapping at a time: PROCMAP_QUERY, Documentation/filesystems/proc.rst; Linux 6.11 ---- */
+
+struct procmap_query {
+	uint64_t size, query_flags, query_addr;
+	uint64_t vma_start, vma_end, vma_flags, vma_page_size, vma_offset, inode;
+	uint32_t dev_major, dev_minor, vma_name_size, build_id_size;
+	uint64_t vma_name_addr, build_id_addr;
+};
+#define PROCMAP_QUERY		     0xc0686611ul
+#define PROCMAP_READABLE	     0x1u
+#define PROCMAP_WRITABLE	     0x2u
+#define PROCMAP_EXECUTABLE	     0x4u
+#define PROCMAP_SHARED		     0x8u
+#define PROCMAP_COVERING_OR_NEXT_VMA 0x10u
+
+/* Is memory without a file the program's, or a special mapping of the kernel's? Its name says. */
+static bool named_anonymous(long fd, uint64_t addr)
+{
+	char name[128] = { 0 };
+	struct procmap_query q = { .size = sizeof(q), .query_addr = addr, .vma_name_size = sizeof(name),
+				   .vma_name_addr = fl_addr(name) };
+
+	return fl_sys(SYS_ioctl, fd, PROCMAP_QUERY, &q) == 0 && anonymous_name(name);
+}
+
+/* 1, 0 none; -errno: it is to be read */
+static int query_map(long fd, uint64_t addr, struct fl_map *map)
+{
+	struct procmap_query q = { .size = sizeof(q), .query_flags = PROCMAP_COVERING_OR_NEXT_VMA, .query_addr = addr };
+	long ret = fl_sys(SYS_ioctl, fd, PROCMAP_QUERY, &q);
+
+	if (ret)
+		return ret == -ENOENT ? 0 : (int)ret;
+	map->start = q.vma_start;
+	map->end = q.vma_end;
+	map->access = ((q.vma_flags & PROCMAP_READABLE) ? VM_READ : 0) | ((q.vma_flags & PROCMAP_WRITABLE) ? VM_WRITE : 0) |
+		      ((q.vma_flags & PROCMAP_EXECUTABLE) ? VM_EXEC : 0);
+	map->shared = q.vma_flags & PROCMAP_SHARED;
+	map->offset = q.vma_offset;
+	map->dev = makedev(q.dev_major, q.dev_minor);
+	map->inode = q.inode;
+	map->anon = !map->inode && !map->shared && named_anonymous(fd, map->start);
+	return 1;
+}
+
 int fl_maps_next(uint64_t addr, struct fl_map *map)
 {
 	struct reader r;
@@ -125,9 +175,11 @@ int fl_maps_next(uint64_t addr, struct fl_map *map)
 
 	if (ret)
 		return ret;
-	do
-		ret = read_map(&r, map);
-	while (ret == 1 && map->end <= addr);
+	ret = query_map(r.fd, addr, map);
+	if (ret < 0)
+		do
+			ret = read_map(&r, map);
+		while (ret == 1 && map->end <= addr);
 	fl_sys(SYS_close, r.fd);
 	return ret;
 }
