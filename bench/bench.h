@@ -52,6 +52,7 @@ struct row {
 	unsigned threads; /* that fault */
 	unsigned handlers; /* threads that resolve; 0: one */
 	enum beside beside;
+	bool slows;	  /* by how much: in every other batch that thread only computes */
 	unsigned ops;	  /* faults in a batch */
 };
 

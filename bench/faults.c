@@ -124,7 +124,7 @@ void measure_fault(const struct run *run, struct series *out)
 
 /* ---- a thread beside them ---- */
 
-static atomic_bool over;
+static atomic_bool over, computing;
 
 static void compute(uint64_t *state)
 {
@@ -150,7 +150,7 @@ static void *be_beside(void *arg)
 	uint64_t state = 1;
 
 	while (!over)
-		if (row->beside == COMPUTES)
+		if (computing)
 			compute(&state);
 		else
 			map_and_unmap(fd);
@@ -196,6 +196,7 @@ void measure_threads(const struct run *run, struct series *out)
 			      .pages = row->ops / row->threads,
 			      .batches = run->batches};
 	struct member *members = calloc(row->threads, sizeof(*members));
+	uint64_t alone = 0; /* the batch before this one */
 	pthread_t beside;
 
 	if (!members)
@@ -212,14 +213,21 @@ void measure_threads(const struct run *run, struct series *out)
 	if (row->beside)
 		spawn(&beside, be_beside, (void *)(uintptr_t)row);
 	for (unsigned batch = 0; batch <= run->batches; batch++) {
+		uint64_t took;
+
 		abi_drop(crowd.base, len);
+		computing = row->beside == COMPUTES || (row->slows && batch % 2);
 
 		/* before the barrier: once it opens, this thread may be the last to get a CPU */
 		uint64_t start = now_ns();
 		pthread_barrier_wait(&crowd.start);
 		pthread_barrier_wait(&crowd.end);
-		if (batch)
-			series_add(out, now_ns() - start, (size_t)crowd.pages * row->threads);
+		took = now_ns() - start;
+		if (batch && !row->slows)
+			series_add(out, took, (size_t)crowd.pages * row->threads);
+		else if (batch && batch % 2 == 0)
+			series_add_value(out, (double)took / (double)alone);
+		alone = took;
 	}
 	for (unsigned i = 0; i < row->threads; i++)
 		pthread_join(members[i].thread, NULL);

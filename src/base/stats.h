@@ -42,6 +42,7 @@
 	X(host_guard, "host guard markers")                                                                            \
 	X(host_madvise, "host madvise, fallocate")                                                                     \
 	X(evictions, "host mapping evictions")                                                                         \
+	X(vma_lock_miss, "look-ups of a mapping that took mmap_lock")                                                  \
 	X(forks, "forks")
 
 struct fl_stats {

@@ -19,6 +19,7 @@
  */
 #include "mm/mm.h"
 
+#include "base/count.h"
 #include "base/rank.h"
 
 #define TRIES 2 /* to find a mapping while the table changes; then mmap_lock */
@@ -150,6 +151,7 @@ struct fl_vma *fl_vma_start_read(struct fl_mm *mm, uint64_t addr)
 	}
 	if (vma)
 		fl_vma_put(vma);
+	fl_count(vma_lock_miss, 1);
 	fl_mmap_read_lock(mm);
 	vma = fl_vma_start_read_locked(mm, addr);
 	fl_mmap_read_unlock(mm);
