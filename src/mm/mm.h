@@ -14,13 +14,14 @@
  * does not say so (all private memory, for which copy-on-write is to be asked first), fl_can_change_pte_writable()
  * decides, and nobody else.
  *
- * LOCK ORDER (ranks of base/lock.h, asserted by base/rank.h): mmap_lock > a file's lock > pt_lock[] > uffd_lock > a
- * userfaultfd object's queue lock > the backend's lock > that of the kept descriptors > the allocator's. No two of one
- * rank are held at once: not the mmap_locks of parent and child in a fork, not two page-table locks when entries move
- * (whoever moves them has mmap_lock for writing). mmap_lock is taken for writing to change mappings, for reading to fault
- * and to fill; it is not taken twice. One page-table lock covers the entries of 2 MiB. Signals are blocked while any lock
- * is held (fl_irq_save), and client memory is not touched, except by the frames_fill() of a backend, which reads it with
- * page faults disabled.
+ * LOCK ORDER (ranks of base/lock.h, asserted by base/rank.h): mmap_lock > a mapping (being at work in it) > a file's lock >
+ * pt_lock[] > uffd_lock > a userfaultfd object's queue lock > the backend's locks > that of the kept descriptors > the
+ * allocator's. No two of one rank are held at once: not the mmap_locks of parent and child in a fork, not two mappings, not
+ * two page-table locks when entries move (whoever moves them is alone). mmap_lock is taken for writing to change mappings,
+ * for reading to look at several; it is not taken twice. Who faults or fills is at work in one mapping, and holds
+ * mmap_lock at most while looking for it (mmap_lock.c has the theory). One page-table lock covers the entries of 2 MiB.
+ * Signals are blocked while any lock is held (fl_irq_save), and client memory is not touched, except by the frames_fill()
+ * of a backend, which reads it with page faults disabled.
  *
  * A missing page's message is queued under the page-table lock that its fill will take: between the look at the entry
  * and the sleep there is no moment in which a fill could wake nobody. The same for a write-protect fault and its
@@ -197,7 +198,7 @@ static inline struct fl_mutex *fl_pt_lock(struct fl_mm *mm, uint64_t addr)
 	return &mm->pt_lock[fl_pt_index(addr)];
 }
 
-/* The only reads of a PMD entry: whole, with or without the lock. => mmap_lock held */
+/* The only reads of a PMD entry: whole, with or without the lock. => at work in the mapping, or mmap_lock held, as for all below */
 static inline fl_pmd_t pmdp_get_lockless(const fl_pmd_t *p)
 {
 	return (fl_pmd_t){ entry_read(&p->val) };
