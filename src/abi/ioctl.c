@@ -7,6 +7,7 @@
 #include "abi/abi.h"
 
 #include "base/inject.h"
+#include "base/uaccess.h"
 
 #include <fcntl.h>
 
@@ -160,10 +161,15 @@ static int wake(struct call *c)
 /* ---- fills ---- */
 
 /* The kernel is not interrupted while it waits for a source. */
+static bool source_is_host(const struct call *c)
+{
+	return __atomic_load_n(&c->ctx->flags, __ATOMIC_RELAXED) & FL_CTX_SRC_HOST;
+}
+
 static bool source_present(struct call *c, uint64_t addr)
 {
 	uint64_t irq = fl_irq_save();
-	int err = c->caller->fault_in(c->ctx->mm, addr);
+	int err = source_is_host(c) ? fl_fault_in_user(fl_ptr(addr), false) : c->caller->fault_in(c->ctx->mm, addr);
 
 	fl_irq_restore(irq);
 	return !err;
@@ -243,7 +249,7 @@ static int copy(struct call *c)
 		.dst = a.dst,
 		.len = a.len,
 		.src = a.src,
-		.src_is_host = __atomic_load_n(&c->ctx->flags, __ATOMIC_RELAXED) & FL_CTX_SRC_HOST,
+		.src_is_host = source_is_host(c),
 		.wp = a.mode & FL_UFFDIO_COPY_MODE_WP,
 	};
 	a.copy = fill_short(c, &f, a.mode & FL_UFFDIO_COPY_MODE_DONTWAKE, FL_INJECT_COPY_SHORT);

@@ -16,6 +16,7 @@
 #define FL_HOST_HOST_H
 
 #include "base/faultpoint.h"
+#include "base/uaccess.h"
 #include "mm/mm.h"
 
 #include <sys/stat.h>
@@ -270,20 +271,6 @@ int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_r
 
 /* Does the host map these 2 MiB in one piece? Before 6.7 it cannot be asked: false. */
 bool fl_mapped_huge(uint64_t addr);
-
-/* ---- uaccess.c: client memory ---- */
-
-/* Copy with page faults disabled: a fault ends the copy. Returns the bytes NOT copied. */
-size_t fl_copy_nofault(void *dst, const void *src, size_t len);
-/* Copy as the kernel does for a system call: faults are resolved, waiting if need be; a bad address ends the copy. */
-size_t fl_copy_user(void *dst, const void *src, size_t len);
-/* A write fault, and nothing written: no store of another thread is lost. 0, or 1 for a bad address. As fl_copy_user(). */
-size_t fl_touch_user(void *addr);
-/* The same with page faults disabled. */
-size_t fl_touch_nofault(void *addr);
-/* Was the program counter inside one of them? Then the one to go on at; 0: no. */
-uintptr_t fl_uaccess_nofault_fixup(uintptr_t pc);
-uintptr_t fl_uaccess_user_fixup(uintptr_t pc);
 
 /* ---- segv.c: the fault entry ---- */
 

@@ -304,13 +304,5 @@ int64_t fl_host_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64
 
 uint64_t fl_host_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host)
 {
-	uint64_t done = 0;
-	char byte;
-
-	while (done < len) {
-		if (fl_copy_nofault(&byte, fl_ptr(src + done), 1))
-			break;
-		done = fl_min(PAGE_ALIGN_DOWN(src + done) + PAGE_SIZE - src, len);
-	}
-	return done;
+	return fl_probe_nofault(src, len);
 }

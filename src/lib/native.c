@@ -85,9 +85,7 @@ static int native_out(struct fl_mm *mm, uint64_t addr, const void *buf, size_t l
 
 static int native_fault_in(struct fl_mm *mm, uint64_t addr)
 {
-	char byte;
-
-	return fl_copy_user(&byte, fl_ptr(addr), 1) ? -EFAULT : 0;
+	return fl_fault_in_user(fl_ptr(addr), false);
 }
 
 static const struct fl_space process_space = {

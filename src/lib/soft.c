@@ -2,7 +2,7 @@
 /* soft.c - a soft address space behind faultline.h. Its calls are made with signals kept out. */
 #include "lib/lib.h"
 
-#include <string.h>
+#include "base/uaccess.h"
 
 static int64_t soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
 			 uint64_t offset)
@@ -106,18 +106,12 @@ static int64_t soft_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
 
 static int soft_in(struct fl_mm *mm, void *buf, uint64_t addr, size_t len)
 {
-	if (!addr)
-		return -EFAULT;
-	memcpy(buf, fl_ptr(addr), len);
-	return 0;
+	return !addr || fl_copy_user(buf, fl_ptr(addr), len) ? -EFAULT : 0;
 }
 
 static int soft_out(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len)
 {
-	if (!addr)
-		return -EFAULT;
-	memcpy(fl_ptr(addr), buf, len);
-	return 0;
+	return !addr || fl_copy_user(fl_ptr(addr), buf, len) ? -EFAULT : 0;
 }
 
 static int soft_fault_in(struct fl_mm *mm, uint64_t addr)

@@ -19,7 +19,8 @@
  * allocator's. No two of one rank are held at once: not the mmap_locks of parent and child in a fork, not two mappings, not
  * two page-table locks when entries move (whoever moves them is alone). mmap_lock is taken for writing to change mappings,
  * for reading to look at several; it is not taken twice. Who faults or fills is at work in one mapping, and holds
- * mmap_lock at most while looking for it (mmap_lock.c has the theory). One page-table lock covers the entries of 2 MiB.
+ * mmap_lock at most while looking for it (mmap_lock.c has the theory); where it says below that mmap_lock is held, and not
+ * for writing, to be at work in the mapping is as good. One page-table lock covers the entries of 2 MiB.
  * Signals are blocked while any lock is held (fl_irq_save), and client memory is not touched, except by the frames_fill()
  * of a backend, which reads it with page faults disabled.
  *
@@ -198,7 +199,7 @@ static inline struct fl_mutex *fl_pt_lock(struct fl_mm *mm, uint64_t addr)
 	return &mm->pt_lock[fl_pt_index(addr)];
 }
 
-/* The only reads of a PMD entry: whole, with or without the lock. => at work in the mapping, or mmap_lock held, as for all below */
+/* The only reads of a PMD entry: whole, with or without the lock. => mmap_lock held */
 static inline fl_pmd_t pmdp_get_lockless(const fl_pmd_t *p)
 {
 	return (fl_pmd_t){ entry_read(&p->val) };

@@ -10,6 +10,7 @@
 #include "soft/soft.h"
 
 #include "base/alloc.h"
+#include "base/uaccess.h"
 #include "mm/file.h"
 
 #include <string.h>
@@ -395,10 +396,15 @@ int fl_shmem_punch_hole(struct fl_shmem *s, uint64_t offset, uint64_t len)
 	return 0;
 }
 
-/* One page's part of a read or write. -ENOMEM */
-static int transfer(struct fl_shmem *s, uint64_t at, char *buf, size_t n, bool write)
+/*
+ * One page's part of a read or write, as far as that goes with page faults disabled: the caller's buffer may be hidden. How
+ * much, or -ENOMEM. => file's lock held
+ */
+static int64_t transfer(struct fl_shmem *s, uint64_t at, char *buf, size_t n, bool write)
 {
+	static const char zeros[PAGE_SIZE];
 	uint64_t pfn = cached(s, PAGES(at));
+	const char *from;
 	char *mem;
 
 	if (pfn == FL_PFN_NONE && write) {
@@ -407,34 +413,33 @@ static int transfer(struct fl_shmem *s, uint64_t at, char *buf, size_t n, bool w
 			return -ENOMEM;
 	}
 	mem = page_at(s, pfn) + (at & ~PAGE_MASK);
-	if (pfn == FL_PFN_NONE)
-		memset(buf, 0, n);
-	else
-		memcpy(write ? mem : buf, write ? buf : mem, n);
-	return 0;
+	from = write ? buf : pfn == FL_PFN_NONE ? zeros : mem;
+	return (int64_t)(n - fl_copy_nofault(write ? mem : buf, from, n));
 }
 
 static int64_t transfer_all(struct fl_shmem *s, uint64_t offset, char *buf, size_t len, bool write)
 {
+	int64_t got = 0;
 	size_t done = 0;
-	int err = 0;
 
-	while (done < len && !err) {
+	while (done < len && got >= 0) {
 		uint64_t at = offset + done;
 		size_t n = (size_t)fl_min(PAGE_SIZE - (at & ~PAGE_MASK), (uint64_t)(len - done));
 
 		fl_mutex_lock(&s->file.lock);
 		if (!write)
 			n = at >= s->size ? 0 : (size_t)fl_min((uint64_t)n, s->size - at);
-		err = n ? transfer(s, at, buf + done, n, write) : 0;
-		if (write && !err)
-			s->size = fl_max(s->size, at + n);
+		got = n ? transfer(s, at, buf + done, n, write) : 0;
+		if (write && got > 0)
+			s->size = fl_max(s->size, at + (uint64_t)got);
 		fl_mutex_unlock(&s->file.lock);
 		if (!n)
 			break;
-		done += err ? 0 : n;
+		done += got > 0 ? (size_t)got : 0;
+		if (got >= 0 && got < (int64_t)n)
+			got = fl_fault_in_user(buf + done, !write);
 	}
-	return done ? (int64_t)done : err;
+	return done ? (int64_t)done : got;
 }
 
 int64_t fl_shmem_pread(struct fl_shmem *s, void *buf, size_t len, uint64_t offset)

@@ -3,6 +3,7 @@
 #include "soft/soft.h"
 
 #include "base/alloc.h"
+#include "base/uaccess.h"
 
 #include <string.h>
 
@@ -65,13 +66,13 @@ static int64_t frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_
 		return -ENOMEM;
 	if (!src_is_host)
 		return (int64_t)read_client(mm, fl_kmap_local(mm, pfn), src, len);
-	memcpy(fl_kmap_local(mm, pfn), fl_ptr(src), (size_t)len);
-	return (int64_t)len;
+	/* also memory of the process may be hidden, by the native address space */
+	return (int64_t)(len - fl_copy_nofault(fl_kmap_local(mm, pfn), fl_ptr(src), (size_t)len));
 }
 
 static uint64_t probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host)
 {
-	return src_is_host ? len : read_client(mm, NULL, src, len);
+	return src_is_host ? fl_probe_nofault(src, len) : read_client(mm, NULL, src, len);
 }
 
 static void grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right)

@@ -50,11 +50,11 @@ PLANTED = {
     'not-waited-for': (
         'a mapping is changed while a fault is at work in it',
         '\t\tfl_users_wait(&vma->users);\n', '\t\t;\n',
-        ('fault-munmap/*', 'a mapping has changed', [])),
+        ('fault-munmap/*', 'a mapping has changed|leads nowhere', [])),
     'no-second-look': (
         'a fault does not look again whether its mapping is about to be changed',
         '\t*again = fl_read_seqretry(&mm->vma_seq, seq);\n', '\t*again = seq & 1;\n',
-        ('fault-munmap/*', 'a mapping has changed', [])),
+        ('fault-munmap/*', 'a mapping has changed|leads nowhere', [])),
     'merged-alone': (
         'a mapping merges with one that a fault is at work in',
         '\tfl_mmap_exclude(mm, vma->start, upper->end);\n', '',

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * uaccess.c - copies from and to client memory that may fault. The mark of "page faults disabled" is the program
- * counter
- * itself: the fault entry finds it inside one of a few short routines and goes on at their end. No per-thread state,
- * so two tasks that
- * share one TLS cannot confuse it, and there is nothing to unwind.
+ * uaccess.c - copies from and to client memory that may fault. The mark of "page faults disabled" is the program counter
+ * itself: the fault entry finds it inside one of a few short routines and goes on at their end. No per-thread state, so
+ * two tasks that share one TLS cannot confuse it, and there is nothing to unwind.
  */
-#include "host/host.h"
+#include "base/uaccess.h"
 
+#include <string.h>
+
+#if defined(__x86_64__) || defined(__aarch64__)
 /* A routine and the label at which it goes on after a fault. */
 #define ROUTINE(name, body, after)                                                                                     \
 	__asm__(".text\n.p2align 4\n"                                                                                  \
@@ -35,8 +36,6 @@
 	"	cbnz w4, 1b\n"                                                                                        \
 	"	mov x2, #0\n"
 #define AFTER "	mov x0, x2\n"
-#else
-#error "the native backend knows x86-64 and aarch64"
 #endif
 
 ROUTINE(fl_copy_nofault, COPY_BODY, AFTER);
@@ -64,4 +63,41 @@ uintptr_t fl_uaccess_user_fixup(uintptr_t pc)
 	uintptr_t end = fixup(pc, (uintptr_t)fl_copy_user, (uintptr_t)fl_copy_user_end);
 
 	return end ? end : fixup(pc, (uintptr_t)fl_touch_user, (uintptr_t)fl_touch_user_end);
+}
+#else
+/* No native backend, so no fault entry. */
+size_t fl_copy_nofault(void *dst, const void *src, size_t len)
+{
+	memcpy(dst, src, len);
+	return 0;
+}
+
+size_t fl_copy_user(void *dst, const void *src, size_t len)
+{
+	return fl_copy_nofault(dst, src, len);
+}
+
+size_t fl_touch_nofault(void *addr)
+{
+	__atomic_fetch_or((char *)addr, 0, __ATOMIC_RELAXED);
+	return 0;
+}
+
+size_t fl_touch_user(void *addr)
+{
+	return fl_touch_nofault(addr);
+}
+#endif
+
+uint64_t fl_probe_nofault(uint64_t addr, uint64_t len)
+{
+	uint64_t done = 0;
+	char byte;
+
+	while (done < len) {
+		if (fl_copy_nofault(&byte, fl_ptr(addr + done), 1))
+			break;
+		done = fl_min(PAGE_ALIGN_DOWN(addr + done) + PAGE_SIZE - addr, len);
+	}
+	return done;
 }

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * soft-native.c - two address spaces of one process: what goes into a soft one, and comes out of it, lies on pages of the
+ * process that are registered and missing. Whoever resolves them first takes every lock of the soft space that the copy
+ * could hold. Ten thousand times; and pointers that lead nowhere are errors, not crashes.
+ */
+#include "stress.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <faultline/faultline.h>
+
+#define ROUNDS	 2500u /* of each of the four ways, so ten thousand faults and more */
+#define BATCH	 50u
+#define SOFT_LEN ((uint64_t)64 * PAGE)
+
+static struct fl_mm *own, *soft;
+static struct fl_uffd *uffd, *soft_uffd;
+static struct fl_shmem *shmem;
+static uint64_t base, mapped; /* in the soft space: registered; of the shared object */
+static uint8_t *pages;	      /* of the process: BATCH, registered */
+static atomic_int over;
+static unsigned long resolved;
+
+/* What a writer and a reader of the soft space would do, in the same 2 MiB and the same file. */
+static void take_locks(void)
+{
+	uint64_t word = 1;
+	char byte;
+
+	CHECK_INT(fl_store(soft, base + SOFT_LEN - PAGE, &word, sizeof(word)), 0);
+	CHECK_INT(fl_mprotect(soft, base, SOFT_LEN, PROT_READ | PROT_WRITE), 0);
+	CHECK_INT(fl_load(soft, mapped + 3 * PAGE, &byte, 1), 0);
+	CHECK_INT(fl_shmem_truncate(shmem, SOFT_LEN), 0);
+	CHECK_INT(fl_mmap(soft, base + 2 * SOFT_LEN, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED),
+		  (long long)(base + 2 * SOFT_LEN));
+	CHECK_INT(fl_munmap(soft, base + 2 * SOFT_LEN, PAGE), 0);
+}
+
+static void *handler(void *arg)
+{
+	static uint8_t page[PAGE] __attribute__((aligned(4096)));
+	struct uffd_msg msg;
+
+	while (!over)
+		if (fl_uffd_poll(uffd, 20) == POLLIN && fl_uffd_read(uffd, &msg, sizeof(msg)) == sizeof(msg)) {
+			uint64_t at = PAGE_OF(msg.arg.pagefault.address);
+
+			take_locks();
+			stamp(page, at);
+			CHECK_INT(fl_uffd_copy(uffd, at, (uintptr_t)page, PAGE, 0, NULL), 0);
+			resolved++;
+		}
+	return NULL;
+}
+
+/* A page of the process that is missing, at `in`. They are dropped all at once, from time to time. */
+static uint8_t *missing(unsigned round, size_t in)
+{
+	if (round % BATCH == 0)
+		CHECK_INT(fl_madvise(own, (uintptr_t)pages, BATCH * PAGE, MADV_DONTNEED), 0);
+	return pages + round % BATCH * PAGE + in;
+}
+
+static void set_up(void)
+{
+	int ret = fl_mm_process(&own);
+
+	if (ret)
+		skip("no native address space here");
+	CHECK_INT(fl_mm_create(&soft, 1 << 24), 0);
+	CHECK_INT(fl_shmem_create(soft, SOFT_LEN, &shmem), 0);
+	base = fl_mmap(soft, 0x40000000, SOFT_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+	mapped = fl_mmap_shmem(soft, 0, SOFT_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, shmem, 0);
+	CHECK(base == 0x40000000 && mapped);
+	CHECK_INT(fl_uffd_open(soft, FL_UFFD_SRC_HOST, &soft_uffd), 0);
+	CHECK_INT(fl_uffd_api(soft_uffd, 0, NULL), 0);
+	CHECK_INT(fl_uffd_register(soft_uffd, base, SOFT_LEN - PAGE, MISSING, NULL), 0);
+	pages = map_pages(BATCH);
+	CHECK_INT(fl_uffd_open(own, O_NONBLOCK, &uffd), 0);
+	CHECK_INT(fl_uffd_api(uffd, 0, NULL), 0);
+	CHECK_INT(fl_uffd_register(uffd, (uintptr_t)pages, BATCH * PAGE, MISSING, NULL), 0);
+}
+
+static void run(void (*round)(unsigned i))
+{
+	pthread_t thread;
+
+	set_up();
+	thread = spawn(handler, NULL);
+	for (unsigned i = 0; i < ROUNDS; i++)
+		round(i);
+	over = 1;
+	join(thread);
+	CHECK(resolved >= ROUNDS);
+	CHECK_INT(fl_mm_check(soft), 0);
+	CHECK_INT(fl_mm_check(own), 0);
+}
+
+/* ---- the four ways ---- */
+
+static void fill_round(unsigned i)
+{
+	uint64_t at = base + i % 8 * PAGE;
+	uint8_t *src = missing(i, 0), got[PAGE];
+
+	CHECK_INT(fl_madvise(soft, at, PAGE, MADV_DONTNEED), 0);
+	CHECK_INT(fl_uffd_copy(soft_uffd, at, (uintptr_t)src, PAGE, 0, NULL), 0);
+	CHECK_INT(fl_load(soft, at, got, PAGE), 0);
+	CHECK(stamped(got, (uintptr_t)src));
+}
+
+static void test_fills(void)
+{
+	run(fill_round);
+}
+
+static void load_round(unsigned i)
+{
+	uint64_t at = base + SOFT_LEN - PAGE, word = 0x0101010101010101ull * (i % 250 + 1);
+	uint8_t *buf = missing(i, 8 + i % 64), want[PAGE];
+
+	CHECK_INT(fl_store(soft, at + 64, &word, sizeof(word)), 0);
+	CHECK_INT(fl_load(soft, at + 64, buf, sizeof(word)), 0);
+	stamp(want, PAGE_OF(buf));
+	memcpy(want + (buf - (uint8_t *)PAGE_OF(buf)), &word, sizeof(word)); /* and the rest of the page is as it came */
+	CHECK(memcmp((void *)PAGE_OF(buf), want, PAGE) == 0);
+}
+
+static void test_loads(void)
+{
+	run(load_round);
+}
+
+static void store_round(unsigned i)
+{
+	uint8_t *buf = missing(i, 100), got[200];
+
+	CHECK_INT(fl_store(soft, base + SOFT_LEN - PAGE + 1000, buf, sizeof(got)), 0);
+	CHECK_INT(fl_load(soft, base + SOFT_LEN - PAGE + 1000, got, sizeof(got)), 0);
+	CHECK(memcmp(got, buf, sizeof(got)) == 0 && stamped((void *)PAGE_OF(buf), PAGE_OF(buf)));
+}
+
+static void test_stores(void)
+{
+	run(store_round);
+}
+
+static void file_round(unsigned i)
+{
+	uint8_t *buf = missing(i, 0), got[PAGE];
+	uint64_t offset = (uint64_t)(i % 16) * PAGE;
+
+	if (i % 2) {
+		CHECK_INT(fl_shmem_read(shmem, buf, PAGE / 2, offset), PAGE / 2);
+		CHECK_INT(fl_shmem_read(shmem, got, PAGE / 2, offset), PAGE / 2);
+	} else {
+		CHECK_INT(fl_shmem_write(shmem, buf, PAGE / 2, offset), PAGE / 2);
+		CHECK_INT(fl_load(soft, mapped + offset, got, PAGE / 2), 0);
+	}
+	CHECK(memcmp(got, buf, PAGE / 2) == 0);
+}
+
+static void test_files(void)
+{
+	run(file_round);
+}
+
+static void test_nowhere(void)
+{
+	char *gone, byte = 1;
+
+	set_up();
+	gone = map_pages(2);
+	CHECK_INT(munmap(gone + PAGE, PAGE), 0);
+	CHECK_ERR(fl_uffd_copy(soft_uffd, base, (uintptr_t)gone + PAGE, PAGE, 0, NULL), EFAULT);
+	CHECK_INT(fl_store(soft, base + SOFT_LEN - PAGE, gone + PAGE, 1), SIGSEGV);
+	CHECK_INT(fl_load(soft, base + SOFT_LEN - PAGE, gone + PAGE, 1), SIGSEGV);
+	CHECK_INT(fl_store(soft, base + SOFT_LEN - PAGE, gone + PAGE - 4, 8), SIGSEGV);
+	CHECK_ERR(fl_shmem_read(shmem, gone + PAGE, 8, 0), EFAULT);
+	CHECK_ERR(fl_shmem_write(shmem, gone + PAGE, 8, 0), EFAULT);
+	CHECK_INT(fl_shmem_write(shmem, gone + PAGE - 4, 8, 0), 4);
+	CHECK_ERR(fl_uffd_ioctl(soft_uffd, FL_UFFDIO_COPY, gone + PAGE), EFAULT);
+	CHECK_INT(fl_store(soft, base + SOFT_LEN - PAGE, &byte, 1), 0);
+	CHECK_INT(fl_mm_check(soft), 0);
+}
+
+static const struct test tests[] = {
+	{ "COPY into a soft space from memory that is missing", test_fills, 120 },
+	{ "loads into it", test_loads, 120 },
+	{ "stores from it", test_stores, 120 },
+	{ "a soft file is read into it, and written from it", test_files, 120 },
+	{ "pointers that lead nowhere", test_nowhere, 60 },
+	{ 0 },
+};
+
+int main(int argc, char **argv)
+{
+	return run_cases(argc, argv, tests);
+}
