@@ -41,6 +41,7 @@ static bool mutex_try(struct fl_mutex *m)
 
 void fl_mutex_lock(struct fl_mutex *m)
 {
+	fl_yield_point(m);
 	fl_rank_acquire(m, m->rank);
 	for (int i = 0; i < SPINS; i++) {
 		if (likely(mutex_try(m)))
@@ -56,6 +57,7 @@ void fl_mutex_unlock(struct fl_mutex *m)
 	fl_rank_release(m, m->rank);
 	if (__atomic_exchange_n(&m->word, 0, __ATOMIC_RELEASE) == 2)
 		fl_futex_wake(&m->word, 1);
+	fl_yield_point(m);
 }
 
 #define WRITER	 (1u << 31)
@@ -80,6 +82,7 @@ static void rw_sleep(struct fl_rwlock *l, uint32_t s)
 
 void fl_read_lock(struct fl_rwlock *l)
 {
+	fl_yield_point(l);
 	fl_rank_acquire(l, l->rank);
 	for (unsigned spin = 0;; spin++) {
 		uint32_t s = __atomic_load_n(&l->state, __ATOMIC_RELAXED);
@@ -113,10 +116,12 @@ void fl_read_unlock(struct fl_rwlock *l)
 	old = __atomic_fetch_sub(&l->state, 1, __ATOMIC_RELEASE);
 	if ((old & READERS) == 1)
 		rw_release(l, old);
+	fl_yield_point(l);
 }
 
 void fl_write_lock(struct fl_rwlock *l)
 {
+	fl_yield_point(l);
 	fl_rank_acquire(l, l->rank);
 	__atomic_fetch_add(&l->writers_waiting, 1, __ATOMIC_RELAXED);
 	for (unsigned spin = 0;; spin++) {
@@ -139,6 +144,7 @@ void fl_write_unlock(struct fl_rwlock *l)
 {
 	fl_rank_release(l, l->rank);
 	fl_write_unlock_tried(l);
+	fl_yield_point(l);
 }
 
 bool fl_write_trylock(struct fl_rwlock *l)
@@ -161,11 +167,13 @@ void fl_write_unlock_tried(struct fl_rwlock *l)
 /* Sequentially consistent, as fl_read_seqretry(): either the newcomer sees that he must not, or he is seen and waited for. */
 void fl_users_enter(struct fl_users *u)
 {
+	fl_yield_point(u);
 	__atomic_fetch_add(&u->word, 1, __ATOMIC_SEQ_CST);
 }
 
 void fl_users_leave(struct fl_users *u)
 {
+	fl_yield_point(u);
 	if (__atomic_fetch_sub(&u->word, 1, __ATOMIC_RELEASE) == (WAITED_FOR | 1))
 		fl_futex_wake(&u->word, INT32_MAX);
 }

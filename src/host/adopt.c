@@ -202,8 +202,10 @@ static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgo
 		fl_sys(SYS_mprotect, at, len, PROT_READ);
 		err = copy_aside(start, end, (uint64_t)at, pgoff);
 	}
+	fl_yield_point(&fl_host);
 	if (!err)
 		err = fl_fail(FL_FP_ADOPT) ? -ENOMEM : fl_host_map_pool(start, end, pgoff);
+	fl_yield_point(&fl_host);
 	if (err && data) {
 		fl_sys(SYS_mprotect, at, len, PROT_NONE);
 		fl_sys(SYS_mremap, at, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, start);
@@ -238,6 +240,7 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	if (pgoff == FL_PFN_NONE)
 		return -ENOMEM;
 	err = (int)fl_sys(SYS_mprotect, start, end - start, PROT_NONE);
+	fl_yield_point(&fl_host);
 	if (!err)
 		err = fl_prepare_tables(mm, start, end, &data);
 	if (!err)
@@ -454,6 +457,7 @@ void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
 		next = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, vma->end);
 		release_chunk(mm, vma, a, next);
 	}
+	fl_yield_point(vma);
 	/* Whoever was hit by the change faults, and finds it released. */
 	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM && fl_cache_shrink())
 		;

@@ -291,6 +291,7 @@ static int hide_piece(struct chunk *c, const struct piece *p, bool room)
 	if (err)
 		return err;
 	bit_fill(c->shown, p->first, p->nr, false);
+	fl_yield_point(c);
 	err = protect(p->vma, c, p->start, p->end, right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ), room);
 	if (err)
 		return err;
@@ -417,6 +418,7 @@ static int show(struct chunk *c, const struct piece *p, bool w, bool room)
 	if (err)
 		return err;
 	err = set_rights(p->vma, c, p->first, p->nr, w, room);
+	fl_yield_point(c);
 	if (err && fl_host.guard && room)
 		err = rebase(c, &whole, w);
 	if (!err && fl_host.guard && bit_any(c->shown, p->first, p->nr, false) &&
@@ -497,6 +499,7 @@ static void batch_flush(struct batch *b)
 	if (b->start == b->end)
 		return;
 	/* a host without room for another mapping can still hide: the pages fault once more */
+	fl_yield_point(b->vma);
 	if (hidden || host_mprotect(b->start, b->end, b->prot)) {
 		hide(b);
 		hidden = true;

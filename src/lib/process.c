@@ -71,6 +71,7 @@ int fl_process_munmap(uint64_t addr, uint64_t len)
 		ret = fl_vma_reserve(mm, 2);
 		if (!ret)
 			ret = WITH_ROOM(fl_sys(SYS_munmap, addr, len));
+		fl_yield_point(mm);
 		if (!ret)
 			fl_process_forget(addr, end);
 		unlock(irq);

@@ -188,7 +188,8 @@ int in_child(void (*fn)(void *), void *arg)
 		fn(arg);
 		_exit(0);
 	}
-	CHECK_INT(waitpid(pid, &status, 0), pid);
+	while (waitpid(pid, &status, 0) != pid)
+		CHECK_INT(errno, EINTR);
 	return status;
 }
 

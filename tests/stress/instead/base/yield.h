@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* yield.h - around the engine's: now and then a thread waits at a yield point for a while (delay.c). */
+#ifndef FL_STRESS_BASE_YIELD_H
+#define FL_STRESS_BASE_YIELD_H
+
+#include_next "base/yield.h"
+
+void fl_delay(const void *what);
+
+#undef fl_yield_point
+#undef fl_yield_look
+#define fl_yield_point(what) fl_delay(what)
+#define fl_yield_look(what)  fl_delay(what)
+
+#endif
