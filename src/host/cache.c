@@ -306,6 +306,8 @@ static int activate(struct chunk *c, const struct piece *p, bool room)
 {
 	int err = 0;
 
+	if (likely(!bit_any(c->active, p->first, p->nr, false)))
+		return 0;
 	for (unsigned i = 0, run; i < p->nr && !err; i += run) {
 		uint64_t at = p->start + ((uint64_t)i << PAGE_SHIFT);
 		struct piece part;
