@@ -430,8 +430,12 @@ static void release_chunk(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, u
 {
 	uint64_t pfn = vma_pfn(vma, addr);
 	unsigned first = (unsigned)(pfn % CHUNK_PAGES), nr = (unsigned)PAGES(end - addr);
+	fl_pte_t *ptep;
 
-	if (fl_pte_split(mm, addr))
+	fl_mutex_lock(fl_pt_lock(mm, addr)); /* others use its deposits */
+	ptep = fl_pte_split(mm, addr);
+	fl_mutex_unlock(fl_pt_lock(mm, addr));
+	if (ptep)
 		release_table(mm, vma, addr, end);
 	else if (bit_any(chunk_of(pfn)->resident, first, nr, true))
 		fl_frames_punch(pfn, nr);

@@ -136,7 +136,7 @@ static unsigned borders(const uint64_t *map)
 	return n;
 }
 
-/* Counts may be of a moment ago, for a mapping of the same chunk changes beside; whoever counts last is right. */
+/* It may be of a moment ago, for another mapping of the chunk changes beside; it is right when the last of them goes. */
 static uint64_t splits(void)
 {
 	return __atomic_load_n(&fl_host.splits, __ATOMIC_RELAXED);
@@ -227,6 +227,7 @@ static uint64_t evict_from(const struct evictor *e, struct fl_vma *vma, struct c
 	if (!in_chunk(&p, c) || (tried && !fl_write_trylock(&vma->cache_lock)))
 		return p.end;
 	evict_piece(c, &p);
+	recount(c); /* while the mapping is there, and so is the chunk */
 	if (tried)
 		fl_write_unlock_tried(&vma->cache_lock);
 	return p.end;
@@ -243,7 +244,6 @@ static void evict(const struct evictor *e, struct chunk *c)
 		if (got)
 			fl_vma_put(vma);
 	}
-	recount(c);
 	fl_count(evictions, 1);
 }
 

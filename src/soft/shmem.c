@@ -408,6 +408,8 @@ static int64_t transfer(struct fl_shmem *s, uint64_t at, char *buf, size_t n, bo
 	char *mem;
 
 	if (pfn == FL_PFN_NONE && write) {
+		if (!fl_probe_nofault(fl_addr(buf), 1))
+			return 0; /* there may be nothing to write */
 		pfn = make_page(s, PAGES(at));
 		if (pfn == FL_PFN_NONE)
 			return -ENOMEM;

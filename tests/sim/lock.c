@@ -137,6 +137,25 @@ void fl_write_unlock(struct fl_rwlock *l)
 	released(l, l->rank);
 }
 
+/* Of a lock that nobody else holds: it is not noted, and does not wait. */
+bool fl_write_trylock(struct fl_rwlock *l)
+{
+	sim_point(SIM_RUN, l, "mmap_lock, tried");
+	sim_touch(l, true);
+	if (l->state)
+		return false;
+	l->state = WRITER;
+	return true;
+}
+
+void fl_write_unlock_tried(struct fl_rwlock *l)
+{
+	SIM_CHECK(l->state == WRITER, "a lock is released that nobody writes");
+	l->state = 0;
+	sim_touch(l, true);
+	sim_changed();
+}
+
 /* ---- users ---- */
 
 void fl_users_enter(struct fl_users *u)

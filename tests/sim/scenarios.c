@@ -5,6 +5,8 @@
  */
 #include "world.h"
 
+#include "mm/file.h"
+
 #include <fcntl.h>
 #include <sys/mman.h>
 
@@ -710,6 +712,17 @@ static void copied_zeros(void)
 	SIM_CHECK(saw[2] == 0 && load(&a, PAGE(0)) == 0, "the copy is not of its source");
 }
 
+/* What a collapse begins with, in every space that maps the file, be it one that is just being made. */
+static void unmap_for_collapse(void)
+{
+	fl_unmap_for_collapse(fl_shmem_file(a.shmem), 0);
+}
+
+static void both_have_old(void)
+{
+	SIM_CHECK(saw[4] == OLD && saw[5] == OLD && load(&a, PAGE(0)) == OLD, "a page of the file is lost");
+}
+
 /* What takes all of a space for itself. */
 static void move_elsewhere(struct space *s)
 {
@@ -769,6 +782,7 @@ const struct sim_scenario sim_scenarios[] = {
 	  crossed },
 	{ "fork-copy", missing, { { "copy", do_copy }, { "fork", fork_and_look } }, child_has_new_or_zero },
 	{ "fork-store", unregistered_present, { { "store", store_twice }, { "fork", fork_and_look } }, child_is_of_one_moment },
+	{ "fork-unmap", shared_plain, { { "fork", fork_and_look }, { "unmap", unmap_for_collapse } }, both_have_old },
 	{ "store-in-both", forked_page, { { "store", store_0 }, { "in child", store_in_b } }, each_its_own },
 	{ "truncate-continue", shared_minor, { { "continue", do_continue }, { "truncate", truncate_0 } }, continued_or_not },
 	{ "truncate-fault", shared_plain, { { "load", load_0 }, { "truncate", truncate_0 } }, old_or_sigbus },
