@@ -234,14 +234,14 @@ static void free_level(struct fl_mm *mm, uint64_t *table, unsigned shift, uint64
 {
 	for (unsigned i = 0; i < PTRS; i++) {
 		uint64_t lo = base + ((uint64_t)i << shift), hi = lo + (1ull << shift);
-		uint64_t *below = fl_ptr(table[i]);
+		uint64_t entry = entry_read(&table[i]), *below = fl_ptr(entry); /* neighbours may be adding tables */
 
-		if (!below || hi <= start || lo >= end || pmd_leaf((fl_pmd_t){ table[i] }))
+		if (!entry || hi <= start || lo >= end || pmd_leaf((fl_pmd_t){ entry }))
 			continue;
 		if (shift > PMD_SHIFT)
 			free_level(mm, below, shift - 9, lo, start, end);
-		if (table_empty(below) && nobody_else(mm, lo, hi)) {
-			table[i] = 0;
+		if (nobody_else(mm, lo, hi) && table_empty(below)) { /* in this order: who is at work there sets entries */
+			entry_write(&table[i], 0);
 			fl_free(&mm->metadata, below, PAGE_SIZE);
 		}
 	}

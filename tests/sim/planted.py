@@ -45,7 +45,7 @@ PLANTED = {
         ('dontneed-migrate/*', 'is back|invariant|in use', [])),
     'table-after-free': (
         'a use of a page table after its free: an empty one goes that a fault beside is about to use',
-        'if (table_empty(below) && nobody_else(mm, lo, hi)) {', 'if (table_empty(below) && (nobody_else(mm, lo, hi) || lo)) {',
+        'if (nobody_else(mm, lo, hi) && table_empty(below)) {', 'if ((nobody_else(mm, lo, hi) || lo) && table_empty(below)) {',
         ('fault-munmap-beside/*', r'after it was freed|leads nowhere|a frame is left', [])),
     'not-waited-for': (
         'a mapping is changed while a fault is at work in it',
