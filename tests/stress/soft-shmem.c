@@ -28,7 +28,7 @@ static struct fl_shmem *shmem;
 static struct fl_uffd *uffd;
 static uint64_t base;
 static double seconds = 6.0;
-static atomic_int stop, handled_all;
+static atomic_int stop, handled_all, calm;
 static atomic_ulong kept, dropped, behind, collapsed, answers[3];
 
 static struct fl_mm *space_of(uint64_t writer)
@@ -96,11 +96,19 @@ static void *handler(void *arg)
 	return NULL;
 }
 
+/* Pages go, but in one of four collapses not before it is done: however slow the machine is, there are large folios. */
+static void wait_for_calm_to_end(void)
+{
+	while (atomic_load(&calm) && !atomic_load(&stop))
+		sleep_ms(1);
+}
+
 static void *truncater(void *arg)
 {
 	uint64_t state = 3;
 
 	while (!atomic_load(&stop)) {
+		wait_for_calm_to_end();
 		CHECK_INT(fl_shmem_truncate(shmem, rnd(&state) % PAGES * PAGE), 0);
 		CHECK_INT(fl_shmem_truncate(shmem, SIZE), 0);
 		sleep_ms(1);
@@ -115,6 +123,7 @@ static void *puncher(void *arg)
 	while (!atomic_load(&stop)) {
 		uint64_t page = rnd(&state) % PAGES, n = 1 + rnd(&state) % (PAGES - page);
 
+		wait_for_calm_to_end();
 		switch (rnd(&state) % 4) {
 		case 0:
 			CHECK_INT(fl_shmem_punch(shmem, page * PAGE, (1 + n % 4) * PAGE), 0);
@@ -137,9 +146,10 @@ static void *collapser(void *arg)
 {
 	uint64_t state = 7, got;
 
-	while (!atomic_load(&stop)) {
+	for (unsigned n = 0; !atomic_load(&stop); n++) {
 		int ret;
 
+		atomic_store(&calm, n % 4 == 0);
 		for (unsigned page = 0; page < HUGE_PAGES; page++)
 			there(fl_load(other, base + page * PAGE + PAGE / 2, &got, sizeof(got))); /* not what is stored to */
 		ret = fl_madvise(rnd(&state) % 4 ? other : mm, base, HUGE_PAGES * PAGE, 25 /* MADV_COLLAPSE */);
