@@ -4,17 +4,7 @@
  */
 #include "huge.h"
 
-#define SEEN	      "kernel 6.18, observed"
-#define MADV_COLLAPSE 25
-
-static int collapse(uint64_t mem, uint64_t len)
-{
-	int r = -EAGAIN;
-
-	for (unsigned i = 0; i < 20 && r == -EAGAIN; i++)
-		r = T->advise(mem, len, MADV_COLLAPSE);
-	return r;
-}
+#define SEEN "kernel 6.18, observed"
 
 /* 2 MiB of which the pages [from, to) are there, and small. */
 static uint64_t small(unsigned from, unsigned to)

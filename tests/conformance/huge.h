@@ -12,6 +12,7 @@
 #define HUGE	(SMALL * PAGE)
 #define SET	FL_UFFDIO_WRITEPROTECT_MODE_WP
 #define BOTH	(MISSING | WP)
+#define MADV_COLLAPSE 25
 #define TRAPPED (FL_UFFD_PAGEFAULT_FLAG_WP | FL_UFFD_PAGEFAULT_FLAG_WRITE)
 
 /* `count` aligned huge pages within a mapping that has half a huge page more at either end. */
@@ -23,6 +24,19 @@ static inline uint64_t map_huge(unsigned count)
 	CHECK_EQ(T->map(at, len, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE), at);
 	next += (count + 3) * HUGE;
 	return at + HUGE / 2;
+}
+
+/* EAGAIN says that the pages are in use for a moment, be it by the kernel itself on another CPU: madvise(2). */
+static inline int collapse(uint64_t mem, uint64_t len)
+{
+	int r = -EAGAIN;
+
+	for (unsigned i = 0; i < 20 && r == -EAGAIN; i++) {
+		if (i)
+			pause_ms(1);
+		r = T->advise(mem, len, MADV_COLLAPSE);
+	}
+	return r;
 }
 
 /* What page i holds in its first and in its last byte. */

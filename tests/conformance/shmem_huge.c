@@ -6,22 +6,12 @@
 #include "huge.h"
 #include "shmem.h"
 
-#define MADV_COLLAPSE 25
 
 static const uint64_t not_protecting[] = {0, MISSING, MINOR, MISSING | MINOR};
 static const uint64_t protecting[] = {WP, BOTH, WP | MINOR, BOTH | MINOR};
 #define for_each_of(m, modes) for (uint64_t m, m##_ = 0; m##_ < 4 && (m = modes[m##_], true); m##_++)
 /* The first page, one in the middle, the last. */
 #define for_each_position(i)  for (unsigned i = 0; i < SMALL; i += i ? 256 : 255)
-
-static int collapse(uint64_t mem, uint64_t len)
-{
-	int r = -EAGAIN;
-
-	for (unsigned i = 0; i < 20 && r == -EAGAIN; i++)
-		r = T->advise(mem, len, MADV_COLLAPSE);
-	return r;
-}
 
 /* Like shmem_map(), of `count` aligned 2 MiB, from page `first` of the file on. */
 static struct shmem huge_map_from(enum shmem_kind kind, unsigned count, unsigned first)
