@@ -160,18 +160,18 @@ static int wake(struct call *c)
 
 /* ---- fills ---- */
 
-/* The kernel is not interrupted while it waits for a source. */
 static bool source_is_host(const struct call *c)
 {
 	return __atomic_load_n(&c->ctx->flags, __ATOMIC_RELAXED) & FL_CTX_SRC_HOST;
 }
 
+/* The kernel is not interrupted while it waits for a source. */
 static bool source_present(struct call *c, uint64_t addr)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t irq = fl_irq_save_for_wait();
 	int err = source_is_host(c) ? fl_fault_in_user(fl_ptr(addr), false) : c->caller->fault_in(c->ctx->mm, addr);
 
-	fl_irq_restore(irq);
+	fl_irq_restore_after_wait(irq);
 	return !err;
 }
 

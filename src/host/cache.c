@@ -235,7 +235,7 @@ static uint64_t evict_from(const struct evictor *e, struct fl_vma *vma, struct c
 
 static void evict(const struct evictor *e, struct chunk *c)
 {
-	uint64_t addr = c->vbase, limit = addr + PMD_SIZE;
+	uint64_t addr = __atomic_load_n(&c->vbase, __ATOMIC_RELAXED), limit = addr + PMD_SIZE; /* in_chunk() knows better */
 	struct fl_vma *vma;
 	bool got;
 
@@ -602,7 +602,8 @@ bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
 
 	if (!vma)
 		return false;
-	ret = !(vma->flags & VM_RELEASED) && fl_host_caches(vma, addr, FL_RIGHT_WRITE);
+	/* of a file it may be gone when it is touched: SIGBUS, which is blocked in the fault entry, would end the process */
+	ret = !(vma->flags & (VM_RELEASED | VM_SHARED)) && fl_host_caches(vma, addr, FL_RIGHT_WRITE);
 	fl_vma_end_read(vma);
 	return ret;
 }

@@ -31,7 +31,7 @@ struct fl_map;
 struct chunk {
 	struct fl_host_file *file;	/* [m] the direct map has its pages here, not the pool's; NULL */
 	uint64_t index;			/* [m] the file's page that page 0 would be, modulo 2^64 */
-	uint64_t vbase;			/* [m] address of page 0; 0: unused */
+	uint64_t vbase;			/* [m][a] address of page 0; 0: unused */
 	uint16_t used;			/* [m] pages that belong to a mapping */
 	uint16_t splits;		/* [a] borders between host rights inside it */
 	uint64_t active[CHUNK_WORDS];	/* [b] the host mapping carries rights, and a marker where the page is hidden */

@@ -119,7 +119,7 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end)
 		FL_BUG_ON(c->splits); /* others look for what they can evict, and it is all they look at, if it is 0 */
 		memset(c->active, 0, sizeof(*c) - offsetof(struct chunk, active));
 		c->file = NULL;
-		c->vbase = base;
+		__atomic_store_n(&c->vbase, base, __ATOMIC_RELAXED);
 		c->used = (uint16_t)PAGES(fl_min(end, base + PMD_SIZE) - fl_max(start, base));
 	}
 	fl_host.cursor = first + nr;

@@ -367,9 +367,9 @@ uint64_t fl_mmap_shmem(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, 
 /* The file's calls are made with signals kept out. */
 #define SHMEM(call)                                                                                                    \
 	({                                                                                                             \
-		uint64_t shmem_irq = fl_irq_save();                                                                    \
+		uint64_t shmem_irq = fl_irq_save_for_wait();                                                           \
 		int64_t shmem_ret = (call);                                                                            \
-		fl_irq_restore(shmem_irq);                                                                             \
+		fl_irq_restore_after_wait(shmem_irq);                                                                  \
 		ret_errno(shmem_ret);                                                                                  \
 	})
 

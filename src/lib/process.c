@@ -413,17 +413,14 @@ enum fl_present fl_process_fault_in(uint64_t addr, uint64_t len, bool write)
 	if (!len || end < addr || !fl_host_touches(addr, end))
 		return FL_NOT_OURS;
 	for (uint64_t at = addr; at < end; at = PAGE_ALIGN_DOWN(at) + PAGE_SIZE) {
-		char byte;
-		size_t left;
+		int err;
 
 		if (!hidden(at, write))
 			continue;
-		irq = fl_irq_save(); /* a system call that waits for a page is not interrupted: handlers run after it */
-		fl_irq_program = irq;
-		left = write ? fl_touch_user(fl_ptr(at)) : fl_copy_user(&byte, fl_ptr(at), 1);
-		fl_irq_program = ~0ull;
-		fl_irq_restore(irq);
-		if (left)
+		irq = fl_irq_save_for_wait(); /* a system call that waits for a page is not interrupted: handlers run after it */
+		err = fl_fault_in_user(fl_ptr(at), write);
+		fl_irq_restore_after_wait(irq);
+		if (err)
 			return any ? FL_MADE_PRESENT : FL_REFUSED;
 		any = true;
 	}

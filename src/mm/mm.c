@@ -37,7 +37,7 @@ void fl_mm_exit(struct fl_mm *mm)
 	while (mm->spare) {
 		struct fl_vma *v = mm->spare;
 
-		mm->spare = (struct fl_vma *)(void *)v->ctx;
+		mm->spare = fl_vma_next_spare(v);
 		fl_free(&mm->metadata, v, sizeof(*v));
 	}
 	fl_vma_free_tables(mm);

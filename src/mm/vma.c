@@ -146,7 +146,7 @@ static struct fl_vma *take_spare(struct fl_mm *mm)
 	struct fl_vma *vma = mm->spare;
 
 	FL_BUG_ON(!vma); /* fl_vma_reserve() was forgotten */
-	mm->spare = (struct fl_vma *)(void *)vma->ctx;
+	mm->spare = fl_vma_next_spare(vma);
 	mm->nr_spare--;
 	return vma;
 }

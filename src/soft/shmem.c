@@ -396,6 +396,22 @@ int fl_shmem_punch_hole(struct fl_shmem *s, uint64_t offset, uint64_t len)
 	return 0;
 }
 
+/* What is written to a hole. It is read first: where there is nothing to be read no page is made. As transfer() */
+static int64_t write_hole(struct fl_shmem *s, uint64_t at, const char *buf, size_t n)
+{
+	char content[PAGE_SIZE];
+	uint64_t pfn;
+
+	n -= fl_copy_nofault(content, buf, n);
+	if (!n)
+		return 0;
+	pfn = make_page(s, PAGES(at));
+	if (pfn == FL_PFN_NONE)
+		return -ENOMEM;
+	memcpy(page_at(s, pfn) + (at & ~PAGE_MASK), content, n);
+	return (int64_t)n;
+}
+
 /*
  * One page's part of a read or write, as far as that goes with page faults disabled: the caller's buffer may be hidden. How
  * much, or -ENOMEM. => file's lock held
@@ -404,19 +420,12 @@ static int64_t transfer(struct fl_shmem *s, uint64_t at, char *buf, size_t n, bo
 {
 	static const char zeros[PAGE_SIZE];
 	uint64_t pfn = cached(s, PAGES(at));
-	const char *from;
 	char *mem;
 
-	if (pfn == FL_PFN_NONE && write) {
-		if (!fl_probe_nofault(fl_addr(buf), 1))
-			return 0; /* there may be nothing to write */
-		pfn = make_page(s, PAGES(at));
-		if (pfn == FL_PFN_NONE)
-			return -ENOMEM;
-	}
+	if (pfn == FL_PFN_NONE)
+		return write ? write_hole(s, at, buf, n) : (int64_t)(n - fl_copy_nofault(buf, zeros, n));
 	mem = page_at(s, pfn) + (at & ~PAGE_MASK);
-	from = write ? buf : pfn == FL_PFN_NONE ? zeros : mem;
-	return (int64_t)(n - fl_copy_nofault(write ? mem : buf, from, n));
+	return (int64_t)(n - fl_copy_nofault(write ? mem : buf, write ? buf : mem, n));
 }
 
 static int64_t transfer_all(struct fl_shmem *s, uint64_t offset, char *buf, size_t len, bool write)

@@ -224,7 +224,7 @@ static void starve(void)
 	while (mm->spare) {
 		struct fl_vma *v = mm->spare;
 
-		mm->spare = (struct fl_vma *)(void *)v->ctx;
+		mm->spare = fl_vma_next_spare(v);
 		fl_free(&mm->metadata, v, sizeof(*v));
 	}
 	mm->nr_spare = 0;

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <faultline/faultline.h>
 
@@ -184,10 +186,58 @@ static void test_nowhere(void)
 	CHECK_INT(fl_store(soft, base + SOFT_LEN - PAGE, gone + PAGE - 4, 8), SIGSEGV);
 	CHECK_ERR(fl_shmem_read(shmem, gone + PAGE, 8, 0), EFAULT);
 	CHECK_ERR(fl_shmem_write(shmem, gone + PAGE, 8, 0), EFAULT);
+	CHECK_INT(fl_shmem_data(shmem, 0), -1); /* and nothing is there */
 	CHECK_INT(fl_shmem_write(shmem, gone + PAGE - 4, 8, 0), 4);
 	CHECK_ERR(fl_uffd_ioctl(soft_uffd, FL_UFFDIO_COPY, gone + PAGE), EFAULT);
 	CHECK_INT(fl_store(soft, base + SOFT_LEN - PAGE, &byte, 1), 0);
 	CHECK_INT(fl_mm_check(soft), 0);
+}
+
+/* ---- signals ---- */
+
+static void load_missing(void)
+{
+	uint64_t word;
+
+	fl_load(soft, base + SOFT_LEN - PAGE, missing(0, 0), sizeof(word));
+}
+
+static void read_missing(void)
+{
+	fl_shmem_read(shmem, missing(0, 0), sizeof(uint64_t), 0);
+}
+
+static void fill_from_missing(void)
+{
+	fl_uffd_copy(soft_uffd, base, (uintptr_t)missing(0, 0), PAGE, 0, NULL);
+}
+
+/* SIGTERM ends a process that waits for its own buffer, and has no other thread to take it, as it would end read(2). */
+static void ended_by_sigterm(void (*wait)(void))
+{
+	double began = now();
+	pid_t pid = fork();
+	int status;
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		set_up();
+		fl_store(soft, base + SOFT_LEN - PAGE, "x", 1);
+		fl_shmem_write(shmem, "x", 1, 0);
+		wait();
+		_exit(0);
+	}
+	sleep_ms(300);
+	CHECK_INT(kill(pid, SIGTERM), 0);
+	CHECK_INT(waitpid(pid, &status, 0), pid);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM && now() - began < 10);
+}
+
+static void test_ends(void)
+{
+	ended_by_sigterm(load_missing);
+	ended_by_sigterm(read_missing);
+	ended_by_sigterm(fill_from_missing);
 }
 
 static const struct test tests[] = {
@@ -196,6 +246,7 @@ static const struct test tests[] = {
 	{ "stores from it", test_stores, 120 },
 	{ "a soft file is read into it, and written from it", test_files, 120 },
 	{ "pointers that lead nowhere", test_nowhere, 60 },
+	{ "a signal that ends the process while it waits", test_ends, 60 },
 	{ 0 },
 };
 
