@@ -7,14 +7,12 @@
  *
  * Values of pages: OLD was there before, NEW and TWO are what fills and stores bring, 0 is a page of zeros.
  */
-#include "stress.h"
+#include "rounds.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -35,18 +33,9 @@
 #define OLD 0x1111111111111111ull
 #define NEW 0x2222222222222222ull
 #define TWO 0x3333333333333333ull
-#define UNSEEN	   UINT64_MAX
-#define GOT_SEGV   (UINT64_MAX - 1)
-#define GOT_SIGBUS (UINT64_MAX - 2)
+#define UNSEEN UINT64_MAX
 
 #define REGION_PAGES 4u
-#define MAX_THREADS  4u
-
-struct scenario {
-	void (*setup)(void);
-	void (*threads[MAX_THREADS])(void);
-	void (*check)(void);
-};
 
 static char *region, *far_region; /* 2 MiB apart: page-table locks of their own */
 static int uffd = -1, file = -1;
@@ -55,64 +44,6 @@ static uint64_t saw[8];
 static char *page(unsigned i)
 {
 	return region + i * PAGE;
-}
-
-/* ---- accesses, which may end in a signal ---- */
-
-static __thread sigjmp_buf *volatile escape;
-
-static void on_fault(int sig)
-{
-	if (!escape)
-		_exit(99);
-	siglongjmp(*escape, sig);
-}
-
-/* A page holds one word throughout: half of a fill would be seen. */
-static uint64_t load(const char *p)
-{
-	const volatile uint64_t *w = (const volatile void *)p;
-	sigjmp_buf here;
-	volatile uint64_t got;
-	int sig = sigsetjmp(here, 1);
-
-	if (sig) {
-		escape = NULL;
-		return sig == SIGBUS ? GOT_SIGBUS : GOT_SEGV;
-	}
-	escape = &here;
-	got = w[0];
-	if (w[PAGE / 8 - 1] != got && w[0] == got)
-		FAIL("half of a page: %llx, %llx", (unsigned long long)got, (unsigned long long)w[PAGE / 8 - 1]);
-	escape = NULL;
-	return got;
-}
-
-/* 0, or what it got. Only the first word is stored: load() is not for pages that are stored to by halves. */
-static uint64_t store(char *p, uint64_t value)
-{
-	sigjmp_buf here;
-	int sig = sigsetjmp(here, 1);
-
-	if (sig) {
-		escape = NULL;
-		return sig == SIGBUS ? GOT_SIGBUS : GOT_SEGV;
-	}
-	escape = &here;
-	*(volatile uint64_t *)(void *)p = value;
-	escape = NULL;
-	return 0;
-}
-
-static uint64_t first_word(const char *p)
-{
-	return *(const volatile uint64_t *)(const volatile void *)p;
-}
-
-static void fill_page(char *p, uint64_t value)
-{
-	for (unsigned i = 0; i < PAGE / 8; i++)
-		((uint64_t *)(void *)p)[i] = value;
 }
 
 /* ---- calls ---- */
@@ -153,6 +84,21 @@ static int try_register(char *p, size_t len, uint64_t mode)
 }
 
 /* ---- setups: everything is new in each round ---- */
+
+static void *place(size_t len)
+{
+	char *p = mmap(NULL, len + (2 << 20), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	return p + (-(uintptr_t)p & ((2 << 20) - 1));
+}
+
+static void begin(void)
+{
+	region = place(6 << 20);
+	far_region = region + (2 << 20);
+	uffd = uffd_open(O_CLOEXEC, FEATURES);
+}
 
 static void map_anonymous(char *at, unsigned pages)
 {
@@ -681,118 +627,11 @@ static void dropped_or_stored(void)
 	CHECK(is == TWO || is == 0);
 }
 
-/* ---- rounds ---- */
-
-static const struct scenario *scenario;
-static unsigned nr;
-static pthread_barrier_t begin, end;
-static atomic_int over;
-static pthread_t threads[MAX_THREADS];
-static atomic_ulong signals;
-
-static void on_usr1(int sig)
-{
-	atomic_fetch_add(&signals, 1);
-}
-
-static void *member(void *arg)
-{
-	unsigned me = (unsigned)(uintptr_t)arg;
-	uint64_t state = me + 1;
-
-	for (;;) {
-		pthread_barrier_wait(&begin);
-		if (over)
-			return NULL;
-		for (uint64_t n = rnd(&state) % 8 ? rnd(&state) % 200 : rnd(&state) % 4000; n; n--)
-			compiler_barrier();
-		scenario->threads[me]();
-		pthread_barrier_wait(&end);
-	}
-}
-
-static void *pest(void *arg)
-{
-	for (unsigned i = 0; !over; i++) {
-		struct sigaction sa = {.sa_handler = on_usr1, .sa_flags = i / 64 % 2 ? SA_RESTART : 0};
-		struct timespec ts = {0, 50000};
-
-		if (i % 64 == 0)
-			sigaction(SIGUSR1, &sa, NULL);
-		pthread_kill(threads[i % nr], SIGUSR1);
-		nanosleep(&ts, NULL);
-	}
-	return NULL;
-}
-
-static unsigned rounds_until(double until)
-{
-	unsigned rounds = 0;
-
-	for (over = 0; now() < until; rounds++) {
-		scenario->setup();
-		pthread_barrier_wait(&begin);
-		pthread_barrier_wait(&end);
-		scenario->check();
-	}
-	return rounds;
-}
-
-static double share_of_time(void)
-{
-	const char *asked = getenv("STRESS_SECONDS");
-
-	return (asked ? atof(asked) : 16) / 40 / 2; /* forty of them, without signals and with */
-}
-
-static void *place(size_t len)
-{
-	char *p = mmap(NULL, len + (2 << 20), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	CHECK(p != MAP_FAILED);
-	return p + (-(uintptr_t)p & ((2 << 20) - 1));
-}
-
-static void prepare(void)
-{
-	struct sigaction sa = {.sa_handler = on_fault}, usr1 = {.sa_handler = on_usr1, .sa_flags = SA_RESTART};
-
-	CHECK_INT(sigaction(SIGSEGV, &sa, NULL) | sigaction(SIGBUS, &sa, NULL) | sigaction(SIGUSR1, &usr1, NULL), 0);
-	region = place(6 << 20);
-	far_region = region + (2 << 20);
-	uffd = uffd_open(O_CLOEXEC, FEATURES);
-	while (nr < MAX_THREADS && scenario->threads[nr])
-		nr++;
-	pthread_barrier_init(&begin, NULL, nr + 1);
-	pthread_barrier_init(&end, NULL, nr + 1);
-	for (unsigned i = 0; i < nr; i++)
-		threads[i] = spawn(member, (void *)(uintptr_t)i);
-}
-
-static void run(const struct scenario *s)
-{
-	unsigned quiet, disturbed;
-	pthread_t nuisance;
-
-	scenario = s;
-	prepare();
-	quiet = rounds_until(now() + share_of_time());
-	nuisance = spawn(pest, NULL);
-	disturbed = rounds_until(now() + share_of_time());
-	over = 1;
-	join(nuisance);
-	pthread_barrier_wait(&begin);
-	for (unsigned i = 0; i < nr; i++)
-		join(threads[i]);
-	note("%u rounds, %u with %lu signals", quiet, disturbed, atomic_load(&signals));
-	CHECK(quiet && disturbed);
-}
-
 #define SCENARIO(id, setup, check, ...)							\
 	static void test_##id(void)							\
 	{										\
-		static const struct scenario s = {setup, {__VA_ARGS__}, check};	\
-		run(&s);								\
+		static const struct scenario s = {begin, setup, {__VA_ARGS__}, check};	\
+		run_rounds(&s);								\
 	}
 
 SCENARIO(fault_copy, missing, saw_new, load_0, do_copy)
