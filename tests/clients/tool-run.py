@@ -306,10 +306,16 @@ def test_exit_status():
             equal(run("run", *way, "sh", "-c", "exit %d" % status).returncode, status, str(way))
 
 
+def default_signals():
+    """What is ignored when a shell starts, as by nohup, it cannot trap."""
+    for sig in ("TERM", "HUP", "USR1", "USR2", "INT", "QUIT"):
+        signal.signal(signal.Signals["SIG" + sig], signal.SIG_DFL)
+
+
 def test_death_by_signal():
     for way in WAYS:
         for sig in ("TERM", "KILL", "SEGV", "ABRT", "INT", "QUIT", "USR1", "PIPE"):
-            r = run("run", *way, "sh", "-c", "ulimit -c 0; kill -%s $$" % sig)
+            r = run("run", *way, "sh", "-c", "ulimit -c 0; kill -%s $$" % sig, preexec_fn=default_signals)
             equal(r.returncode, -signal.Signals["SIG" + sig], "%s %s" % (way, sig))
 
 
@@ -323,12 +329,6 @@ def test_the_tool_leaves_no_core():
     p.returncode = status
     equal(os.WTERMSIG(status), signal.SIGABRT)
     equal(os.WCOREDUMP(status), False, "core dumped")
-
-
-def default_signals():
-    """What is ignored when a shell starts, as by nohup, it cannot trap."""
-    for sig in ("TERM", "HUP", "USR1", "USR2", "INT", "QUIT"):
-        signal.signal(signal.Signals["SIG" + sig], signal.SIG_DFL)
 
 
 def test_signals_are_passed_on():
