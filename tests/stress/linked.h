@@ -35,7 +35,7 @@ int linked_fallocate(int fd, int mode, off_t offset, off_t len);
 pid_t linked_fork(void);
 int linked_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
 
-#ifndef LINKED_NAMES_ONLY
+#ifndef LINKED_NAMES_ONLY /* linked.c itself means the system's */
 #define syscall	  linked_syscall
 #define ioctl	  linked_ioctl
 #define read	  linked_read
