@@ -45,6 +45,11 @@ struct fl_rwlock {
 void fl_mutex_init(struct fl_mutex *m, enum fl_rank rank);
 void fl_mutex_lock(struct fl_mutex *m);
 void fl_mutex_unlock(struct fl_mutex *m);
+/* By whomever: for assertions. */
+static inline bool fl_mutex_is_locked(const struct fl_mutex *m)
+{
+	return __atomic_load_n(&m->word, __ATOMIC_RELAXED) != 0;
+}
 
 void fl_rwlock_init(struct fl_rwlock *l, enum fl_rank rank);
 void fl_read_lock(struct fl_rwlock *l);

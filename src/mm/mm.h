@@ -254,6 +254,11 @@ static inline void slot_set(const struct fl_slot *s, fl_pte_t pte)
 /* A table for a leaf to deposit, allocated before the locks are taken. NULL: no memory */
 uint64_t *fl_pgtable_spare(struct fl_mm *mm);
 void fl_pgtable_spare_free(struct fl_mm *mm, uint64_t *table);
+/*
+ * Leaves. Their tables are deposited on a list that all addresses of one page-table lock share, so to be alone in a mapping
+ * does not stand in for the lock here; to be alone in the space does. It is asserted.
+ */
+
 /* Put a leaf where nothing is; the table is deposited. false: a table was faster. */
 bool fl_pmd_set_leaf(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr, fl_pte_t pte, uint64_t *table);
 /* Take a leaf out, and free its deposit. */

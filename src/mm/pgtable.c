@@ -110,9 +110,21 @@ int fl_pte_alloc(struct fl_mm *mm, uint64_t addr)
 
 /* ---- leaves ---- */
 
+static bool alone_in_space(const struct fl_mm *mm)
+{
+	return !entry_read(&mm->excl_start) && entry_read(&mm->excl_end) == UINT64_MAX;
+}
+
+/* The list is of all addresses that share the page-table lock: to be alone in a mapping is not enough. */
+static uint64_t **deposits(struct fl_mm *mm, uint64_t addr)
+{
+	FL_BUG_ON(!fl_mutex_is_locked(fl_pt_lock(mm, addr)) && !alone_in_space(mm));
+	return &mm->deposit[fl_pt_index(addr)];
+}
+
 static void deposit(struct fl_mm *mm, uint64_t addr, uint64_t *table)
 {
-	uint64_t **list = &mm->deposit[fl_pt_index(addr)];
+	uint64_t **list = deposits(mm, addr);
 
 	table[0] = fl_addr(*list);
 	*list = table;
@@ -120,7 +132,7 @@ static void deposit(struct fl_mm *mm, uint64_t addr, uint64_t *table)
 
 static uint64_t *withdraw(struct fl_mm *mm, uint64_t addr)
 {
-	uint64_t **list = &mm->deposit[fl_pt_index(addr)], *table = *list;
+	uint64_t **list = deposits(mm, addr), *table = *list;
 
 	FL_BUG_ON(!table); /* each leaf has deposited one */
 	*list = fl_ptr(table[0]);

@@ -197,11 +197,30 @@ static void range_forked_without_room(void)
 	}
 }
 
+/* A leaf's table is on a list that is of other addresses, too: whoever unregisters it asks for the lock. */
+static void range_of_a_leaf_unregistered(void)
+{
+	uint64_t at;
+
+	open_object(0);
+	at = leaf();
+	EXPECT_INT(fl_uffd_unregister(uffd, at + 8 * PAGE, HUGE - 8 * PAGE), 0);
+	EXPECT_INT(fl_uffd_unregister(uffd, at, 8 * PAGE), 0);
+	for (unsigned i = 0; i < SMALL; i++)
+		EXPECT_INT(load(at + i * PAGE), pattern(i));
+	at = leaf();
+	EXPECT_INT(fl_uffd_unregister(uffd, at, HUGE), 0);
+	for (unsigned i = 0; i < SMALL; i++)
+		EXPECT_INT(load(at + i * PAGE), pattern(i));
+	EXPECT_INT(fl_mm_check(mm), 0);
+}
+
 const struct protect_case range_cases[] = {
 	CASE(range_registered_again_fails, ON_NATIVE),
 	CASE(range_grows, ON_BOTH),
 	CASE(range_is_one_mapping, ON_BOTH),
 	CASE(range_moved_without_room, ON_NATIVE),
+	CASE(range_of_a_leaf_unregistered, ON_BOTH),
 	CASE(range_told_of_into_itself, ON_NATIVE),
 	CASE(range_protected_without_room, ON_NATIVE),
 	CASE(range_forked_without_room, ON_NATIVE),
