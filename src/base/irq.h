@@ -100,19 +100,23 @@ void fl_irq_expect_handlers(void);
 extern __thread uint64_t fl_irq_program __attribute__((tls_model("initial-exec")));
 void fl_irq_let_act(uint64_t blocked);
 
-/* fl_irq_save() and fl_irq_restore() around what a system call would wait for: memory that has to be made present. */
+/*
+ * fl_irq_save() and fl_irq_restore() around what a system call would wait for: memory that has to be made present. Below an
+ * in-thread handler the program's mask is not known here, and what an outer wait has said stays.
+ */
 static inline uint64_t fl_irq_save_for_wait(void)
 {
 	uint64_t saved = fl_irq_save();
 
-	if (fl_irq_enabled)
+	if (fl_irq_enabled && saved != FL_IRQ_NESTED)
 		fl_irq_program = saved;
 	return saved;
 }
 
 static inline void fl_irq_restore_after_wait(uint64_t saved)
 {
-	fl_irq_program = ~0ull;
+	if (saved != FL_IRQ_NESTED)
+		fl_irq_program = ~0ull;
 	fl_irq_restore(saved);
 }
 

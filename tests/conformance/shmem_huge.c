@@ -6,7 +6,6 @@
 #include "huge.h"
 #include "shmem.h"
 
-
 static const uint64_t not_protecting[] = {0, MISSING, MINOR, MISSING | MINOR};
 static const uint64_t protecting[] = {WP, BOTH, WP | MINOR, BOTH | MINOR};
 #define for_each_of(m, modes) for (uint64_t m, m##_ = 0; m##_ < 4 && (m = modes[m##_], true); m##_++)
