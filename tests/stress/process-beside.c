@@ -11,7 +11,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -236,7 +235,6 @@ static void set_up(void)
 
 static void test_beside(void)
 {
-	const char *seconds = getenv("STRESS_SECONDS");
 	pthread_t handlers[HANDLERS], workers[WORKERS], dropper, mapper;
 
 	set_up();
@@ -246,7 +244,7 @@ static void test_beside(void)
 		workers[i] = spawn(work, (void *)(uintptr_t)i);
 	dropper = spawn(drop_and_protect, NULL);
 	mapper = spawn(map_beside, NULL);
-	sleep_ms(seconds && atoi(seconds) > 0 ? atoi(seconds) * 1000 : 6000);
+	sleep_ms((int)(stress_seconds(6) * 1000));
 	stop_access = 1;
 	join(dropper);
 	join(mapper);

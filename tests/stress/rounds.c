@@ -3,7 +3,6 @@
 #include "rounds.h"
 
 #include <setjmp.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -128,9 +127,7 @@ static unsigned rounds_until(double until)
 
 static double share_of_time(void)
 {
-	const char *asked = getenv("STRESS_SECONDS");
-
-	return (asked ? atof(asked) : 16) / 40 / 2; /* forty of them, without signals and with */
+	return stress_seconds(16) / 40 / 2; /* forty of them, without signals and with */
 }
 
 static void prepare(void)

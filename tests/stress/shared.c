@@ -2,7 +2,6 @@
 /* shared.c - see shared.h. */
 #include "shared.h"
 
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -159,8 +158,7 @@ static void *collapser(void *arg)
 
 static void wait_and_look(void)
 {
-	const char *asked = getenv("STRESS_SECONDS");
-	double end = now() + (asked ? atof(asked) : 6);
+	double end = now() + stress_seconds(6);
 
 	while (now() < end) {
 		sleep_ms(100);

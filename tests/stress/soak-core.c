@@ -223,10 +223,10 @@ static void *mischief_main(void *arg)
 
 /* ---- all together ------------------------------------------------------------------------------------------- */
 
-static uint64_t setting(const char *name, uint64_t def)
+static uint64_t seed_asked_for(void)
 {
-	const char *text = getenv(name);
-	return text && atoll(text) > 0 ? (uint64_t)atoll(text) : def;
+	const char *text = getenv("STRESS_SEED");
+	return text && atoll(text) > 0 ? (uint64_t)atoll(text) : 1;
 }
 
 void soak(const struct space *s, bool unregister)
@@ -235,7 +235,7 @@ void soak(const struct space *s, bool unregister)
 	pthread_t t[ACCESSORS], h[HANDLERS], mischief;
 	space = s;
 	may_unregister = unregister;
-	first_seed = setting("STRESS_SEED", 1);
+	first_seed = seed_asked_for();
 	for (uint64_t i = 0; i < SOAK_CHUNKS; i++)
 		register_chunk(page_addr(i * SOAK_CHUNK_PAGES));
 	for (uintptr_t i = 0; i < HANDLERS; i++)
@@ -246,7 +246,7 @@ void soak(const struct space *s, bool unregister)
 		t[i] = spawn(accessor_main, &a[i]);
 	}
 	mischief = spawn(mischief_main, NULL);
-	sleep_ms((int)setting("STRESS_SECONDS", 5) * 1000);
+	sleep_ms((int)(stress_seconds(5) * 1000));
 	stop_access = 1;
 	join(mischief);
 	for (int i = 0; i < ACCESSORS; i++)

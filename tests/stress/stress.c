@@ -140,6 +140,12 @@ double now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+double stress_seconds(double usual)
+{
+	const char *asked = getenv("STRESS_SECONDS");
+	return asked && atof(asked) > 0 ? atof(asked) : usual;
+}
+
 void sleep_ms(int ms)
 {
 	struct timespec ts = {ms / 1000, ms % 1000 * 1000000L};

@@ -64,6 +64,7 @@ void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* ---- time, chance, memory, threads, children ---------------------------------------------------------------- */
 
 double now(void); /* seconds, monotonic */
+double stress_seconds(double usual); /* STRESS_SECONDS, if it is set: how long a program is to go on */
 void sleep_ms(int ms);
 uint64_t rnd(uint64_t *state);
 void *map_pages(size_t pages); /* private, anonymous, read-write */
