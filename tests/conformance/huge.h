@@ -31,7 +31,7 @@ static inline int collapse(uint64_t mem, uint64_t len)
 {
 	int r = -EAGAIN;
 
-	for (unsigned i = 0; i < 20 && r == -EAGAIN; i++) {
+	for (unsigned i = 0; i < 1000 && r == -EAGAIN; i++) {
 		if (i)
 			pause_ms(1);
 		r = T->advise(mem, len, MADV_COLLAPSE);

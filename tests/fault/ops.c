@@ -528,9 +528,23 @@ static void verify_collapsed(void)
 	}
 }
 
+/* The host says EAGAIN of pages that are in use for a moment, be it by itself on another CPU: madvise(2). */
+int collapse(uint64_t addr)
+{
+	int ret;
+
+	for (unsigned i = 0; i < 1000; i++) {
+		ret = result(fl_madvise(env.mm, addr, 2 * MB, 25 /* MADV_COLLAPSE */));
+		if (ret != -EAGAIN)
+			break;
+		usleep(1000);
+	}
+	return ret;
+}
+
 static int run_collapse(void)
 {
-	return result(fl_madvise(env.mm, extra_leaf(), 2 * MB, 25 /* MADV_COLLAPSE */));
+	return collapse(extra_leaf());
 }
 
 static void to_split(void)

@@ -38,6 +38,7 @@ int run_unprotect(void);
 int run_mprotect(void);
 int run_munmap(void);
 int run_madvise(void);
+int collapse(uint64_t addr); /* 2 MiB */
 
 void check_spots(void); /* they hold their patterns */
 void verify_nothing(void);

@@ -262,7 +262,7 @@ static void collapsible(void)
 
 static int run_collapse(void)
 {
-	return result(fl_madvise(env.mm, env.base, 2 * MB, 25 /* MADV_COLLAPSE */));
+	return collapse(env.base);
 }
 
 static void verify_collapsed(void)
