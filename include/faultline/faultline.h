@@ -52,13 +52,11 @@ FL_API int fl_mm_create(struct fl_mm **mm, uint64_t mem_bytes);
 FL_API int fl_mm_destroy(struct fl_mm *mm);
 
 /*
- * The address space of this process. The first call installs faultline's SIGSEGV handler; handlers installed
- * before it are chained. Mapping calls on registered ranges must go through fl_munmap() and its siblings. A program
- * that
+ * The address space of this process. The first call installs faultline's SIGSEGV handler; handlers installed before
+ * it are chained. Mapping calls on registered ranges must go through fl_munmap() and its siblings. A program that
  * uses this library must not fork while ranges are registered or have been (the child would share them; exec and
  * posix_spawn are fine), nor block SIGSEGV. libfaultline-preload.so has an engine of its own: programs that run under
- * it use
- * the system call, not this library.
+ * it use the system call, not this library.
  * ENOMEM, ENOSYS: the host lacks what the native backend needs (memfd_create, SIGSEGV with error codes).
  */
 FL_API int fl_mm_process(struct fl_mm **mm);

@@ -15,8 +15,7 @@
 
 /*
  * How the caller's memory is reached: the argument structures, and the sources of fills when they fault. Both
- * functions
- * are called with no lock held and may wait for a fault to be resolved.
+ * functions are called with no lock held and may wait for a fault to be resolved.
  */
 struct fl_caller {
 	/* 0, or -EFAULT with nothing promised about *buf */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ioctl.c - one function for each ioctl. Source of the behaviour: ioctl_userfaultfd(2); where that is silent, Linux
- * 6.18 as
- * observed by the conformance cases.
+ * 6.18 as observed by the conformance cases.
  */
 #include "abi/abi.h"
 

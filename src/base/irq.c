@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * irq.c - sleeping with signals let in. A signal that is handled after the mask has changed and before the sleep has
- * begun
- * does not interrupt the sleep, and futex(2) cannot do both in one step as ppoll(2) does. So we look for the traces
- * of a
- * handler: the host puts its frame below our stack pointer, and the last word of the frame is always written. Where
- * that is
- * not known, such a signal is handled in time, but the sleep goes on.
+ * begun does not interrupt the sleep, and futex(2) cannot do both in one step as ppoll(2) does. So we look for the
+ * traces of a handler: the host puts its frame below our stack pointer, and the last word of the frame is always
+ * written. Where that is not known, such a signal is handled in time, but the sleep goes on.
  */
 #include "base/irq.h"
 
@@ -60,10 +57,8 @@ struct sleep {
 
 /*
  * The frame ends 128 bytes below the stack pointer (the red zone), less up to 63 for its alignment, with the 4 bytes
- * that
- * close the floating-point state. (A CPU without XSAVE has no such bytes.) From the first store to the last
- * comparison the
- * stack is nobody else's: no calls, nothing pushed.
+ * that close the floating-point state. (A CPU without XSAVE has no such bytes.) From the first store to the last
+ * comparison the stack is nobody else's: no calls, nothing pushed.
  */
 long fl_irq_sleep(const struct sleep *s) __attribute__((visibility("hidden")));
 #define SIGMASK(field)                                                                                                 \

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * irq.h - keeping signals out while an engine lock is held. A handler of the program may touch memory that faults,
- * and
- * the fault needs the locks. Where no fault can come by signal (soft address spaces only) this costs nothing.
+ * and the fault needs the locks. Where no fault can come by signal (soft address spaces only) this costs nothing.
  */
 #ifndef FL_BASE_IRQ_H
 #define FL_BASE_IRQ_H
@@ -28,10 +27,8 @@ static inline uint64_t fl_sigmask(uint64_t set)
 
 /*
  * Where the stack stood when this thread's in-thread fault handler was called: below it signals are blocked already,
- * and
- * blocking them again would cost two system calls a fault. The distance is looked at, too, for two tasks may share
- * one TLS,
- * but not a stack.
+ * and blocking them again would cost two system calls a fault. The distance is looked at, too, for two tasks may
+ * share one TLS, but not a stack.
  */
 extern __thread uintptr_t fl_irq_frame __attribute__((tls_model("initial-exec")));
 #define FL_IRQ_NEAR   65536
@@ -60,10 +57,8 @@ static inline void fl_irq_restore(uint64_t saved)
 
 /*
  * The same for short sections that do not wait. As long as the program has no signal handler, none can interrupt
- * them, and
- * nothing need be blocked, which saves two system calls of those that a fault costs. fl_irq_active counts the threads
- * inside;
- * whoever is about to install the first handler says so and waits for them.
+ * them, and nothing need be blocked, which saves two system calls of those that a fault costs. fl_irq_active counts
+ * the threads inside; whoever is about to install the first handler says so and waits for them.
  */
 extern bool fl_irq_handlers; /* may there be one? true until somebody knows better */
 extern uint32_t fl_irq_active;
@@ -93,8 +88,7 @@ void fl_irq_expect_handlers(void);
 
 /*
  * A wait with signals blocked must not outlive one that ends the process, nor keep one that stops it: those that are
- * pending,
- * have their default action, and are not in `blocked`, the program's own mask, are let act.
+ * pending, have their default action, and are not in `blocked`, the program's own mask, are let act.
  * In a wait on behalf of a system call that mask is fl_irq_program; otherwise fl_irq_program has all bits.
  */
 extern __thread uint64_t fl_irq_program __attribute__((tls_model("initial-exec")));

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * lock.h - mutexes and reader-writer locks on futexes. They need no thread-local storage (two tasks may share one)
- * and
- * no allocation, and may be taken in the fault path: whoever holds one has signals blocked and touches no client
+ * and no allocation, and may be taken in the fault path: whoever holds one has signals blocked and touches no client
  * memory.
  *
  * Every lock has a rank; locks are taken in rising order of rank, which base/rank.h asserts. mm/mm.h has the theory of

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * adopt.c - a registration makes private anonymous memory of the program ours; an unregistration lets the host serve
- * it
- * alone again.
+ * it alone again.
  *
  * Adopting, while other threads use the memory: hide it (their accesses fault, and wait for mmap_lock), look which
- * pages hold
- * data, make tables for them, move the pages aside, copy them into the pool, map the pool in their place. Every step
- * until the
- * last can be undone.
+ * pages hold data, make tables for them, move the pages aside, copy them into the pool, map the pool in their place.
+ * Every step until the last can be undone.
  */
 #include "host/host.h"
 

@@ -18,8 +18,7 @@
  * another mapping it is only tried for. Who is alone in a mapping, or has it taken out of the table, needs none.
  *
  * The order of host calls keeps the invariant "never more than the entry": rights are taken before a page is shown,
- * and a
- * page is hidden before rights are given around it.
+ * and a page is hidden before rights are given around it.
  */
 #include "host/host.h"
 

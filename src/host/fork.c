@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * fork.c - a child gets a copy of the pool before the parent's threads may write again, and starts with nothing
- * registered,
- * as with the kernel when nobody asked for fork events.
+ * registered, as with the kernel when nobody asked for fork events.
  *
  * The parent's side holds every lock, has taken all write rights, and waits on a pipe until the child has copied the
  * pool or died. The child's metadata are already a copy: fork() made it. So the child puts its new pool under the
- * very
- * same addresses and offsets, and lets everything be cached anew.
+ * very same addresses and offsets, and lets everything be cached anew.
  */
 #include "host/host.h"
 

@@ -5,12 +5,10 @@
  * "Physical memory" is the pool, a sparse memfd that is mapped once, read-write, out of the program's way: the direct
  * map.
  * A registered range gets a contiguous extent of the pool as its home and becomes a mapping of it. The rights that
- * the host's page
- * tables hold are the cache (cache.c); what they refuse arrives as SIGSEGV (segv.c).
+ * the host's page tables hold are the cache (cache.c); what they refuse arrives as SIGSEGV (segv.c).
  *
  * The pool is managed in chunks of 2 MiB. A chunk belongs to one extent, so it also is one aligned 2 MiB of the
- * program's
- * addresses, and what is cached for its 512 pages is a handful of bitmaps.
+ * program's addresses, and what is cached for its 512 pages is a handful of bitmaps.
  */
 #ifndef FL_HOST_HOST_H
 #define FL_HOST_HOST_H
@@ -162,8 +160,7 @@ void fl_cache_forget(uint64_t pfn, uint64_t nr);
 bool fl_cache_shrink(void);
 /*
  * Does the program reach the page for writing? Then a write fault of ours on its host page table is cheaper than the
- * read fault that
- * the program is about to take: the host maps one page for it, not the pages around.
+ * read fault that the program is about to take: the host maps one page for it, not the pages around.
  * => no lock held
  */
 bool fl_cache_writable(struct fl_mm *mm, uint64_t addr);
@@ -280,10 +277,8 @@ int fl_segv_install(void);
 /*
  * Masks. In the program's form they say what it believes; in the host's form SIGSEGV is never blocked, and the bit of
  * FL_SHADOW, a signal that nothing on Linux raises, says whether the program has it blocked. FL_SHADOW itself then
- * has no
- * bit of its own left: it is said to be blocked when SIGXFSZ is. All this only where fl_segv_shadowed is set, which
- * is
- * before fl_segv_install().
+ * has no bit of its own left: it is said to be blocked when SIGXFSZ is. All this only where fl_segv_shadowed is set,
+ * which is before fl_segv_install().
  */
 #define FL_SHADOW SIGSTKFLT
 #define FL_SIGBIT(sig) (1ull << ((sig)-1))
@@ -309,8 +304,7 @@ bool fl_segv_relayed(siginfo_t *info);
 
 /*
  * An alternate stack of ours, for a thread whose own stack, or the program's alternate one, is too small for our
- * handler
- * or may be hidden memory itself. It is known by its size, and at its base stands what the program believes.
+ * handler or may be hidden memory itself. It is known by its size, and at its base stands what the program believes.
  */
 #define FL_OWN_STACK_SIZE (64u * 1024 - 16)
 

@@ -9,17 +9,13 @@
  *   anything else ................... the program's own handler, called as the host would have
  *
  * The handler runs with all other signals blocked, on the alternate stack when there is one, and leaves errno alone.
- * It
- * may nest: copies inside the engine fault too.
+ * It may nest: copies inside the engine fault too.
  *
  * Blocking. The host must never have SIGSEGV blocked: a blocked one at a hidden page kills. Where the program's masks
- * pass
- * through our hands (the preloaded library), its wish to block SIGSEGV is carried by the bit of another signal,
- * FL_SHADOW,
- * in the very mask that the host keeps. So handlers, jumps, contexts, new threads and processes have the wish right
- * without our doing. A SIGSEGV that is *sent* to a thread which has it "blocked" is sent on as FL_SHADOW, which the
- * host
- * keeps pending for us.
+ * pass through our hands (the preloaded library), its wish to block SIGSEGV is carried by the bit of another signal,
+ * FL_SHADOW, in the very mask that the host keeps. So handlers, jumps, contexts, new threads and processes have the
+ * wish right without our doing. A SIGSEGV that is *sent* to a thread which has it "blocked" is sent on as FL_SHADOW,
+ * which the host keeps pending for us.
  */
 #include "host/host.h"
 
@@ -305,9 +301,8 @@ static void chain(int sig, siginfo_t *info, ucontext_t *uc)
 
 /*
  * SIGBUS for the access at `addr`: queued for this thread while the signal is blocked, it arrives when this handler
- * returns, at
- * the very instruction, on the stack and with the mask that the program's sigaction() asked for. Blocked or ignored
- * it kills.
+ * returns, at the very instruction, on the stack and with the mask that the program's sigaction() asked for. Blocked
+ * or ignored it kills.
  */
 static void raise_sigbus(ucontext_t *uc, void *addr)
 {

@@ -16,8 +16,7 @@
 
 /*
  * A userfaultfd object and the descriptors that name it. The descriptor is one end of a socket pair: a byte in it
- * makes it
- * readable, and the end of the last copy of it, wherever in the system, hangs up the other end.
+ * makes it readable, and the end of the last copy of it, wherever in the system, hangs up the other end.
  */
 struct fl_uffd {
 	uint32_t refs;	 /* [a] table entries and calls in progress; memory of objects is only ever used for objects */
@@ -132,8 +131,7 @@ int fl_process_clear_refs(void);
 
 /*
  * A system call came back with EFAULT: make the pages of [addr, addr + len) that are ours and hidden present, for
- * reading or
- * writing, as the kernel would have.
+ * reading or writing, as the kernel would have.
  */
 enum fl_present {
 	FL_REFUSED = -1, /* ours, and the kernel would say EFAULT, too: no right, or no faults on behalf of the kernel */

@@ -133,8 +133,8 @@ int fl_uffd_set_handler(struct fl_uffd *o, fl_fault_fn *fn, void *arg)
 
 /*
  * A name by which another program, one that is handed the descriptor or starts with it, knows it for what it is.
- * Without one
- * (names may run out, or collide with those of another process namespace) it only looks like a socket there.
+ * Without one (names may run out, or collide with those of another process namespace) it only looks like a socket
+ * there.
  */
 static void name_socket(int fd)
 {
@@ -301,8 +301,7 @@ struct fl_uffd *fl_object_closing(int fd)
 
 /*
  * Has the object lost its last descriptor, and do no calls on it go on? They keep it, as they do in the kernel.
- * Another process may
- * still hold a copy: then the waiters ask again from time to time.
+ * Another process may still hold a copy: then the waiters ask again from time to time.
  */
 static void settle(struct fl_uffd *o)
 {

@@ -361,10 +361,10 @@ struct fl_fill {
 };
 
 /*
- * Fill [dst + *done, dst + len), page by page, until something stops it; *done grows by the bytes filled. 0, or -errno:
- * -ENOENT (what is left is not inside one registered mapping), -EEXIST (an entry is there), -ENOMEM, -EFAULT (the
- * source faults at
- * *src_fault: the caller makes it present, with no lock held, and calls again), -EINVAL (wp without VM_UFFD_WP).
+ * Fill [dst + *done, dst + len), page by page, until something stops it; *done grows by the bytes filled. 0, or
+ * -errno: -ENOENT (what is left is not inside one registered mapping), -EEXIST (an entry is there), -ENOMEM, -EFAULT
+ * (the source faults at *src_fault: the caller makes it present, with no lock held, and calls again), -EINVAL (wp
+ * without VM_UFFD_WP).
  * => no lock held, signals blocked
  */
 int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *fill, uint64_t *done, uint64_t *src_fault);
@@ -458,9 +458,8 @@ void fl_do_mprotect(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t acc
 void fl_hide_range(struct fl_mm *mm, uint64_t start, uint64_t end);
 /*
  * Moving, for mremap(): first the tables for the entries of [old, old + len) at their new place (-ENOMEM, with
- * nothing changed),
- * then the entries, without their uffd-wp. `rehome`: frames have homes, and the backend has copied the contents to
- * the new ones.
+ * nothing changed), then the entries, without their uffd-wp. `rehome`: frames have homes, and the backend has copied
+ * the contents to the new ones.
  * => mmap_lock held for writing
  */
 int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len);

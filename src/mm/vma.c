@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * vma.c - the table of mappings: a sorted array, found in by bisection. A process registers few ranges, so the
- * copying of
- * pointers at an insertion is cheaper than a tree's indirections in every fault.
+ * copying of pointers at an insertion is cheaper than a tree's indirections in every fault.
  *
  * Nothing here fails once fl_vma_reserve() has succeeded: operations first reserve, then change.
  *

@@ -2,8 +2,7 @@
 /*
  * efault.c - system calls whose memory lies on hidden pages. The host answers EFAULT where the kernel's userfaultfd
  * would have made the call wait for the page. So the page is made present as by an access of the program, and the
- * call
- * repeated:
+ * call repeated:
  *
  *   most calls ................................ calls.def: after an EFAULT
  *   that have done something by then .......... calls.def: before the call, too
@@ -359,9 +358,8 @@ static int end_of(transfer_fn *f, const struct iovec *iov, int n, size_t done, b
 
 /*
  * A transfer that has done less than it was asked to. If a hidden page was the cause, it goes on, a part of the
- * vector
- * at a time, until the end of either. Where the page is there now, the cause may have been that it was not: one more
- * call finds out, unless it could wait, for the cause may as well have been a signal.
+ * vector at a time, until the end of either. Where the page is there now, the cause may have been that it was not:
+ * one more call finds out, unless it could wait, for the cause may as well have been a signal.
  */
 static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off64_t offset, int flags, ssize_t done,
 		     bool write)

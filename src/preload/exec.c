@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * exec.c - programs that this one starts run on faultline, too, whatever environment they are given: what this one
- * was
- * started with is added where it is missing. That may happen in a child of vfork(), in its parent's memory and on a
- * small stack: nothing is allocated but pages from the host, and those only for lists out of the ordinary.
+ * was started with is added where it is missing. That may happen in a child of vfork(), in its parent's memory and on
+ * a small stack: nothing is allocated but pages from the host, and those only for lists out of the ordinary.
  */
 #include "preload/preload.h"
 
@@ -123,8 +122,7 @@ static size_t find(char *const *envp, size_t n, const char *var)
 
 /*
  * LD_PRELOAD as it was at the start, before what the program has made of it, or NULL: that has ours in it. A value
- * too
- * long to be true is dropped.
+ * too long to be true is dropped.
  */
 static char *join(struct list *l, const char *value)
 {

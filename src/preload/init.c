@@ -93,8 +93,7 @@ static void use_inject(void)
 
 /*
  * fork() and whatever in libc forks runs these handlers. Ours are the first to be registered, so that ours run last
- * before
- * the fork and first after it, with no code of the program's between.
+ * before the fork and first after it, with no code of the program's between.
  */
 static void before_fork(void)
 {

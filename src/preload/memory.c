@@ -129,9 +129,8 @@ FL_EXPORT int mincore(void *addr, size_t len, unsigned char *vec)
 
 /*
  * Here a fork that cannot be done right can still be refused. The handlers that libc then runs find it prepared. (The
- * program's own
- * fork handlers run while nothing may touch registered memory: those that do would wait for ever, so we prepare
- * last.)
+ * program's own fork handlers run while nothing may touch registered memory: those that do would wait for ever, so we
+ * prepare last.)
  */
 FL_EXPORT pid_t fork(void)
 {

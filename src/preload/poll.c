@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * poll.c - waiting for descriptors, some of which name userfaultfd objects. An object's readiness is its queue's: a
- * poll() of one
- * object alone sleeps on that, in any other company its socket stands for it, and afterwards the queue is asked.
+ * poll() of one object alone sleeps on that, in any other company its socket stands for it, and afterwards the queue
+ * is asked.
  */
 #include "preload/preload.h"
 
@@ -26,8 +26,7 @@ static int64_t now_ns(void)
 
 /*
  * One look at the objects among the descriptors. Fills in their revents; the others' are the host's to say. Returns
- * how
- * many objects are ready. `spin`: wait a moment for the first.
+ * how many objects are ready. `spin`: wait a moment for the first.
  */
 static int look(struct pollfd *fds, nfds_t n, bool spin)
 {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * preload.h - the interposed entry points of libc. Each decides in a few instructions whether the call concerns
- * faultline, and
- * otherwise is libc's own function. Nothing is exported but the interposed names.
+ * faultline, and otherwise is libc's own function. Nothing is exported but the interposed names.
  *
  *   init.c     finding libc's functions; start-up
  *   fd.c       descriptors that are userfaultfd objects: open, close, dup, fcntl, ioctl, read, write
@@ -77,8 +76,7 @@ extern struct fl_real fl_real_table;
 void fl_preload_init(void);
 /*
  * libc's function of a name. All that are named so in the library are looked up at start: dlsym() takes the dynamic
- * linker's
- * lock, and a thread that waits for it under a dlopen() would never get it.
+ * linker's lock, and a thread that waits for it under a dlopen() would never get it.
  */
 struct fl_find {
 	const char *name;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * signal.c - SIGSEGV is ours at the host, and the program's as far as it can see: its handler is remembered and
- * chained
- * to, and its masks are translated on their way to the host and back. Nothing is remembered of masks: see
+ * chained to, and its masks are translated on their way to the host and back. Nothing is remembered of masks: see
  * host/segv.c.
  */
 #include "preload/preload.h"

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * stack.c - alternate signal stacks. Our fault handler needs a few KiB of stack that is never hidden, where the
- * kernel's
- * userfaultfd needs none. Threads mostly have that. The others get an alternate stack of ours: those that are created
- * on
- * a small stack or on memory of the program's, and those that set a small alternate stack. sigaltstack() tells them
- * what
- * they believe, and handlers that they have asked to run on a small alternate stack run on our larger one.
+ * kernel's userfaultfd needs none. Threads mostly have that. The others get an alternate stack of ours: those that
+ * are created on a small stack or on memory of the program's, and those that set a small alternate stack.
+ * sigaltstack() tells them what they believe, and handlers that they have asked to run on a small alternate stack run
+ * on our larger one.
  */
 #include "preload/preload.h"
 

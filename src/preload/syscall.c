@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * syscall.c - syscall(2), through which any call may come. Those that other files know go to the same functions; the
- * rest
- * go to the host as they are.
+ * rest go to the host as they are.
  */
 #include "preload/preload.h"
 
@@ -190,8 +189,7 @@ static bool known(long nr, const struct args *a, long *ret)
 
 /*
  * Of any other call nothing is known but that some arguments may be addresses: pages of ours that they point to are
- * made
- * present, first for reading, and, should the call fail again, for writing.
+ * made present, first for reading, and, should the call fail again, for writing.
  */
 static int guess(const struct args *a)
 {

@@ -17,10 +17,8 @@ static int frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 
 /*
  * The frame behind a readable page of the client, with a reference, or FL_PFN_NONE. The page-table lock of the source
- * must not be taken: the
- * destination's is held, and they may be the same or cross. The reference keeps the frame; the second look at the
- * entry
- * makes sure that it was still the page's when the reference was taken.
+ * must not be taken: the destination's is held, and they may be the same or cross. The reference keeps the frame; the
+ * second look at the entry makes sure that it was still the page's when the reference was taken.
  */
 static uint64_t source_frame(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr)
 {

@@ -3,10 +3,8 @@
  * queue.c - faults that wait, readers that wait, and who wakes whom.
  *
  * Spinning. Where the faulting thread and the reader run on different CPUs, a sleep costs each side an
- * inter-processor
- * wake-up, many times the work itself; on one CPU a spin only keeps the other from running. So each side notes where
- * it
- * runs, and spins only when the other was last seen elsewhere.
+ * inter-processor wake-up, many times the work itself; on one CPU a spin only keeps the other from running. So each
+ * side notes where it runs, and spins only when the other was last seen elsewhere.
  */
 #include "uffd/uffd.h"
 
@@ -49,8 +47,7 @@ static bool dead(int32_t tid)
 
 /*
  * A thread may have left an earlier wait by siglongjmp() out of a signal handler: such a wait has this thread's id
- * and
- * a stack frame that the thread has since gone back above. Or it died in the wait.
+ * and a stack frame that the thread has since gone back above. Or it died in the wait.
  * => mm->uffd_lock held. Returns the abandoned wait, off its list
  */
 static struct fl_wait *find_abandoned(struct fl_list *bucket, int32_t tid, uintptr_t frame)
@@ -168,8 +165,7 @@ static void enqueue(struct fl_wait *w)
 
 /*
  * Tell the readers. A sleeping read() that is woken takes the message; a sleeping poll() of this object alone looks
- * at the
- * queue. Only for others must the descriptor itself become readable.
+ * at the queue. Only for others must the descriptor itself become readable.
  * => no lock held: a reader that runs at once on this CPU finds them free
  */
 static void announce(struct fl_uffd_ctx *ctx)
@@ -202,9 +198,9 @@ static void wait_spin(struct fl_wait *w)
 
 /*
  * Sleep until woken, or a signal's handler has run, or the object has lost its last descriptor elsewhere. Where the
- * program has
- * handlers, its signals are let in; where it has none they stay out, which is cheaper, and those that end or stop the
- * process are looked for from time to time. (With a limit a handled signal ends the sleep, also under SA_RESTART.)
+ * program has handlers, its signals are let in; where it has none they stay out, which is cheaper, and those that end
+ * or stop the process are looked for from time to time. (With a limit a handled signal ends the sleep, also under
+ * SA_RESTART.)
  */
 static int wait_asleep(struct fl_wait *w, const uint64_t *sigmask)
 {

@@ -3,12 +3,10 @@
  * uffd.h - the userfaultfd object: who is registered, who waits, who is told.
  *
  * A fault becomes a struct fl_wait. It stands in `pending` until a reader takes its message, then in `faulting`,
- * until
- * somebody wakes its range; it is allocated by the faulting thread and freed by it. The thread's sleep is a futex on
- * wait->state. A message is readable if and only if `pending` is not empty; the descriptor's readiness follows that
- * through
- * `notify`, except while a reader that spins has undertaken to look by itself ("parked"), or a sleeping one was
- * woken.
+ * until somebody wakes its range; it is allocated by the faulting thread and freed by it. The thread's sleep is a
+ * futex on wait->state. A message is readable if and only if `pending` is not empty; the descriptor's readiness
+ * follows that through `notify`, except while a reader that spins has undertaken to look by itself ("parked"), or a
+ * sleeping one was woken.
  */
 #ifndef FL_UFFD_UFFD_H
 #define FL_UFFD_UFFD_H
@@ -86,8 +84,7 @@ void fl_ctx_release(struct fl_uffd_ctx *ctx);
 
 /*
  * Release the objects of [start, end) whose last descriptor was closed where nobody noticed: by another process, or
- * while
- * a poll() held it. => mmap_lock held for writing, signals blocked
+ * while a poll() held it. => mmap_lock held for writing, signals blocked
  */
 void fl_ctx_drop_orphans(struct fl_mm *mm, uint64_t start, uint64_t end);
 
@@ -121,14 +118,12 @@ bool fl_ctx_readable(struct fl_uffd_ctx *ctx);
 bool fl_ctx_poll(struct fl_uffd_ctx *ctx);
 /*
  * The thread leaves whatever waits it is in, by siglongjmp(): their messages go. Should it not leave one after all,
- * its access
- * faults again. => signals blocked
+ * its access faults again. => signals blocked
  */
 void fl_ctx_abandon(struct fl_mm *mm);
 /*
  * A reader looks by itself for a while: spins, if that can pay, up to spin_ns, and returns whether it saw a message.
- * `takes`: the
- * caller takes it at once, so nobody else need be told.
+ * `takes`: the caller takes it at once, so nobody else need be told.
  * => signals blocked
  */
 bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns, bool takes);
@@ -136,8 +131,8 @@ bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns, bool takes);
 bool fl_ctx_spin_pays(struct fl_uffd_ctx *ctx);
 /*
  * Sleep until a message comes or the object is closed, or timeout_ns has passed (0: never). `poll`: the caller only
- * looks, and is
- * woken beside others. 0: look again; -EINTR, -ETIMEDOUT. => no lock held, signals as the program has them
+ * looks, and is woken beside others. 0: look again; -EINTR, -ETIMEDOUT. => no lock held, signals as the program has
+ * them
  */
 int fl_ctx_sleep(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns);
 /* From now on somebody may look at the descriptor itself, whom fl_ctx_sleep() does not know of. => no lock held */
