@@ -54,7 +54,8 @@ static int soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advic
 static enum fl_fault soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done)
 {
 	uint64_t irq = fl_irq_save_for_wait(); /* for the caller's buffer */
-	enum fl_fault ret = fl_soft_access(mm, addr, buf, len, flags, fl_irq_enabled ? &irq : NULL, done);
+	bool known = fl_irq_enabled && irq != FL_IRQ_NESTED; /* the program's mask */
+	enum fl_fault ret = fl_soft_access(mm, addr, buf, len, flags, known ? &irq : NULL, done);
 
 	fl_irq_restore_after_wait(irq);
 	return ret;

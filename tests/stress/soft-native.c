@@ -240,6 +240,92 @@ static void test_ends(void)
 	ended_by_sigterm(fill_from_missing);
 }
 
+/* ---- waits in a handler of the thread's own: signals stay as they are until it has returned ---- */
+
+static void (*wait_inside)(void);
+static atomic_int inside, signalled;
+
+static enum fl_fault_action on_door(struct fl_uffd *door, const struct fl_uffd_msg *msg, void *arg)
+{
+	inside = 1;
+	wait_inside();
+	CHECK(!signalled);
+	inside = 0;
+	CHECK_INT(fl_uffd_zeropage(door, PAGE_OF(msg->arg.pagefault.address), PAGE, 0, NULL), 0);
+	return FL_FAULT_RETRY;
+}
+
+/* The page of the soft space that load_lacking() waits for, or the process's that is to be copied from. */
+static void *send_and_resolve(void *victim)
+{
+	static uint8_t page[PAGE] __attribute__((aligned(4096)));
+	bool of_soft = wait_inside != fill_from_missing;
+	struct fl_uffd *from = of_soft ? soft_uffd : uffd;
+	struct uffd_msg msg;
+
+	if (!of_soft)
+		CHECK_INT(fl_uffd_poll(from, 20000), POLLIN);
+	CHECK_INT(fl_uffd_read(from, &msg, sizeof(msg)), sizeof(msg));
+	CHECK_INT(inside, 1);
+	CHECK_INT(of_soft ? pthread_kill(*(pthread_t *)victim, SIGUSR1) : kill(getpid(), SIGTERM), 0);
+	sleep_ms(500); /* who waits looks every 100 ms for signals that are to act */
+	CHECK_INT(inside, 1);
+	CHECK_INT(fl_uffd_copy(from, PAGE_OF(msg.arg.pagefault.address), (uintptr_t)page, PAGE, 0, NULL), 0);
+	return NULL;
+}
+
+static void wait_behind_a_door(void (*wait)(void))
+{
+	pthread_t self = pthread_self(), thread;
+	struct fl_uffd *door;
+	uint8_t *page;
+
+	set_up();
+	page = map_pages(1);
+	CHECK_INT(fl_uffd_open(own, O_NONBLOCK, &door), 0);
+	CHECK_INT(fl_uffd_api(door, 0, NULL), 0);
+	CHECK_INT(fl_uffd_register(door, (uintptr_t)page, PAGE, MISSING, NULL), 0);
+	CHECK_INT(fl_uffd_set_handler(door, on_door, NULL), 0);
+	wait_inside = wait;
+	thread = spawn(send_and_resolve, &self);
+	CHECK_INT(peek(page), 0);
+	join(thread);
+}
+
+static void load_lacking(void)
+{
+	uint8_t byte = 1;
+
+	CHECK_INT(fl_load(soft, base, &byte, 1), 0);
+	CHECK_INT(byte, 0);
+}
+
+static void on_usr1(int sig)
+{
+	signalled = 1;
+}
+
+static void test_handled_afterwards(void)
+{
+	struct sigaction action = {.sa_handler = on_usr1};
+
+	CHECK_INT(sigaction(SIGUSR1, &action, NULL), 0);
+	wait_behind_a_door(load_lacking);
+	CHECK_INT(signalled, 1);
+}
+
+static void test_blocked_all_along(void)
+{
+	sigset_t term, pending;
+
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	CHECK_INT(pthread_sigmask(SIG_BLOCK, &term, NULL), 0);
+	wait_behind_a_door(fill_from_missing);
+	CHECK_INT(sigpending(&pending), 0);
+	CHECK_INT(sigismember(&pending, SIGTERM), 1);
+}
+
 static const struct test tests[] = {
 	{ "COPY into a soft space from memory that is missing", test_fills, 120 },
 	{ "loads into it", test_loads, 120 },
@@ -247,6 +333,8 @@ static const struct test tests[] = {
 	{ "a soft file is read into it, and written from it", test_files, 120 },
 	{ "pointers that lead nowhere", test_nowhere, 60 },
 	{ "a signal that ends the process while it waits", test_ends, 60 },
+	{ "a signal that is handled, while an in-thread handler waits", test_handled_afterwards, 60 },
+	{ "a signal that is blocked, while an in-thread handler waits", test_blocked_all_along, 60 },
 	{ 0 },
 };
 
