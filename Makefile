@@ -37,11 +37,11 @@ check-clients:
 	$(TEST) $(BUILD) --suite qemu --logbase clients
 
 # the engine under a scheduler: every schedule within the bound (by default 3 preemptions of two threads, 2 of more),
-# then RANDOM more from SEED on
+# then RANDOM more from SEED on; FAILURES=1 has an allocation fail in each
 RANDOM = 20000
 SEED = 1
 sim: build
-	$(BUILD)/tests/sim/sim $(if $(BOUND),--bound $(BOUND)) --random $(RANDOM) --seed $(SEED) --scenario '$(or $(SCENARIO),*)'
+	$(BUILD)/tests/sim/sim $(if $(BOUND),--bound $(BOUND)) $(if $(FAILURES),--failures $(FAILURES)) --random $(RANDOM) --seed $(SEED) --scenario '$(or $(SCENARIO),*)'
 
 bench: build
 	bench/run $(BUILD)

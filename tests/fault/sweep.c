@@ -5,8 +5,8 @@
  */
 #include "sweep.h"
 
-#include "base/alloc.h"
 #include "base/faultpoint.h"
+#include "starve.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -216,25 +216,6 @@ static void check_progress(void)
 
 /* ---- what a case may not use up ---- */
 
-/* Take away what mappings were allocated ahead, so that each reservation has to allocate. */
-static void starve(void)
-{
-	struct fl_mm *mm = env.mm;
-
-	while (mm->spare) {
-		struct fl_vma *v = mm->spare;
-
-		mm->spare = fl_vma_next_spare(v);
-		fl_free(&mm->metadata, v, sizeof(*v));
-	}
-	mm->nr_spare = 0;
-	mm->cap_vmas = mm->nr_vmas; /* as if it were full */
-	if (mm->nr_vmas)
-		return;
-	fl_vma_free_tables(mm);
-	mm->vmas = NULL;
-}
-
 struct usage {
 	uint64_t metadata, size;
 	int fds, maps;
@@ -274,7 +255,7 @@ static struct usage usage_now(void)
 {
 	struct usage u = {.fds = count_fds()};
 
-	starve();
+	starve(env.mm);
 	EXPECT_INT(env.mm->metadata, PAGE); /* the topmost page table */
 	u.metadata = fl_mm_metadata_bytes(env.mm);
 	if (OWN_MAPPINGS)
@@ -336,7 +317,7 @@ static bool cycle(const char *point, uint32_t after, uint32_t times, struct usag
 	env.world->begin();
 	op->prepare();
 	before = digest();
-	starve();
+	starve(env.mm);
 	if (point)
 		arm(point, after, times);
 	ret = op->run();

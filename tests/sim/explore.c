@@ -8,6 +8,8 @@
  * Reduction: a choice is not gone into twice from the same state, with the same thread at work and no more preemptions
  * left than the first time; the states are told apart by the order of the steps that depend on each other (sched.c). So
  * every state that can be reached within the bound is reached. A schedule that ends for that reason has joined another.
+ *
+ * That a fault point fails is no preemption: it is chosen as often as may be (sim_failures), wherever there is one.
  */
 #include "sim.h"
 
@@ -20,6 +22,7 @@
 struct choice {
 	uint8_t able, used; /* preemptions before it */
 	int8_t cur, chosen;
+	bool failure; /* of a fault point: 0, 1 */
 };
 
 static struct choice path[DEPTH];
@@ -79,7 +82,7 @@ static bool seen_before(struct states *s, uint64_t state, unsigned used)
 
 static unsigned cost(const struct choice *c, int next)
 {
-	return c->cur >= 0 && c->cur != next;
+	return !c->failure && c->cur >= 0 && c->cur != next;
 }
 
 static unsigned used_now(void)
@@ -107,18 +110,23 @@ static bool single(unsigned able)
 	return !(able & (able - 1));
 }
 
-static struct choice *add_choice(unsigned able, int cur)
+static struct choice *add_choice(unsigned able, int cur, bool failure)
 {
 	struct choice *c = &path[at];
 	unsigned used = used_now();
 
 	FL_BUG_ON(at == DEPTH);
-	*c = (struct choice){ .able = (uint8_t)able, .cur = (int8_t)cur, .used = (uint8_t)fl_min(used, 255u) };
+	*c = (struct choice){
+		.able = (uint8_t)able,
+		.cur = (int8_t)cur,
+		.used = (uint8_t)fl_min(used, 255u),
+		.failure = failure,
+	};
 	depth = ++at;
 	return c;
 }
 
-static int choose_dfs(unsigned able, int cur, uint64_t state)
+static int choose_dfs(unsigned able, int cur, uint64_t state, bool failure)
 {
 	struct choice *c;
 
@@ -126,13 +134,13 @@ static int choose_dfs(unsigned able, int cur, uint64_t state)
 		return __builtin_ctz(able);
 	if (at < depth) {
 		c = &path[at++];
-		FL_BUG_ON(c->able != able || c->cur != cur); /* the same choices make the same schedule */
+		FL_BUG_ON(c->able != able || c->cur != cur || c->failure != failure); /* the same choices make the same schedule */
 		sim_look = at == depth;
 		return c->chosen;
 	}
 	if (sim_reduce && seen_before(&on_the_way, state, used_now()))
 		return -1;
-	c = add_choice(able, cur);
+	c = add_choice(able, cur, failure);
 	c->chosen = (int8_t)first_choice(c);
 	return c->chosen;
 }
@@ -164,19 +172,24 @@ static uint64_t below(uint64_t n)
 	return (rng * 0x2545f4914f6cdd1dull >> 16) % n;
 }
 
-/* Goes on in three of four cases: a schedule of nothing but switches comes nowhere near what is rare. */
-static int choose_random(unsigned able, int cur, uint64_t state)
+/*
+ * Goes on in three of four cases: a schedule of nothing but switches comes nowhere near what is rare. Of ten fault points
+ * one fails.
+ */
+static int choose_random(unsigned able, int cur, uint64_t state, bool failure)
 {
 	struct choice *c;
 	unsigned skip;
 
 	if (single(able))
 		return __builtin_ctz(able);
-	c = add_choice(able, cur);
-	if (cur >= 0 && below(4)) {
+	c = add_choice(able, cur, failure);
+	if (cur >= 0 && below(failure ? 10 : 4)) {
 		c->chosen = (int8_t)cur;
 		return cur;
 	}
+	if (failure)
+		able &= ~1u;
 	skip = (unsigned)below((unsigned)__builtin_popcount(able));
 	for (; skip; skip--)
 		able &= able - 1;
@@ -186,14 +199,14 @@ static int choose_random(unsigned able, int cur, uint64_t state)
 
 static const char *wanted;
 
-static int choose_listed(unsigned able, int cur, uint64_t state)
+static int choose_listed(unsigned able, int cur, uint64_t state, bool failure)
 {
 	struct choice *c;
 	char *rest;
 
 	if (single(able))
 		return __builtin_ctz(able);
-	c = add_choice(able, cur);
+	c = add_choice(able, cur, failure);
 	c->chosen = (int8_t)first_choice(c);
 	if (*wanted) {
 		c->chosen = (int8_t)strtol(wanted, &rest, 10);

@@ -63,6 +63,19 @@ PLANTED = {
         'a range is registered with an object that was closed while the call waited',
         'int err = ctx->released ? -ESRCH : check_fit(mm, start, end);', 'int err = check_fit(mm, start, end);',
         ('fault-register-close/*', 'an object that is closed', [])),
+    'sleep-without-wait': (
+        'a fault for whose wait there is no memory sleeps for the next message, and misses what resolves it',
+        '\t\tfl_vmf_unlock(vmf);\n\t\tfl_sys(SYS_sched_yield, 0);\n',
+        '\t\tfl_vmf_unlock(vmf);\n\t\tfl_futex_wait(&ctx->seq, ctx->seq, 0);\n',
+        ('fault-copy/*', 'deadlock', ['--failures', '1'])),
+    'undone-unseen': (
+        'a migration that finds no frame puts its page back without a look at what has come of it meanwhile',
+        '\t*new = mm->ops->frame_get(mm, vma, addr);\n\tif (*new == FL_PFN_NONE)\n\t\treturn FL_PFN_NONE;\n'
+        '\tset_pte(ptep, mk_migration_pte(old));\n',
+        '\tset_pte(ptep, mk_migration_pte(old));\n\tfl_mutex_unlock(fl_pt_lock(mm, addr));\n'
+        '\t*new = mm->ops->frame_get(mm, vma, addr);\n\tfl_mutex_lock(fl_pt_lock(mm, addr));\n'
+        '\tif (*new == FL_PFN_NONE) {\n\t\tset_pte(ptep, old);\n\t\treturn FL_PFN_NONE;\n\t}\n',
+        ('dontneed-migrate/*', 'is back|invariant|in use', ['--failures', '1'])),
     'double-free': (
         'a double free of a folio: whoever drops a page that migrates gives its frame back, too',
         '\tif (pte_swap(old))\n\t\tmm->ops->swap_free(mm, pte_pfn(old));\n',

@@ -161,7 +161,7 @@ static void truncate_0(void)
 
 static void dontneed_0(void)
 {
-	fl_soft_madvise(a.mm, PAGE(0), PAGE_SIZE, MADV_DONTNEED);
+	advise(&a, PAGE(0), MADV_DONTNEED);
 }
 
 /* ---- what must have come of it ---- */
@@ -201,7 +201,7 @@ static void copy_source(void)
 
 static void source_dropped(void)
 {
-	fl_soft_madvise(a.mm, FAR_PAGE(0), PAGE_SIZE, MADV_DONTNEED);
+	advise(&a, FAR_PAGE(0), MADV_DONTNEED);
 }
 
 static void saw_new_or_zero(void)
@@ -231,13 +231,13 @@ static void do_unregister(void)
 
 static void unmap_and_wake(void)
 {
-	fl_soft_munmap(a.mm, PAGE(0), PAGE_SIZE);
+	unmap(&a, PAGE(0), PAGE_SIZE);
 	wake_page(&a, PAGE(0));
 }
 
 static void move_page(void)
 {
-	saw[3] = (uint64_t)fl_soft_mremap(a.mm, PAGE(0), PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, FAR_PAGE(0));
+	saw[3] = (uint64_t)move(&a, PAGE(0), FAR_PAGE(0));
 	saw[2] = load(&a, FAR_PAGE(0));
 }
 
@@ -440,7 +440,7 @@ static void map_elsewhere(struct space *s)
 {
 	uint64_t addr = 1ull << 40;
 
-	fl_soft_mmap(s->mm, addr, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0);
+	map_page(s, addr);
 }
 
 static void map_in_a(void)
@@ -553,7 +553,7 @@ static void migrate_0(void)
 
 static void swap_0(void)
 {
-	fl_soft_madvise(a.mm, PAGE(0), PAGE_SIZE, MADV_PAGEOUT);
+	advise(&a, PAGE(0), MADV_PAGEOUT);
 }
 
 static void dropped(void)
@@ -565,7 +565,7 @@ static void dropped(void)
 
 static void unmap_1(void)
 {
-	fl_soft_munmap(a.mm, PAGE(1), 3 * PAGE_SIZE);
+	unmap(&a, PAGE(1), 3 * PAGE_SIZE);
 }
 
 static void load_both(void)
@@ -577,7 +577,7 @@ static void load_both(void)
 static void store_then_drop(void)
 {
 	store(&a, PAGE(1), NEW);
-	fl_soft_madvise(a.mm, PAGE(1), PAGE_SIZE, MADV_DONTNEED);
+	advise(&a, PAGE(1), MADV_DONTNEED);
 }
 
 /* ---- a mapping, while others change ---- */
@@ -597,13 +597,13 @@ static void neighbours(void)
 static void gap(void)
 {
 	unregistered();
-	fl_soft_munmap(a.mm, PAGE(1), PAGE_SIZE);
+	unmap(&a, PAGE(1), PAGE_SIZE);
 	done = false;
 }
 
 static void fill_gap(void)
 {
-	fl_soft_mmap(a.mm, PAGE(1), PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0);
+	map_page(&a, PAGE(1));
 }
 
 static void load_2(void)
@@ -620,8 +620,8 @@ static void one_mapping_of_zeros(void)
 /* Cut off from page 0, changed, and joined again. */
 static void protect_1_and_back(void)
 {
-	SIM_CHECK(!fl_soft_mprotect(a.mm, PAGE(1), PAGE_SIZE, PROT_READ), "mprotect()");
-	SIM_CHECK(!fl_soft_mprotect(a.mm, PAGE(1), PAGE_SIZE, PROT_READ | PROT_WRITE), "mprotect()");
+	SIM_CHECK(!protect_page(&a, PAGE(1), PROT_READ), "mprotect()");
+	SIM_CHECK(!protect_page(&a, PAGE(1), PROT_READ | PROT_WRITE), "mprotect()");
 }
 
 static void register_1_and_back(void)
@@ -677,7 +677,7 @@ static void store_0_done(void)
 
 static void unmap_source(void)
 {
-	fl_soft_munmap(a.mm, REGION(1), REGION_SIZE);
+	unmap(&a, REGION(1), REGION_SIZE);
 }
 
 static void copied_or_unmapped(void)
@@ -726,7 +726,7 @@ static void both_have_old(void)
 /* What takes all of a space for itself. */
 static void move_elsewhere(struct space *s)
 {
-	fl_soft_mremap(s->mm, REGION(1) + REGION_SIZE, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE, 0);
+	move(s, REGION(1) + REGION_SIZE, 0);
 }
 
 static void move_in_a(void)

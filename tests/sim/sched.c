@@ -10,6 +10,7 @@
 #include "sim.h"
 
 #include "base/clock.h"
+#include "base/faultpoint.h"
 #include "base/sys.h"
 
 #include <setjmp.h>
@@ -27,7 +28,7 @@ struct thread {
 	enum sim_want want;
 	const void *on;
 	const char *doing;
-	bool ended, woken, relaxed;
+	bool ended, woken, relaxed, failed;
 	uint64_t asleep_since; /* in sleeps */
 	uint64_t now, hash;
 	struct fl_held held;
@@ -44,12 +45,13 @@ static sim_choose_fn *choose;
 static struct sim_run run;
 static struct thread *current; /* NULL: setting up, looking, taking down */
 static struct fl_held outside;
-static unsigned nr, nr_ended;
+static unsigned nr, nr_ended, failures;
 static uint64_t sleeps, state;
 static bool changed;
 static char failure[256];
 
 bool sim_look, sim_trace, sim_ranks = true, sim_releases;
+unsigned sim_failures;
 
 unsigned sim_nr_threads(const struct sim_scenario *s)
 {
@@ -219,7 +221,7 @@ static struct thread *next_thread(void)
 		relaxed |= (unsigned)threads[i].relaxed << i;
 	if (current && (mask & 1u << (current - threads)) && !current->relaxed)
 		cur = (int)(current - threads);
-	next = choose(mask, cur, mix(state, (uint64_t)(cur + 1) << 8 | relaxed));
+	next = choose(mask, cur, mix(state, (uint64_t)(cur + 1) << 8 | relaxed), false);
 	if (next < 0)
 		stop(SIM_JOINED);
 	for (unsigned i = 0; i < nr; i++)
@@ -291,6 +293,37 @@ int sim_wake(const uint32_t *word, int n)
 		first->woken = true;
 	}
 	return done;
+}
+
+/* ---- failures ---- */
+
+bool sim_fails(enum fl_faultpoint fp)
+{
+	int chosen;
+
+	if (!current || !failures)
+		return false;
+	chosen = choose(3, 0, mix(state, (uint64_t)fp << 16 | (uint64_t)(current - threads + 1) << 8), true);
+	if (chosen < 0)
+		stop(SIM_JOINED);
+	current->hash = mix(current->hash, chosen ? 5 : 4); /* it has come further, whatever follows touches nothing */
+	state += current->hash;
+	if (!chosen)
+		return false;
+	if (sim_trace)
+		printf("#       %-10s fails: %s\n", current->name, fl_fp_name(fp));
+	failures--;
+	current->failed = true;
+	return true;
+}
+
+bool sim_failed(void)
+{
+	bool failed = current && current->failed;
+
+	if (failed)
+		current->failed = false;
+	return failed;
 }
 
 /* ---- who asks ---- */
@@ -391,6 +424,7 @@ static void begin(void)
 	nr = sim_nr_threads(scenario);
 	sim_releases = nr == 2;
 	nr_ended = 0;
+	failures = sim_failures;
 	schedule++;
 	state = sleeps = 0;
 	changed = true;
@@ -403,7 +437,7 @@ static void begin(void)
 		t->want = SIM_RUN;
 		t->on = NULL;
 		t->doing = "begins";
-		t->ended = t->woken = t->relaxed = false;
+		t->ended = t->woken = t->relaxed = t->failed = false;
 		t->now = 0;
 		t->hash = mix(i + 1, 3);
 		memset(&t->held, 0, sizeof(t->held));
@@ -436,6 +470,8 @@ struct sim_run sim_run(const struct sim_scenario *s, sim_choose_fn *c)
 	sim_memory_reset();
 	world_begin();
 	s->setup();
+	if (sim_failures)
+		world_starve();
 	current = next_thread();
 	_longjmp(current->at, 1);
 ended:

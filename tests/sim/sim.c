@@ -2,11 +2,13 @@
 /*
  * sim.c - explore the scenarios and say for each how many schedules there were. Prints TAP.
  *
- *   sim [--scenario GLOB] [--bound N] [--random N] [--seed N] [--limit N] [--no-reduction] [--no-ranks] [--list]
+ *   sim [--scenario GLOB] [--bound N] [--failures N] [--random N] [--seed N] [--limit N] [--no-reduction] [--no-ranks]
+ *       [--list]
  *   sim --scenario NAME --replay 0,1,1,2 ...
  *   sim --both [--scenario GLOB] [--bound N]    with the reduction and without it: do they come to the same ends?
  *
- * Without --bound: 3 preemptions with two threads, 2 with more. A name ends in the backend: fault-copy/soft, /mmu.
+ * Without --bound: 3 preemptions with two threads, 2 with more. With --failures so many allocations of a schedule fail,
+ * whichever, and the bound is 2 preemptions, with four threads 1. A name ends in the backend: fault-copy/soft, /mmu.
  * A failure is printed with its schedule and every step of it, and the line that makes it happen again.
  */
 #include "sim.h"
@@ -39,8 +41,11 @@ static bool show_failure(const struct sim_scenario *s, const char *name, const c
 {
 	struct sim_run again;
 
-	printf("# %s\n#   sim --scenario %s --replay %s%s\n", what, name, *schedule ? schedule : "0",
+	printf("# %s\n#   sim --scenario %s --replay %s%s", what, name, *schedule ? schedule : "0",
 	       sim_ranks ? "" : " --no-ranks");
+	if (sim_failures)
+		printf(" --failures %u", sim_failures);
+	printf("\n");
 	sim_trace = true;
 	again = sim_replay(s, schedule);
 	sim_trace = false;
@@ -62,9 +67,16 @@ static bool fails(const struct sim_scenario *s, const char *name, const struct s
 	return true;
 }
 
+static unsigned usual_bound(unsigned threads)
+{
+	if (sim_failures)
+		return threads > 3 ? 1 : 2;
+	return threads > 2 ? 2 : 3;
+}
+
 static bool explore(const struct sim_scenario *s, const char *name, unsigned number)
 {
-	unsigned threads = sim_nr_threads(s), bound = options.bound >= 0 ? (unsigned)options.bound : threads > 2 ? 2 : 3;
+	unsigned threads = sim_nr_threads(s), bound = options.bound >= 0 ? (unsigned)options.bound : usual_bound(threads);
 	double began = seconds();
 	struct sim_result r = sim_explore(s, bound, options.limit, options.random, options.seed);
 	bool failed = r.last.outcome == SIM_FAILED;
@@ -140,11 +152,12 @@ static bool print_name(const struct sim_scenario *s, const char *name, unsigned 
 
 static void parse(int argc, char **argv)
 {
-	enum { SCENARIO, REPLAY, BOUND, RANDOM, SEED, LIMIT, NO_REDUCTION, NO_RANKS, LIST, BOTH };
+	enum { SCENARIO, REPLAY, BOUND, RANDOM, SEED, LIMIT, FAILURES, NO_REDUCTION, NO_RANKS, LIST, BOTH };
 	static const struct option longs[] = {
 		{ "scenario", 1, NULL, SCENARIO }, { "replay", 1, NULL, REPLAY },
 		{ "bound", 1, NULL, BOUND },	   { "random", 1, NULL, RANDOM },
 		{ "seed", 1, NULL, SEED },	   { "limit", 1, NULL, LIMIT },
+		{ "failures", 1, NULL, FAILURES },
 		{ "no-reduction", 0, NULL, NO_REDUCTION }, { "no-ranks", 0, NULL, NO_RANKS },
 		{ "list", 0, NULL, LIST },	   { "both", 0, NULL, BOTH }, { 0 },
 	};
@@ -157,6 +170,7 @@ static void parse(int argc, char **argv)
 		case RANDOM: options.random = strtoull(optarg, NULL, 0); break;
 		case SEED: options.seed = strtoull(optarg, NULL, 0); break;
 		case LIMIT: options.limit = strtoull(optarg, NULL, 0); break;
+		case FAILURES: sim_failures = (unsigned)atoi(optarg); break;
 		case NO_REDUCTION: sim_reduce = false; break;
 		case NO_RANKS: sim_ranks = false; break;
 		case LIST: options.list = true; break;

@@ -12,6 +12,8 @@
  * the next point. That, and what the explorer leaves out, holds as long as what threads share is behind locks or named by
  * a yield point; with two threads releases are points all the same, so that what is done behind a lock too late is seen.
  * Memory is sequentially consistent: what a CPU or a compiler may reorder is not explored.
+ *
+ * If failures are asked for (sim_failures), whether a fault point fails is a choice, too, and a part of the schedule.
  */
 #ifndef SIM_H
 #define SIM_H
@@ -45,6 +47,8 @@ const void *sim_thing(const void *what);
 int sim_wake(const uint32_t *word, int nr);
 /* Goes on only when another thread has run, if one can. */
 void sim_relax(void);
+/* Has a fault point failed in the running thread since it last asked? */
+bool sim_failed(void);
 /* The running thread's number, from 0 up. */
 unsigned sim_number(void);
 /* Each thread runs on a CPU of its own: waiting by looking again may pay. Until the end of the schedule. */
@@ -86,18 +90,24 @@ struct sim_run {
 	bool stuck;	       /* SIM_FAILED: nobody could run, or it did not come to an end */
 };
 
-/* Who is next? `cur`: who has run until now and could go on, or -1. Below 0: the schedule need not go on. */
-typedef int sim_choose_fn(unsigned able, int cur, uint64_t state);
+/*
+ * Who is next? `cur`: who has run until now and could go on, or -1. Below 0: the schedule need not go on. `failure`: it
+ * is no thread that is chosen, but whether a fault point fails, 0 or 1.
+ */
+typedef int sim_choose_fn(unsigned able, int cur, uint64_t state, bool failure);
 /* One schedule, from the beginning to the end. `look`: run the checker at points, as long as it is set. */
 struct sim_run sim_run(const struct sim_scenario *scenario, sim_choose_fn *choose);
 extern bool sim_look, sim_trace, sim_ranks;
 extern bool sim_releases; /* releases of locks are points, too */
+extern unsigned sim_failures; /* how many fault points may fail in a schedule */
 /* After a schedule that got stuck: who waits for what, and holds what. */
 void sim_print_threads(void);
 
 /* ---- what the threads are at work on (world.c) ---- */
 
 void world_begin(void);
+/* What was allocated ahead goes: if allocations are to fail, there must be some. */
+void world_starve(void);
 /* The invariants of each space where nobody is at work now. */
 void world_verify(void);
 /* Take everything down; fails if something is left. */

@@ -3,6 +3,7 @@
 #include "world.h"
 
 #include "lib/lib.h"
+#include "starve.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -151,6 +152,26 @@ static void use_ops(struct fl_mm *mm)
 	mm->ops = &ops;
 }
 
+/*
+ * For want of memory, in the running thread: once more? EFAULT is what COPY says if there was none to bring its source.
+ */
+static bool again(int64_t err)
+{
+	bool failed = (err == -ENOMEM || err == -EFAULT) && sim_failed();
+
+	SIM_CHECK(err != -ENOMEM || failed, "ENOMEM for no reason");
+	return failed;
+}
+
+#define REPEATED(call)                                                                                                 \
+	__extension__({                                                                                                \
+		int64_t ret_;                                                                                          \
+		do                                                                                                     \
+			ret_ = (call);                                                                                 \
+		while (again(ret_));                                                                                   \
+		ret_;                                                                                                  \
+	})
+
 /* ---- setting up ---- */
 
 static void must(int64_t err, const char *what)
@@ -220,7 +241,7 @@ void space_fork(struct space *parent, struct space *child)
 {
 	struct fl_soft *made; /* nobody knows the child before it is complete */
 
-	must(fl_soft_fork(parent->soft, &made), "no child");
+	must(REPEATED(fl_soft_fork(parent->soft, &made)), "no child");
 	child->soft = made;
 	child->mm = &made->mm;
 	child->mm->ops = &ops;
@@ -243,7 +264,7 @@ static uint64_t got(enum fl_fault fault)
 }
 
 /* One access of a whole page, whichever backend it is. 0, or what it got */
-static uint64_t access_page(struct space *s, uint64_t addr, uint64_t *page, bool write)
+static uint64_t access_once(struct space *s, uint64_t addr, uint64_t *page, bool write)
 {
 	uint32_t flags = write ? FAULT_WRITE : 0;
 	enum fl_fault fault;
@@ -265,6 +286,17 @@ static uint64_t access_page(struct space *s, uint64_t addr, uint64_t *page, bool
 		if (fault != FL_DONE)
 			return got(fault);
 	}
+}
+
+/* A fault that finds no memory is a SIGBUS. */
+static uint64_t access_page(struct space *s, uint64_t addr, uint64_t *page, bool write)
+{
+	uint64_t bad;
+
+	do
+		bad = access_once(s, addr, page, write);
+	while (bad == GOT_SIGBUS && sim_failed());
+	return bad;
 }
 
 uint64_t load(struct space *s, uint64_t addr)
@@ -313,7 +345,7 @@ static const struct fl_caller caller = { copy_in, copy_out, fault_in };
 /* Whoever makes a call has a reference, as a descriptor that is in use. */
 static int do_ioctl(struct space *s, unsigned long cmd, const void *arg)
 {
-	return fl_abi_ioctl(s->ctx, &caller, cmd, fl_addr(arg));
+	return (int)REPEATED(fl_abi_ioctl(s->ctx, &caller, cmd, fl_addr(arg)));
 }
 
 void space_object(struct space *s, uint32_t flags, uint64_t features)
@@ -386,6 +418,38 @@ int unregister_page(struct space *s, uint64_t addr)
 	return do_ioctl(s, FL_UFFDIO_UNREGISTER, &(struct fl_uffdio_range){ addr, PAGE_SIZE });
 }
 
+/* ---- the other calls on memory ---- */
+
+int map_page(struct space *s, uint64_t addr)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+	int64_t at = REPEATED(fl_soft_mmap(s->mm, addr, PAGE_SIZE, PROT_READ | PROT_WRITE, flags, NULL, 0));
+
+	return at < 0 ? (int)at : 0;
+}
+
+int unmap(struct space *s, uint64_t addr, uint64_t len)
+{
+	return (int)REPEATED(fl_soft_munmap(s->mm, addr, len));
+}
+
+int64_t move(struct space *s, uint64_t from, uint64_t to)
+{
+	return REPEATED(fl_soft_mremap(s->mm, from, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | (to ? MREMAP_FIXED : 0), to));
+}
+
+int advise(struct space *s, uint64_t addr, int advice)
+{
+	return (int)REPEATED(fl_soft_madvise(s->mm, addr, PAGE_SIZE, advice));
+}
+
+int protect_page(struct space *s, uint64_t addr, int prot)
+{
+	return (int)REPEATED(fl_soft_mprotect(s->mm, addr, PAGE_SIZE, prot));
+}
+
+/* ---- reading messages, and the end ---- */
+
 void close_object(struct space *s)
 {
 	struct fl_uffd_ctx *ctx = s->ctx;
@@ -432,6 +496,13 @@ void world_begin(void)
 	sim_cpus = false;
 	for (unsigned i = 0; i < ARRAY_SIZE(spaces); i++)
 		*spaces[i] = (struct space){ .name = spaces[i]->name };
+}
+
+void world_starve(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(spaces); i++)
+		if (spaces[i]->mm)
+			starve(spaces[i]->mm);
 }
 
 static char broken[128];

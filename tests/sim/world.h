@@ -64,7 +64,7 @@ void space_forget(struct space *s, uint64_t addr);
 void space_fork(struct space *parent, struct space *child);
 void space_destroy(struct space *s);
 
-/* ---- what threads do ---- */
+/* ---- what threads do. What fails because a fault point has failed is done again: nothing may be half changed ---- */
 
 uint64_t load(struct space *s, uint64_t addr);
 uint64_t store(struct space *s, uint64_t addr, uint64_t value); /* 0, or what it got */
@@ -76,6 +76,11 @@ int writeprotect(struct space *s, uint64_t addr, bool protect);
 int wake_page(struct space *s, uint64_t addr);
 int unregister_page(struct space *s, uint64_t addr);
 int register_pages(struct space *s, uint64_t addr, uint64_t len, uint64_t mode);
+int map_page(struct space *s, uint64_t addr);
+int unmap(struct space *s, uint64_t addr, uint64_t len);
+int64_t move(struct space *s, uint64_t from, uint64_t to); /* a page; to 0: wherever there is room */
+int advise(struct space *s, uint64_t addr, int advice); /* on a page */
+int protect_page(struct space *s, uint64_t addr, int prot);
 void close_object(struct space *s);
 /* A read(): the page that a message is about, or -errno. */
 int64_t read_message(struct space *s);
