@@ -38,7 +38,7 @@ check-clients:
 
 # the engine under a scheduler: every schedule within the bound (by default 3 preemptions of two threads, 2 of more),
 # then RANDOM more from SEED on; FAILURES=1 has an allocation fail in each
-RANDOM = 20000
+RANDOM = 5000
 SEED = 1
 sim: build
 	$(BUILD)/tests/sim/sim $(if $(BOUND),--bound $(BOUND)) $(if $(FAILURES),--failures $(FAILURES)) --random $(RANDOM) --seed $(SEED) --scenario '$(or $(SCENARIO),*)'

@@ -138,6 +138,7 @@ static unsigned borders(const uint64_t *map)
 /* It may be of a moment ago, for another mapping of the chunk changes beside; it is right when the last of them goes. */
 static uint64_t splits(void)
 {
+	fl_yield_look(&fl_host.splits);
 	return __atomic_load_n(&fl_host.splits, __ATOMIC_RELAXED);
 }
 
@@ -147,7 +148,9 @@ static void recount(struct chunk *c)
 
 	if (!fl_host.guard)
 		now += borders(c->shown);
+	fl_yield_point(&c->splits);
 	before = __atomic_exchange_n(&c->splits, (uint16_t)now, __ATOMIC_RELAXED);
+	fl_yield_point(&fl_host.splits);
 	__atomic_fetch_add(&fl_host.splits, (uint64_t)now - before, __ATOMIC_RELAXED);
 }
 
@@ -197,6 +200,7 @@ static void evict_piece(struct chunk *c, const struct piece *p)
 
 /* Who evicts, and what may be touched besides. */
 struct evictor {
+	struct fl_mm *mm;
 	struct fl_vma *own; /* its cache_lock is held for writing; NULL: mmap_lock is held */
 	bool all;	    /* mmap_lock is: the table of mappings stands still */
 };
@@ -206,11 +210,11 @@ static struct fl_vma *victim(const struct evictor *e, uint64_t addr, bool *got)
 {
 	*got = false;
 	if (e->all)
-		return fl_find_vma(&fl_host.mm, addr);
+		return fl_find_vma(e->mm, addr);
 	if (addr >= e->own->start && addr < e->own->end)
 		return e->own;
 	*got = true;
-	return fl_vma_tryget(&fl_host.mm, addr);
+	return fl_vma_tryget(e->mm, addr);
 }
 
 /* What a mapping has of the chunk, at addr or above. Returns where that ends. */
@@ -250,11 +254,12 @@ static void evict(const struct evictor *e, struct chunk *c)
  * Evict, round-robin, until no more than `target` splits are left. Returns whether that has gained anything. Who is alone
  * in the mapping has mmap_lock for writing. => own->cache_lock held for writing, or own is NULL and mmap_lock held
  */
-static bool evict_to(struct fl_vma *own, uint64_t target, const struct chunk *keep)
+static bool evict_to(struct fl_mm *mm, struct fl_vma *own, uint64_t target, const struct chunk *keep)
 {
-	struct evictor e = { .own = own, .all = !own || fl_vma_alone(own) };
+	struct evictor e = { .mm = mm, .own = own, .all = !own || fl_vma_alone(own) };
 	uint64_t before = splits(), chunks = __atomic_load_n(&fl_host.chunks_end, __ATOMIC_RELAXED);
 
+	fl_yield_point(&fl_host.hand);
 	for (uint64_t seen = 0; seen < chunks && splits() > target; seen++) {
 		struct chunk *c = &fl_host.chunks[__atomic_fetch_add(&fl_host.hand, 1, __ATOMIC_RELAXED) % chunks];
 
@@ -266,7 +271,7 @@ static bool evict_to(struct fl_vma *own, uint64_t target, const struct chunk *ke
 
 bool fl_cache_shrink(void)
 {
-	return evict_to(NULL, splits() / 2, NULL);
+	return evict_to(&fl_host.mm, NULL, splits() / 2, NULL);
 }
 
 /* mprotect of a part of a mapping; `room`: it makes room when the host's table is full, and cache_lock is held for writing */
@@ -274,7 +279,7 @@ static int protect(struct fl_vma *vma, struct chunk *c, uint64_t start, uint64_t
 {
 	int err = host_mprotect(start, end, prot);
 
-	while (room && err == -ENOMEM && evict_to(vma, splits() / 2, c))
+	while (room && err == -ENOMEM && evict_to(vma->mm, vma, splits() / 2, c))
 		err = host_mprotect(start, end, prot);
 	return err;
 }
@@ -447,7 +452,7 @@ void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t
 		if (err)
 			err = show(c, &p, w, true);
 		if (splits() > fl_host.budget)
-			evict_to(vma, fl_host.budget - fl_host.budget / 8, c);
+			evict_to(mm, vma, fl_host.budget - fl_host.budget / 8, c);
 		fl_write_unlock(&vma->cache_lock);
 	}
 	if (c->file && !err)
@@ -565,7 +570,7 @@ void fl_host_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, ui
 	}
 	batch_flush(&b);
 	if (splits() > fl_host.budget)
-		evict_to(vma, fl_host.budget - fl_host.budget / 8, NULL);
+		evict_to(mm, vma, fl_host.budget - fl_host.budget / 8, NULL);
 	fl_write_unlock(&vma->cache_lock);
 }
 

@@ -37,14 +37,11 @@ bool fl_vma_excluded(const struct fl_vma *vma)
 bool fl_vma_alone(const struct fl_vma *vma)
 {
 	const struct fl_mm *mm = vma->mm;
-	uint32_t seq;
-	bool ret;
+	uint32_t seq = fl_read_seqbegin(&mm->vma_seq);
+	bool ret = fl_vma_excluded(vma) && __atomic_load_n(&mm->excl_done, __ATOMIC_ACQUIRE); /* in this order */
 
-	do {
-		seq = fl_read_seqbegin(&mm->vma_seq);
-		ret = fl_vma_excluded(vma) && __atomic_load_n(&mm->excl_done, __ATOMIC_ACQUIRE); /* in this order */
-	} while (fl_read_seqretry(&mm->vma_seq, seq));
-	return ret;
+	/* If it has changed, or is changing, that was somebody else: whoever is alone here keeps others from it. */
+	return ret && !fl_read_seqretry(&mm->vma_seq, seq);
 }
 
 /* ---- to change mappings ---- */

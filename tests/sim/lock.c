@@ -98,9 +98,14 @@ void fl_rwlock_init(struct fl_rwlock *l, enum fl_rank rank)
 	*l = (struct fl_rwlock){ .rank = (uint8_t)rank };
 }
 
+static const char *doing(const struct fl_rwlock *l, const char *with_mmap_lock, const char *with_backends)
+{
+	return l->rank == FL_RANK_MMAP ? with_mmap_lock : with_backends;
+}
+
 void fl_read_lock(struct fl_rwlock *l)
 {
-	sim_point(SIM_READ, l, "mmap_lock, to read");
+	sim_point(SIM_READ, l, doing(l, "mmap_lock, to read", "cache_lock, to read"));
 	fl_rank_acquire(l, l->rank);
 	l->state++;
 	sim_touch(l, false);
@@ -117,11 +122,11 @@ void fl_read_unlock(struct fl_rwlock *l)
 /* A writer that cannot have it at once says so first, and from then on keeps new readers out. */
 void fl_write_lock(struct fl_rwlock *l)
 {
-	sim_point(SIM_RUN, l, "mmap_lock, to write");
+	sim_point(SIM_RUN, l, doing(l, "mmap_lock, to write", "cache_lock, to write"));
 	if (l->state) {
 		l->writers_waiting++;
 		sim_touch(l, true);
-		sim_point(SIM_WRITE, l, "mmap_lock, to write, announced");
+		sim_point(SIM_WRITE, l, doing(l, "mmap_lock, to write, announced", "cache_lock, to write, announced"));
 		l->writers_waiting--;
 	}
 	fl_rank_acquire(l, l->rank);
@@ -140,7 +145,7 @@ void fl_write_unlock(struct fl_rwlock *l)
 /* Of a lock that nobody else holds: it is not noted, and does not wait. */
 bool fl_write_trylock(struct fl_rwlock *l)
 {
-	sim_point(SIM_RUN, l, "mmap_lock, tried");
+	sim_point(SIM_RUN, l, doing(l, "mmap_lock, tried", "cache_lock, tried"));
 	sim_touch(l, true);
 	if (l->state)
 		return false;

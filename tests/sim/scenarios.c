@@ -405,6 +405,119 @@ static void protect_look_unprotect(void)
 	writeprotect(&a, PAGE(0), false);
 }
 
+/* ---- borders between rights, of which a host has room for few: in either region there is one ---- */
+
+static void make_borders(void)
+{
+	space_object(&a, 0, 0);
+	register_pages(&a, REGION(0), REGION(1) + REGION_SIZE - REGION(0), WP);
+	for (unsigned i = 0; i < NR_REGIONS; i++) {
+		space_fill(&a, REGION(i), OLD);
+		space_fill(&a, REGION(i) + PAGE_SIZE, OLD);
+		writeprotect(&a, REGION(i), true);
+	}
+}
+
+static void borders(void)
+{
+	begin();
+	space_make(&a);
+	make_borders();
+}
+
+static void borders_of_one(void)
+{
+	begin();
+	space_make_wide(&a);
+	make_borders();
+}
+
+/* Page 1 is missing between two that are there. */
+static void hole_between(void)
+{
+	begin();
+	space_make(&a);
+	space_object(&a, FL_CTX_SRC_HOST, 0);
+	space_fill(&a, PAGE(0), OLD);
+	space_fill(&a, PAGE(2), OLD);
+	space_register(&a, 0, MISSING | WP);
+}
+
+static void protect_all_and_back(void)
+{
+	writeprotect_region(&a, 0, true);
+	writeprotect_region(&a, 0, false);
+}
+
+static void stored_beside_hole(void)
+{
+	stored();
+	SIM_CHECK(load(&a, PAGE(2)) == OLD, "a page that nobody stored to has changed");
+	SIM_CHECK(!pte_present(fl_pte_get(a.mm, PAGE(1))), "protecting has filled a hole");
+}
+
+static void load_and_store_near(void)
+{
+	saw[0] = load(&a, PAGE(0));
+	store(&a, PAGE(1), TWO);
+}
+
+static void load_and_store_far(void)
+{
+	saw[1] = load(&a, FAR_PAGE(0));
+	saw[2] = store(&a, FAR_PAGE(1), NEW);
+}
+
+static void near_kept(void)
+{
+	SIM_CHECK(saw[0] == OLD && load(&a, PAGE(1)) == TWO, "what is near has changed, or its store is lost");
+}
+
+static void both_kept(void)
+{
+	near_kept();
+	SIM_CHECK(saw[1] == OLD, "a protected page has changed");
+	SIM_CHECK(!saw[2] && load(&a, FAR_PAGE(1)) == NEW, "the far store is lost");
+}
+
+static void near_kept_and_unmapped(void)
+{
+	near_kept();
+	SIM_CHECK(saw[1] == UINT64_MAX || saw[1] == OLD || saw[1] == GOT_SEGV, "the far load saw what was never there");
+	SIM_CHECK(load(&a, FAR_PAGE(0)) == GOT_SEGV, "what was unmapped is there");
+}
+
+static void unprotect_far(void)
+{
+	SIM_CHECK(!writeprotect_region(&a, 1, false), "un-protecting");
+	saw[2] = store(&a, FAR_PAGE(0), NEW);
+}
+
+static void near_kept_and_stored(void)
+{
+	near_kept();
+	SIM_CHECK(!saw[2] && load(&a, FAR_PAGE(0)) == NEW, "the far store is lost");
+}
+
+static void protect_far(void)
+{
+	SIM_CHECK(!writeprotect(&a, FAR_PAGE(1), true), "protecting");
+	saw[1] = load(&a, FAR_PAGE(1));
+}
+
+static void near_kept_and_protected(void)
+{
+	near_kept();
+	SIM_CHECK(saw[1] == OLD && pte_uffd_wp(fl_pte_get(a.mm, FAR_PAGE(1))), "the page is not as it was, or not protected");
+}
+
+/* The right to execute comes and goes: all is hidden anew. */
+static void executable_and_back(void)
+{
+	SIM_CHECK(!protect_page(&a, PAGE(0), PROT_READ | PROT_WRITE | PROT_EXEC), "mprotect()");
+	SIM_CHECK(!protect_page(&a, PAGE(0), PROT_READ | PROT_WRITE), "mprotect()");
+}
+
 /* ---- two spaces ---- */
 
 /* A page of each is copied from the other, where its source is missing and somebody has to bring it. */
@@ -423,7 +536,7 @@ static void cross(void)
 /* On `soft` the source is memory of the space that is filled: there is no copying from another one. */
 static uint64_t cross_source(void)
 {
-	return world_mmu ? OTHERS(FAR_PAGE(1)) : FAR_PAGE(1);
+	return world_backend->mmu ? OTHERS(FAR_PAGE(1)) : FAR_PAGE(1);
 }
 
 static void copy_to_a(void)
@@ -739,7 +852,7 @@ static void move_in_b(void)
 	move_elsewhere(&b);
 }
 
-const struct sim_scenario sim_scenarios[] = {
+static const struct sim_scenario in_place[] = {
 	{ "fault-copy", missing, { { "load", load_0 }, { "copy", do_copy } }, saw_new },
 	{ "fault-copy-of-memory", missing_with_source, { { "load", load_0 }, { "copy", copy_source } }, saw_new },
 	{ "fault-zeropage", missing, { { "load", load_0 }, { "zeropage", do_zeropage } }, saw_zero },
@@ -747,8 +860,6 @@ const struct sim_scenario sim_scenarios[] = {
 	{ "fault-writeprotect", present_protected, { { "store", store_0 }, { "unprotect", unprotect } }, stored },
 	{ "fault-unregister", missing, { { "load", load_0 }, { "unregister", do_unregister } }, saw_zero },
 	{ "fault-munmap", missing, { { "load", load_0 }, { "munmap", unmap_and_wake } }, saw_segv },
-	{ "fault-mremap", missing, { { "load", load_0 }, { "mremap", move_and_wake } }, saw_segv },
-	{ "store-mremap", unregistered_present, { { "store", store_0 }, { "mremap", move_page } }, moved },
 	{ "fault-dontneed", present, { { "load", load_0 }, { "dontneed", drop_and_copy } }, old_or_new },
 	{ "fault-close", missing, { { "load", load_0 }, { "close", do_close } }, saw_zero },
 	{ "fault-register-close", missing,
@@ -774,16 +885,19 @@ const struct sim_scenario sim_scenarios[] = {
 	{ "store-writeprotect", present, { { "store", store_0 }, { "protect", protect_look_unprotect } }, stored },
 	{ "forgotten-writeprotect", present_forgotten,
 	  { { "store", store_0 }, { "protect", protect_look_unprotect } }, stored },
-	{ "two-spaces", cross,
-	  { { "copy to A", copy_to_a }, { "copy to B", copy_to_b }, { "mmap in A", map_in_a }, { "mmap in B", map_in_b } },
-	  crossed },
-	{ "two-spaces-mremap", cross,
-	  { { "copy to A", copy_to_a }, { "copy to B", copy_to_b }, { "mremap in A", move_in_a }, { "mremap in B", move_in_b } },
-	  crossed },
-	{ "fork-copy", missing, { { "copy", do_copy }, { "fork", fork_and_look } }, child_has_new_or_zero },
-	{ "fork-store", unregistered_present, { { "store", store_twice }, { "fork", fork_and_look } }, child_is_of_one_moment },
-	{ "fork-unmap", shared_plain, { { "fork", fork_and_look }, { "unmap", unmap_for_collapse } }, both_have_old },
-	{ "store-in-both", forked_page, { { "store", store_0 }, { "in child", store_in_b } }, each_its_own },
+	{ "store-writeprotect-range", hole_between, { { "store", store_0 }, { "protect", protect_all_and_back } }, stored_beside_hole },
+	{ "borders", borders, { { "near", load_and_store_near }, { "far", load_and_store_far } }, both_kept },
+	{ "borders-of-one", borders_of_one, { { "near", load_and_store_near }, { "far", load_and_store_far } }, both_kept },
+	{ "borders-munmap", borders, { { "near", load_and_store_near }, { "munmap", unmap_source } }, near_kept_and_unmapped },
+	{ "borders-munmap-fault", borders,
+	  { { "near", load_and_store_near }, { "far", load_and_store_far }, { "munmap", unmap_source } }, near_kept_and_unmapped },
+	{ "borders-unprotect", borders, { { "near", load_and_store_near }, { "unprotect", unprotect_far } }, near_kept_and_stored },
+	{ "borders-of-one-unprotect", borders_of_one,
+	  { { "near", load_and_store_near }, { "unprotect", unprotect_far } }, near_kept_and_stored },
+	{ "borders-protect", borders, { { "near", load_and_store_near }, { "protect", protect_far } }, near_kept_and_protected },
+	{ "borders-of-one-protect", borders_of_one,
+	  { { "near", load_and_store_near }, { "protect", protect_far } }, near_kept_and_protected },
+	{ "store-mprotect-exec", unregistered_present, { { "store", store_0 }, { "mprotect", executable_and_back } }, stored },
 	{ "truncate-continue", shared_minor, { { "continue", do_continue }, { "truncate", truncate_0 } }, continued_or_not },
 	{ "truncate-fault", shared_plain, { { "load", load_0 }, { "truncate", truncate_0 } }, old_or_sigbus },
 	{ "truncate-copy", shared_missing, { { "copy", copy_1 }, { "truncate", truncate_0 } }, copied_or_not },
@@ -791,7 +905,6 @@ const struct sim_scenario sim_scenarios[] = {
 	  { { "load", load_0 }, { "truncate", truncate_0 }, { "mmap", map_in_a } }, old_or_sigbus },
 	{ "truncate-fault-munmap", shared_plain,
 	  { { "load", load_0 }, { "truncate", truncate_0 }, { "munmap", unmap_1 } }, old_or_sigbus },
-	{ "truncate-destroy", two_spaces, { { "truncate", truncate_0 }, { "destroy", destroy_b } }, file_is_gone },
 	{ "punch-fault", shared_plain, { { "load", load_0 }, { "punch", punch_0 } }, old_or_hole },
 	{ "store-migrate", unregistered_present, { { "store", store_0 }, { "migrate", migrate_0 } }, stored },
 	{ "dontneed-migrate", unregistered_present, { { "dontneed", dontneed_0 }, { "migrate", migrate_0 } }, dropped },
@@ -813,4 +926,25 @@ const struct sim_scenario sim_scenarios[] = {
 	{ "copy-source-munmap", missing_with_source, { { "copy", copy_source }, { "munmap", unmap_source } }, copied_or_unmapped },
 	{ "copy-source-beside", missing_own_source, { { "copy", copy_from_beside }, { "zeropage", zero_1 } }, copied_zeros },
 };
-const unsigned sim_nr_scenarios = ARRAY_SIZE(sim_scenarios);
+
+/* Two spaces, or memory that moves. */
+static const struct sim_scenario apart[] = {
+	{ "fault-mremap", missing, { { "load", load_0 }, { "mremap", move_and_wake } }, saw_segv },
+	{ "store-mremap", unregistered_present, { { "store", store_0 }, { "mremap", move_page } }, moved },
+	{ "two-spaces", cross,
+	  { { "copy to A", copy_to_a }, { "copy to B", copy_to_b }, { "mmap in A", map_in_a }, { "mmap in B", map_in_b } },
+	  crossed },
+	{ "two-spaces-mremap", cross,
+	  { { "copy to A", copy_to_a }, { "copy to B", copy_to_b }, { "mremap in A", move_in_a }, { "mremap in B", move_in_b } },
+	  crossed },
+	{ "fork-copy", missing, { { "copy", do_copy }, { "fork", fork_and_look } }, child_has_new_or_zero },
+	{ "fork-store", unregistered_present, { { "store", store_twice }, { "fork", fork_and_look } }, child_is_of_one_moment },
+	{ "fork-unmap", shared_plain, { { "fork", fork_and_look }, { "unmap", unmap_for_collapse } }, both_have_old },
+	{ "store-in-both", forked_page, { { "store", store_0 }, { "in child", store_in_b } }, each_its_own },
+	{ "truncate-destroy", two_spaces, { { "truncate", truncate_0 }, { "destroy", destroy_b } }, file_is_gone },
+};
+
+const struct sim_group sim_groups[SIM_GROUPS] = {
+	{ in_place, ARRAY_SIZE(in_place), true },
+	{ apart, ARRAY_SIZE(apart), false },
+};

@@ -2,13 +2,14 @@
 /*
  * sim.c - explore the scenarios and say for each how many schedules there were. Prints TAP.
  *
- *   sim [--scenario GLOB] [--bound N] [--failures N] [--random N] [--seed N] [--limit N] [--no-reduction] [--no-ranks]
- *       [--list]
+ *   sim [--scenario GLOB] [--backend GLOB] [--bound N] [--failures N] [--random N] [--seed N] [--limit N]
+ *       [--no-reduction] [--no-ranks] [--list]
  *   sim --scenario NAME --replay 0,1,1,2 ...
  *   sim --both [--scenario GLOB] [--bound N]    with the reduction and without it: do they come to the same ends?
  *
- * Without --bound: 3 preemptions with two threads, 2 with more. With --failures so many allocations of a schedule fail,
- * whichever, and the bound is 2 preemptions, with four threads 1. A name ends in the backend: fault-copy/soft, /mmu.
+ * Without --bound: 3 preemptions with two threads, 2 with more, 1 with four on the host's tables. With --failures so many
+ * allocations or host calls of a schedule fail, whichever; then it is 2, and 1 with four threads or on the host's tables.
+ * A name ends in the backend (world.h): fault-copy/soft. --backend takes those of the name.
  * A failure is printed with its schedule and every step of it, and the line that makes it happen again.
  */
 #include "sim.h"
@@ -22,11 +23,11 @@
 #include <time.h>
 
 static struct options {
-	const char *scenario, *replay;
+	const char *scenario, *backend, *replay;
 	int bound; /* -1: by the number of threads */
 	uint64_t limit, random, seed;
 	bool list, both;
-} options = { .scenario = "*", .bound = -1, .limit = UINT64_MAX, .random = 500, .seed = 1 };
+} options = { .scenario = "*", .backend = "*", .bound = -1, .limit = UINT64_MAX, .random = 500, .seed = 1 };
 
 static double seconds(void)
 {
@@ -69,9 +70,11 @@ static bool fails(const struct sim_scenario *s, const char *name, const struct s
 
 static unsigned usual_bound(unsigned threads)
 {
+	if (sim_failures && (world_backend->host || threads > 3))
+		return 1;
 	if (sim_failures)
-		return threads > 3 ? 1 : 2;
-	return threads > 2 ? 2 : 3;
+		return 2;
+	return threads == 2 ? 3 : threads > 3 && world_backend->host ? 1 : 2;
 }
 
 static bool explore(const struct sim_scenario *s, const char *name, unsigned number)
@@ -126,21 +129,32 @@ static bool compare(const struct sim_scenario *s, const char *name, unsigned num
 	return with.ends == without.ends && with.all && without.all;
 }
 
-static bool each(bool (*body)(const struct sim_scenario *s, const char *name, unsigned number), unsigned *number)
+typedef bool body_fn(const struct sim_scenario *s, const char *name, unsigned number);
+
+static bool on_backends(body_fn *body, const struct sim_scenario *s, bool host, unsigned *number)
 {
 	bool ok = true;
 	char name[64];
 
+	for (world_backend = world_backends; world_backend < world_backends + world_nr_backends; world_backend++) {
+		snprintf(name, sizeof(name), "%s/%s", s->name, world_backend->name);
+		if ((world_backend->host && !host) || fnmatch(options.backend, world_backend->name, 0) ||
+		    (fnmatch(options.scenario, name, 0) && fnmatch(options.scenario, s->name, 0)))
+			continue;
+		++*number;
+		ok = (!body || body(s, name, *number)) && ok;
+	}
+	return ok;
+}
+
+static bool each(body_fn *body, unsigned *number)
+{
+	bool ok = true;
+
 	*number = 0;
-	for (unsigned i = 0; i < sim_nr_scenarios; i++)
-		for (unsigned mmu = 0; mmu < 2; mmu++) {
-			snprintf(name, sizeof(name), "%s/%s", sim_scenarios[i].name, mmu ? "mmu" : "soft");
-			if (fnmatch(options.scenario, name, 0) && fnmatch(options.scenario, sim_scenarios[i].name, 0))
-				continue;
-			world_mmu = mmu;
-			++*number;
-			ok = (!body || body(&sim_scenarios[i], name, *number)) && ok;
-		}
+	for (const struct sim_group *g = sim_groups; g < sim_groups + SIM_GROUPS; g++)
+		for (unsigned i = 0; i < g->nr; i++)
+			ok = on_backends(body, &g->scenarios[i], g->host, number) && ok;
 	return ok;
 }
 
@@ -152,9 +166,10 @@ static bool print_name(const struct sim_scenario *s, const char *name, unsigned 
 
 static void parse(int argc, char **argv)
 {
-	enum { SCENARIO, REPLAY, BOUND, RANDOM, SEED, LIMIT, FAILURES, NO_REDUCTION, NO_RANKS, LIST, BOTH };
+	enum { SCENARIO, BACKEND, REPLAY, BOUND, RANDOM, SEED, LIMIT, FAILURES, NO_REDUCTION, NO_RANKS, LIST, BOTH };
 	static const struct option longs[] = {
-		{ "scenario", 1, NULL, SCENARIO }, { "replay", 1, NULL, REPLAY },
+		{ "scenario", 1, NULL, SCENARIO }, { "backend", 1, NULL, BACKEND },
+		{ "replay", 1, NULL, REPLAY },
 		{ "bound", 1, NULL, BOUND },	   { "random", 1, NULL, RANDOM },
 		{ "seed", 1, NULL, SEED },	   { "limit", 1, NULL, LIMIT },
 		{ "failures", 1, NULL, FAILURES },
@@ -165,6 +180,7 @@ static void parse(int argc, char **argv)
 	for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) >= 0;)
 		switch (c) {
 		case SCENARIO: options.scenario = optarg; break;
+		case BACKEND: options.backend = optarg; break;
 		case REPLAY: options.replay = optarg; break;
 		case BOUND: options.bound = atoi(optarg); break;
 		case RANDOM: options.random = strtoull(optarg, NULL, 0); break;
@@ -188,7 +204,7 @@ int main(int argc, char **argv)
 		return !each(print_name, &n);
 	each(NULL, &n);
 	if (!n) {
-		fprintf(stderr, "sim: no scenario is called %s\n", options.scenario);
+		fprintf(stderr, "sim: no scenario is called %s, on a backend %s\n", options.scenario, options.backend);
 		return 2;
 	}
 	printf("1..%u\n", n);

@@ -114,6 +114,8 @@ void world_verify(void);
 void world_end(void);
 /* What a thing is called. */
 const char *world_name(const void *what);
+/* A system call that is none of the scheduler's. */
+long world_sys(long nr, long addr, long len, long how);
 
 /* ---- memory (alloc.c): from one arena, never used twice in a schedule ---- */
 
@@ -140,10 +142,15 @@ extern bool sim_reduce; /* leave out what has been seen in another order */
 const char *sim_schedule(void);
 struct sim_run sim_replay(const struct sim_scenario *s, const char *list);
 
-/* ---- scenarios (scenarios.c), in groups by the number of their threads ---- */
+/* ---- scenarios (scenarios.c) ---- */
 
-extern const struct sim_scenario sim_scenarios[];
-extern const unsigned sim_nr_scenarios;
+#define SIM_GROUPS 2u
+
+extern const struct sim_group {
+	const struct sim_scenario *scenarios;
+	unsigned nr;
+	bool host; /* also for a backend with the host's tables (world.h) */
+} sim_groups[SIM_GROUPS];
 unsigned sim_nr_threads(const struct sim_scenario *s);
 
 #endif

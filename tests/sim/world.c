@@ -13,7 +13,20 @@
 #define POOL (12 * PAGE_SIZE)
 
 struct space a = { .name = "A" }, b = { .name = "B" };
-bool world_mmu;
+
+const struct backend world_backends[] = {
+	{ .name = "soft" },
+	{ .name = "mmu", .mmu = true },
+#ifdef SIM_HOST
+	{ .name = "guard", .mmu = true, .host = true, .guard = true, .budget = 1000 },
+	{ .name = "guard-full", .mmu = true, .host = true, .guard = true },
+	{ .name = "guard-no-room", .mmu = true, .host = true, .guard = true, .budget = 1000, .no_room = true },
+	{ .name = "bare", .mmu = true, .host = true, .budget = 1000 },
+	{ .name = "bare-full", .mmu = true, .host = true },
+#endif
+};
+const unsigned world_nr_backends = ARRAY_SIZE(world_backends);
+const struct backend *world_backend = world_backends;
 
 static struct space *const spaces[] = { &a, &b };
 static struct fl_mmu_ops ops; /* src/soft's, with what is watched or replaced */
@@ -34,7 +47,7 @@ static struct space *other_space(const struct space *s)
 
 /* ---- the cache of rights ---- */
 
-static struct cached *cached_at(struct space *s, uint64_t addr)
+struct cached *cached_at(struct space *s, uint64_t addr)
 {
 	uint64_t region = (addr - REGION(0)) >> PMD_SHIFT, page = PAGES(addr & ~PMD_MASK);
 
@@ -142,13 +155,17 @@ static void use_ops(struct fl_mm *mm)
 	soft = mm->ops == &ops ? soft : mm->ops;
 	ops = *soft;
 	ops.frame_put = frame_put;
-	if (world_mmu) {
+	if (world_backend->mmu) {
 		ops.grant = grant;
 		ops.invalidate = invalidate;
 		ops.caches = caches;
 		ops.frames_fill = frames_fill;
 		ops.probe = probe;
 	}
+#ifdef SIM_HOST
+	if (world_backend->host)
+		host_use(&ops);
+#endif
 	mm->ops = &ops;
 }
 
@@ -187,26 +204,32 @@ static void space_new(struct space *s)
 	use_ops(s->mm);
 }
 
-static void map_region(struct space *s, unsigned region, struct fl_file *file)
+static void map(struct space *s, uint64_t addr, uint64_t len, struct fl_file *file)
 {
 	int flags = MAP_FIXED | (file ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
 
-	must(fl_soft_mmap(s->mm, REGION(region), REGION_SIZE, PROT_READ | PROT_WRITE, flags, file, 0), "no mapping");
+	must(fl_soft_mmap(s->mm, addr, len, PROT_READ | PROT_WRITE, flags, file, 0), "no mapping");
 }
 
 void space_make(struct space *s)
 {
 	space_new(s);
-	map_region(s, 0, NULL);
-	map_region(s, 1, NULL);
+	map(s, REGION(0), REGION_SIZE, NULL);
+	map(s, REGION(1), REGION_SIZE, NULL);
+}
+
+void space_make_wide(struct space *s)
+{
+	space_new(s);
+	map(s, REGION(0), REGION(1) + REGION_SIZE - REGION(0), NULL);
 }
 
 void space_make_shared(struct space *s)
 {
 	space_new(s);
 	must(fl_shmem_new(s->soft->pool, REGION_SIZE, &s->shmem), "no shared memory");
-	map_region(s, 0, fl_shmem_file(s->shmem));
-	map_region(s, 1, NULL);
+	map(s, REGION(0), REGION_SIZE, fl_shmem_file(s->shmem));
+	map(s, REGION(1), REGION_SIZE, NULL);
 }
 
 static void notify(struct fl_uffd_ctx *ctx, bool readable)
@@ -225,7 +248,7 @@ void space_fill(struct space *s, uint64_t addr, uint64_t value)
 
 void space_forget(struct space *s, uint64_t addr)
 {
-	invalidate(s->mm, NULL, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
+	s->mm->ops->invalidate(s->mm, fl_vma_lookup(s->mm, addr), addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
 }
 
 void space_cache(struct space *s, unsigned index, uint64_t value)
@@ -270,7 +293,7 @@ static uint64_t access_once(struct space *s, uint64_t addr, uint64_t *page, bool
 	enum fl_fault fault;
 	size_t done;
 
-	if (!world_mmu) {
+	if (!world_backend->mmu) {
 		fault = fl_soft_access(s->mm, addr, page, PAGE_SIZE, flags, NULL, &done);
 		return fault == FL_DONE ? 0 : got(fault);
 	}
@@ -335,7 +358,7 @@ static int fault_in(struct fl_mm *mm, uint64_t addr)
 	struct space *s = source(mm, &addr);
 
 	SIM_CHECK(fl_held_none(sim_held()), "a source is waited for with a lock held");
-	if (!world_mmu)
+	if (!world_backend->mmu)
 		return fl_soft_space.caller.fault_in(mm, addr);
 	return load(s, PAGE_ALIGN_DOWN(addr)) >= GOT_SIGBUS ? -EFAULT : 0;
 }
@@ -400,12 +423,22 @@ int continue_page(struct space *s, uint64_t addr)
 	return do_ioctl(s, FL_UFFDIO_CONTINUE, &c);
 }
 
-int writeprotect(struct space *s, uint64_t addr, bool protect)
+static int writeprotect_range(struct space *s, uint64_t addr, uint64_t len, bool protect)
 {
-	struct fl_uffdio_writeprotect w = { .range = { addr, PAGE_SIZE },
+	struct fl_uffdio_writeprotect w = { .range = { addr, len },
 					    .mode = protect ? FL_UFFDIO_WRITEPROTECT_MODE_WP : 0 };
 
 	return do_ioctl(s, FL_UFFDIO_WRITEPROTECT, &w);
+}
+
+int writeprotect(struct space *s, uint64_t addr, bool protect)
+{
+	return writeprotect_range(s, addr, PAGE_SIZE, protect);
+}
+
+int writeprotect_region(struct space *s, unsigned region, bool protect)
+{
+	return writeprotect_range(s, REGION(region), REGION_SIZE, protect);
 }
 
 int wake_page(struct space *s, uint64_t addr)
@@ -496,6 +529,19 @@ void world_begin(void)
 	sim_cpus = false;
 	for (unsigned i = 0; i < ARRAY_SIZE(spaces); i++)
 		*spaces[i] = (struct space){ .name = spaces[i]->name };
+#ifdef SIM_HOST
+	if (world_backend->host)
+		host_begin();
+#endif
+}
+
+long world_sys(long nr, long addr, long len, long how)
+{
+#ifdef SIM_HOST
+	if (world_backend->host)
+		return host_sys(nr, (uint64_t)addr, (uint64_t)len, (int)how);
+#endif
+	sim_fail("a system call that nobody knows");
 }
 
 void world_starve(void)
@@ -571,6 +617,10 @@ void world_verify(void)
 			sim_fail(broken);
 		s->mm->vma_seq = seq; /* nothing has changed, for whoever is between two looks */
 		verify_cache(s);
+#ifdef SIM_HOST
+		if (world_backend->host)
+			host_verify(s);
+#endif
 		verify_folios(s);
 		verify_object(s);
 	}

@@ -3,10 +3,11 @@
  * world.h - what scenarios are made of: two soft address spaces with their objects, loads and stores, and the calls of
  * whoever handles faults. A page holds one 64-bit value throughout, so that half of one is seen.
  *
- * Each scenario runs on two backends. `soft` is src/soft as it is, where an access walks the page tables. `mmu` has a
- * cache of rights, as the native backend has in the host's page tables: an access that it grants takes no lock, another
- * one is a fault. What a fill reads with page faults disabled is read through that cache, also of the other space. It
- * stands for what src/host must get right, and has src/mm keep I8.
+ * Each scenario runs on several backends. `soft` is src/soft as it is, where an access walks the page tables. `mmu` has
+ * a cache of rights, as the native backend has in the host's page tables: an access that it grants takes no lock,
+ * another one is a fault. What a fill reads with page faults disabled is read through that cache, also of the other
+ * space. It is the simplest there can be, and has src/mm keep I8. The others have src/host/cache.c, as it is, over a
+ * model of the host's page tables (host.c): one space, whose pages stay where they are.
  */
 #ifndef WORLD_H
 #define WORLD_H
@@ -16,10 +17,10 @@
 
 #include "sim.h"
 
-/* Two regions of four pages, 2 MiB apart: they have page-table locks of their own. */
+/* Two regions of four pages, 2 MiB apart: they have page-table locks of their own. Low, for host.c's sake. */
 #define REGION_PAGES 4u
 #define NR_REGIONS   2u
-#define REGION(i)    ((1ull << 30) + (i)*PMD_SIZE)
+#define REGION(i)    ((2 + (i)) * PMD_SIZE)
 #define PAGE(i)	     (REGION(0) + (i)*PAGE_SIZE)
 #define FAR_PAGE(i)  (REGION(1) + (i)*PAGE_SIZE)
 #define REGION_SIZE  (REGION_PAGES * PAGE_SIZE)
@@ -32,6 +33,8 @@
 struct cached {
 	enum fl_right right;
 	uint64_t pfn;
+	enum fl_right prot; /* of the host's mapping, and whether a marker hides the page: host.c */
+	bool guard;
 };
 
 struct space {
@@ -46,11 +49,33 @@ struct space {
 };
 
 extern struct space a, b;
-extern bool world_mmu;
+
+struct backend {
+	const char *name;
+	bool mmu;
+	bool host, guard; /* by guard markers, or by protection alone */
+	uint64_t budget;  /* of mappings that the host splits; 0: whatever splits one evicts all others */
+	bool no_room;	  /* the host splits none: ENOMEM */
+};
+
+extern const struct backend world_backends[];
+extern const unsigned world_nr_backends;
+extern const struct backend *world_backend;
+
+/* ---- the host's page tables, and src/host/cache.c on them (host.c) ---- */
+
+void host_begin(void);
+/* Instead of what is there for rights. */
+void host_use(struct fl_mmu_ops *ops);
+long host_sys(long nr, uint64_t start, uint64_t len, int how);
+/* The host gives no page that the cache does not know of. => nobody is at work in the space */
+void host_verify(const struct space *s);
+struct cached *cached_at(struct space *s, uint64_t addr);
 
 /* ---- setting up. All pages are missing, private, readable and writable ---- */
 
 void space_make(struct space *s);
+void space_make_wide(struct space *s);	 /* one mapping from region 0 to the end of region 1 */
 void space_make_shared(struct space *s); /* region 0 is a file of its size */
 void space_object(struct space *s, uint32_t flags, uint64_t features);
 void space_register(struct space *s, unsigned region, uint64_t mode);
@@ -73,6 +98,7 @@ int copy_value(struct space *s, uint64_t dst, uint64_t value, uint64_t mode); /*
 int zeropage(struct space *s, uint64_t addr);
 int continue_page(struct space *s, uint64_t addr);
 int writeprotect(struct space *s, uint64_t addr, bool protect);
+int writeprotect_region(struct space *s, unsigned region, bool protect);
 int wake_page(struct space *s, uint64_t addr);
 int unregister_page(struct space *s, uint64_t addr);
 int register_pages(struct space *s, uint64_t addr, uint64_t len, uint64_t mode);
