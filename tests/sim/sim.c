@@ -152,9 +152,9 @@ static bool each(body_fn *body, unsigned *number)
 	bool ok = true;
 
 	*number = 0;
-	for (const struct sim_group *g = sim_groups; g < sim_groups + SIM_GROUPS; g++)
-		for (unsigned i = 0; i < g->nr; i++)
-			ok = on_backends(body, &g->scenarios[i], g->host, number) && ok;
+	for (unsigned g = 0; g < sim_nr_groups; g++)
+		for (unsigned i = 0; i < sim_groups[g]->nr; i++)
+			ok = on_backends(body, &sim_groups[g]->scenarios[i], sim_groups[g]->host, number) && ok;
 	return ok;
 }
 

@@ -142,15 +142,16 @@ extern bool sim_reduce; /* leave out what has been seen in another order */
 const char *sim_schedule(void);
 struct sim_run sim_replay(const struct sim_scenario *s, const char *list);
 
-/* ---- scenarios (scenarios.c) ---- */
+/* ---- scenarios (scenarios.h) ---- */
 
-#define SIM_GROUPS 2u
-
-extern const struct sim_group {
+struct sim_group {
 	const struct sim_scenario *scenarios;
 	unsigned nr;
 	bool host; /* also for a backend with the host's tables (world.h) */
-} sim_groups[SIM_GROUPS];
+};
+
+extern const struct sim_group *const sim_groups[];
+extern const unsigned sim_nr_groups;
 unsigned sim_nr_threads(const struct sim_scenario *s);
 
 #endif
