@@ -7,7 +7,6 @@
 
 #include "base/count.h"
 #include "base/irq.h"
-#include "base/lock.h"
 #include "base/sys.h"
 
 #include <string.h>
@@ -21,7 +20,7 @@ struct rule {
 /* A point's slots are only ever that point's: a thread that is in the middle of them finds nothing that is not its. */
 static struct rule rules[FL_NR_INJECT_POINTS][FL_INJECT_SPECS];
 static uint64_t fired[FL_NR_INJECT_POINTS]; /* [a] */
-static struct fl_mutex set_lock = { .rank = FL_RANK_ALLOC }; /* of those who change the rules */
+static uint32_t setter; /* [a] the process in which a thread is changing the rules, or 0 */
 
 uint32_t fl_inject_armed;
 
@@ -52,7 +51,27 @@ void fl_inject_wake_delay(void)
 
 /* ---- setting ---- */
 
-/* => set_lock held */
+/*
+ * One thread at a time. A child of fork() finds the word as another thread of its parent's had it, which is not there:
+ * a mutex would be held for ever. What that thread has left half changed, the child's call overwrites.
+ */
+static void begin_to_set(void)
+{
+	uint32_t me = (uint32_t)fl_sys(SYS_getpid, 0), was = 0;
+
+	while (!__atomic_compare_exchange_n(&setter, &was, me, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		if (was == me) {
+			fl_sys(SYS_sched_yield, 0);
+			was = 0;
+		}
+}
+
+static void end_setting(void)
+{
+	__atomic_store_n(&setter, 0, __ATOMIC_RELEASE);
+}
+
+/* => begin_to_set() */
 static void disarm(unsigned point)
 {
 	if (point >= FL_NR_INJECT_POINTS) {
@@ -64,7 +83,7 @@ static void disarm(unsigned point)
 	__atomic_fetch_and(&fl_inject_armed, ~(1u << point), __ATOMIC_RELAXED);
 }
 
-/* As the `nr`th spec of its point. => set_lock held */
+/* As the `nr`th spec of its point. => begin_to_set() */
 static void arm(const struct fl_inject_spec *s, unsigned nr)
 {
 	struct rule *r;
@@ -100,11 +119,11 @@ int fl_inject_set(const char *list)
 	if (list && !fl_inject_check(list, why))
 		return -EINVAL;
 	irq = fl_irq_save();
-	fl_mutex_lock(&set_lock);
+	begin_to_set();
 	for (unsigned i = 0; !list && i < FL_INJECT_ALL; i++)
 		disarm(i);
 	set_list(list);
-	fl_mutex_unlock(&set_lock);
+	end_setting();
 	fl_irq_restore(irq);
 	return 0;
 }

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/count.h"
 #include "base/inject.h"
@@ -292,6 +294,39 @@ static void test_library(void **state)
 	assert_int_equal(fl_inject(NULL), 0);
 }
 
+/* ---- fork, while another thread sets rules ---- */
+
+static bool over;
+
+static void *set_all_the_time(void *arg)
+{
+	while (!__atomic_load_n(&over, __ATOMIC_RELAXED))
+		assert_int_equal(fl_inject("copy,times=all;read,times=3"), 0);
+	return NULL;
+}
+
+/* The child has no such thread, and can set its own. */
+static void test_fork_while_set(void **state)
+{
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, set_all_the_time, NULL), 0);
+	for (int i = 0; i < 300; i++) {
+		int status;
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(10);
+			_exit(fl_inject("copy") || fl_injected(FL_INJECT_COPY) != EAGAIN);
+		}
+		assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);
+		assert_int_equal(status, 0);
+	}
+	__atomic_store_n(&over, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	assert_int_equal(fl_inject(NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -305,6 +340,7 @@ int main(void)
 		cmocka_unit_test(test_the_engines_own_points),
 		cmocka_unit_test(test_exact_with_threads),
 		cmocka_unit_test(test_library),
+		cmocka_unit_test(test_fork_while_set),
 	};
 
 	return cmocka_run_group_tests_name("inject", tests, NULL, NULL);
