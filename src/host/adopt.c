@@ -314,7 +314,7 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 		fl_free_pgtables(mm, vma->start, vma->end);
 		fl_cache_unhide(vma);
 		while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM &&
-		       fl_cache_shrink())
+		       fl_cache_shrink(mm))
 			;
 		return -ENOMEM;
 	}
@@ -449,7 +449,7 @@ void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
 		return;
 	}
 	/* One fresh mapping has no markers and no splits. If the host has no room for it, the range stays served by us. */
-	while ((err = fl_host_map_pool(vma->start, vma->end, vma->pgoff)) && fl_cache_shrink())
+	while ((err = fl_host_map_pool(vma->start, vma->end, vma->pgoff)) && fl_cache_shrink(mm))
 		;
 	if (err)
 		return;
@@ -460,7 +460,7 @@ void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
 	}
 	fl_yield_point(vma);
 	/* Whoever was hit by the change faults, and finds it released. */
-	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM && fl_cache_shrink())
+	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM && fl_cache_shrink(mm))
 		;
 	fl_vma_set(vma, vma->flags | VM_RELEASED, NULL);
 }

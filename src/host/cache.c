@@ -269,9 +269,9 @@ static bool evict_to(struct fl_mm *mm, struct fl_vma *own, uint64_t target, cons
 	return splits() < before; /* whoever asks again must come to an end */
 }
 
-bool fl_cache_shrink(void)
+bool fl_cache_shrink(struct fl_mm *mm)
 {
-	return evict_to(&fl_host.mm, NULL, splits() / 2, NULL);
+	return evict_to(mm, NULL, splits() / 2, NULL);
 }
 
 /* mprotect of a part of a mapping; `room`: it makes room when the host's table is full, and cache_lock is held for writing */
@@ -663,6 +663,6 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 		if ((vma->flags & VM_RELEASED) && (vma->flags & VM_WRITE) && !(vma->flags & VM_SHARED))
 			while (host_mprotect(vma->start, vma->end, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)) ==
 				       -ENOMEM &&
-			       fl_cache_shrink())
+			       fl_cache_shrink(mm))
 				;
 }

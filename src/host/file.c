@@ -504,7 +504,7 @@ static void show_all(struct fl_vma *vma)
 	if (fl_host.guard)
 		while (fl_sys(SYS_madvise, vma->start, len, 103 /* MADV_GUARD_REMOVE */) == -EAGAIN)
 			;
-	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(vma->flags)) == -ENOMEM && fl_cache_shrink())
+	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(vma->flags)) == -ENOMEM && fl_cache_shrink(vma->mm))
 		;
 }
 

@@ -157,7 +157,7 @@ void fl_cache_unhide(struct fl_vma *vma);
 /* Forget what is cached for pages whose host mapping is about to be replaced or removed. */
 void fl_cache_forget(uint64_t pfn, uint64_t nr);
 /* Give host mappings back: the program's own call found the table full. Returns whether anything was given. => mmap_lock held */
-bool fl_cache_shrink(void);
+bool fl_cache_shrink(struct fl_mm *mm);
 /*
  * Does the program reach the page for writing? Then a write fault of ours on its host page table is cheaper than the
  * read fault that the program is about to take: the host maps one page for it, not the pages around.

@@ -38,7 +38,7 @@ static inline void unlock(uint64_t irq)
 /* => mmap_lock held */
 static inline bool room_locked(void)
 {
-	return __atomic_load_n(&fl_host.splits, __ATOMIC_RELAXED) > 64 && fl_cache_shrink();
+	return __atomic_load_n(&fl_host.splits, __ATOMIC_RELAXED) > 64 && fl_cache_shrink(mm);
 }
 
 /* => no lock held */

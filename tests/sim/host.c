@@ -139,6 +139,11 @@ void host_use(struct fl_mmu_ops *ops)
 	ops->unmapped = unmapped;
 }
 
+void host_shrink(struct space *s)
+{
+	fl_cache_shrink(s->mm);
+}
+
 void host_verify(const struct space *s)
 {
 	for (unsigned r = 0; r < NR_REGIONS; r++)

@@ -195,5 +195,11 @@ void file_is_gone(void)
 
 /* ---- the groups ---- */
 
-const struct sim_group *const sim_groups[] = { &sim_calls, &sim_wakeups, &sim_borders, &sim_memory, &sim_mappings, &sim_spaces };
+const struct sim_group *const sim_groups[] = {
+	&sim_calls,    &sim_wakeups, &sim_borders, &sim_memory,
+	&sim_mappings, &sim_spaces,
+#ifdef SIM_HOST
+	&sim_shrinking,
+#endif
+};
 const unsigned sim_nr_groups = ARRAY_SIZE(sim_groups);

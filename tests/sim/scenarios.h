@@ -62,6 +62,6 @@ void file_is_gone(void);
 
 /* ---- the groups, each in a file of its own ---- */
 
-extern const struct sim_group sim_calls, sim_wakeups, sim_borders, sim_memory, sim_mappings, sim_spaces;
+extern const struct sim_group sim_calls, sim_wakeups, sim_borders, sim_memory, sim_mappings, sim_spaces, sim_shrinking;
 
 #endif

@@ -131,14 +131,14 @@ static bool compare(const struct sim_scenario *s, const char *name, unsigned num
 
 typedef bool body_fn(const struct sim_scenario *s, const char *name, unsigned number);
 
-static bool on_backends(body_fn *body, const struct sim_scenario *s, bool host, unsigned *number)
+static bool on_backends(body_fn *body, const struct sim_scenario *s, enum sim_where where, unsigned *number)
 {
 	bool ok = true;
 	char name[64];
 
 	for (world_backend = world_backends; world_backend < world_backends + world_nr_backends; world_backend++) {
 		snprintf(name, sizeof(name), "%s/%s", s->name, world_backend->name);
-		if ((world_backend->host && !host) || fnmatch(options.backend, world_backend->name, 0) ||
+		if (where == (world_backend->host ? SIM_NOT_HOST : SIM_ONLY_HOST) || fnmatch(options.backend, world_backend->name, 0) ||
 		    (fnmatch(options.scenario, name, 0) && fnmatch(options.scenario, s->name, 0)))
 			continue;
 		++*number;
@@ -154,7 +154,7 @@ static bool each(body_fn *body, unsigned *number)
 	*number = 0;
 	for (unsigned g = 0; g < sim_nr_groups; g++)
 		for (unsigned i = 0; i < sim_groups[g]->nr; i++)
-			ok = on_backends(body, &sim_groups[g]->scenarios[i], sim_groups[g]->host, number) && ok;
+			ok = on_backends(body, &sim_groups[g]->scenarios[i], sim_groups[g]->where, number) && ok;
 	return ok;
 }
 

@@ -147,7 +147,7 @@ struct sim_run sim_replay(const struct sim_scenario *s, const char *list);
 struct sim_group {
 	const struct sim_scenario *scenarios;
 	unsigned nr;
-	bool host; /* also for a backend with the host's tables (world.h) */
+	enum sim_where { SIM_ANYWHERE, SIM_NOT_HOST, SIM_ONLY_HOST } where; /* on backends with the host's tables: world.h */
 };
 
 extern const struct sim_group *const sim_groups[];

@@ -68,6 +68,8 @@ void host_begin(void);
 /* Instead of what is there for rights. */
 void host_use(struct fl_mmu_ops *ops);
 long host_sys(long nr, uint64_t start, uint64_t len, int how);
+/* Evict half of the borders. => mmap_lock held */
+void host_shrink(struct space *s);
 /* The host gives no page that the cache does not know of. => nobody is at work in the space */
 void host_verify(const struct space *s);
 struct cached *cached_at(struct space *s, uint64_t addr);

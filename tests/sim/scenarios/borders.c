@@ -121,4 +121,25 @@ static const struct sim_scenario scenarios[] = {
 	{ "store-writeprotect-range", hole_between, { { "store", store_0 }, { "protect", protect_all_and_back } }, stored_beside_hole },
 };
 
-const struct sim_group sim_borders = { scenarios, ARRAY_SIZE(scenarios), true };
+const struct sim_group sim_borders = { scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE };
+
+#ifdef SIM_HOST
+/* The program's own mmap() has found the host's table full. */
+static void shrink(void)
+{
+	fl_mmap_read_lock(a.mm);
+	host_shrink(&a);
+	fl_mmap_read_unlock(a.mm);
+}
+
+static const struct sim_scenario shrinking[] = {
+	{ "borders-shrink", borders, { { "near", load_and_store_near }, { "shrink", shrink } }, near_kept },
+	{ "borders-of-one-shrink", borders_of_one, { { "near", load_and_store_near }, { "shrink", shrink } }, near_kept },
+	{ "borders-shrink-munmap", borders,
+	  { { "near", load_and_store_near }, { "shrink", shrink }, { "munmap", unmap_source } }, near_kept_and_unmapped },
+	{ "borders-shrink-protect", borders,
+	  { { "near", load_and_store_near }, { "shrink", shrink }, { "protect", protect_far } }, near_kept_and_protected },
+};
+
+const struct sim_group sim_shrinking = { shrinking, ARRAY_SIZE(shrinking), SIM_ONLY_HOST };
+#endif

@@ -103,4 +103,4 @@ static const struct sim_scenario scenarios[] = {
 	  { { "store", store_0 }, { "protect", protect_look_unprotect } }, stored },
 };
 
-const struct sim_group sim_calls = { scenarios, ARRAY_SIZE(scenarios), true };
+const struct sim_group sim_calls = { scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE };

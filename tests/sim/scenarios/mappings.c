@@ -157,4 +157,4 @@ static const struct sim_scenario scenarios[] = {
 	{ "copy-source-beside", missing_own_source, { { "copy", copy_from_beside }, { "zeropage", zero_1 } }, copied_zeros },
 };
 
-const struct sim_group sim_mappings = { scenarios, ARRAY_SIZE(scenarios), true };
+const struct sim_group sim_mappings = { scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE };

@@ -174,4 +174,4 @@ static const struct sim_scenario scenarios[] = {
 	{ "truncate-destroy", two_spaces, { { "truncate", truncate_0 }, { "destroy", destroy_b } }, file_is_gone },
 };
 
-const struct sim_group sim_spaces = { scenarios, ARRAY_SIZE(scenarios), false };
+const struct sim_group sim_spaces = { scenarios, ARRAY_SIZE(scenarios), SIM_NOT_HOST };

@@ -134,4 +134,4 @@ static const struct sim_scenario scenarios[] = {
 	{ "reader-close", missing_kept, { { "load", load_0 }, { "reader", read_until_closed }, { "close", do_close } }, saw_closed },
 };
 
-const struct sim_group sim_wakeups = { scenarios, ARRAY_SIZE(scenarios), true };
+const struct sim_group sim_wakeups = { scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE };
