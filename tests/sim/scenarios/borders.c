@@ -5,11 +5,11 @@
 static void make_borders(void)
 {
 	space_object(&a, 0, 0);
-	register_pages(&a, REGION(0), REGION(1) + REGION_SIZE - REGION(0), WP);
+	SIM_CHECK(!register_pages(&a, REGION(0), REGION(1) + REGION_SIZE - REGION(0), WP), "REGISTER");
 	for (unsigned i = 0; i < NR_REGIONS; i++) {
 		space_fill(&a, REGION(i), OLD);
 		space_fill(&a, REGION(i) + PAGE_SIZE, OLD);
-		writeprotect(&a, REGION(i), true);
+		SIM_CHECK(!writeprotect(&a, REGION(i), true), "protecting");
 	}
 }
 
@@ -40,8 +40,8 @@ static void hole_between(void)
 
 static void protect_all_and_back(void)
 {
-	writeprotect_region(&a, 0, true);
-	writeprotect_region(&a, 0, false);
+	SIM_CHECK(!writeprotect_region(&a, 0, true), "protecting");
+	SIM_CHECK(!writeprotect_region(&a, 0, false), "un-protecting");
 }
 
 static void stored_beside_hole(void)
