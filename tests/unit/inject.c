@@ -312,7 +312,7 @@ static void test_fork_while_set(void **state)
 
 	assert_int_equal(pthread_create(&thread, NULL, set_all_the_time, NULL), 0);
 	for (int i = 0; i < 300; i++) {
-		int status;
+		int status = -1;
 		pid_t pid = fork();
 
 		if (pid == 0) {
