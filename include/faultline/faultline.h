@@ -253,8 +253,9 @@ FL_API int fl_uffd_writeprotect(struct fl_uffd *uffd, uint64_t addr, uint64_t le
 /*
  * The in-thread handler: called in the faulting thread, with no lock held and no context switch, for every page
  * fault on the object's ranges. On the process's address space it runs inside the SIGSEGV handler, with all other
- * signals blocked until it returns, however long it waits: it may use fl_uffd_* on its object and whatever
- * signal-safety(7) allows, and must not touch a page that it would have to resolve itself. It returns what shall
+ * signals blocked until it returns; only where the fault is of a call of the library that waits for its caller's
+ * memory, a signal that ends the process does so. It may use fl_uffd_* on its object and whatever signal-safety(7)
+ * allows, and must not touch a page that it would have to resolve itself. It returns what shall
  * happen:
  */
 enum fl_fault_action {

@@ -52,8 +52,9 @@ void fl_inject_wake_delay(void)
 /* ---- setting ---- */
 
 /*
- * One thread at a time. A child of fork() finds the word as another thread of its parent's had it, which is not there:
- * a mutex would be held for ever. What that thread has left half changed, the child's call overwrites.
+ * One thread at a time. A child of fork() finds the word as another thread of its parent's had it, who is not there: a
+ * mutex would be held for ever. What that one has left half changed is a point of which the child may have half a rule,
+ * as it may have a whole one. It is waited for asleep, for it may be of a lower priority.
  */
 static void begin_to_set(void)
 {
@@ -61,7 +62,7 @@ static void begin_to_set(void)
 
 	while (!__atomic_compare_exchange_n(&setter, &was, me, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		if (was == me) {
-			fl_sys(SYS_sched_yield, 0);
+			fl_sys(SYS_nanosleep, &(struct timespec){ .tv_nsec = 100000 }, NULL);
 			was = 0;
 		}
 }
