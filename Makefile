@@ -36,8 +36,8 @@ check-clients:
 	$(MAKE) build
 	$(TEST) $(BUILD) --suite qemu --logbase clients
 
-# the engine under a scheduler: every schedule within the bound (by default 3 preemptions of two threads, 2 of more),
-# then RANDOM more from SEED on; FAILURES=1 has an allocation fail in each
+# the engine under a scheduler: every schedule within the bound (tests/sim/sim.c says which), then RANDOM more from SEED
+# on; with FAILURES=1 also those in which one allocation or host call fails
 RANDOM = 5000
 SEED = 1
 sim: build

@@ -135,23 +135,38 @@ static unsigned borders(const uint64_t *map)
 	return n;
 }
 
-/* It may be of a moment ago, for another mapping of the chunk changes beside; it is right when the last of them goes. */
+/* The sum; while counts change it may be of a moment ago, and less than nothing for a moment. */
 static uint64_t splits(void)
 {
+	int64_t n;
+
 	fl_yield_look(&fl_host.splits);
-	return __atomic_load_n(&fl_host.splits, __ATOMIC_RELAXED);
+	n = (int64_t)__atomic_load_n(&fl_host.splits, __ATOMIC_RELAXED);
+	return n > 0 ? (uint64_t)n : 0;
 }
 
+static unsigned all_borders(const struct chunk *c)
+{
+	return borders(c->writable) + (fl_host.guard ? 0 : borders(c->shown));
+}
+
+/*
+ * Other mappings of the chunk change beside. Whoever writes down a number looks once more whether it is right still, so
+ * the last one to do so has written the last number.
+ */
 static void recount(struct chunk *c)
 {
-	unsigned now = borders(c->writable), before;
+	unsigned now, before;
+	bool right;
 
-	if (!fl_host.guard)
-		now += borders(c->shown);
-	fl_yield_point(&c->splits);
-	before = __atomic_exchange_n(&c->splits, (uint16_t)now, __ATOMIC_RELAXED);
-	fl_yield_point(&fl_host.splits);
-	__atomic_fetch_add(&fl_host.splits, (uint64_t)now - before, __ATOMIC_RELAXED);
+	do {
+		now = all_borders(c);
+		fl_yield_point(c);
+		before = __atomic_exchange_n(&c->splits, (uint16_t)now, __ATOMIC_ACQ_REL);
+		right = all_borders(c) == now;
+		fl_yield_point(&fl_host.splits);
+		__atomic_fetch_add(&fl_host.splits, (uint64_t)now - before, __ATOMIC_RELAXED);
+	} while (!right);
 }
 
 void fl_cache_set_budget(void)
@@ -252,17 +267,20 @@ static void evict(const struct evictor *e, struct chunk *c)
 
 /*
  * Evict, round-robin, until no more than `target` splits are left. Returns whether that has gained anything. Who is alone
- * in the mapping has mmap_lock for writing. => own->cache_lock held for writing, or own is NULL and mmap_lock held
+ * in the mapping, which is one of the space's, has mmap_lock for writing.
+ * => own->cache_lock held for writing, or own is NULL and mmap_lock held
  */
 static bool evict_to(struct fl_mm *mm, struct fl_vma *own, uint64_t target, const struct chunk *keep)
 {
 	struct evictor e = { .mm = mm, .own = own, .all = !own || fl_vma_alone(own) };
 	uint64_t before = splits(), chunks = __atomic_load_n(&fl_host.chunks_end, __ATOMIC_RELAXED);
 
-	fl_yield_point(&fl_host.hand);
 	for (uint64_t seen = 0; seen < chunks && splits() > target; seen++) {
-		struct chunk *c = &fl_host.chunks[__atomic_fetch_add(&fl_host.hand, 1, __ATOMIC_RELAXED) % chunks];
+		struct chunk *c;
 
+		fl_yield_point(&fl_host.hand);
+		c = &fl_host.chunks[__atomic_fetch_add(&fl_host.hand, 1, __ATOMIC_RELAXED) % chunks];
+		fl_yield_look(c);
 		if (__atomic_load_n(&c->splits, __ATOMIC_RELAXED) && c != keep)
 			evict(&e, c);
 	}

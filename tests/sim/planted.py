@@ -103,6 +103,14 @@ PLANTED = {
         '\tfl_write_unlock(&vma->cache_lock);\n\tif (splits() > fl_host.budget)\n'
         '\t\tevict_to(mm, vma, fl_host.budget - fl_host.budget / 8, NULL);\n',
         ('borders-of-one-protect/guard-full', 'gives more|does not know', [])),
+    'stale-number': (
+        'a number of borders is not looked at again by whoever has written it down',
+        '\t} while (!right);\n', '\t} while (right && !right);\n',
+        ('truncate-fault-munmap/guard', 'number of borders is wrong', [])),
+    'evict-anybody': (
+        'a piece is evicted of which nothing is in use: it may be unmapped',
+        '\tif (!piece_active(p))\n\t\treturn;\n\tif (fl_host.guard', '\tif (fl_host.guard',
+        ('fault-munmap-beside/guard-full', 'somebody else', [])),
     'shown-after-error': (
         'a page is shown though its right could not be set',
         'if (!err && fl_host.guard && bit_any(c->shown', 'if (fl_host.guard && bit_any(c->shown',

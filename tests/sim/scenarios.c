@@ -2,7 +2,6 @@
 /* scenarios.c - what several scenarios have, and the list of their groups. */
 #include "scenarios.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 
 uint64_t saw[8];
@@ -139,9 +138,7 @@ void do_close(void)
 
 void map_elsewhere(struct space *s)
 {
-	uint64_t addr = 1ull << 40;
-
-	map_page(s, addr);
+	map_page(s, ELSEWHERE);
 }
 
 void map_in_a(void)

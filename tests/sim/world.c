@@ -183,9 +183,10 @@ static bool again(int64_t err)
 #define REPEATED(call)                                                                                                 \
 	__extension__({                                                                                                \
 		int64_t ret_;                                                                                          \
-		do                                                                                                     \
+		do {                                                                                                   \
+			sim_failed(); /* what was absorbed before is no excuse */                                      \
 			ret_ = (call);                                                                                 \
-		while (again(ret_));                                                                                   \
+		} while (again(ret_));                                                                                 \
 		ret_;                                                                                                  \
 	})
 
@@ -316,9 +317,10 @@ static uint64_t access_page(struct space *s, uint64_t addr, uint64_t *page, bool
 {
 	uint64_t bad;
 
-	do
+	do {
+		sim_failed();
 		bad = access_once(s, addr, page, write);
-	while (bad == GOT_SIGBUS && sim_failed());
+	} while (bad == GOT_SIGBUS && sim_failed());
 	return bad;
 }
 
@@ -456,13 +458,23 @@ int unregister_page(struct space *s, uint64_t addr)
 int map_page(struct space *s, uint64_t addr)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-	int64_t at = REPEATED(fl_soft_mmap(s->mm, addr, PAGE_SIZE, PROT_READ | PROT_WRITE, flags, NULL, 0));
+	int64_t at;
+
+#ifdef SIM_HOST
+	if (world_backend->host)
+		host_map(addr, addr + PAGE_SIZE);
+#endif
+	at = REPEATED(fl_soft_mmap(s->mm, addr, PAGE_SIZE, PROT_READ | PROT_WRITE, flags, NULL, 0));
 
 	return at < 0 ? (int)at : 0;
 }
 
 int unmap(struct space *s, uint64_t addr, uint64_t len)
 {
+#ifdef SIM_HOST
+	if (world_backend->host)
+		return (int)REPEATED(host_munmap(s, addr, addr + len));
+#endif
 	return (int)REPEATED(fl_soft_munmap(s->mm, addr, len));
 }
 

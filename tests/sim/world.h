@@ -7,7 +7,8 @@
  * a cache of rights, as the native backend has in the host's page tables: an access that it grants takes no lock,
  * another one is a fault. What a fill reads with page faults disabled is read through that cache, also of the other
  * space. It is the simplest there can be, and has src/mm keep I8. The others have src/host/cache.c, as it is, over a
- * model of the host's page tables (host.c): one space, whose pages stay where they are.
+ * model of the host's page tables (host.c), for space A alone, without mremap. Frames have no homes there, so pages are
+ * shared and migrate, which they do not natively.
  */
 #ifndef WORLD_H
 #define WORLD_H
@@ -20,10 +21,11 @@
 /* Two regions of four pages, 2 MiB apart: they have page-table locks of their own. Low, for host.c's sake. */
 #define REGION_PAGES 4u
 #define NR_REGIONS   2u
-#define REGION(i)    ((2 + (i)) * PMD_SIZE)
+#define REGION(i)    ((1 + (i)) * PMD_SIZE)
 #define PAGE(i)	     (REGION(0) + (i)*PAGE_SIZE)
 #define FAR_PAGE(i)  (REGION(1) + (i)*PAGE_SIZE)
 #define REGION_SIZE  (REGION_PAGES * PAGE_SIZE)
+#define ELSEWHERE    (8 * PMD_SIZE)
 #define OTHERS(addr) ((addr) | 1ull << 46) /* as the source of a copy: of the other space (mmu only) */
 
 /* What an access came to, where it was no value. */
@@ -33,8 +35,8 @@
 struct cached {
 	enum fl_right right;
 	uint64_t pfn;
-	enum fl_right prot; /* of the host's mapping, and whether a marker hides the page: host.c */
-	bool guard;
+	enum fl_right prot; /* of the host's mapping, whether a marker hides the page, and whether there is none: host.c */
+	bool guard, unmapped;
 };
 
 struct space {
@@ -68,6 +70,9 @@ void host_begin(void);
 /* Instead of what is there for rights. */
 void host_use(struct fl_mmu_ops *ops);
 long host_sys(long nr, uint64_t start, uint64_t len, int how);
+/* The program's calls; the range is to be mapped. */
+int host_munmap(struct space *s, uint64_t start, uint64_t end);
+void host_map(uint64_t start, uint64_t end);
 /* Evict half of the borders. => mmap_lock held */
 void host_shrink(struct space *s);
 /* The host gives no page that the cache does not know of. => nobody is at work in the space */

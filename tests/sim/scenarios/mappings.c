@@ -4,7 +4,7 @@
 
 #include <sys/mman.h>
 
-/* ---- borders between rights ---- */
+/* ---- rights that change ---- */
 
 /* The right to execute comes and goes: all is hidden anew. */
 static void executable_and_back(void)

@@ -18,7 +18,7 @@ static void forked_page(void)
 	space_fork(&a, &b);
 }
 
-/* ---- a fault against each of the calls ---- */
+/* ---- mremap ---- */
 
 static void move_page(void)
 {
@@ -122,14 +122,12 @@ static void each_its_own(void)
 	SIM_CHECK(load(&a, PAGE(0)) == TWO && load(&b, PAGE(0)) == NEW, "a store is in the wrong space");
 }
 
-/* ---- shared memory ---- */
-
 static void destroy_b(void)
 {
 	space_destroy(&b);
 }
 
-/* ---- a mapping, while others change ---- */
+/* ---- what takes all of a space for itself ---- */
 
 /* What a collapse begins with, in every space that maps the file, be it one that is just being made. */
 static void unmap_for_collapse(void)

@@ -4,7 +4,7 @@
 
 #include <fcntl.h>
 
-/* ---- threads that several scenarios have ---- */
+/* ---- two of a kind ---- */
 
 static void load_0_too(void)
 {
