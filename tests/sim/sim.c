@@ -9,7 +9,8 @@
  *
  * Without --bound: 3 preemptions with two threads, 2 with more, 1 with four on the host's tables. With --failures so many
  * allocations or host calls of a schedule fail, whichever; then it is 2, and 1 with four threads or on the host's tables.
- * A name ends in the backend (world.h): fault-copy/soft. --backend takes those of the name.
+ * Of those at random the host's tables get a twentieth. A name ends in the backend (world.h): fault-copy/soft. --backend
+ * takes those of the name.
  * A failure is printed with its schedule and every step of it, and the line that makes it happen again.
  */
 #include "sim.h"
@@ -80,8 +81,9 @@ static unsigned usual_bound(unsigned threads)
 static bool explore(const struct sim_scenario *s, const char *name, unsigned number)
 {
 	unsigned threads = sim_nr_threads(s), bound = options.bound >= 0 ? (unsigned)options.bound : usual_bound(threads);
+	uint64_t random = world_backend->host ? options.random / 20 : options.random;
 	double began = seconds();
-	struct sim_result r = sim_explore(s, bound, options.limit, options.random, options.seed);
+	struct sim_result r = sim_explore(s, bound, options.limit, random, options.seed);
 	bool failed = r.last.outcome == SIM_FAILED;
 	double took = seconds() - began;
 
