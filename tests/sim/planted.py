@@ -8,9 +8,13 @@
 The text that is replaced stands in its file exactly once: if it does not, the build fails, and this table has to follow
 the code. Rank assertions would find some of them at the first step; --no-ranks shows what would come of it.
 """
+import os
 import re
 import subprocess
 import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'scripts'))
+from plant import replace_once  # noqa: E402
 
 # name: (what it is, text, in its place, (scenario, what the explorer must say, arguments)...)
 PLANTED = {
@@ -128,10 +132,11 @@ def make(name, source, target):
     with open(source, encoding='utf-8') as file:
         whole = file.read()
     _, text, instead = PLANTED[name][:3]
-    if whole.count(text) != 1:
-        sys.exit(f'planted.py: {name}: the text is in {source} {whole.count(text)} times, not once')
+    broken, times = replace_once(whole, text, instead)
+    if broken is None:
+        sys.exit(f'planted.py: {name}: the text is in {source} {times} times, not once')
     with open(target, 'w', encoding='utf-8') as file:
-        file.write(whole.replace(text, instead))
+        file.write(broken)
 
 
 def sim(directory, name, arguments):
