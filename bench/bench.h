@@ -42,18 +42,18 @@ struct row {
 	const char *unit;
 	void (*measure)(const struct run *run, struct series *out);
 	enum answer answer;
-	bool wp;	  /* write-protect faults, not missing ones */
-	bool random;	  /* pages or words at random, not in order */
-	bool store;	  /* store, not load */
-	bool zero;	  /* UFFDIO_ZEROPAGE, not UFFDIO_COPY */
-	bool fresh;	  /* memory that was never used before */
-	bool touch;	  /* use every page after it was filled */
-	size_t chunk;	  /* bytes filled by one call */
-	unsigned threads; /* that fault */
+	bool wp;	   /* write-protect faults, not missing ones */
+	bool random;	   /* pages or words at random, not in order */
+	bool store;	   /* store, not load */
+	bool zero;	   /* UFFDIO_ZEROPAGE, not UFFDIO_COPY */
+	bool fresh;	   /* memory that was never used before */
+	bool touch;	   /* use every page after it was filled */
+	size_t chunk;	   /* bytes filled by one call */
+	unsigned threads;  /* that fault */
 	unsigned handlers; /* threads that resolve; 0: one */
 	enum beside beside;
-	bool slows;	  /* by how much: in every other batch that thread only computes */
-	unsigned ops;	  /* faults in a batch */
+	bool slows;   /* by how much: in every other batch that thread only computes */
+	unsigned ops; /* faults in a batch */
 };
 
 /* What the command line asked for. */

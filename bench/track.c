@@ -15,14 +15,14 @@
 #include "abi.h"
 #include "uffdbench.h"
 
-#define TRACKED	     (1024 * MIB(1))
-#define NR_PAGES     (TRACKED / PAGE)
-#define DIRTY	     (NR_PAGES / 100)
-#define WORDS	     8192 /* of pagemap, a read */
-#define PM_UFFD_WP   (1ull << 57)
-#define HUGE_PAGE    MIB(2)
-#define SOME	     (64 * PAGE) /* between batches, one page of so many is stored to */
-#define MAX_BATCHES  4u /* they are long */
+#define TRACKED	    (1024 * MIB(1))
+#define NR_PAGES    (TRACKED / PAGE)
+#define DIRTY	    (NR_PAGES / 100)
+#define WORDS	    8192 /* of pagemap, a read */
+#define PM_UFFD_WP  (1ull << 57)
+#define HUGE_PAGE   MIB(2)
+#define SOME	    (64 * PAGE) /* between batches, one page of so many is stored to */
+#define MAX_BATCHES 4u		/* they are long */
 
 static int object;
 
@@ -37,7 +37,8 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 /* Memory that holds data, registered. Huge: as the system makes it huge when it is asked to. */
 static char *tracked_memory(bool huge)
 {
-	char *p = mmap(NULL, TRACKED + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *p = mmap(NULL, TRACKED + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
 
 	if (p == MAP_FAILED)
 		die("mmap of %zu bytes: %s", (size_t)TRACKED, strerror(errno));
@@ -94,7 +95,8 @@ static size_t collect(int pagemap, const char *base)
 	size_t dirty = 0;
 
 	for (size_t page = 0; page < NR_PAGES; page += WORDS) {
-		ssize_t n = pread(pagemap, words, sizeof(words), (off_t)(((uintptr_t)base / PAGE + page) * sizeof(*words)));
+		ssize_t n = pread(pagemap, words, sizeof(words),
+				  (off_t)(((uintptr_t)base / PAGE + page) * sizeof(*words)));
 
 		if (n != sizeof(words))
 			die("pagemap: %s", n < 0 ? strerror(errno) : "too short");
@@ -127,6 +129,7 @@ void measure_dirty_round(const struct run *run, struct series *out)
 		if (batch)
 			series_add(out, now_ns() - start, 1000);
 		if (dirty != faults_seen - before)
-			die("%zu pages are dirty, and %llu were stored to", dirty, (unsigned long long)(faults_seen - before));
+			die("%zu pages are dirty, and %llu were stored to", dirty,
+			    (unsigned long long)(faults_seen - before));
 	}
 }

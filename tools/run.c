@@ -21,10 +21,10 @@
 
 struct run_options {
 	bool deny, stats;
-	const char *stats_file; /* NULL: stderr */
-	const char *guard;	/* NULL: as FAULTLINE_GUARD says */
+	const char *stats_file;	       /* NULL: stderr */
+	const char *guard;	       /* NULL: as FAULTLINE_GUARD says */
 	char inject[FL_INJECT_LENGTH]; /* specs, joined by ';'; empty: as FAULTLINE_INJECT says */
-	char **argv;		/* the program's */
+	char **argv;		       /* the program's */
 };
 
 enum { OPT_DENY = 256, OPT_STATS, OPT_GUARD, OPT_INJECT };
@@ -56,7 +56,8 @@ static void add_inject(struct run_options *o, const char *specs)
 		list_inject_points();
 		exit(fflush(stdout) || ferror(stdout) ? fail(EX_OWN, "stdout: %s", strerror(errno)) : 0);
 	}
-	if ((size_t)snprintf(o->inject + n, sizeof(o->inject) - n, "%s%s", n ? ";" : "", specs) >= sizeof(o->inject) - n)
+	if ((size_t)snprintf(o->inject + n, sizeof(o->inject) - n, "%s%s", n ? ";" : "", specs) >=
+	    sizeof(o->inject) - n)
 		exit(fail(EX_OWN, "--inject: more than %d characters in all", FL_INJECT_LENGTH - 1));
 	check_inject("--inject", o->inject); /* with those before: there is a limit for each point */
 }

@@ -33,7 +33,7 @@ extern "C" {
 #define FL_API __attribute__((visibility("default")))
 #endif
 
-struct fl_mm;   /* an address space */
+struct fl_mm;	/* an address space */
 struct fl_uffd; /* a userfaultfd object */
 
 /* ---- address spaces ------------------------------------------------------------------------------------ */
@@ -117,8 +117,8 @@ FL_API void fl_shmem_huge(struct fl_shmem *shmem, int on);
  * mmap(2) of it, MAP_SHARED or MAP_PRIVATE, from the byte `offset` (whole pages) on. An access behind its end is
  * SIGBUS. (Shared anonymous memory is fl_mmap() with MAP_SHARED | MAP_ANONYMOUS.)
  */
-FL_API uint64_t fl_mmap_shmem(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
-			      uint64_t offset);
+FL_API uint64_t fl_mmap_shmem(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags,
+			      struct fl_shmem *shmem, uint64_t offset);
 
 /*
  * As ftruncate(2), fallocate(2) with FALLOC_FL_PUNCH_HOLE, pread(2), pwrite(2), lseek(2) with SEEK_DATA on a file.

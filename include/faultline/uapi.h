@@ -14,50 +14,50 @@
 #define FL_UFFD_USER_MODE_ONLY 1
 
 /* ioctl requests: the size and direction of the argument are part of the number */
-#define FL_UFFDIO_REGISTER 0xc020aa00ul
-#define FL_UFFDIO_UNREGISTER 0x8010aa01ul
-#define FL_UFFDIO_WAKE 0x8010aa02ul
-#define FL_UFFDIO_COPY 0xc028aa03ul
-#define FL_UFFDIO_ZEROPAGE 0xc020aa04ul
+#define FL_UFFDIO_REGISTER     0xc020aa00ul
+#define FL_UFFDIO_UNREGISTER   0x8010aa01ul
+#define FL_UFFDIO_WAKE	       0x8010aa02ul
+#define FL_UFFDIO_COPY	       0xc028aa03ul
+#define FL_UFFDIO_ZEROPAGE     0xc020aa04ul
 #define FL_UFFDIO_WRITEPROTECT 0xc018aa06ul
-#define FL_UFFDIO_CONTINUE 0xc020aa07ul
-#define FL_UFFDIO_API 0xc018aa3ful
+#define FL_UFFDIO_CONTINUE     0xc020aa07ul
+#define FL_UFFDIO_API	       0xc018aa3ful
 #define FL_USERFAULTFD_IOC_NEW 0xaa00ul /* on /dev/userfaultfd; the argument is the flags */
 
 /* bits of uffdio_api.ioctls and uffdio_register.ioctls */
 #define FL_IOCTL_BIT(request) (1ull << ((request)&0xff))
 
-#define FL_UFFD_FEATURE_PAGEFAULT_FLAG_WP (1ull << 0)
-#define FL_UFFD_FEATURE_EVENT_FORK (1ull << 1)
-#define FL_UFFD_FEATURE_EVENT_REMAP (1ull << 2)
-#define FL_UFFD_FEATURE_EVENT_REMOVE (1ull << 3)
-#define FL_UFFD_FEATURE_MISSING_HUGETLBFS (1ull << 4)
-#define FL_UFFD_FEATURE_MISSING_SHMEM (1ull << 5)
-#define FL_UFFD_FEATURE_EVENT_UNMAP (1ull << 6)
-#define FL_UFFD_FEATURE_SIGBUS (1ull << 7)
-#define FL_UFFD_FEATURE_THREAD_ID (1ull << 8)
-#define FL_UFFD_FEATURE_MINOR_HUGETLBFS (1ull << 9)
-#define FL_UFFD_FEATURE_MINOR_SHMEM (1ull << 10)
-#define FL_UFFD_FEATURE_EXACT_ADDRESS (1ull << 11)
+#define FL_UFFD_FEATURE_PAGEFAULT_FLAG_WP  (1ull << 0)
+#define FL_UFFD_FEATURE_EVENT_FORK	   (1ull << 1)
+#define FL_UFFD_FEATURE_EVENT_REMAP	   (1ull << 2)
+#define FL_UFFD_FEATURE_EVENT_REMOVE	   (1ull << 3)
+#define FL_UFFD_FEATURE_MISSING_HUGETLBFS  (1ull << 4)
+#define FL_UFFD_FEATURE_MISSING_SHMEM	   (1ull << 5)
+#define FL_UFFD_FEATURE_EVENT_UNMAP	   (1ull << 6)
+#define FL_UFFD_FEATURE_SIGBUS		   (1ull << 7)
+#define FL_UFFD_FEATURE_THREAD_ID	   (1ull << 8)
+#define FL_UFFD_FEATURE_MINOR_HUGETLBFS	   (1ull << 9)
+#define FL_UFFD_FEATURE_MINOR_SHMEM	   (1ull << 10)
+#define FL_UFFD_FEATURE_EXACT_ADDRESS	   (1ull << 11)
 #define FL_UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1ull << 12)
-#define FL_UFFD_FEATURE_WP_UNPOPULATED (1ull << 13)
+#define FL_UFFD_FEATURE_WP_UNPOPULATED	   (1ull << 13)
 
 #define FL_UFFD_EVENT_PAGEFAULT 0x12
 
 #define FL_UFFD_PAGEFAULT_FLAG_WRITE (1ull << 0)
-#define FL_UFFD_PAGEFAULT_FLAG_WP (1ull << 1)
+#define FL_UFFD_PAGEFAULT_FLAG_WP    (1ull << 1)
 #define FL_UFFD_PAGEFAULT_FLAG_MINOR (1ull << 2)
 
 #define FL_UFFDIO_REGISTER_MODE_MISSING (1ull << 0)
-#define FL_UFFDIO_REGISTER_MODE_WP (1ull << 1)
-#define FL_UFFDIO_REGISTER_MODE_MINOR (1ull << 2)
+#define FL_UFFDIO_REGISTER_MODE_WP	(1ull << 1)
+#define FL_UFFDIO_REGISTER_MODE_MINOR	(1ull << 2)
 
-#define FL_UFFDIO_COPY_MODE_DONTWAKE (1ull << 0)
-#define FL_UFFDIO_COPY_MODE_WP (1ull << 1)
-#define FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE (1ull << 0)
-#define FL_UFFDIO_CONTINUE_MODE_DONTWAKE (1ull << 0)
-#define FL_UFFDIO_CONTINUE_MODE_WP (1ull << 1)
-#define FL_UFFDIO_WRITEPROTECT_MODE_WP (1ull << 0)
+#define FL_UFFDIO_COPY_MODE_DONTWAKE	     (1ull << 0)
+#define FL_UFFDIO_COPY_MODE_WP		     (1ull << 1)
+#define FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE     (1ull << 0)
+#define FL_UFFDIO_CONTINUE_MODE_DONTWAKE     (1ull << 0)
+#define FL_UFFDIO_CONTINUE_MODE_WP	     (1ull << 1)
+#define FL_UFFDIO_WRITEPROTECT_MODE_WP	     (1ull << 0)
 #define FL_UFFDIO_WRITEPROTECT_MODE_DONTWAKE (1ull << 1)
 
 struct fl_uffd_msg {

@@ -8,10 +8,10 @@
 #include "uffd/uffd.h"
 
 /* What faultline offers; a handshake that asks for more is refused. */
-#define FL_FEATURES                                                                                                    \
-	(FL_UFFD_FEATURE_PAGEFAULT_FLAG_WP | FL_UFFD_FEATURE_SIGBUS | FL_UFFD_FEATURE_THREAD_ID |                      \
-	 FL_UFFD_FEATURE_EXACT_ADDRESS | FL_UFFD_FEATURE_WP_UNPOPULATED |                   \
-	 FL_UFFD_FEATURE_MISSING_SHMEM | FL_UFFD_FEATURE_MINOR_SHMEM | FL_UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+#define FL_FEATURES                                                                                                  \
+	(FL_UFFD_FEATURE_PAGEFAULT_FLAG_WP | FL_UFFD_FEATURE_SIGBUS | FL_UFFD_FEATURE_THREAD_ID |                    \
+	 FL_UFFD_FEATURE_EXACT_ADDRESS | FL_UFFD_FEATURE_WP_UNPOPULATED | FL_UFFD_FEATURE_MISSING_SHMEM |            \
+	 FL_UFFD_FEATURE_MINOR_SHMEM | FL_UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
 /*
  * How the caller's memory is reached: the argument structures, and the sources of fills when they fault. Both

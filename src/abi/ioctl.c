@@ -63,12 +63,13 @@ static int api(struct call *c)
 	if (a.api != FL_UFFD_API || (a.features & ~FL_FEATURES) || injected(FL_INJECT_API) ||
 	    !__atomic_compare_exchange_n(&c->ctx->features, &before, enabled, false, __ATOMIC_RELEASE,
 					 __ATOMIC_RELAXED)) {
-		a = (struct fl_uffdio_api){ 0 };
+		a = (struct fl_uffdio_api){0};
 		err = put_arg(c, 0, &a, sizeof(a));
 		return err ? err : -EINVAL;
 	}
 	a.features = FL_FEATURES;
-	a.ioctls = FL_IOCTL_BIT(FL_UFFDIO_API) | FL_IOCTL_BIT(FL_UFFDIO_REGISTER) | FL_IOCTL_BIT(FL_UFFDIO_UNREGISTER);
+	a.ioctls =
+		FL_IOCTL_BIT(FL_UFFDIO_API) | FL_IOCTL_BIT(FL_UFFDIO_REGISTER) | FL_IOCTL_BIT(FL_UFFDIO_UNREGISTER);
 	err = put_arg(c, 0, &a, sizeof(a));
 	if (err) /* the caller never learned of it */
 		__atomic_store_n(&c->ctx->features, 0, __ATOMIC_RELEASE);
@@ -237,7 +238,7 @@ static int copy(struct call *c)
 
 	if (err)
 		return err;
-	r = (struct fl_uffdio_range){ a.dst, a.len };
+	r = (struct fl_uffdio_range){a.dst, a.len};
 	err = check_range(&r);
 	if (err || a.src + a.len <= a.src || (a.mode & ~(FL_UFFDIO_COPY_MODE_DONTWAKE | FL_UFFDIO_COPY_MODE_WP)))
 		return -EINVAL;
@@ -270,7 +271,7 @@ static int zeropage(struct call *c)
 	err = fill_injected(c, FL_INJECT_ZEROPAGE, offsetof(struct fl_uffdio_zeropage, zeropage));
 	if (err)
 		return err;
-	f = (struct fl_fill){ .dst = a.range.start, .len = a.range.len, .zero = true };
+	f = (struct fl_fill){.dst = a.range.start, .len = a.range.len, .zero = true};
 	a.zeropage = fill_short(c, &f, a.mode & FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE, FL_INJECT_ZEROPAGE_SHORT);
 	err = put_arg(c, offsetof(struct fl_uffdio_zeropage, zeropage), &a.zeropage, sizeof(a.zeropage));
 	return err ? err : fill_result(a.zeropage, a.range.len);
@@ -333,7 +334,7 @@ static int writeprotect(struct call *c)
 
 int fl_abi_ioctl(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, unsigned long cmd, uint64_t arg)
 {
-	struct call c = { .ctx = ctx, .caller = caller, .arg = arg };
+	struct call c = {.ctx = ctx, .caller = caller, .arg = arg};
 
 	if (cmd == FL_UFFDIO_API)
 		return api(&c);

@@ -25,7 +25,8 @@ static unsigned take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned
 }
 
 /* Take what is there and fits. Bytes, or -EFAULT when not even the first batch could be handed over. */
-static int64_t read_some(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uint64_t buf, uint64_t len, bool spin)
+static int64_t read_some(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uint64_t buf, uint64_t len,
+			 bool spin)
 {
 	struct fl_uffd_msg msgs[BATCH];
 	uint64_t done = 0;

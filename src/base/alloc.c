@@ -25,11 +25,12 @@ static struct {
 	struct block *free[MAX_SHIFT + 1]; /* by shift */
 	char *chunk;			   /* the rest of the newest chunk */
 	size_t left;
-} heap = { .lock = { .rank = FL_RANK_ALLOC } };
+} heap = {.lock = {.rank = FL_RANK_ALLOC}};
 
 void *fl_reserve(size_t size)
 {
-	long p = fl_sys(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long p = fl_sys(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			0);
 
 	return fl_sys_failed(p) ? NULL : (void *)p;
 }

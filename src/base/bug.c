@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* bug.c - the last words of an engine that would otherwise damage its client's memory. */
-#include "base/types.h"
 #include "base/sys.h"
+#include "base/types.h"
 
 #include <stdlib.h>
 #include <string.h>

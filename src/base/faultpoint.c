@@ -11,7 +11,7 @@ static struct point {
 	uint64_t hits, failed;
 	struct fl_countdown countdown;
 } points[FL_NR_FAULTPOINTS] = {
-#define POINT(sym, point, text) [FL_FP_##sym] = { .name = point },
+#define POINT(sym, point, text) [FL_FP_##sym] = {.name = point},
 	FL_FAULTPOINTS(POINT)
 #undef POINT
 };

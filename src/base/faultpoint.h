@@ -9,36 +9,36 @@
 #include "base/types.h"
 
 /* X(symbol, name, what fails) */
-#define FL_FAULTPOINTS(X)                                                                                              \
-	X(MM, "alloc.mm", "memory for a soft address space")                                                           \
-	X(VMA, "alloc.vma", "memory for a mapping")                                                                    \
-	X(VMA_TABLE, "alloc.vma_table", "memory for the table of mappings")                                            \
-	X(PGTABLE, "alloc.pgtable", "memory for a page table")                                                         \
-	X(CTX, "alloc.uffd", "memory for a userfaultfd object")                                                        \
-	X(WAIT, "alloc.wait", "memory for a waiting fault: it faults again")                                           \
-	X(FRAME, "alloc.frame", "a page frame")                                                                        \
-	X(FILE, "alloc.file", "a file in shared memory")                                                              \
-	X(CACHE, "alloc.cache", "a table of its page cache")                                                           \
-	X(SWAP, "alloc.swap", "a slot of the swap area of a soft address space: the page stays")                      \
-	X(SWAP_READ, "swap.read", "reading a page back from it")                                                       \
-	X(EXTENT, "alloc.extent", "addresses of the pool for a registered range")                                      \
-	X(POOL, "host.pool", "the pool of page frames")                                                                \
-	X(FILL, "host.fill", "writing a page frame")                                                                   \
-	X(ADOPT, "host.adopt", "taking over the memory of a range that is registered")                                 \
-	X(KEEP, "host.keep", "a descriptor of shared memory that is mapped: it may not be registered")                 \
-	X(LOOK, "host.look", "looking whether such memory is mapped still: the descriptor stays for the time being")   \
-	X(MAPS, "host.maps", "reading /proc/self/maps")                                                                \
-	X(PROTECT, "host.mprotect", "mprotect(2) on a range that is registered")                                       \
-	X(GUARD, "host.guard", "guard markers")                                                                        \
-	X(COLLAPSE, "host.collapse", "2 MiB of a shared file that are to be one piece")                                \
-	X(SOCKET, "host.socket", "the descriptor of an object")                                                        \
+#define FL_FAULTPOINTS(X)                                                                                            \
+	X(MM, "alloc.mm", "memory for a soft address space")                                                         \
+	X(VMA, "alloc.vma", "memory for a mapping")                                                                  \
+	X(VMA_TABLE, "alloc.vma_table", "memory for the table of mappings")                                          \
+	X(PGTABLE, "alloc.pgtable", "memory for a page table")                                                       \
+	X(CTX, "alloc.uffd", "memory for a userfaultfd object")                                                      \
+	X(WAIT, "alloc.wait", "memory for a waiting fault: it faults again")                                         \
+	X(FRAME, "alloc.frame", "a page frame")                                                                      \
+	X(FILE, "alloc.file", "a file in shared memory")                                                             \
+	X(CACHE, "alloc.cache", "a table of its page cache")                                                         \
+	X(SWAP, "alloc.swap", "a slot of the swap area of a soft address space: the page stays")                     \
+	X(SWAP_READ, "swap.read", "reading a page back from it")                                                     \
+	X(EXTENT, "alloc.extent", "addresses of the pool for a registered range")                                    \
+	X(POOL, "host.pool", "the pool of page frames")                                                              \
+	X(FILL, "host.fill", "writing a page frame")                                                                 \
+	X(ADOPT, "host.adopt", "taking over the memory of a range that is registered")                               \
+	X(KEEP, "host.keep", "a descriptor of shared memory that is mapped: it may not be registered")               \
+	X(LOOK, "host.look", "looking whether such memory is mapped still: the descriptor stays for the time being") \
+	X(MAPS, "host.maps", "reading /proc/self/maps")                                                              \
+	X(PROTECT, "host.mprotect", "mprotect(2) on a range that is registered")                                     \
+	X(GUARD, "host.guard", "guard markers")                                                                      \
+	X(COLLAPSE, "host.collapse", "2 MiB of a shared file that are to be one piece")                              \
+	X(SOCKET, "host.socket", "the descriptor of an object")                                                      \
 	X(FORK, "host.fork", "what a fork() needs")
 
 enum fl_faultpoint {
 #define FL_FP_ENUM(sym, name, text) FL_FP_##sym,
 	FL_FAULTPOINTS(FL_FP_ENUM)
 #undef FL_FP_ENUM
-	FL_NR_FAULTPOINTS
+		FL_NR_FAULTPOINTS
 };
 
 /* true: fail here now. Any thread, async-signal-safe. */

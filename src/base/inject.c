@@ -20,7 +20,7 @@ struct rule {
 /* A point's slots are only ever that point's: a thread that is in the middle of them finds nothing that is not its. */
 static struct rule rules[FL_NR_INJECT_POINTS][FL_INJECT_SPECS];
 static uint64_t fired[FL_NR_INJECT_POINTS]; /* [a] */
-static uint32_t setter; /* [a] the process in which a thread is changing the rules, or 0 */
+static uint32_t setter;			    /* [a] the process in which a thread is changing the rules, or 0 */
 
 uint32_t fl_inject_armed;
 
@@ -43,7 +43,7 @@ uint32_t fl_inject_fire(enum fl_inject_point point)
 void fl_inject_wake_delay(void)
 {
 	uint32_t ms = fl_injected(FL_INJECT_WAKE_DELAY);
-	struct timespec left = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+	struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 
 	while (unlikely(ms) && fl_sys(SYS_nanosleep, &left, &left) == -EINTR)
 		;
@@ -62,7 +62,7 @@ static void begin_to_set(void)
 
 	while (!__atomic_compare_exchange_n(&setter, &was, me, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		if (was == me) {
-			fl_sys(SYS_nanosleep, &(struct timespec){ .tv_nsec = 100000 }, NULL);
+			fl_sys(SYS_nanosleep, &(struct timespec){.tv_nsec = 100000}, NULL);
 			was = 0;
 		}
 }
@@ -101,7 +101,7 @@ static void arm(const struct fl_inject_spec *s, unsigned nr)
 
 static void set_list(const char *list)
 {
-	uint8_t nr[FL_INJECT_ALL] = { 0 };
+	uint8_t nr[FL_INJECT_ALL] = {0};
 	struct fl_inject_spec s;
 	char why[FL_INJECT_WHY];
 

@@ -19,35 +19,35 @@
  * X(symbol, name, what happens, the errnos that the kernel may answer with: the first is the default)
  * From ioctl_userfaultfd(2) and userfaultfd(2), and what Linux 6.18 was seen to return beyond them.
  */
-#define FL_INJECT_POINTS(X)                                                                                            \
-	X(USERFAULTFD, "userfaultfd", "no object is made", ENOMEM, EMFILE, ENFILE, EPERM)                              \
-	X(API, "api", "UFFDIO_API fails", EINVAL)                                                                      \
-	X(REGISTER, "register", "UFFDIO_REGISTER fails", ENOMEM, EBUSY, EINVAL)                                        \
-	X(UNREGISTER, "unregister", "UFFDIO_UNREGISTER fails", ENOMEM, EINVAL)                                         \
-	X(WAKE, "wake", "UFFDIO_WAKE fails", EINVAL)                                                                   \
-	X(COPY, "copy", "UFFDIO_COPY fails", EAGAIN, EEXIST, ENOENT, ENOMEM, ENOSPC, ESRCH, EFAULT)                    \
-	X(ZEROPAGE, "zeropage", "UFFDIO_ZEROPAGE fails", EAGAIN, EEXIST, ENOENT, ENOMEM, ESRCH, EFAULT)                \
-	X(CONTINUE, "continue", "UFFDIO_CONTINUE fails", EAGAIN, EEXIST, ENOENT, ENOMEM, ESRCH, EFAULT)                \
-	X(WRITEPROTECT, "writeprotect", "UFFDIO_WRITEPROTECT fails", EAGAIN, ENOENT, ENOMEM, ESRCH, EFAULT)            \
-	X(READ, "read", "a read fails: EINTR if the object blocks, EAGAIN if not")                                     \
-	X(COPY_SHORT, "copy-short", "UFFDIO_COPY stops half-way; of one page, EAGAIN")                                 \
-	X(ZEROPAGE_SHORT, "zeropage-short", "UFFDIO_ZEROPAGE stops half-way; of one page, EAGAIN")                     \
-	X(WAKE_DELAY, "wake-delay", "a thread that is woken goes on ms=N milliseconds later (10)")                     \
+#define FL_INJECT_POINTS(X)                                                                                          \
+	X(USERFAULTFD, "userfaultfd", "no object is made", ENOMEM, EMFILE, ENFILE, EPERM)                            \
+	X(API, "api", "UFFDIO_API fails", EINVAL)                                                                    \
+	X(REGISTER, "register", "UFFDIO_REGISTER fails", ENOMEM, EBUSY, EINVAL)                                      \
+	X(UNREGISTER, "unregister", "UFFDIO_UNREGISTER fails", ENOMEM, EINVAL)                                       \
+	X(WAKE, "wake", "UFFDIO_WAKE fails", EINVAL)                                                                 \
+	X(COPY, "copy", "UFFDIO_COPY fails", EAGAIN, EEXIST, ENOENT, ENOMEM, ENOSPC, ESRCH, EFAULT)                  \
+	X(ZEROPAGE, "zeropage", "UFFDIO_ZEROPAGE fails", EAGAIN, EEXIST, ENOENT, ENOMEM, ESRCH, EFAULT)              \
+	X(CONTINUE, "continue", "UFFDIO_CONTINUE fails", EAGAIN, EEXIST, ENOENT, ENOMEM, ESRCH, EFAULT)              \
+	X(WRITEPROTECT, "writeprotect", "UFFDIO_WRITEPROTECT fails", EAGAIN, ENOENT, ENOMEM, ESRCH, EFAULT)          \
+	X(READ, "read", "a read fails: EINTR if the object blocks, EAGAIN if not")                                   \
+	X(COPY_SHORT, "copy-short", "UFFDIO_COPY stops half-way; of one page, EAGAIN")                               \
+	X(ZEROPAGE_SHORT, "zeropage-short", "UFFDIO_ZEROPAGE stops half-way; of one page, EAGAIN")                   \
+	X(WAKE_DELAY, "wake-delay", "a thread that is woken goes on ms=N milliseconds later (10)")                   \
 	X(MESSAGE_TWICE, "message-twice", "a message is read a second time")
 
 enum fl_inject_point {
 #define FL_INJECT_ENUM(sym, ...) FL_INJECT_##sym,
 	FL_INJECT_POINTS(FL_INJECT_ENUM)
 #undef FL_INJECT_ENUM
-	FL_NR_INJECT_POINTS, /* the engine's own are numbered from here on: FL_NR_INJECT_POINTS + enum fl_faultpoint */
+		FL_NR_INJECT_POINTS, /* the engine's own are numbered from here on: FL_NR_INJECT_POINTS + enum fl_faultpoint */
 };
 
-#define FL_INJECT_ALL	 (FL_NR_INJECT_POINTS + FL_NR_FAULTPOINTS)
+#define FL_INJECT_ALL	  (FL_NR_INJECT_POINTS + FL_NR_FAULTPOINTS)
 #define FL_INJECT_FOR_ALL UINT32_MAX /* as `times` */
-#define FL_INJECT_SPECS	 8	     /* of one point that may wait behind one another */
-#define FL_INJECT_MAX_MS 10000u
-#define FL_INJECT_LENGTH 4096	     /* of a list of specs, its end included: it goes through the environment */
-#define FL_INJECT_WHY	 1024	     /* enough for every complaint */
+#define FL_INJECT_SPECS	  8	     /* of one point that may wait behind one another */
+#define FL_INJECT_MAX_MS  10000u
+#define FL_INJECT_LENGTH  4096 /* of a list of specs, its end included: it goes through the environment */
+#define FL_INJECT_WHY	  1024 /* enough for every complaint */
 
 /* ---- points and specs (inject_spec.c): no state ---- */
 
@@ -91,7 +91,8 @@ uint32_t fl_inject_fire(enum fl_inject_point point);
  */
 static inline uint32_t fl_injected(enum fl_inject_point point)
 {
-	return likely(!(__atomic_load_n(&fl_inject_armed, __ATOMIC_RELAXED) & 1u << point)) ? 0 : fl_inject_fire(point);
+	return likely(!(__atomic_load_n(&fl_inject_armed, __ATOMIC_RELAXED) & 1u << point)) ? 0
+											    : fl_inject_fire(point);
 }
 
 /*

@@ -16,11 +16,11 @@ static const struct {
 	const char *name, *text;
 	int errnos[MAX_ERRNOS]; /* 0 ends them */
 } points[] = {
-#define POINT(sym, point, what, ...) { point, what, { __VA_ARGS__ } },
+#define POINT(sym, point, what, ...) {point, what, {__VA_ARGS__}},
 	FL_INJECT_POINTS(POINT)
 #undef POINT
-#define POINT(sym, point, what) { point, what, { 0 } },
-	FL_FAULTPOINTS(POINT)
+#define POINT(sym, point, what) {point, what, {0}},
+		FL_FAULTPOINTS(POINT)
 #undef POINT
 };
 
@@ -28,9 +28,9 @@ static const struct {
 	const char *name;
 	int err;
 } errnos[] = {
-	{ "EAGAIN", EAGAIN }, { "EBUSY", EBUSY },   { "EEXIST", EEXIST }, { "EFAULT", EFAULT },
-	{ "EINVAL", EINVAL }, { "EMFILE", EMFILE }, { "ENFILE", ENFILE }, { "ENOENT", ENOENT },
-	{ "ENOMEM", ENOMEM }, { "ENOSPC", ENOSPC }, { "EPERM", EPERM },   { "ESRCH", ESRCH },
+	{"EAGAIN", EAGAIN}, {"EBUSY", EBUSY},	{"EEXIST", EEXIST}, {"EFAULT", EFAULT},
+	{"EINVAL", EINVAL}, {"EMFILE", EMFILE}, {"ENFILE", ENFILE}, {"ENOENT", ENOENT},
+	{"ENOMEM", ENOMEM}, {"ENOSPC", ENOSPC}, {"EPERM", EPERM},   {"ESRCH", ESRCH},
 };
 
 const char *fl_inject_point_name(unsigned point)
@@ -87,12 +87,12 @@ struct word {
 	size_t len;
 };
 
-#define SHOWN 40 /* of a bad word, in a complaint */
+#define SHOWN	40 /* of a bad word, in a complaint */
 #define SHOW(w) (int)fl_min((w).len, (size_t)SHOWN), (w).at
 
 static struct word word_until(const char *at, const char *ends)
 {
-	return (struct word){ at, strcspn(at, ends) };
+	return (struct word){at, strcspn(at, ends)};
 }
 
 static bool is(struct word w, const char *text)
@@ -110,8 +110,8 @@ static bool parse_number(const char *point, struct word option, struct word valu
 	for (; i < value.len && value.at[i] >= '0' && value.at[i] <= '9' && n <= max; i++)
 		n = n * 10 + (uint64_t)(value.at[i] - '0');
 	if (!value.len || i < value.len || n < min || n > max)
-		return complain(why, "%s: %.*s=%.*s is not a number from %u to %u%s", point, SHOW(option), SHOW(value),
-				min, max, is(option, "times") ? ", nor `all'" : "");
+		return complain(why, "%s: %.*s=%.*s is not a number from %u to %u%s", point, SHOW(option),
+				SHOW(value), min, max, is(option, "times") ? ", nor `all'" : "");
 	*number = (uint32_t)n;
 	return true;
 }
@@ -150,16 +150,16 @@ static bool parse_errno(struct word name, struct fl_inject_spec *s, char why[FL_
 /* NAME=VALUE; `seen` has a bit for each option that was there already. */
 static bool parse_option(struct word option, struct fl_inject_spec *s, unsigned *seen, char why[FL_INJECT_WHY])
 {
-	struct word name = word_until(option.at, "=,;"), value = { name.at + name.len, 0 };
+	struct word name = word_until(option.at, "=,;"), value = {name.at + name.len, 0};
 	bool delay = s->point == FL_INJECT_WAKE_DELAY;
 	const char *point = points[s->point].name;
 	unsigned which = is(name, "after") ? 1u : is(name, "times") ? 2u : delay && is(name, "ms") ? 4u : 0;
 
 	if (name.len < option.len)
-		value = (struct word){ name.at + name.len + 1, option.len - name.len - 1 };
+		value = (struct word){name.at + name.len + 1, option.len - name.len - 1};
 	if (!which)
-		return complain(why, "%s has no option `%.*s'; the options are after=N, times=N, times=all%s",
-				point, SHOW(option), delay ? ", ms=N" : "");
+		return complain(why, "%s has no option `%.*s'; the options are after=N, times=N, times=all%s", point,
+				SHOW(option), delay ? ", ms=N" : "");
 	if (*seen & which)
 		return complain(why, "%s: %.*s= stands there twice; once is enough", point, SHOW(name));
 	*seen |= which;
@@ -178,7 +178,7 @@ bool fl_inject_next(const char **at, struct fl_inject_spec *s, char why[FL_INJEC
 	struct word w = word_until(*at, "=,;");
 	unsigned seen = 0;
 
-	*s = (struct fl_inject_spec){ .value = 1, .times = 1 };
+	*s = (struct fl_inject_spec){.value = 1, .times = 1};
 	if (!parse_point(w, s, why))
 		return false;
 	if (s->point == FL_INJECT_WAKE_DELAY)
@@ -201,7 +201,7 @@ bool fl_inject_next(const char **at, struct fl_inject_spec *s, char why[FL_INJEC
 
 bool fl_inject_check(const char *list, char why[FL_INJECT_WHY])
 {
-	uint8_t nr[FL_INJECT_ALL] = { 0 };
+	uint8_t nr[FL_INJECT_ALL] = {0};
 	struct fl_inject_spec s;
 
 	if (strlen(list) >= FL_INJECT_LENGTH)

@@ -31,8 +31,8 @@ __thread uint64_t fl_irq_program = ~0ull;
 
 void fl_irq_let_act(uint64_t blocked)
 {
-	const uint64_t harmless = 1ull << (SIGCHLD - 1) | 1ull << (SIGURG - 1) | 1ull << (SIGWINCH - 1) |
-				  1ull << (SIGCONT - 1);
+	const uint64_t harmless =
+		1ull << (SIGCHLD - 1) | 1ull << (SIGURG - 1) | 1ull << (SIGWINCH - 1) | 1ull << (SIGCONT - 1);
 	uint64_t pending = 0;
 	long action[4]; /* what rt_sigaction(2) writes; the handler first */
 
@@ -43,7 +43,7 @@ void fl_irq_let_act(uint64_t blocked)
 		int sig = __builtin_ctzll(pending) + 1;
 
 		if (fl_sys(SYS_rt_sigaction, sig, NULL, action, 8) == 0 && action[0] == 0 /* SIG_DFL */)
-			fl_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &(uint64_t){ 1ull << (sig - 1) }, NULL, 8);
+			fl_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &(uint64_t){1ull << (sig - 1)}, NULL, 8);
 	}
 }
 
@@ -61,37 +61,35 @@ struct sleep {
  * comparison the stack is nobody else's: no calls, nothing pushed.
  */
 long fl_irq_sleep(const struct sleep *s) __attribute__((visibility("hidden")));
-#define SIGMASK(field)                                                                                                 \
-	"	movl $2, %edi\n" /* SIG_SETMASK */                                                                     \
-	"	leaq " #field "(%r9), %rsi\n"                                                                          \
-	"	xorl %edx, %edx\n"                                                                                     \
-	"	movl $8, %r10d\n"                                                                                      \
-	"	movl $14, %eax\n"                                                                                      \
+#define SIGMASK(field)                                                                                               \
+	"	movl $2, %edi\n" /* SIG_SETMASK */                                                                   \
+	"	leaq " #field "(%r9), %rsi\n"                                                                        \
+	"	xorl %edx, %edx\n"                                                                                         \
+	"	movl $8, %r10d\n"                                                                                          \
+	"	movl $14, %eax\n"                                                                                          \
 	"	syscall\n"
-#define TRACES(instruction)                                                                                            \
-	".set at, 136\n"                                                                                               \
+#define TRACES(instruction)                                                                                          \
+	".set at, 136\n"                                                                                             \
 	".rept 9\n" instruction ".set at, at + 8\n.endr\n"
 __asm__(".text\n.p2align 4\n.globl fl_irq_sleep\n.hidden fl_irq_sleep\n.type fl_irq_sleep, @function\n"
 	"fl_irq_sleep:\n"
-	"	movq %rdi, %r9\n"
-	TRACES("movq $0x5ca1ab1e, -at(%rsp)\n")
-	SIGMASK(0)
-	"	movq $-4, %r8\n" /* -EINTR */
-	TRACES("cmpq $0x5ca1ab1e, -at(%rsp)\njne 1f\n")
-	"	movq 16(%r9), %rdi\n"
-	"	movl $128, %esi\n" /* FUTEX_WAIT_PRIVATE */
-	"	movl 24(%r9), %edx\n"
-	"	movq 32(%r9), %r10\n"
-	"	movl $202, %eax\n"
-	"	syscall\n"
-	"	movq %rax, %r8\n"
-	"1:\n"
-	SIGMASK(8)
-	"	movq $-4, %rax\n"
-	TRACES("cmpq $0x5ca1ab1e, -at(%rsp)\njne 2f\n")
-	"	movq %r8, %rax\n"
-	"2:	ret\n"
-	".size fl_irq_sleep, . - fl_irq_sleep\n");
+	"	movq %rdi, %r9\n" TRACES("movq $0x5ca1ab1e, -at(%rsp)\n") SIGMASK(0) "	movq $-4, %r8\n" /* -EINTR */
+	TRACES("cmpq $0x5ca1ab1e, -at(%rsp)\njne 1f\n") "	movq 16(%r9), %rdi\n"
+							"	movl $128, %esi\n" /* FUTEX_WAIT_PRIVATE */
+							"	movl 24(%r9), %edx\n"
+							"	movq 32(%r9), %r10\n"
+							"	movl $202, %eax\n"
+							"	syscall\n"
+							"	movq %rax, %r8\n"
+							"1:\n" SIGMASK(8) "	movq $-4, %rax\n" TRACES(
+								"cmpq $0x5ca1ab1e, -at(%rsp)\njne 2f\n") "	movq "
+													 "%r8, %rax\n"
+													 "2:	ret\n"
+													 ".size "
+													 "fl_irq_"
+													 "sleep, . - "
+													 "fl_irq_"
+													 "sleep\n");
 
 int fl_irq_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_t let_in)
 {
@@ -99,7 +97,7 @@ int fl_irq_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_
 		.tv_sec = (time_t)(timeout_ns / 1000000000u),
 		.tv_nsec = (long)(timeout_ns % 1000000000u),
 	};
-	struct sleep s = { let_in & FL_IRQ_MASK, FL_IRQ_MASK, word, val, timeout_ns ? &ts : NULL };
+	struct sleep s = {let_in & FL_IRQ_MASK, FL_IRQ_MASK, word, val, timeout_ns ? &ts : NULL};
 	long ret = fl_irq_sleep(&s);
 
 	return ret == -EAGAIN ? 0 : (int)ret;

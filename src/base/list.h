@@ -35,7 +35,7 @@ static inline void fl_list_del(struct fl_list *e)
 }
 
 #define fl_list_entry(ptr, type, member) container_of(ptr, type, member)
-#define fl_list_for_each_safe(pos, tmp, head)                                                                          \
+#define fl_list_for_each_safe(pos, tmp, head)                                                                        \
 	for (pos = (head)->next, tmp = pos->next; pos != (head); pos = tmp, tmp = pos->next)
 
 #endif

@@ -74,8 +74,8 @@ void fl_rwlock_init(struct fl_rwlock *l, enum fl_rank rank)
 /* Announce a sleeper and sleep until the state changes from `s`. */
 static void rw_sleep(struct fl_rwlock *l, uint32_t s)
 {
-	if (!(s & SLEEPERS) && !__atomic_compare_exchange_n(&l->state, &s, s | SLEEPERS, false, __ATOMIC_RELAXED,
-							    __ATOMIC_RELAXED))
+	if (!(s & SLEEPERS) &&
+	    !__atomic_compare_exchange_n(&l->state, &s, s | SLEEPERS, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		return;
 	fl_futex_wait(&l->state, s | SLEEPERS, 0);
 }
@@ -88,8 +88,8 @@ void fl_read_lock(struct fl_rwlock *l)
 		uint32_t s = __atomic_load_n(&l->state, __ATOMIC_RELAXED);
 		bool blocked = (s & WRITER) || __atomic_load_n(&l->writers_waiting, __ATOMIC_RELAXED);
 
-		if (!blocked && __atomic_compare_exchange_n(&l->state, &s, s + 1, false, __ATOMIC_ACQUIRE,
-							    __ATOMIC_RELAXED))
+		if (!blocked &&
+		    __atomic_compare_exchange_n(&l->state, &s, s + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 			return;
 		if (spin < SPINS)
 			fl_cpu_relax();
@@ -187,8 +187,8 @@ void fl_users_wait(struct fl_users *u)
 			break;
 		if (spin < SPINS)
 			fl_cpu_relax();
-		else if ((w & WAITED_FOR) || __atomic_compare_exchange_n(&u->word, &w, w | WAITED_FOR, false, __ATOMIC_RELAXED,
-									 __ATOMIC_RELAXED))
+		else if ((w & WAITED_FOR) || __atomic_compare_exchange_n(&u->word, &w, w | WAITED_FOR, false,
+									 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			fl_futex_wait(&u->word, w | WAITED_FOR, 0);
 	}
 	__atomic_fetch_and(&u->word, ~WAITED_FOR, __ATOMIC_ACQUIRE);

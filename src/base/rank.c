@@ -8,10 +8,15 @@
 const char *fl_rank_name(unsigned rank)
 {
 	static const char *const names[FL_NR_RANKS] = {
-		[FL_RANK_MMAP] = "mmap_lock",	 [FL_RANK_VMA] = "a mapping",
-		[FL_RANK_FILE] = "file->lock",	 [FL_RANK_PT] = "pt_lock",
-		[FL_RANK_UFFDS] = "uffd_lock",	 [FL_RANK_QUEUE] = "ctx->lock",	      [FL_RANK_BACKEND] = "the backend's lock",
-		[FL_RANK_KEPT] = "the lock of kept descriptors", [FL_RANK_ALLOC] = "the allocator's lock",
+		[FL_RANK_MMAP] = "mmap_lock",
+		[FL_RANK_VMA] = "a mapping",
+		[FL_RANK_FILE] = "file->lock",
+		[FL_RANK_PT] = "pt_lock",
+		[FL_RANK_UFFDS] = "uffd_lock",
+		[FL_RANK_QUEUE] = "ctx->lock",
+		[FL_RANK_BACKEND] = "the backend's lock",
+		[FL_RANK_KEPT] = "the lock of kept descriptors",
+		[FL_RANK_ALLOC] = "the allocator's lock",
 	};
 
 	return names[rank];
@@ -19,7 +24,7 @@ const char *fl_rank_name(unsigned rank)
 
 static _Noreturn void complain(unsigned wanted, const char *how, unsigned held)
 {
-	const char *parts[] = { "lock order: ", fl_rank_name(wanted), how, fl_rank_name(held), " is held" };
+	const char *parts[] = {"lock order: ", fl_rank_name(wanted), how, fl_rank_name(held), " is held"};
 	char what[120];
 	size_t n = 0;
 

@@ -2,7 +2,7 @@
 /* stats.c - where the counters live: in the process, until somebody offers memory that outlives it. */
 #include "base/count.h"
 
-static struct fl_stats own = { .magic = FL_STATS_MAGIC, .size = sizeof(struct fl_stats) };
+static struct fl_stats own = {.magic = FL_STATS_MAGIC, .size = sizeof(struct fl_stats)};
 
 struct fl_stats *fl_stats = &own;
 

@@ -9,40 +9,40 @@
 
 #include <stdint.h>
 
-#define FL_STATS_MAGIC 0x317374617473666cull /* "lfstats1" */
-#define FL_HIST_SUB 8			     /* buckets in a power of two */
-#define FL_HIST_BUCKETS (40 * FL_HIST_SUB)   /* nanoseconds up to 2^40, 18 minutes */
+#define FL_STATS_MAGIC	0x317374617473666cull /* "lfstats1" */
+#define FL_HIST_SUB	8		      /* buckets in a power of two */
+#define FL_HIST_BUCKETS (40 * FL_HIST_SUB)    /* nanoseconds up to 2^40, 18 minutes */
 
 /* X(name, text): the counters, in the order in which they are printed */
-#define FL_STATS(X)                                                                                                    \
-	X(processes, "processes")                                                                                      \
-	X(objects, "userfaultfd objects")                                                                              \
-	X(registers, "ranges registered")                                                                              \
-	X(faults_missing, "missing faults delivered")                                                                  \
-	X(faults_minor, "minor faults delivered")                                                                      \
-	X(faults_wp, "write-protect faults delivered")                                                                 \
-	X(faults_sigbus, "faults answered with SIGBUS")                                                                \
-	X(faults_inthread, "faults handled in the thread")                                                             \
-	X(faults_zero, "faults zero-filled by faultline")                                                              \
-	X(faults_cached, "faults on pages of a file's cache")                                                          \
-	X(faults_spurious, "faults on rights not yet cached")                                                          \
-	X(faults_write, "first writes to clean pages")                                                                 \
-	X(faults_foreign, "faults passed to the program")                                                              \
-	X(faults_syscall, "system calls repeated after a fault")                                                       \
-	X(messages, "messages read")                                                                                   \
-	X(copies, "pages filled by COPY")                                                                              \
-	X(zeropages, "pages filled by ZEROPAGE")                                                                       \
-	X(continued, "pages mapped by CONTINUE")                                                                       \
-	X(wp_pages, "pages write-protected")                                                                           \
-	X(wp_resolved, "pages un-protected")                                                                           \
-	X(wakes, "threads woken")                                                                                      \
-	X(injected, "failures injected")                                                                               \
-	X(host_mmap, "host mmap, munmap, mremap")                                                                      \
-	X(host_mprotect, "host mprotect")                                                                              \
-	X(host_guard, "host guard markers")                                                                            \
-	X(host_madvise, "host madvise, fallocate")                                                                     \
-	X(evictions, "host mapping evictions")                                                                         \
-	X(vma_lock_miss, "look-ups of a mapping that took mmap_lock")                                                  \
+#define FL_STATS(X)                                                                                                  \
+	X(processes, "processes")                                                                                    \
+	X(objects, "userfaultfd objects")                                                                            \
+	X(registers, "ranges registered")                                                                            \
+	X(faults_missing, "missing faults delivered")                                                                \
+	X(faults_minor, "minor faults delivered")                                                                    \
+	X(faults_wp, "write-protect faults delivered")                                                               \
+	X(faults_sigbus, "faults answered with SIGBUS")                                                              \
+	X(faults_inthread, "faults handled in the thread")                                                           \
+	X(faults_zero, "faults zero-filled by faultline")                                                            \
+	X(faults_cached, "faults on pages of a file's cache")                                                        \
+	X(faults_spurious, "faults on rights not yet cached")                                                        \
+	X(faults_write, "first writes to clean pages")                                                               \
+	X(faults_foreign, "faults passed to the program")                                                            \
+	X(faults_syscall, "system calls repeated after a fault")                                                     \
+	X(messages, "messages read")                                                                                 \
+	X(copies, "pages filled by COPY")                                                                            \
+	X(zeropages, "pages filled by ZEROPAGE")                                                                     \
+	X(continued, "pages mapped by CONTINUE")                                                                     \
+	X(wp_pages, "pages write-protected")                                                                         \
+	X(wp_resolved, "pages un-protected")                                                                         \
+	X(wakes, "threads woken")                                                                                    \
+	X(injected, "failures injected")                                                                             \
+	X(host_mmap, "host mmap, munmap, mremap")                                                                    \
+	X(host_mprotect, "host mprotect")                                                                            \
+	X(host_guard, "host guard markers")                                                                          \
+	X(host_madvise, "host madvise, fallocate")                                                                   \
+	X(evictions, "host mapping evictions")                                                                       \
+	X(vma_lock_miss, "look-ups of a mapping that took mmap_lock")                                                \
 	X(forks, "forks")
 
 struct fl_stats {

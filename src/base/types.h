@@ -17,12 +17,12 @@
 #define PMD_SIZE   (1ull << PMD_SHIFT)
 #define PMD_MASK   (~(PMD_SIZE - 1))
 
-#define PAGE_ALIGN(x)	    (((x) + PAGE_SIZE - 1) & PAGE_MASK)
-#define PAGE_ALIGN_DOWN(x)  ((x)&PAGE_MASK)
-#define PAGE_ALIGNED(x)	    (((x) & ~PAGE_MASK) == 0)
-#define PMD_ALIGN_DOWN(x)   ((x)&PMD_MASK)
-#define PMD_ALIGN(x)	    (((x) + PMD_SIZE - 1) & PMD_MASK)
-#define PAGES(bytes)	    ((bytes) >> PAGE_SHIFT)
+#define PAGE_ALIGN(x)	   (((x) + PAGE_SIZE - 1) & PAGE_MASK)
+#define PAGE_ALIGN_DOWN(x) ((x)&PAGE_MASK)
+#define PAGE_ALIGNED(x)	   (((x) & ~PAGE_MASK) == 0)
+#define PMD_ALIGN_DOWN(x)  ((x)&PMD_MASK)
+#define PMD_ALIGN(x)	   (((x) + PMD_SIZE - 1) & PMD_MASK)
+#define PAGES(bytes)	   ((bytes) >> PAGE_SHIFT)
 
 /* One past the last address of a program: four levels of page tables, lower half. */
 #define TASK_SIZE ((1ull << 47) - PAGE_SIZE)
@@ -52,10 +52,10 @@ static inline uint64_t fl_addr(const void *ptr)
 _Noreturn void fl_bug(const char *what, const char *file, int line);
 
 /* Always on: for what would corrupt the client's memory if it were false. */
-#define FL_BUG_ON(cond)                                                                                                \
-	do {                                                                                                           \
-		if (unlikely(cond))                                                                                    \
-			fl_bug(#cond, __FILE__, __LINE__);                                                             \
+#define FL_BUG_ON(cond)                                                                                              \
+	do {                                                                                                         \
+		if (unlikely(cond))                                                                                  \
+			fl_bug(#cond, __FILE__, __LINE__);                                                           \
 	} while (0)
 
 #endif

@@ -10,10 +10,10 @@
 
 #if defined(__x86_64__) || defined(__aarch64__)
 /* A routine and the label at which it goes on after a fault. */
-#define ROUTINE(name, body, after)                                                                                     \
-	__asm__(".text\n.p2align 4\n"                                                                                  \
-		".globl " #name "\n.hidden " #name "\n.globl " #name "_end\n.hidden " #name "_end\n"                   \
-		".type " #name ", %function\n" #name ":\n" body #name "_end:\n" after "	ret\n"                     \
+#define ROUTINE(name, body, after)                                                                                   \
+	__asm__(".text\n.p2align 4\n"                                                                                \
+		".globl " #name "\n.hidden " #name "\n.globl " #name "_end\n.hidden " #name "_end\n"                 \
+		".type " #name ", %function\n" #name ":\n" body #name "_end:\n" after "	ret\n"                       \
 		".size " #name ", . - " #name "\n")
 
 /* Copying leaves what is left to copy in the count register; touching, 1 in it until it is done. */
@@ -22,18 +22,18 @@
 #define TOUCH_BODY "	movl $1, %ecx\n	lock orb $0, (%rdi)\n	xorl %ecx, %ecx\n"
 #define AFTER	   "	movq %rcx, %rax\n"
 #elif defined(__aarch64__)
-#define COPY_BODY                                                                                                      \
-	"1:	cbz x2, 3f\n"                                                                                          \
-	"	ldrb w3, [x1], #1\n"                                                                                  \
-	"	strb w3, [x0], #1\n"                                                                                  \
-	"	sub x2, x2, #1\n"                                                                                     \
-	"	b 1b\n"                                                                                               \
+#define COPY_BODY                                                                                                    \
+	"1:	cbz x2, 3f\n"                                                                                            \
+	"	ldrb w3, [x1], #1\n"                                                                                       \
+	"	strb w3, [x0], #1\n"                                                                                       \
+	"	sub x2, x2, #1\n"                                                                                          \
+	"	b 1b\n"                                                                                                    \
 	"3:\n"
-#define TOUCH_BODY                                                                                                     \
-	"	mov x2, #1\n"                                                                                         \
-	"1:	ldxrb w3, [x0]\n"                                                                                     \
-	"	stxrb w4, w3, [x0]\n"                                                                                 \
-	"	cbnz w4, 1b\n"                                                                                        \
+#define TOUCH_BODY                                                                                                   \
+	"	mov x2, #1\n"                                                                                              \
+	"1:	ldxrb w3, [x0]\n"                                                                                        \
+	"	stxrb w4, w3, [x0]\n"                                                                                      \
+	"	cbnz w4, 1b\n"                                                                                             \
 	"	mov x2, #0\n"
 #define AFTER "	mov x0, x2\n"
 #endif
@@ -43,8 +43,7 @@ ROUTINE(fl_copy_user, COPY_BODY, AFTER);
 ROUTINE(fl_touch_user, TOUCH_BODY, AFTER);
 ROUTINE(fl_touch_nofault, TOUCH_BODY, AFTER);
 
-extern const char fl_copy_nofault_end[], fl_copy_user_end[], fl_touch_user_end[],
-	fl_touch_nofault_end[];
+extern const char fl_copy_nofault_end[], fl_copy_user_end[], fl_touch_user_end[], fl_touch_nofault_end[];
 
 static uintptr_t fixup(uintptr_t pc, uintptr_t start, uintptr_t end)
 {

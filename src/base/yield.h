@@ -11,7 +11,7 @@
 
 #define fl_yield_point(what) ((void)(what))
 /* The same where the thing is only looked at: two threads that do no more may be exchanged. */
-#define fl_yield_look(what) ((void)(what))
+#define fl_yield_look(what)  ((void)(what))
 
 /* The thread waits for another one by looking again. */
 static inline void fl_cpu_relax(void)

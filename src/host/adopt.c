@@ -154,7 +154,8 @@ static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, enum 
 	bit_fill(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), 1, true);
 	fl_folio(mm, pfn)->refcount = 1;
 	fl_folio(mm, pfn)->mapcount = 1;
-	fl_folio(mm, pfn)->mapping = what == FL_RUN_FILE ? vma->file : NULL; /* a copy that still counts as the file's */
+	fl_folio(mm, pfn)->mapping =
+		what == FL_RUN_FILE ? vma->file : NULL; /* a copy that still counts as the file's */
 	pte = what == FL_RUN_ZERO ? pte_mkzero(pte) : pte_mkdirty(pte);
 	set_pte(fl_pte_offset(mm, addr), fl_maybe_mkwrite(mm, vma, pte, 1));
 }
@@ -176,8 +177,8 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 
 int fl_host_map_pool(uint64_t start, uint64_t end, uint64_t pgoff)
 {
-	long ret = fl_sys(SYS_mmap, start, end - start, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_host.pool_fd,
-			  pgoff << PAGE_SHIFT);
+	long ret = fl_sys(SYS_mmap, start, end - start, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+			  fl_host.pool_fd, pgoff << PAGE_SHIFT);
 
 	fl_count(host_mmap, 1);
 	if (fl_sys_failed(ret))
@@ -219,11 +220,13 @@ static bool locked(uint64_t start, uint64_t end)
 {
 	bool whole = PMD_ALIGN(start) + PMD_SIZE <= end;
 
-	return fl_sys(SYS_madvise, whole ? PMD_ALIGN(start) : start, whole ? PMD_SIZE : PAGE_SIZE, MADV_COLD) == -EINVAL;
+	return fl_sys(SYS_madvise, whole ? PMD_ALIGN(start) : start, whole ? PMD_SIZE : PAGE_SIZE, MADV_COLD) ==
+	       -EINVAL;
 }
 
 /* One host mapping. One spare fl_vma is reserved. */
-int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access, struct fl_file *file, uint64_t index)
+int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access, struct fl_file *file,
+		     uint64_t index)
 {
 	uint64_t pgoff = fl_extent_alloc(start, end), aside = 0;
 	uint32_t flags = locked(start, end) ? VM_LOCKED : 0;
@@ -275,7 +278,8 @@ bool fl_released_owned(struct fl_vma *vma, uint64_t addr)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
 
-	return bit_get(chunk_of(pfn)->owned, (unsigned)(pfn % CHUNK_PAGES)) || !fl_host_frame_is_zero(&fl_host.mm, pfn);
+	return bit_get(chunk_of(pfn)->owned, (unsigned)(pfn % CHUNK_PAGES)) ||
+	       !fl_host_frame_is_zero(&fl_host.mm, pfn);
 }
 
 /* Tables for what the pool holds, and in a second pass the entries, which cannot fail. */
@@ -372,7 +376,8 @@ int fl_host_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 			limit = fl_min(limit, vma->start);
 		err = fl_vma_reserve(mm, 1);
 		if (!err)
-			err = map.anon ? fl_adopt_private(mm, addr, limit, map.access, NULL, 0) : fl_file_adopt(mm, addr, limit, &map);
+			err = map.anon ? fl_adopt_private(mm, addr, limit, map.access, NULL, 0)
+				       : fl_file_adopt(mm, addr, limit, &map);
 		addr = limit;
 	}
 	fl_vma_merge(mm, start, end);
@@ -407,17 +412,18 @@ static void release_table(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, u
 			struct fl_folio *folio = fl_folio(mm, vma_pfn(vma, addr));
 
 			if (!present) {
-				set_pte(fl_pte_offset(mm, addr), (fl_pte_t){ 0 }); /* it may have been a marker */
+				set_pte(fl_pte_offset(mm, addr), (fl_pte_t){0}); /* it may have been a marker */
 				continue;
 			}
 			if (fl_page_exclusive(mm, fl_pte_get(mm, addr)))
 				bit_fill(chunk_of(pfn)->owned, (unsigned)(vma_pfn(vma, addr) % CHUNK_PAGES), 1, true);
-			set_pte(fl_pte_offset(mm, addr), (fl_pte_t){ 0 });
+			set_pte(fl_pte_offset(mm, addr), (fl_pte_t){0});
 			folio->refcount = folio->mapcount = 0;
 		}
 		if (present)
 			make_data(mm, pfn, PAGES(addr - from));
-		else if (bit_any(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), (unsigned)PAGES(addr - from), true))
+		else if (bit_any(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), (unsigned)PAGES(addr - from),
+				 true))
 			fl_frames_punch(pfn, PAGES(addr - from));
 	}
 }
@@ -460,7 +466,8 @@ void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
 	}
 	fl_yield_point(vma);
 	/* Whoever was hit by the change faults, and finds it released. */
-	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM && fl_cache_shrink(mm))
+	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM &&
+	       fl_cache_shrink(mm))
 		;
 	fl_vma_set(vma, vma->flags | VM_RELEASED, NULL);
 }

@@ -73,7 +73,7 @@ struct piece {
 /* What the mapping has of [start, end) and of the 2 MiB that `start` is in, which it has. */
 static struct piece piece_at(struct fl_vma *vma, uint64_t start, uint64_t end)
 {
-	struct piece p = { .vma = vma, .start = start };
+	struct piece p = {.vma = vma, .start = start};
 
 	p.end = fl_min(fl_min(end, vma->end), PMD_ALIGN_DOWN(start) + PMD_SIZE);
 	p.first = (unsigned)PAGES(start & ~PMD_MASK);
@@ -172,7 +172,7 @@ static void recount(struct chunk *c)
 void fl_cache_set_budget(void)
 {
 	uint64_t max = 65530, used = fl_maps_count();
-	char text[24] = { 0 };
+	char text[24] = {0};
 	long fd = fl_sys(SYS_openat, -100, "/proc/sys/vm/max_map_count", 0, 0);
 
 	if (!fl_sys_failed(fd)) {
@@ -202,7 +202,7 @@ static void evict_piece(struct chunk *c, const struct piece *p)
 	if (!piece_active(p))
 		return;
 	if (fl_host.guard && host_guard(p->start, p->end, MADV_GUARD_INSTALL))
-		return; /* still shown: leave its rights alone */
+		return;	     /* still shown: leave its rights alone */
 	if (fl_host.guard) { /* hidden from here on, whatever becomes of its rights */
 		bit_fill(c->shown, p->first, p->nr, false);
 		bit_fill(c->active, p->first, p->nr, true);
@@ -253,7 +253,8 @@ static uint64_t evict_from(const struct evictor *e, struct fl_vma *vma, struct c
 
 static void evict(const struct evictor *e, struct chunk *c)
 {
-	uint64_t addr = __atomic_load_n(&c->vbase, __ATOMIC_RELAXED), limit = addr + PMD_SIZE; /* in_chunk() knows better */
+	uint64_t addr = __atomic_load_n(&c->vbase, __ATOMIC_RELAXED),
+		 limit = addr + PMD_SIZE; /* in_chunk() knows better */
 	struct fl_vma *vma;
 	bool got;
 
@@ -272,7 +273,7 @@ static void evict(const struct evictor *e, struct chunk *c)
  */
 static bool evict_to(struct fl_mm *mm, struct fl_vma *own, uint64_t target, const struct chunk *keep)
 {
-	struct evictor e = { .mm = mm, .own = own, .all = !own || fl_vma_alone(own) };
+	struct evictor e = {.mm = mm, .own = own, .all = !own || fl_vma_alone(own)};
 	uint64_t before = splits(), chunks = __atomic_load_n(&fl_host.chunks_end, __ATOMIC_RELAXED);
 
 	for (uint64_t seen = 0; seen < chunks && splits() > target; seen++) {
@@ -507,7 +508,8 @@ static void hide(struct batch *b)
 {
 	int advice = MADV_GUARD_INSTALL;
 
-	while (fl_host.guard ? host_guard(b->start, b->end, advice) : protect(b->vma, NULL, b->start, b->end, PROT_NONE, true)) {
+	while (fl_host.guard ? host_guard(b->start, b->end, advice)
+			     : protect(b->vma, NULL, b->start, b->end, PROT_NONE, true)) {
 		if (!fl_host.guard) {
 			b->start = b->vma->start;
 			b->end = b->vma->end;
@@ -576,7 +578,7 @@ static void shrink_piece(struct batch *b, struct chunk *c, const struct piece *p
 
 void fl_host_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right max)
 {
-	struct batch b = { .vma = vma };
+	struct batch b = {.vma = vma};
 	struct piece p;
 
 	if (max == FL_RIGHT_WRITE || (vma->flags & VM_RELEASED))
@@ -635,7 +637,7 @@ bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
 /* One run of pages with the right to write. The host may have no room for it: then they fault once more. */
 static void freeze_run(struct chunk *c, struct fl_vma *vma, uint64_t at, unsigned nr, bool frozen)
 {
-	struct batch b = { .vma = vma, .start = at, .end = at + ((uint64_t)nr << PAGE_SHIFT) };
+	struct batch b = {.vma = vma, .start = at, .end = at + ((uint64_t)nr << PAGE_SHIFT)};
 
 	if (!host_mprotect(b.start, b.end, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)))
 		return;
@@ -679,8 +681,8 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 	}
 	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end)
 		if ((vma->flags & VM_RELEASED) && (vma->flags & VM_WRITE) && !(vma->flags & VM_SHARED))
-			while (host_mprotect(vma->start, vma->end, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)) ==
-				       -ENOMEM &&
+			while (host_mprotect(vma->start, vma->end,
+					     right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)) == -ENOMEM &&
 			       fl_cache_shrink(mm))
 				;
 }

@@ -30,10 +30,10 @@ struct large {
 
 struct fl_host_file {
 	struct fl_file file;
-	char *bounce;	      /* [f] BOUNCE_SIZE */
-	struct large *large;  /* [f] those that we know of */
-	int fd;		      /* [c] of fl_kept_get(), read-write */
-	uint64_t dev, inode; /* [c] */
+	char *bounce;		   /* [f] BOUNCE_SIZE */
+	struct large *large;	   /* [f] those that we know of */
+	int fd;			   /* [c] of fl_kept_get(), read-write */
+	uint64_t dev, inode;	   /* [c] */
 	struct fl_host_file *next; /* [m] of all */
 };
 
@@ -126,7 +126,7 @@ static int add_large(struct fl_host_file *f, uint64_t first)
 	p = fl_alloc(&fl_host.mm.metadata, sizeof(*p), FL_FP_FILE);
 	if (!p)
 		return -ENOMEM;
-	*p = (struct large){ .next = f->large, .first = first };
+	*p = (struct large){.next = f->large, .first = first};
 	f->large = p;
 	return 0;
 }
@@ -148,7 +148,8 @@ static void drop_large(struct fl_host_file *f, uint64_t first, uint64_t end)
 static bool has_hole(struct fl_host_file *f, uint64_t first)
 {
 	uint64_t end = fl_min(first + CHUNK_PAGES, nr_pages(&f->file));
-	long hole = fl_sys(SYS_lseek, f->fd, first << PAGE_SHIFT, SEEK_HOLE); /* the end of the file, if there is none */
+	long hole =
+		fl_sys(SYS_lseek, f->fd, first << PAGE_SHIFT, SEEK_HOLE); /* the end of the file, if there is none */
 
 	return fl_sys_failed(hole) || PAGES(PAGE_ALIGN((uint64_t)hole)) < end;
 }
@@ -174,7 +175,8 @@ static int host_collapse(struct fl_host_file *f, uint64_t first)
 
 	if (fl_sys_failed(room))
 		return -ENOMEM;
-	err = fl_sys(SYS_mmap, at, PMD_SIZE, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->fd, first << PAGE_SHIFT);
+	err = fl_sys(SYS_mmap, at, PMD_SIZE, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->fd,
+		     first << PAGE_SHIFT);
 	if (!fl_sys_failed(err))
 		err = fl_sys(SYS_madvise, at, PMD_SIZE, 25 /* MADV_COLLAPSE */);
 	fl_sys(SYS_munmap, room, 2 * PMD_SIZE);
@@ -410,7 +412,8 @@ void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma)
 	enum fl_run what;
 
 	fl_file_set_leaves(mm, vma, vma->start);
-	for (uint64_t at = vma->start; at < vma->end && fl_resident_next(&at, vma->end, &run_end, &what) == 1; at = run_end)
+	for (uint64_t at = vma->start; at < vma->end && fl_resident_next(&at, vma->end, &run_end, &what) == 1;
+	     at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
 			fl_pte_t *ptep = fl_pte_offset(mm, a); /* NULL: it is a leaf's */
 			uint64_t pfn = ptep ? find(vma->file, vma, a, fl_vma_page_index(vma, a)) : FL_PFN_NONE;
@@ -453,9 +456,10 @@ static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const st
 		fl_file_put(&f->file);
 		return -ENOMEM;
 	}
-	direct = fl_fail(FL_FP_ADOPT) ? -ENOMEM
-				      : fl_sys(SYS_mmap, fl_kmap_local(mm, pgoff), end - start, PROT_READ | PROT_WRITE,
-					       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->fd, offset);
+	direct = fl_fail(FL_FP_ADOPT)
+			 ? -ENOMEM
+			 : fl_sys(SYS_mmap, fl_kmap_local(mm, pgoff), end - start, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->fd, offset);
 	fl_count(host_mmap, 1);
 	if (!fl_sys_failed(direct))
 		err = (int)fl_sys(SYS_mprotect, start, end - start, PROT_NONE);
@@ -504,7 +508,8 @@ static void show_all(struct fl_vma *vma)
 	if (fl_host.guard)
 		while (fl_sys(SYS_madvise, vma->start, len, 103 /* MADV_GUARD_REMOVE */) == -EAGAIN)
 			;
-	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(vma->flags)) == -ENOMEM && fl_cache_shrink(vma->mm))
+	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(vma->flags)) == -ENOMEM &&
+	       fl_cache_shrink(vma->mm))
 		;
 }
 
@@ -569,7 +574,8 @@ void fl_file_fork_child(struct fl_mm *mm)
 		if (!vma->file)
 			continue;
 		fl_mutex_init(&vma->file->lock, FL_RANK_FILE); /* a thread of the parent may have held it */
-		if ((vma->flags & VM_SHARED) && !(vma->flags & VM_RELEASED)) /* a child finds its pages again itself */
+		if ((vma->flags & VM_SHARED) &&
+		    !(vma->flags & VM_RELEASED)) /* a child finds its pages again itself */
 			fl_zap_range(mm, vma, vma->start, vma->end);
 	}
 }

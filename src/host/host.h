@@ -27,35 +27,35 @@ struct fl_map;
 
 /* Letters as in mm_types.h, and [b] fl_vma.cache_lock of the mapping that has the page: cache.c. */
 struct chunk {
-	struct fl_host_file *file;	/* [m] the direct map has its pages here, not the pool's; NULL */
-	uint64_t index;			/* [m] the file's page that page 0 would be, modulo 2^64 */
-	uint64_t vbase;			/* [m][a] address of page 0; 0: unused */
-	uint16_t used;			/* [m] pages that belong to a mapping */
-	uint16_t splits;		/* [a] borders between host rights inside it */
-	uint64_t active[CHUNK_WORDS];	/* [b] the host mapping carries rights, and a marker where the page is hidden */
-	uint64_t shown[CHUNK_WORDS];	/* [b] the program reaches the page */
+	struct fl_host_file *file;    /* [m] the direct map has its pages here, not the pool's; NULL */
+	uint64_t index;		      /* [m] the file's page that page 0 would be, modulo 2^64 */
+	uint64_t vbase;		      /* [m][a] address of page 0; 0: unused */
+	uint16_t used;		      /* [m] pages that belong to a mapping */
+	uint16_t splits;	      /* [a] borders between host rights inside it */
+	uint64_t active[CHUNK_WORDS]; /* [b] the host mapping carries rights, and a marker where the page is hidden */
+	uint64_t shown[CHUNK_WORDS];  /* [b] the program reaches the page */
 	uint64_t writable[CHUNK_WORDS]; /* [b] the host mapping of the page is writable (whether shown or hidden) */
 	uint64_t resident[CHUNK_WORDS]; /* [p] the pool may hold memory for it */
 	uint64_t mapped[CHUNK_WORDS];	/* [p] the direct map has it */
-	uint64_t owned[CHUNK_WORDS];	/* [m] released: it was the program's own when it was, not one of zeros for all */
+	uint64_t owned[CHUNK_WORDS];	/* [m] released: was the program's own then, not one of zeros for all */
 };
 
 /* Letters as in mm_types.h. */
 struct fl_host {
 	struct fl_mm mm;
-	int pool_fd;		/* [c] */
-	struct chunk *chunks;	/* [c] for every 2 MiB of the pool */
-	uint64_t nr_chunks;	/* [c] */
-	uint64_t chunks_end;	/* [a] none from here on was ever used */
-	uint64_t cursor;	/* [m] where to look for free chunks next */
-	uint64_t used_chunks;	/* [m] */
-	uint64_t stale;		/* [a] pages whose memory is kept for the next fill */
-	bool guard;		/* [c] hide by guard markers; otherwise by protection alone */
-	uint64_t splits;	/* [a] sum over the chunks */
-	uint64_t budget;	/* [c] the most that `splits` may be */
-	uint64_t hand;		/* [a] where eviction goes on */
-	bool advice;		/* [a] the program has given advice, of the kind that is a flag, for memory not ours */
-	bool ready;		/* [a] */
+	int pool_fd;	      /* [c] */
+	struct chunk *chunks; /* [c] for every 2 MiB of the pool */
+	uint64_t nr_chunks;   /* [c] */
+	uint64_t chunks_end;  /* [a] none from here on was ever used */
+	uint64_t cursor;      /* [m] where to look for free chunks next */
+	uint64_t used_chunks; /* [m] */
+	uint64_t stale;	      /* [a] pages whose memory is kept for the next fill */
+	bool guard;	      /* [c] hide by guard markers; otherwise by protection alone */
+	uint64_t splits;      /* [a] sum over the chunks */
+	uint64_t budget;      /* [c] the most that `splits` may be */
+	uint64_t hand;	      /* [a] where eviction goes on */
+	bool advice;	      /* [a] the program has given advice, of the kind that is a flag, for memory not ours */
+	bool ready;	      /* [a] */
 };
 
 extern struct fl_host fl_host;
@@ -205,7 +205,8 @@ void fl_file_populate(struct fl_mm *mm, const struct fl_vma *vma, uint64_t start
 void fl_file_unmap_direct(uint64_t pfn, uint64_t nr);
 /* adopt.c's, for it: tables for what the range holds; and a private mapping becomes ours as anonymous memory does. */
 int fl_prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *any);
-int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access, struct fl_file *file, uint64_t index);
+int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access, struct fl_file *file,
+		     uint64_t index);
 /* Is there any file at all? No lock, for the first instruction of interposed calls. */
 bool fl_file_any(void);
 /*
@@ -280,7 +281,7 @@ int fl_segv_install(void);
  * has no bit of its own left: it is said to be blocked when SIGXFSZ is. All this only where fl_segv_shadowed is set,
  * which is before fl_segv_install().
  */
-#define FL_SHADOW SIGSTKFLT
+#define FL_SHADOW      SIGSTKFLT
 #define FL_SIGBIT(sig) (1ull << ((sig)-1))
 extern bool fl_segv_shadowed;
 
@@ -310,8 +311,8 @@ bool fl_segv_relayed(siginfo_t *info);
 
 struct fl_own_stack {
 	stack_t program;
-	int32_t tid;	/* whose it is */
-	bool always;	/* also while the program has none */
+	int32_t tid; /* whose it is */
+	bool always; /* also while the program has none */
 };
 
 static inline struct fl_own_stack *fl_own_stack(const stack_t *ss)

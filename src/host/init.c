@@ -130,8 +130,7 @@ bool fl_host_touches(uint64_t start, uint64_t end)
 	struct fl_vma *vma;
 	bool ret;
 
-	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE) ||
-	    !__atomic_load_n(&mm->nr_vmas, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE) || !__atomic_load_n(&mm->nr_vmas, __ATOMIC_RELAXED))
 		return false;
 	irq = fl_irq_save();
 	fl_mmap_read_lock(mm);

@@ -20,21 +20,22 @@
 #include <unistd.h>
 
 /* Out of the way of programs that count on getting low numbers, or close them all. */
-#define HIGH_FD 900
+#define HIGH_FD	 900
 #define MAX_KEPT 256
 
 /* A record is valid while it has a descriptor, which is stored last: a fork may come at any time. */
 struct kept {
 	uint64_t dev, inode;
-	uint64_t start, end; /* where the first mapping of the program's begins and the last ends; empty: none is known */
-	uint32_t users;	     /* of fl_kept_get() */
-	int fd;		     /* 0: free */
-	bool again;	     /* it could not be closed, or not be seen whether to: whatever is unmapped, look again */
+	uint64_t start,
+		end;	/* where the first mapping of the program's begins and the last ends; empty: none is known */
+	uint32_t users; /* of fl_kept_get() */
+	int fd;		/* 0: free */
+	bool again;	/* it could not be closed, or not be seen whether to: whatever is unmapped, look again */
 };
 
 static struct kept table[MAX_KEPT];
 static uint32_t nr_kept; /* [a] */
-static struct fl_mutex table_lock = { .rank = FL_RANK_KEPT };
+static struct fl_mutex table_lock = {.rank = FL_RANK_KEPT};
 
 /* Signals, too, before there is anything registered that a handler could touch: a handler may call mmap(2). */
 static uint64_t lock(void)
@@ -71,7 +72,7 @@ static bool names(long fd, uint64_t dev, uint64_t inode)
 
 static bool has_record_locks(int fd)
 {
-	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
 	/* as if for the open file, F_OFD_GETLK: with that the process's own conflict, too */
 	return fl_sys(SYS_fcntl, fd, 36, &l) == 0 && l.l_type != F_UNLCK;
@@ -110,7 +111,8 @@ static void widen(struct kept *k, uint64_t start, uint64_t end)
 static void note_mapping(const struct fl_map *map, void *unused)
 {
 	uint64_t pool = fl_addr(fl_host.mm.pool.base), pool_end = pool + (fl_host.mm.pool.nr_frames << PAGE_SHIFT);
-	struct kept *k = map->inode && (map->start < pool || map->start >= pool_end) ? find(map->dev, map->inode) : NULL;
+	struct kept *k =
+		map->inode && (map->start < pool || map->start >= pool_end) ? find(map->dev, map->inode) : NULL;
 
 	if (k)
 		widen(k, map->start, map->end);
@@ -150,7 +152,7 @@ static struct kept *insert(int fd, uint64_t dev, uint64_t inode)
 	}
 	if (!k)
 		return NULL;
-	*k = (struct kept){ .dev = dev, .inode = inode };
+	*k = (struct kept){.dev = dev, .inode = inode};
 	__atomic_store_n(&k->fd, fd, __ATOMIC_RELEASE);
 	__atomic_fetch_add(&nr_kept, 1, __ATOMIC_RELAXED);
 	return k;
@@ -337,7 +339,7 @@ static bool reopens(void)
 /* What shared anonymous memory can be made of; -errno: it cannot, or should not, and will be the host's own. */
 static long memory_file(uint64_t len)
 {
-	struct rlimit fsize = { 0, 0 };
+	struct rlimit fsize = {0, 0};
 	long fd;
 
 	if (!len || len > TASK_SIZE || fl_sys(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &fsize) || fsize.rlim_cur < len)

@@ -64,8 +64,8 @@ static bool anonymous_name(const char *name)
 /* The rest of a line after the rights: " offset major:minor inode   name". What is mapped there? */
 static void read_what(struct reader *r, struct fl_map *map)
 {
-	char name[16] = { 0 };
-	uint64_t value[4] = { 0 }; /* offset, major, minor, inode */
+	char name[16] = {0};
+	uint64_t value[4] = {0}; /* offset, major, minor, inode */
 	unsigned field = 0, len = 0;
 	bool space = true;
 	int c;
@@ -94,7 +94,7 @@ static void read_what(struct reader *r, struct fl_map *map)
 /* "start-end ..." at the beginning of a line; other lines change nothing. */
 static void parse_range(const char *line, uint64_t *start, uint64_t *end)
 {
-	uint64_t v[2] = { 0, 0 };
+	uint64_t v[2] = {0, 0};
 	const char *p = line;
 
 	for (int i = 0; i < 2; i++, p++)
@@ -141,9 +141,9 @@ struct procmap_query {
 /* Is memory without a file the program's, or a special mapping of the kernel's? Its name says. */
 static bool named_anonymous(long fd, uint64_t addr)
 {
-	char name[128] = { 0 };
-	struct procmap_query q = { .size = sizeof(q), .query_addr = addr, .vma_name_size = sizeof(name),
-				   .vma_name_addr = fl_addr(name) };
+	char name[128] = {0};
+	struct procmap_query q = {
+		.size = sizeof(q), .query_addr = addr, .vma_name_size = sizeof(name), .vma_name_addr = fl_addr(name)};
 
 	return fl_sys(SYS_ioctl, fd, PROCMAP_QUERY, &q) == 0 && anonymous_name(name);
 }
@@ -151,14 +151,15 @@ static bool named_anonymous(long fd, uint64_t addr)
 /* 1, 0 none; -errno: it is to be read */
 static int query_map(long fd, uint64_t addr, struct fl_map *map)
 {
-	struct procmap_query q = { .size = sizeof(q), .query_flags = PROCMAP_COVERING_OR_NEXT_VMA, .query_addr = addr };
+	struct procmap_query q = {.size = sizeof(q), .query_flags = PROCMAP_COVERING_OR_NEXT_VMA, .query_addr = addr};
 	long ret = fl_sys(SYS_ioctl, fd, PROCMAP_QUERY, &q);
 
 	if (ret)
 		return ret == -ENOENT ? 0 : (int)ret;
 	map->start = q.vma_start;
 	map->end = q.vma_end;
-	map->access = ((q.vma_flags & PROCMAP_READABLE) ? VM_READ : 0) | ((q.vma_flags & PROCMAP_WRITABLE) ? VM_WRITE : 0) |
+	map->access = ((q.vma_flags & PROCMAP_READABLE) ? VM_READ : 0) |
+		      ((q.vma_flags & PROCMAP_WRITABLE) ? VM_WRITE : 0) |
 		      ((q.vma_flags & PROCMAP_EXECUTABLE) ? VM_EXEC : 0);
 	map->shared = q.vma_flags & PROCMAP_SHARED;
 	map->offset = q.vma_offset;
@@ -207,7 +208,7 @@ uint32_t fl_maps_advice(uint64_t addr)
 	static const char tag[] = "VmFlags:";
 	uint32_t flags = 0;
 	uint64_t start = 0, end = 0;
-	struct reader r = { .fd = fl_sys(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC, 0) };
+	struct reader r = {.fd = fl_sys(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC, 0)};
 	char line[128];
 	int c, n = 0;
 
@@ -264,7 +265,7 @@ struct pm_region {
 
 static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what)
 {
-	struct pm_region region = { 0 };
+	struct pm_region region = {0};
 	struct pm_scan arg = {
 		.size = sizeof(arg),
 		.start = *start,
@@ -280,7 +281,9 @@ static int scan(long fd, uint64_t *start, uint64_t end, uint64_t *run_end, enum 
 		return (int)n;
 	*start = region.start;
 	*run_end = region.end;
-	*what = (region.categories & PM_PFNZERO) ? FL_RUN_ZERO : (region.categories & PM_FILE) ? FL_RUN_FILE : FL_RUN_DATA;
+	*what = (region.categories & PM_PFNZERO) ? FL_RUN_ZERO
+		: (region.categories & PM_FILE)	 ? FL_RUN_FILE
+						 : FL_RUN_DATA;
 	return 1;
 }
 
@@ -359,7 +362,7 @@ int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_r
 bool fl_mapped_huge(uint64_t addr)
 {
 	long fd = fl_sys(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
-	struct pm_region region = { 0 };
+	struct pm_region region = {0};
 	struct pm_scan arg = {
 		.size = sizeof(arg),
 		.start = addr,

@@ -116,7 +116,8 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end)
 		struct chunk *c = &fl_host.chunks[first + i];
 		uint64_t base = PMD_ALIGN_DOWN(start) + (i << PMD_SHIFT);
 
-		FL_BUG_ON(c->splits); /* others look for what they can evict, and it is all they look at, if it is 0 */
+		FL_BUG_ON(
+			c->splits); /* others look for what they can evict, and it is all they look at, if it is 0 */
 		memset(c->active, 0, sizeof(*c) - offsetof(struct chunk, active));
 		c->file = NULL;
 		__atomic_store_n(&c->vbase, base, __ATOMIC_RELAXED);

@@ -142,7 +142,7 @@ void fl_segv_after_fork(void)
 /* Let the host do what it does to a process without a handler: the access runs again, and ends it. */
 static void die_of(int sig, ucontext_t *uc, const siginfo_t *info)
 {
-	struct fl_ksigaction dfl = { 0 };
+	struct fl_ksigaction dfl = {0};
 
 	fl_host_sigaction(sig, &dfl, NULL);
 	*context_mask(uc) &= ~SIGBIT(sig);
@@ -276,7 +276,7 @@ static void call(int sig, siginfo_t *info, ucontext_t *uc, const struct fl_ksiga
 /* The program's handler, with its mask, its flags, and the context of the access. */
 static void chain(int sig, siginfo_t *info, ucontext_t *uc)
 {
-	struct fl_ksigaction act = app_action(sig), dfl = { 0 };
+	struct fl_ksigaction act = app_action(sig), dfl = {0};
 	bool sent = info->si_code <= 0;
 	uint64_t mask;
 
@@ -291,7 +291,8 @@ static void chain(int sig, siginfo_t *info, ucontext_t *uc)
 		fl_segv_action(sig, &dfl, NULL);
 	mask = act.mask | ((act.flags & SA_NODEFER) ? 0 : SIGBIT(sig));
 	mask = (*context_mask(uc) | fl_mask_to_host(mask)) & FL_IRQ_MASK;
-	if (sig == FL_SHADOW && !(act.flags & SA_NODEFER)) /* or its handler could be interrupted by itself, without end */
+	if (sig == FL_SHADOW &&
+	    !(act.flags & SA_NODEFER)) /* or its handler could be interrupted by itself, without end */
 		mask |= SIGBIT(FL_SHADOW);
 	if (!wrong_stack(uc, context_sp(uc), act.flags))
 		call(sig, info, uc, &act, mask);
@@ -315,7 +316,7 @@ static void raise_sigbus(ucontext_t *uc, void *addr)
 	info.si_addr = addr;
 	fl_host_sigaction(SIGBUS, NULL, &act);
 	if (act.handler == SIG_IGN || (*context_mask(uc) & SIGBIT(SIGBUS))) {
-		struct fl_ksigaction dfl = { 0 };
+		struct fl_ksigaction dfl = {0};
 
 		fl_host_sigaction(SIGBUS, &dfl, NULL);
 		*context_mask(uc) &= ~SIGBIT(SIGBUS);

@@ -93,7 +93,7 @@ int fl_store(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len)
 	union {
 		const void *in;
 		void *out;
-	} b = { .in = buf }; /* a store only reads the buffer */
+	} b = {.in = buf}; /* a store only reads the buffer */
 	size_t done;
 
 	return fault_signal(do_access(mm, addr, b.out, len, FAULT_WRITE, &done));
@@ -128,11 +128,11 @@ int fl_copy_to_user(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len
 	union {
 		const void *in;
 		void *out;
-	} b = { .in = buf };
+	} b = {.in = buf};
 	size_t done;
 
-	return (int)ret_errno(do_access(mm, addr, b.out, len, FAULT_KERNEL | FAULT_WRITE, &done) == FL_DONE ? 0
-													    : -EFAULT);
+	return (int)ret_errno(
+		do_access(mm, addr, b.out, len, FAULT_KERNEL | FAULT_WRITE, &done) == FL_DONE ? 0 : -EFAULT);
 }
 
 /* ---- the object ---- */
@@ -173,7 +173,7 @@ ssize_t fl_uffd_read(struct fl_uffd *uffd, void *buf, size_t len)
 
 int fl_uffd_poll(struct fl_uffd *uffd, int timeout_ms)
 {
-	struct pollfd p = { .fd = uffd->fd, .events = POLLIN };
+	struct pollfd p = {.fd = uffd->fd, .events = POLLIN};
 	int ret = fl_abi_poll(uffd->ctx);
 
 	if (ret || !timeout_ms)
@@ -184,7 +184,7 @@ int fl_uffd_poll(struct fl_uffd *uffd, int timeout_ms)
 
 int fl_uffd_api(struct fl_uffd *uffd, uint64_t features, uint64_t *available)
 {
-	struct fl_uffdio_api a = { .api = FL_UFFD_API, .features = features };
+	struct fl_uffdio_api a = {.api = FL_UFFD_API, .features = features};
 	int ret = fl_uffd_ioctl(uffd, FL_UFFDIO_API, &a);
 
 	if (!ret && available)
@@ -194,7 +194,7 @@ int fl_uffd_api(struct fl_uffd *uffd, uint64_t features, uint64_t *available)
 
 int fl_uffd_register(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t mode, uint64_t *ioctls)
 {
-	struct fl_uffdio_register r = { .range = { addr, len }, .mode = mode };
+	struct fl_uffdio_register r = {.range = {addr, len}, .mode = mode};
 	int ret = fl_uffd_ioctl(uffd, FL_UFFDIO_REGISTER, &r);
 
 	if (!ret && ioctls)
@@ -204,21 +204,21 @@ int fl_uffd_register(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t
 
 int fl_uffd_unregister(struct fl_uffd *uffd, uint64_t addr, uint64_t len)
 {
-	struct fl_uffdio_range r = { addr, len };
+	struct fl_uffdio_range r = {addr, len};
 
 	return fl_uffd_ioctl(uffd, FL_UFFDIO_UNREGISTER, &r);
 }
 
 int fl_uffd_wake(struct fl_uffd *uffd, uint64_t addr, uint64_t len)
 {
-	struct fl_uffdio_range r = { addr, len };
+	struct fl_uffdio_range r = {addr, len};
 
 	return fl_uffd_ioctl(uffd, FL_UFFDIO_WAKE, &r);
 }
 
 int fl_uffd_copy(struct fl_uffd *uffd, uint64_t dst, uint64_t src, uint64_t len, uint64_t mode, int64_t *copied)
 {
-	struct fl_uffdio_copy c = { .dst = dst, .src = src, .len = len, .mode = mode };
+	struct fl_uffdio_copy c = {.dst = dst, .src = src, .len = len, .mode = mode};
 	int ret = fl_uffd_ioctl(uffd, FL_UFFDIO_COPY, &c);
 
 	if (copied)
@@ -228,7 +228,7 @@ int fl_uffd_copy(struct fl_uffd *uffd, uint64_t dst, uint64_t src, uint64_t len,
 
 int fl_uffd_zeropage(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t mode, int64_t *zeroed)
 {
-	struct fl_uffdio_zeropage z = { .range = { addr, len }, .mode = mode };
+	struct fl_uffdio_zeropage z = {.range = {addr, len}, .mode = mode};
 	int ret = fl_uffd_ioctl(uffd, FL_UFFDIO_ZEROPAGE, &z);
 
 	if (zeroed)
@@ -238,7 +238,7 @@ int fl_uffd_zeropage(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t
 
 int fl_uffd_writeprotect(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t mode)
 {
-	struct fl_uffdio_writeprotect w = { .range = { addr, len }, .mode = mode };
+	struct fl_uffdio_writeprotect w = {.range = {addr, len}, .mode = mode};
 
 	return fl_uffd_ioctl(uffd, FL_UFFDIO_WRITEPROTECT, &w);
 }
@@ -284,7 +284,7 @@ static void say(const char *invariant, uint64_t addr)
 {
 	char line[96];
 	size_t n = 0;
-	const char *parts[] = { "faultline: broken invariant ", invariant, " at 0x" };
+	const char *parts[] = {"faultline: broken invariant ", invariant, " at 0x"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
 		for (const char *p = parts[i]; *p && n < sizeof(line) - 20; p++)
@@ -365,12 +365,12 @@ uint64_t fl_mmap_shmem(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, 
 }
 
 /* The file's calls are made with signals kept out. */
-#define SHMEM(call)                                                                                                    \
-	({                                                                                                             \
-		uint64_t shmem_irq = fl_irq_save_for_wait();                                                           \
-		int64_t shmem_ret = (call);                                                                            \
-		fl_irq_restore_after_wait(shmem_irq);                                                                  \
-		ret_errno(shmem_ret);                                                                                  \
+#define SHMEM(call)                                                                                                  \
+	({                                                                                                           \
+		uint64_t shmem_irq = fl_irq_save_for_wait();                                                         \
+		int64_t shmem_ret = (call);                                                                          \
+		fl_irq_restore_after_wait(shmem_irq);                                                                \
+		ret_errno(shmem_ret);                                                                                \
 	})
 
 int fl_shmem_truncate(struct fl_shmem *shmem, uint64_t size)

@@ -19,20 +19,20 @@
  * makes it readable, and the end of the last copy of it, wherever in the system, hangs up the other end.
  */
 struct fl_uffd {
-	uint32_t refs;	 /* [a] table entries and calls in progress; memory of objects is only ever used for objects */
-	uint32_t nr_fds; /* [t] table entries */
-	uint32_t calls;	 /* [a] reads and ioctls in progress */
-	int fd;		 /* [ctx->lock] a descriptor of ours, for taking the byte out again; -1: none left */
-	uint32_t tokens; /* [ctx->lock] bytes in it */
-	int peer;	 /* [c] the other end */
-	int32_t pid;	 /* [c] whose it is: a forked child holds the descriptor, but not the memory */
+	uint32_t refs; /* [a] table entries and calls in progress; memory of objects is only ever used for objects */
+	uint32_t nr_fds;	 /* [t] table entries */
+	uint32_t calls;		 /* [a] reads and ioctls in progress */
+	int fd;			 /* [ctx->lock] a descriptor of ours, for taking the byte out again; -1: none left */
+	uint32_t tokens;	 /* [ctx->lock] bytes in it */
+	int peer;		 /* [c] the other end */
+	int32_t pid;		 /* [c] whose it is: a forked child holds the descriptor, but not the memory */
 	struct fl_uffd_ctx *ctx; /* [c] */
 	const struct fl_caller *caller; /* [c] */
-	fl_fault_fn *handler; /* [a] */
+	fl_fault_fn *handler;		/* [a] */
 	void *handler_arg;
-	uint64_t inode;		 /* [c] of the socket: tells it when it comes back through another socket */
-	bool in_flight;		 /* [t] no descriptor here, but one somewhere */
-	struct fl_uffd *next;	 /* [t] of all objects */
+	uint64_t inode;	      /* [c] of the socket: tells it when it comes back through another socket */
+	bool in_flight;	      /* [t] no descriptor here, but one somewhere */
+	struct fl_uffd *next; /* [t] of all objects */
 	struct fl_uffd *next_free;
 };
 
@@ -134,8 +134,9 @@ int fl_process_clear_refs(void);
  * reading or writing, as the kernel would have.
  */
 enum fl_present {
-	FL_REFUSED = -1, /* ours, and the kernel would say EFAULT, too: no right, or no faults on behalf of the kernel */
-	FL_NOT_OURS,	 /* the fault is the program's */
+	FL_REFUSED =
+		-1,  /* ours, and the kernel would say EFAULT, too: no right, or no faults on behalf of the kernel */
+	FL_NOT_OURS, /* the fault is the program's */
 	FL_WAS_PRESENT,	 /* nothing is hidden now, but may have been a moment ago */
 	FL_MADE_PRESENT, /* the call is worth repeating */
 };

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-static int64_t process_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
-			    uint64_t offset)
+static int64_t process_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags,
+			    struct fl_shmem *shmem, uint64_t offset)
 {
 	if (shmem) /* a process has files */
 		return -ENODEV;
@@ -99,7 +99,7 @@ static const struct fl_space process_space = {
 	.fork = process_fork,
 	.shmem_new = process_shmem_new,
 	.migrate = process_migrate,
-	.caller = { native_in, native_out, native_fault_in },
+	.caller = {native_in, native_out, native_fault_in},
 };
 
 const struct fl_space *fl_space_of(const struct fl_mm *mm)

@@ -18,7 +18,7 @@
 #define NAME	"faultline/"
 
 static struct fl_uffd *table[MAX_FDS];
-static struct fl_mutex table_lock = { .rank = FL_RANK_MMAP }; /* [t]; nothing else is taken inside */
+static struct fl_mutex table_lock = {.rank = FL_RANK_MMAP}; /* [t]; nothing else is taken inside */
 static uint32_t nr_objects;
 static struct fl_uffd *free_objects; /* [t] */
 static struct fl_uffd *all_objects;  /* [t] also those whose only descriptor is on its way through a socket */
@@ -94,8 +94,8 @@ static void notify(struct fl_uffd_ctx *ctx, bool readable)
 /* The last copy of the descriptor is gone. */
 static bool hung_up(const struct fl_uffd *o)
 {
-	struct pollfd p = { .fd = o->peer };
-	struct timespec now = { 0 };
+	struct pollfd p = {.fd = o->peer};
+	struct timespec now = {0};
 
 	fl_sys(SYS_ppoll, &p, 1, &now, NULL, 0);
 	return p.revents & (POLLHUP | POLLERR | POLLNVAL);
@@ -139,7 +139,7 @@ int fl_uffd_set_handler(struct fl_uffd *o, fl_fault_fn *fn, void *arg)
 static void name_socket(int fd)
 {
 	static uint32_t serial;
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	uint64_t id = (uint64_t)fl_sys(SYS_getpid, 0) << 32 | __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED);
 	size_t n = sizeof(NAME) - 1;
 
@@ -151,7 +151,7 @@ static void name_socket(int fd)
 
 bool fl_object_foreign(int fd)
 {
-	struct sockaddr_un sun = { 0 };
+	struct sockaddr_un sun = {0};
 	socklen_t len = sizeof(sun);
 
 	return fl_sys(SYS_getsockname, fd, &sun, &len) == 0 && sun.sun_family == AF_UNIX &&
@@ -161,8 +161,8 @@ bool fl_object_foreign(int fd)
 static int make_sockets(int flags, int *fd, int *peer)
 {
 	int pair[2], type = SOCK_SEQPACKET | ((flags & O_CLOEXEC) ? SOCK_CLOEXEC : 0);
-	long ret = fl_fail(FL_FP_SOCKET) ? -ENFILE
-					 : fl_sys(SYS_socketpair, AF_UNIX, type | SOCK_NONBLOCK, 0, pair), high;
+	long ret = fl_fail(FL_FP_SOCKET) ? -ENFILE : fl_sys(SYS_socketpair, AF_UNIX, type | SOCK_NONBLOCK, 0, pair),
+	     high;
 
 	if (ret)
 		return (int)ret;
@@ -305,7 +305,8 @@ struct fl_uffd *fl_object_closing(int fd)
  */
 static void settle(struct fl_uffd *o)
 {
-	if (!__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST) && !__atomic_load_n(&o->calls, __ATOMIC_SEQ_CST) && hung_up(o))
+	if (!__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST) && !__atomic_load_n(&o->calls, __ATOMIC_SEQ_CST) &&
+	    hung_up(o))
 		fl_ctx_release(o->ctx);
 }
 
@@ -418,7 +419,8 @@ void fl_object_end(struct fl_uffd *o)
 {
 	uint64_t irq;
 
-	if (__atomic_sub_fetch(&o->calls, 1, __ATOMIC_SEQ_CST) || likely(__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST)))
+	if (__atomic_sub_fetch(&o->calls, 1, __ATOMIC_SEQ_CST) ||
+	    likely(__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST)))
 		return;
 	irq = fl_irq_save();
 	settle(o);

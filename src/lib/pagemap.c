@@ -22,7 +22,8 @@ static void released(struct fl_vma *vma, uint64_t addr, uint64_t nr, uint64_t *w
 	unsigned char in[64];
 
 	for (uint64_t i = 0; i < nr && (vma->flags & VM_SHARED); i++) /* the host's own, but for where it is */
-		words[i] = (words[i] & (FL_PM_EXCLUSIVE | FL_PM_FILE | FL_PM_SWAP | FL_PM_PRESENT)) | FL_PM_SOFT_DIRTY;
+		words[i] =
+			(words[i] & (FL_PM_EXCLUSIVE | FL_PM_FILE | FL_PM_SWAP | FL_PM_PRESENT)) | FL_PM_SOFT_DIRTY;
 	for (uint64_t i = 0; i < nr && !(vma->flags & VM_SHARED); i++) {
 		if (i % sizeof(in) == 0 && fl_sys(SYS_mincore, addr + (i << PAGE_SHIFT),
 						  fl_min(nr - i, (uint64_t)sizeof(in)) << PAGE_SHIFT, in))
@@ -62,7 +63,8 @@ void fl_process_pagemap(uint64_t addr, uint64_t nr, uint64_t *words)
 	irq = fl_irq_save();
 	fl_mmap_read_lock(mm);
 	fl_for_each_vma(mm, vma, i, addr, end) {
-		uint64_t from = fl_max(addr, vma->start), n = PAGES(fl_min(end, vma->end) - from), at = PAGES(from - addr);
+		uint64_t from = fl_max(addr, vma->start), n = PAGES(fl_min(end, vma->end) - from),
+			 at = PAGES(from - addr);
 
 		if (vma->flags & VM_SHARED)
 			shared(vma, n, hosts + at, words + at);

@@ -150,7 +150,6 @@ int fl_process_mprotect(uint64_t addr, uint64_t len, int prot)
 
 /* ---- madvise ---- */
 
-
 /* Pages of a released range: the host serves it, but dropping what it holds is not dropping what the pool holds. */
 static void drop_released(struct fl_vma *vma, uint64_t start, uint64_t stop)
 {

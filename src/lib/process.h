@@ -58,14 +58,14 @@ static inline bool room_unlocked(void)
 }
 
 /* A host call that may find the mapping table full, because of us: with mmap_lock held, or with no lock. */
-#define WITH_ROOM(call)	   RETRY_WITH_ROOM(call, room_locked)
+#define WITH_ROOM(call)	    RETRY_WITH_ROOM(call, room_locked)
 #define WITH_ROOM_OUT(call) RETRY_WITH_ROOM(call, room_unlocked)
-#define RETRY_WITH_ROOM(call, make_room)                                                                               \
-	({                                                                                                             \
-		long room_ret = (call);                                                                                \
-		while (room_ret == -ENOMEM && make_room())                                                             \
-			room_ret = (call);                                                                             \
-		room_ret;                                                                                              \
+#define RETRY_WITH_ROOM(call, make_room)                                                                             \
+	({                                                                                                           \
+		long room_ret = (call);                                                                              \
+		while (room_ret == -ENOMEM && make_room())                                                           \
+			room_ret = (call);                                                                           \
+		room_ret;                                                                                            \
 	})
 
 /* Does the call concern us? Sane arguments only: the host complains about the others. */

@@ -101,8 +101,8 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 
 	if (vma->end != at)
 		return -ENOMEM;
-	ret = fl_sys(SYS_mmap, at, len, PROT_NONE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	ret = fl_sys(SYS_mmap, at, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+		     -1, 0);
 	if (fl_sys_failed(ret) || (uint64_t)ret != at) {
 		if (!fl_sys_failed(ret))
 			fl_sys(SYS_munmap, ret, len);
@@ -140,7 +140,8 @@ static void drop_shared(uint64_t start, uint64_t end)
  * Another mapping of the same pages, at its new place or beside the old one; a registration does not follow it. The
  * old place is unmapped, unless it is to stay, with no page in it.
  */
-static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
+static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
+			   uint64_t to)
 {
 	long at = WITH_ROOM(fl_sys(SYS_mremap, addr, 0, new_len, MREMAP_MAYMOVE | (flags & MREMAP_FIXED), to));
 
@@ -213,7 +214,9 @@ static bool one_mapping(uint64_t start, uint64_t end)
 	while (vma && vma->end < end) {
 		struct fl_vma *next = fl_vma_lookup(mm, vma->end);
 
-		vma = next && (next->flags & ~unseen) == flags && next->ctx == vma->ctx && fl_vma_continues(vma, next) ? next : NULL;
+		vma = next && (next->flags & ~unseen) == flags && next->ctx == vma->ctx && fl_vma_continues(vma, next)
+			      ? next
+			      : NULL;
 	}
 	return vma;
 }
@@ -287,7 +290,8 @@ static int64_t remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flag
 		return ret;
 	}
 	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) || !new_len || new_len > TASK_SIZE ||
-	    (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) && !(flags & MREMAP_MAYMOVE)) || (!old_len && !is_shared(addr)) ||
+	    (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) && !(flags & MREMAP_MAYMOVE)) ||
+	    (!old_len && !is_shared(addr)) ||
 	    (flags & MREMAP_DONTUNMAP && PAGE_ALIGN(old_len) != PAGE_ALIGN(new_len)))
 		return -EINVAL;
 	old_len = PAGE_ALIGN(old_len);

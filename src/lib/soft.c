@@ -53,7 +53,7 @@ static int soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advic
 
 static enum fl_fault soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done)
 {
-	uint64_t irq = fl_irq_save_for_wait(); /* for the caller's buffer */
+	uint64_t irq = fl_irq_save_for_wait();		     /* for the caller's buffer */
 	bool known = fl_irq_enabled && irq != FL_IRQ_NESTED; /* the program's mask */
 	enum fl_fault ret = fl_soft_access(mm, addr, buf, len, flags, known ? &irq : NULL, done);
 
@@ -88,7 +88,8 @@ static int soft_fork(struct fl_mm *parent, struct fl_mm **child)
 static int soft_shmem_new(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem)
 {
 	uint64_t irq = fl_irq_save();
-	int err = size > FL_SHMEM_MAX ? -EFBIG : fl_shmem_new(container_of(mm, struct fl_soft, mm)->pool, size, shmem);
+	int err =
+		size > FL_SHMEM_MAX ? -EFBIG : fl_shmem_new(container_of(mm, struct fl_soft, mm)->pool, size, shmem);
 
 	fl_irq_restore(irq);
 	return err;
@@ -134,5 +135,5 @@ const struct fl_space fl_soft_space = {
 	.fork = soft_fork,
 	.shmem_new = soft_shmem_new,
 	.migrate = soft_migrate,
-	.caller = { soft_in, soft_out, soft_fault_in },
+	.caller = {soft_in, soft_out, soft_fault_in},
 };

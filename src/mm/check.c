@@ -25,8 +25,9 @@ static void check_vma(struct walk *w, uint32_t i)
 
 	expect(w, v->start < v->end && PAGE_ALIGNED(v->start | v->end) && v->end <= TASK_SIZE, "I1 range", v->start);
 	expect(w, !prev || prev->end <= v->start, "I1 sorted and disjoint", v->start);
-	expect(w, !prev || prev->end != v->start || prev->flags != v->flags || prev->ctx != v->ctx ||
-			  !fl_vma_continues(prev, v) || prev->pgoff + PAGES(prev->end - prev->start) != v->pgoff,
+	expect(w,
+	       !prev || prev->end != v->start || prev->flags != v->flags || prev->ctx != v->ctx ||
+		       !fl_vma_continues(prev, v) || prev->pgoff + PAGES(prev->end - prev->start) != v->pgoff,
 	       "I1 merged", v->start);
 	expect(w, !(v->flags & VM_UFFD) == !v->ctx, "I2 flags and object", v->start);
 	expect(w, v->vm_page_prot == fl_vm_page_prot(v->flags), "I3 vm_page_prot", v->start);
@@ -86,7 +87,8 @@ static void check_pmd(struct walk *w, uint64_t addr, unsigned *leaves)
 		if (!leaf && !pte_none(pte))
 			check_bits(w, v, addr, pte, 1);
 		if (leaf && v)
-			expect(w, fl_page_mapping(w->mm, pte_pfn(pte)) == v->file, "I9 whose a leaf's pages are", addr);
+			expect(w, fl_page_mapping(w->mm, pte_pfn(pte)) == v->file, "I9 whose a leaf's pages are",
+			       addr);
 		check_page(w, v, addr, pte);
 	}
 }
@@ -104,8 +106,8 @@ static void check_deposits(struct walk *w, const unsigned *leaves)
 
 int fl_mm_verify(struct fl_mm *mm, void (*say)(const char *invariant, uint64_t addr))
 {
-	struct walk w = { .mm = mm, .say = say };
-	unsigned leaves[FL_PT_LOCKS] = { 0 };
+	struct walk w = {.mm = mm, .say = say};
+	unsigned leaves[FL_PT_LOCKS] = {0};
 	uint64_t irq = fl_irq_save();
 
 	fl_mmap_write_lock(mm);

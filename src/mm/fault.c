@@ -57,7 +57,8 @@ void fl_vmf_unlock(struct fl_vmf *vmf)
 static void grant_around(struct fl_vmf *vmf, const struct fl_slot *s, enum fl_right right)
 {
 	struct fl_vma *vma = vmf->vma;
-	uint64_t lo = fl_max(vma->start, PMD_ALIGN_DOWN(s->addr)), hi = fl_min(vma->end, PMD_ALIGN_DOWN(s->addr) + PMD_SIZE);
+	uint64_t lo = fl_max(vma->start, PMD_ALIGN_DOWN(s->addr)),
+		 hi = fl_min(vma->end, PMD_ALIGN_DOWN(s->addr) + PMD_SIZE);
 	uint64_t first = s->addr, end = s->addr + PAGE_SIZE;
 
 	while (first > lo && pte_right(ptep_get(s->ptep - PAGES(s->addr - first) - 1), vma) == right)
@@ -91,7 +92,8 @@ static uint64_t new_frame(struct fl_vmf *vmf, uint64_t from)
 	if (from == FL_PFN_NONE)
 		ok = mm->ops->frames_zero(mm, pfn, 1) == 0;
 	else
-		ok = mm->ops->frames_fill(mm, pfn, fl_addr(fl_kmap_local(mm, from)), PAGE_SIZE, true) == (int64_t)PAGE_SIZE;
+		ok = mm->ops->frames_fill(mm, pfn, fl_addr(fl_kmap_local(mm, from)), PAGE_SIZE, true) ==
+		     (int64_t)PAGE_SIZE;
 	if (!ok) {
 		fl_folio_put(mm, pfn);
 		return FL_PFN_NONE;
@@ -234,14 +236,15 @@ static enum fl_fault do_no_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_
 	if (!vma->file)
 		return do_anonymous_page(vmf, s, old);
 	if (pfn == FL_PFN_NONE)
-		pfn = vma->file->ops->make(vma->file, vma, PAGE_ALIGN_DOWN(vmf->addr), fl_vma_page_index(vma, vmf->addr));
+		pfn = vma->file->ops->make(vma->file, vma, PAGE_ALIGN_DOWN(vmf->addr),
+					   fl_vma_page_index(vma, vmf->addr));
 	return pfn == FL_PFN_NONE ? FL_SIGBUS : do_cached_page(vmf, s, old, pfn);
 }
 
 /* => locks of handle_fault() held; dropped */
 static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 {
-	fl_pte_t pte = s->nr ? slot_get(s) : (fl_pte_t){ 0 };
+	fl_pte_t pte = s->nr ? slot_get(s) : (fl_pte_t){0};
 	enum fl_fault ret = FL_DONE;
 	bool asked = false;
 

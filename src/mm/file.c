@@ -20,7 +20,8 @@ uint64_t fl_map_cached(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint
 	if (mm->ops->homes)
 		ok = file->ops->read(file, fl_vma_page_index(vma, addr), own) == 0;
 	else
-		ok = mm->ops->frames_fill(mm, own, fl_addr(fl_kmap_local(mm, pfn)), PAGE_SIZE, true) == (int64_t)PAGE_SIZE;
+		ok = mm->ops->frames_fill(mm, own, fl_addr(fl_kmap_local(mm, pfn)), PAGE_SIZE, true) ==
+		     (int64_t)PAGE_SIZE;
 	if (!ok) {
 		fl_folio_put(mm, own);
 		return FL_PFN_NONE;
@@ -114,10 +115,10 @@ static void unmap_all(struct fl_file *file, const struct unmap *u)
 
 void fl_unmap_mapping(struct fl_file *file, uint64_t first, uint64_t end, bool cow)
 {
-	unmap_all(file, &(struct unmap){ .first = first, .end = end, .cow = cow });
+	unmap_all(file, &(struct unmap){.first = first, .end = end, .cow = cow});
 }
 
 void fl_unmap_for_collapse(struct fl_file *file, uint64_t first)
 {
-	unmap_all(file, &(struct unmap){ .first = first, .end = first + PTRS_PER_TABLE, .tables = true });
+	unmap_all(file, &(struct unmap){.first = first, .end = first + PTRS_PER_TABLE, .tables = true});
 }

@@ -126,7 +126,6 @@ static inline void fl_folio_map(const struct fl_mm *mm, uint64_t pfn)
 	__atomic_fetch_add(&fl_folio(mm, pfn)->mapcount, 1, __ATOMIC_RELAXED);
 }
 
-
 /*
  * Does a page belong to the page cache of a file? It is asked of its folio, that is of the head, never of the page
  * itself. A folio that is split meanwhile is asked again: its head may have been freed.

@@ -117,7 +117,7 @@ static int run_add(struct fl_mm *mm, struct fl_vma *vma, struct run *run)
 
 static void run_install(struct fl_mm *mm, struct fl_vma *vma, const struct run *run, const struct fl_fill *f)
 {
-	fl_pte_t pte = { 0 };
+	fl_pte_t pte = {0};
 
 	for (uint64_t i = 0; i < run->nr; i++) {
 		fl_folio(mm, run->pfn + i)->mapcount = 1;
@@ -246,7 +246,7 @@ static uint64_t fill_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_f
 			 uint64_t *src_fault)
 {
 	struct fl_mutex *ptl = fl_pt_lock(mm, addr);
-	struct run run = { .addr = addr };
+	struct run run = {.addr = addr};
 
 	*err = fl_pte_alloc(mm, addr);
 	if (*err)

@@ -10,7 +10,7 @@
 static fl_pte_t share(struct fl_mm *mm, fl_pte_t pte, unsigned nr)
 {
 	if (pte_none_mostly(pte))
-		return (fl_pte_t){ 0 };
+		return (fl_pte_t){0};
 	if (pte_swap(pte))
 		mm->ops->swap_dup(mm, pte_pfn(pte));
 	for (unsigned i = 0; i < nr && pte_present(pte); i++) {

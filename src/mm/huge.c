@@ -56,7 +56,8 @@ bool fl_huge_anonymous_fault(struct fl_vmf *vmf)
 	fl_pmd_t *pmdp;
 	bool done;
 
-	if (!(vmf->vma->flags & VM_HUGEPAGE) || vmf->vma->file || base < vmf->vma->start || base + PMD_SIZE > vmf->vma->end)
+	if (!(vmf->vma->flags & VM_HUGEPAGE) || vmf->vma->file || base < vmf->vma->start ||
+	    base + PMD_SIZE > vmf->vma->end)
 		return false;
 	pmdp = fl_pmd_alloc(vmf->mm, base);
 	if (!pmdp || !pmd_none(pmdp_get_lockless(pmdp)))
@@ -83,7 +84,7 @@ static int can_collapse(struct fl_mm *mm, const struct fl_vma *vma, const fl_pte
 	bool whole = full || (vma->flags & VM_UFFD); /* a message about a page that is missing may still be to come */
 	unsigned present = 0;
 
-	*all = (fl_pte_t){ 0 };
+	*all = (fl_pte_t){0};
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++) {
 		fl_pte_t pte = ptep_get(&ptes[i]);
 
@@ -165,7 +166,7 @@ static int ask_for(fl_pmd_t *pmdp, fl_pmd_t leaf)
 static int collapse(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool full)
 {
 	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
-	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){ 0 };
+	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){0};
 	fl_pte_t all, pte;
 	uint64_t head = 0;
 	int err;
@@ -182,9 +183,9 @@ static int collapse(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool fu
 		return err;
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		fl_folio(mm, head + i)->mapcount = 1;
-	pte = (fl_pte_t){ mk_pte(head, vma).val | all.val };
+	pte = (fl_pte_t){mk_pte(head, vma).val | all.val};
 	pte = fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE);
-	fl_pmd_collapse(mm, addr, full ? (fl_pte_t){ pte.val | PTE_UNASKED } : pte);
+	fl_pmd_collapse(mm, addr, full ? (fl_pte_t){pte.val | PTE_UNASKED} : pte);
 	mm->ops->invalidate(mm, vma, addr, addr + PMD_SIZE, pte_right(pte, vma));
 	return 0;
 }
@@ -230,7 +231,8 @@ void fl_collapse_full(struct fl_mm *mm, struct fl_vma *vma)
 /* Are the 2 MiB at addr all the mapping's, and 2 MiB of its file, too? */
 static bool aligned_alike(const struct fl_vma *vma, uint64_t addr)
 {
-	return addr >= vma->start && addr + PMD_SIZE <= vma->end && fl_vma_page_index(vma, addr) % PTRS_PER_TABLE == 0;
+	return addr >= vma->start && addr + PMD_SIZE <= vma->end &&
+	       fl_vma_page_index(vma, addr) % PTRS_PER_TABLE == 0;
 }
 
 /* => file's lock held */
@@ -261,7 +263,7 @@ static fl_pte_t map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 	uint64_t pfn = find_large(vma, addr);
 
 	if (pfn == FL_PFN_NONE || (mm->ops->homes && !(vma->flags & VM_SHARED) && !copy_large(mm, vma, addr, pfn)))
-		return (fl_pte_t){ 0 };
+		return (fl_pte_t){0};
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		fl_folio_map(mm, pfn + i);
 	return mk_pte(pfn, vma);

@@ -12,8 +12,9 @@
 /* => page-table lock held. The old frame, which is now ours; FL_PFN_NONE: not a page that can move */
 static uint64_t unmap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t *new)
 {
-	fl_pte_t *ptep = vma->file ? fl_pte_offset(mm, addr) : fl_pte_split(mm, addr); /* a file's leaf stays where it is */
-	fl_pte_t old = ptep ? ptep_get(ptep) : (fl_pte_t){ 0 };
+	fl_pte_t *ptep =
+		vma->file ? fl_pte_offset(mm, addr) : fl_pte_split(mm, addr); /* a file's leaf stays where it is */
+	fl_pte_t old = ptep ? ptep_get(ptep) : (fl_pte_t){0};
 	struct fl_folio *folio = fl_folio(mm, pte_pfn(old));
 
 	*new = 0;
@@ -31,7 +32,7 @@ static uint64_t unmap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint6
 /* => page-table lock held. Whether the page was still there */
 static bool remap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t old, uint64_t new)
 {
-	fl_pte_t *ptep = fl_pte_offset(mm, addr), pte = ptep ? ptep_get(ptep) : (fl_pte_t){ 0 };
+	fl_pte_t *ptep = fl_pte_offset(mm, addr), pte = ptep ? ptep_get(ptep) : (fl_pte_t){0};
 
 	if (!pte_migration(pte) || pte_pfn(pte) != old)
 		return false;

@@ -149,7 +149,7 @@ void fl_vma_set_uffd(struct fl_mm *mm, struct fl_vma *vma, uint32_t uffd_flags, 
 /* Take mappings out of the table: [start, end) has been split off at both borders. */
 void fl_vma_remove(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* Mappings between start and end, in order. `i` is a cursor variable. */
-#define fl_for_each_vma(mm, vma, i, from, to)                                                                          \
+#define fl_for_each_vma(mm, vma, i, from, to)                                                                        \
 	for (i = fl_vma_index(mm, from); i < (mm)->nr_vmas && (vma = (mm)->vmas[i])->start < (to); i++)
 
 uint32_t fl_vm_page_prot(uint32_t flags);
@@ -172,7 +172,8 @@ static inline bool fl_vma_tracked(const struct fl_vma *vma)
  */
 static inline bool fl_vma_plain(const struct fl_vma *vma)
 {
-	return !(vma->flags & (VM_UFFD | VM_SAMPLED)) && !fl_vma_tracked(vma) && (!vma->file || (vma->flags & VM_SHARED));
+	return !(vma->flags & (VM_UFFD | VM_SAMPLED)) && !fl_vma_tracked(vma) &&
+	       (!vma->file || (vma->flags & VM_SHARED));
 }
 
 /* Does b, which begins where a ends, go on with what a maps? */
@@ -202,13 +203,13 @@ static inline struct fl_mutex *fl_pt_lock(struct fl_mm *mm, uint64_t addr)
 /* The only reads of a PMD entry: whole, with or without the lock. => mmap_lock held */
 static inline fl_pmd_t pmdp_get_lockless(const fl_pmd_t *p)
 {
-	return (fl_pmd_t){ entry_read(&p->val) };
+	return (fl_pmd_t){entry_read(&p->val)};
 }
 
 /* The same for an entry of the lowest level. */
 static inline fl_pte_t ptep_get(const fl_pte_t *p)
 {
-	return (fl_pte_t){ entry_read(&p->val) };
+	return (fl_pte_t){entry_read(&p->val)};
 }
 
 static inline void set_pte(fl_pte_t *p, fl_pte_t v)
@@ -281,9 +282,9 @@ uint64_t fl_pgtable_next(const struct fl_mm *mm, uint64_t addr, uint64_t end);
  * Visit what [start, end) has, 2 MiB at a time: `addr` and `next` are its part of them. The page-table lock is for
  * the body to take.
  */
-#define fl_for_each_pmd(mm, addr, next, start, end)                                                                    \
-	for (uint64_t addr = fl_pgtable_next(mm, start, end), next;                                                    \
-	     addr < (end) && (next = fl_min(PMD_ALIGN_DOWN(addr) + PMD_SIZE, end), true);                              \
+#define fl_for_each_pmd(mm, addr, next, start, end)                                                                  \
+	for (uint64_t addr = fl_pgtable_next(mm, start, end), next;                                                  \
+	     addr < (end) && (next = fl_min(PMD_ALIGN_DOWN(addr) + PMD_SIZE, end), true);                            \
 	     addr = fl_pgtable_next(mm, next, end))
 
 /* The right that an entry grants. */
@@ -313,11 +314,11 @@ static inline fl_pte_t fl_maybe_mkwrite(const struct fl_mm *mm, const struct fl_
 #define FAULT_NO_HANDLER 0x4u /* the in-thread handler has passed this one on */
 
 enum fl_fault {
-	FL_DONE,    /* run the access again */
-	FL_FOREIGN, /* no mapping of ours: whatever the host would do */
-	FL_SEGV,    /* the mapping forbids it */
-	FL_SIGBUS,  /* as UFFD_FEATURE_SIGBUS asks; or no memory */
-	FL_HANDOFF, /* internal: the in-thread handler wants the message queued */
+	FL_DONE,     /* run the access again */
+	FL_FOREIGN,  /* no mapping of ours: whatever the host would do */
+	FL_SEGV,     /* the mapping forbids it */
+	FL_SIGBUS,   /* as UFFD_FEATURE_SIGBUS asks; or no memory */
+	FL_HANDOFF,  /* internal: the in-thread handler wants the message queued */
 	FL_RELEASED, /* internal */
 };
 
@@ -371,12 +372,12 @@ int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *fill, uint64_t *done
 
 /* ---- protection (protect.c) ---- */
 
-#define MM_CP_UFFD_WP		    0x1u /* set uffd-wp */
-#define MM_CP_UFFD_WP_RESOLVE	    0x2u /* clear uffd-wp */
-#define MM_CP_UFFD_WP_MARKERS	    0x4u /* with the first: also where no page is, by markers */
-#define MM_CP_TRY_CHANGE_WRITABLE   0x8u /* what may be writable becomes so now; otherwise at the next store */
-#define MM_CP_PROT_NUMA		    0x10u /* set the hint: all rights go */
-#define MM_CP_CLEAR_SOFT_DIRTY	    0x20u
+#define MM_CP_UFFD_WP		  0x1u	/* set uffd-wp */
+#define MM_CP_UFFD_WP_RESOLVE	  0x2u	/* clear uffd-wp */
+#define MM_CP_UFFD_WP_MARKERS	  0x4u	/* with the first: also where no page is, by markers */
+#define MM_CP_TRY_CHANGE_WRITABLE 0x8u	/* what may be writable becomes so now; otherwise at the next store */
+#define MM_CP_PROT_NUMA		  0x10u /* set the hint: all rights go */
+#define MM_CP_CLEAR_SOFT_DIRTY	  0x20u
 
 /*
  * Bring the entries of a range of one mapping in line with vma->vm_page_prot and the flags. Tells the backend. Returns

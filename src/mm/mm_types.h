@@ -62,26 +62,26 @@ typedef struct {
 
 struct fl_vma {
 	fl_entry_word start, end; /* [s]; of a file's mapping also changed with [f] held */
-	uint64_t pgoff;		 /* [m] page offset in the backing; merging mappings must be contiguous in it too */
-	uint32_t flags;		 /* [m] VM_*; of a file's mapping also changed with [f] held */
-	uint32_t vm_page_prot;	 /* [m] what every entry grants: VM_ACCESS bits, without VM_WRITE where writes are noted */
-	struct fl_uffd_ctx *ctx; /* [m] the userfaultfd object, when a VM_UFFD flag is set */
-	struct fl_file *file;	 /* [m] whose pages it maps; NULL: anonymous memory */
-	uint64_t index;		 /* [m][f] of the file's page at `start` */
-	struct fl_mm *mm;	 /* [c] */
-	struct fl_users users;	 /* [a] faults, fills and accesses that are at work in it */
+	uint64_t pgoff;		  /* [m] page offset in the backing; merging mappings must be contiguous in it too */
+	uint32_t flags;		  /* [m] VM_*; of a file's mapping also changed with [f] held */
+	uint32_t vm_page_prot;	  /* [m] what an entry grants: VM_ACCESS, without VM_WRITE where writes are noted */
+	struct fl_uffd_ctx *ctx;  /* [m] the userfaultfd object, when a VM_UFFD flag is set */
+	struct fl_file *file;	  /* [m] whose pages it maps; NULL: anonymous memory */
+	uint64_t index;		  /* [m][f] of the file's page at `start` */
+	struct fl_mm *mm;	  /* [c] */
+	struct fl_users users;	  /* [a] faults, fills and accesses that are at work in it */
 	struct fl_rwlock cache_lock; /* the backend's, for what it caches of the mapping */
-	struct fl_list by_file;	 /* [f] in file->vmas */
-	uint64_t unmapped;	 /* [f] the turn of fl_unmap_mapping() that has been here last */
+	struct fl_list by_file;	     /* [f] in file->vmas */
+	uint64_t unmapped;	     /* [f] the turn of fl_unmap_mapping() that has been here last */
 };
 
 /* ---- files: pages that several mappings may have, each at its place (mm/file.h) ---- */
 
 struct fl_file {
 	const struct fl_file_ops *ops; /* [c] */
-	struct fl_mutex lock;	/* rank FILE: the page cache, and which mappings are where */
-	struct fl_list vmas;	/* [f] of whatever address space */
-	uint32_t refs;		/* [a] mappings, and whoever else knows it */
+	struct fl_mutex lock;	       /* rank FILE: the page cache, and which mappings are where */
+	struct fl_list vmas;	       /* [f] of whatever address space */
+	uint32_t refs;		       /* [a] mappings, and whoever else knows it */
 };
 
 /* ---- folios: one for every page frame of the pool ---- */
@@ -121,14 +121,15 @@ struct fl_mm {
 	uint32_t nr_vmas;     /* [s] */
 	uint32_t cap_vmas;    /* [m] */
 	struct fl_seqcount vma_seq;
-	fl_entry_word excl_start, excl_end; /* [s] what whoever has mmap_lock for writing is at work on; excl_end 0: nothing */
-	bool excl_done;	      /* [a] nobody else is at work in it any more */
+	fl_entry_word excl_start,
+		excl_end; /* [s] what whoever has mmap_lock for writing is at work on; excl_end 0: nothing */
+	bool excl_done;	  /* [a] nobody else is at work in it any more */
 	struct fl_vma_table *tables; /* [m] the newest, and those that somebody without a lock may still look at */
 	struct fl_vma *spare; /* [m] allocated ahead, so that splitting cannot fail. Never freed: as with tables */
 	uint32_t nr_spare;    /* [m] */
 
 	uint64_t *pgd; /* [c]; the tables below are added atomically and freed under mmap_lock for writing */
-	uint64_t *deposit[FL_PT_LOCKS]; /* [p] a table for every leaf under that lock, so that splitting cannot fail */
+	uint64_t *deposit[FL_PT_LOCKS]; /* [p] a table for every leaf under that lock: splitting cannot fail */
 
 	uint32_t migrations; /* [a] futex: counts migrations that have ended */
 	struct fl_sampling sampling;
@@ -137,9 +138,9 @@ struct fl_mm {
 	const struct fl_mmu_ops *ops; /* [c] the backend */
 	void *backend;		      /* [c] its data */
 
-	struct fl_mutex uffd_lock;   /* the list of objects and the waits below */
-	struct fl_list uffds;	     /* open userfaultfd objects */
-	struct fl_list waits[64];    /* threads that wait in a fault, by thread id */
+	struct fl_mutex uffd_lock; /* the list of objects and the waits below */
+	struct fl_list uffds;	   /* open userfaultfd objects */
+	struct fl_list waits[64];  /* threads that wait in a fault, by thread id */
 
 	struct fl_users pins; /* truncations that are about to look here: it must not go away */
 

@@ -46,7 +46,7 @@ void fl_split_huge_pmd(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool
 struct zap {
 	struct fl_mm *mm;
 	struct fl_vma *vma;
-	bool keep_wp;   /* leave a marker for what is write-protected */
+	bool keep_wp;	/* leave a marker for what is write-protected */
 	bool file_only; /* not private copies of a file's pages */
 };
 
@@ -57,7 +57,7 @@ static fl_pte_t zapped(const struct zap *z, fl_pte_t old)
 
 	if (z->file_only && (private_copy || pte_migration(old)))
 		return old;
-	return z->keep_wp && pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){ 0 };
+	return z->keep_wp && pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){0};
 }
 
 static void zap_pte_range(const struct zap *z, uint64_t addr, uint64_t end)
@@ -101,24 +101,24 @@ static void zap_range(const struct zap *z, uint64_t start, uint64_t end)
 
 void fl_zap_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
 {
-	zap_range(&(struct zap){ .mm = mm, .vma = vma }, start, end);
+	zap_range(&(struct zap){.mm = mm, .vma = vma}, start, end);
 }
 
 void fl_zap_advised(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
 {
-	zap_range(&(struct zap){ .mm = mm, .vma = vma, .keep_wp = vma->file }, start, end);
+	zap_range(&(struct zap){.mm = mm, .vma = vma, .keep_wp = vma->file}, start, end);
 }
 
 void fl_zap_file_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, bool cow)
 {
-	zap_range(&(struct zap){ .mm = mm, .vma = vma, .keep_wp = true, .file_only = !cow }, start, end);
+	zap_range(&(struct zap){.mm = mm, .vma = vma, .keep_wp = true, .file_only = !cow}, start, end);
 }
 
 void fl_zap_gone(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, fl_pte_t *ptep)
 {
 	fl_pte_t old = ptep_get(ptep);
 
-	set_pte(ptep, pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){ 0 });
+	set_pte(ptep, pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){0});
 	mm->ops->invalidate(mm, vma, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
 	put_entry(mm, old, 1);
 }
@@ -178,13 +178,13 @@ static void move_entry(struct fl_mm *mm, fl_pte_t *from, struct fl_vma *vma, uin
 	fl_pte_t old = ptep_get(from);
 	uint64_t pfn = pte_pfn(old);
 
-	set_pte(from, (fl_pte_t){ 0 });
+	set_pte(from, (fl_pte_t){0});
 	if (pte_marker(old))
 		return;
 	if (rehome && pte_present(old)) {
 		pfn = vma->pgoff + PAGES(addr - vma->start);
-		*fl_folio(mm, pfn) = (struct fl_folio){ .refcount = 1, .mapcount = 1,
-							.mapping = fl_folio(mm, pte_pfn(old))->mapping };
+		*fl_folio(mm, pfn) = (struct fl_folio){
+			.refcount = 1, .mapcount = 1, .mapping = fl_folio(mm, pte_pfn(old))->mapping};
 		put_entry(mm, old, 1);
 	}
 	set_pte(fl_pte_offset(mm, addr), moved(mm, vma, old, pfn));

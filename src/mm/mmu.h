@@ -130,7 +130,8 @@ static inline bool fl_folio_try_get(struct fl_folio *folio)
 	int32_t n = __atomic_load_n(&folio->refcount, __ATOMIC_RELAXED);
 
 	while (n > 0)
-		if (__atomic_compare_exchange_n(&folio->refcount, &n, n + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		if (__atomic_compare_exchange_n(&folio->refcount, &n, n + 1, true, __ATOMIC_ACQUIRE,
+						__ATOMIC_RELAXED))
 			return true;
 	return false;
 }

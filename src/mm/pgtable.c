@@ -40,7 +40,7 @@ fl_pmd_t *fl_pmd_offset(const struct fl_mm *mm, uint64_t addr)
 fl_pte_t *fl_pte_offset(const struct fl_mm *mm, uint64_t addr)
 {
 	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
-	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){ 0 };
+	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){0};
 
 	return pmd_table(pmd) ? pmd_ptes(pmd) + index_at(addr, PAGE_SHIFT) : NULL;
 }
@@ -48,10 +48,10 @@ fl_pte_t *fl_pte_offset(const struct fl_mm *mm, uint64_t addr)
 fl_pte_t fl_pte_get(const struct fl_mm *mm, uint64_t addr)
 {
 	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
-	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){ 0 };
+	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){0};
 
 	if (pmd_none(pmd))
-		return (fl_pte_t){ 0 };
+		return (fl_pte_t){0};
 	if (pmd_leaf(pmd))
 		return pmd_pte_at(pmd, index_at(addr, PAGE_SHIFT));
 	return ptep_get(pmd_ptes(pmd) + index_at(addr, PAGE_SHIFT));
@@ -60,13 +60,14 @@ fl_pte_t fl_pte_get(const struct fl_mm *mm, uint64_t addr)
 struct fl_slot fl_slot_at(const struct fl_mm *mm, uint64_t addr)
 {
 	fl_pmd_t *pmdp = fl_pmd_offset(mm, addr);
-	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){ 0 };
+	fl_pmd_t pmd = pmdp ? pmdp_get_lockless(pmdp) : (fl_pmd_t){0};
 
 	if (pmd_leaf(pmd))
-		return (struct fl_slot){ .pmdp = pmdp, .addr = PMD_ALIGN_DOWN(addr), .nr = PTRS };
+		return (struct fl_slot){.pmdp = pmdp, .addr = PMD_ALIGN_DOWN(addr), .nr = PTRS};
 	if (pmd_none(pmd))
-		return (struct fl_slot){ 0 };
-	return (struct fl_slot){ .ptep = pmd_ptes(pmd) + index_at(addr, PAGE_SHIFT), .addr = PAGE_ALIGN_DOWN(addr), .nr = 1 };
+		return (struct fl_slot){0};
+	return (struct fl_slot){
+		.ptep = pmd_ptes(pmd) + index_at(addr, PAGE_SHIFT), .addr = PAGE_ALIGN_DOWN(addr), .nr = 1};
 }
 
 /* ---- making tables ---- */
@@ -176,7 +177,8 @@ void fl_pmd_split(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)
 
 	for (unsigned i = 0; i < PTRS; i++)
 		table[i] = pmd_pte_at(leaf, i).val;
-	entry_write(&pmdp->val, fl_addr(table)); /* the table's entries first: whoever reads the one reads the others */
+	entry_write(&pmdp->val,
+		    fl_addr(table)); /* the table's entries first: whoever reads the one reads the others */
 }
 
 fl_pte_t *fl_pte_split(struct fl_mm *mm, uint64_t addr)
@@ -248,11 +250,12 @@ static void free_level(struct fl_mm *mm, uint64_t *table, unsigned shift, uint64
 		uint64_t lo = base + ((uint64_t)i << shift), hi = lo + (1ull << shift);
 		uint64_t entry = entry_read(&table[i]), *below = fl_ptr(entry); /* neighbours may be adding tables */
 
-		if (!entry || hi <= start || lo >= end || pmd_leaf((fl_pmd_t){ entry }))
+		if (!entry || hi <= start || lo >= end || pmd_leaf((fl_pmd_t){entry}))
 			continue;
 		if (shift > PMD_SHIFT)
 			free_level(mm, below, shift - 9, lo, start, end);
-		if (nobody_else(mm, lo, hi) && table_empty(below)) { /* in this order: who is at work there sets entries */
+		if (nobody_else(mm, lo, hi) &&
+		    table_empty(below)) { /* in this order: who is at work there sets entries */
 			entry_write(&table[i], 0);
 			fl_free(&mm->metadata, below, PAGE_SIZE);
 		}

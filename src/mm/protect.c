@@ -48,7 +48,7 @@ static fl_pte_t change_absent(fl_pte_t pte, uint32_t cp_flags)
 	if (pte_none(pte))
 		return (cp_flags & MM_CP_UFFD_WP_MARKERS) ? mk_wp_marker() : pte;
 	if (pte_marker(pte))
-		return (cp_flags & MM_CP_UFFD_WP_RESOLVE) ? (fl_pte_t){ 0 } : pte;
+		return (cp_flags & MM_CP_UFFD_WP_RESOLVE) ? (fl_pte_t){0} : pte;
 	if (cp_flags & MM_CP_CLEAR_SOFT_DIRTY)
 		pte = pte_clear_soft_dirty(pte);
 	if (cp_flags & MM_CP_UFFD_WP)
@@ -144,7 +144,7 @@ static int next_pmd(struct change *c, uint64_t *addr, uint64_t end)
 
 int64_t fl_change_protection(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, uint32_t cp_flags)
 {
-	struct change c = { .mm = mm, .vma = vma, .cp_flags = cp_flags, .left = FL_RIGHT_WRITE };
+	struct change c = {.mm = mm, .vma = vma, .cp_flags = cp_flags, .left = FL_RIGHT_WRITE};
 	uint64_t addr = start;
 	int err;
 
@@ -172,5 +172,6 @@ void fl_vma_set_uffd(struct fl_mm *mm, struct fl_vma *vma, uint32_t uffd_flags, 
 	/* vm_page_prot first: the entries follow it */
 	fl_vma_set(vma, (vma->flags & ~VM_UFFD) | uffd_flags, ctx);
 	if (drop_wp)
-		fl_change_protection(mm, vma, vma->start, vma->end, MM_CP_UFFD_WP_RESOLVE | MM_CP_TRY_CHANGE_WRITABLE);
+		fl_change_protection(mm, vma, vma->start, vma->end,
+				     MM_CP_UFFD_WP_RESOLVE | MM_CP_TRY_CHANGE_WRITABLE);
 }

@@ -119,43 +119,43 @@ static inline uint64_t pte_pfn(fl_pte_t p)
 
 static inline fl_pte_t pte_wrprotect(fl_pte_t p)
 {
-	return (fl_pte_t){ p.val & ~PTE_WRITE };
+	return (fl_pte_t){p.val & ~PTE_WRITE};
 }
 
 static inline fl_pte_t pte_mkuffd_wp(fl_pte_t p)
 {
-	return pte_wrprotect((fl_pte_t){ p.val | PTE_UFFD_WP });
+	return pte_wrprotect((fl_pte_t){p.val | PTE_UFFD_WP});
 }
 
 static inline fl_pte_t pte_clear_uffd_wp(fl_pte_t p)
 {
-	return (fl_pte_t){ p.val & ~PTE_UFFD_WP };
+	return (fl_pte_t){p.val & ~PTE_UFFD_WP};
 }
 
 static inline fl_pte_t pte_mkyoung(fl_pte_t p)
 {
-	return (fl_pte_t){ p.val | PTE_YOUNG };
+	return (fl_pte_t){p.val | PTE_YOUNG};
 }
 
 static inline fl_pte_t pte_mkold(fl_pte_t p)
 {
-	return (fl_pte_t){ p.val & ~PTE_YOUNG };
+	return (fl_pte_t){p.val & ~PTE_YOUNG};
 }
 
 /* Somebody writes to it, which also ends its being one of zeros. */
 static inline fl_pte_t pte_mkwritten(fl_pte_t p)
 {
-	return (fl_pte_t){ (p.val | PTE_DIRTY | PTE_SOFT_DIRTY) & ~PTE_ZERO };
+	return (fl_pte_t){(p.val | PTE_DIRTY | PTE_SOFT_DIRTY) & ~PTE_ZERO};
 }
 
 static inline fl_pte_t pte_mkdirty(fl_pte_t p)
 {
-	return (fl_pte_t){ p.val | PTE_DIRTY | PTE_SOFT_DIRTY };
+	return (fl_pte_t){p.val | PTE_DIRTY | PTE_SOFT_DIRTY};
 }
 
 static inline fl_pte_t pte_mkzero(fl_pte_t p)
 {
-	return (fl_pte_t){ p.val | PTE_ZERO };
+	return (fl_pte_t){p.val | PTE_ZERO};
 }
 
 static inline bool pte_zero(fl_pte_t p)
@@ -165,50 +165,50 @@ static inline bool pte_zero(fl_pte_t p)
 
 static inline fl_pte_t pte_clear_soft_dirty(fl_pte_t p)
 {
-	return (fl_pte_t){ p.val & ~PTE_SOFT_DIRTY };
+	return (fl_pte_t){p.val & ~PTE_SOFT_DIRTY};
 }
 
 static inline fl_pte_t pte_mkhint(fl_pte_t p)
 {
-	return pte_wrprotect((fl_pte_t){ p.val | PTE_HINT });
+	return pte_wrprotect((fl_pte_t){p.val | PTE_HINT});
 }
 
 static inline fl_pte_t pte_clear_hint(fl_pte_t p)
 {
-	return (fl_pte_t){ p.val & ~PTE_HINT };
+	return (fl_pte_t){p.val & ~PTE_HINT};
 }
 
 /* Stores that it lets through are not seen by anybody, so from now on it counts as dirty. */
 static inline fl_pte_t pte_mkwrite(fl_pte_t p)
 {
-	return (p.val & (PTE_UFFD_WP | PTE_HINT)) ? p : pte_mkdirty((fl_pte_t){ p.val | PTE_WRITE });
+	return (p.val & (PTE_UFFD_WP | PTE_HINT)) ? p : pte_mkdirty((fl_pte_t){p.val | PTE_WRITE});
 }
 
 /* The same page in another frame. */
 static inline fl_pte_t pte_set_pfn(fl_pte_t p, uint64_t pfn)
 {
-	return (fl_pte_t){ (p.val & ~PTE_PFN) | pfn << PAGE_SHIFT };
+	return (fl_pte_t){(p.val & ~PTE_PFN) | pfn << PAGE_SHIFT};
 }
 
 /* A present entry for a frame, with the flags that a swap or migration entry has kept; it grants no writing. */
 static inline fl_pte_t pte_present_again(uint64_t pfn, fl_pte_t p)
 {
-	return (fl_pte_t){ pfn << PAGE_SHIFT | PTE_PRESENT | (p.val & (PTE_KEPT | PTE_SAMPLER)) };
+	return (fl_pte_t){pfn << PAGE_SHIFT | PTE_PRESENT | (p.val & (PTE_KEPT | PTE_SAMPLER))};
 }
 
 static inline fl_pte_t mk_swap_pte(uint64_t slot, fl_pte_t p)
 {
-	return (fl_pte_t){ slot << PAGE_SHIFT | PTE_SWAP | (p.val & PTE_KEPT) };
+	return (fl_pte_t){slot << PAGE_SHIFT | PTE_SWAP | (p.val & PTE_KEPT)};
 }
 
 static inline fl_pte_t mk_migration_pte(fl_pte_t p)
 {
-	return (fl_pte_t){ (p.val & (PTE_PFN | PTE_KEPT | PTE_SAMPLER)) | PTE_MIGRATION };
+	return (fl_pte_t){(p.val & (PTE_PFN | PTE_KEPT | PTE_SAMPLER)) | PTE_MIGRATION};
 }
 
 static inline fl_pte_t mk_wp_marker(void)
 {
-	return (fl_pte_t){ PTE_MARKER | PTE_UFFD_WP };
+	return (fl_pte_t){PTE_MARKER | PTE_UFFD_WP};
 }
 
 /* An existing entry with the rights of its mapping's vm_page_prot in place of its own. */
@@ -220,7 +220,7 @@ static inline fl_pte_t pte_modify(fl_pte_t p, const struct fl_vma *vma)
 /* A present entry for a frame: what the mapping grants, which is all that is known of the page as yet. */
 static inline fl_pte_t mk_pte(uint64_t pfn, const struct fl_vma *vma)
 {
-	return pte_modify((fl_pte_t){ pfn << PAGE_SHIFT | PTE_PRESENT }, vma);
+	return pte_modify((fl_pte_t){pfn << PAGE_SHIFT | PTE_PRESENT}, vma);
 }
 
 /* ---- PMD entries ---- */
@@ -248,7 +248,7 @@ static inline fl_pte_t *pmd_ptes(fl_pmd_t d)
 /* A leaf as the entry that it is, and back. */
 static inline fl_pte_t pmd_pte(fl_pmd_t d)
 {
-	return (fl_pte_t){ d.val & ~PTE_LEAF };
+	return (fl_pte_t){d.val & ~PTE_LEAF};
 }
 
 static inline bool pte_unasked(fl_pte_t p)
@@ -258,13 +258,13 @@ static inline bool pte_unasked(fl_pte_t p)
 
 static inline fl_pmd_t pte_pmd(fl_pte_t p)
 {
-	return (fl_pmd_t){ p.val | PTE_LEAF };
+	return (fl_pmd_t){p.val | PTE_LEAF};
 }
 
 /* The entry that a leaf is for the ith of its pages. */
 static inline fl_pte_t pmd_pte_at(fl_pmd_t d, unsigned i)
 {
-	return (fl_pte_t){ (d.val & ~(PTE_LEAF | PTE_UNASKED)) + ((uint64_t)i << PAGE_SHIFT) };
+	return (fl_pte_t){(d.val & ~(PTE_LEAF | PTE_UNASKED)) + ((uint64_t)i << PAGE_SHIFT)};
 }
 
 #endif

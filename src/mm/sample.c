@@ -16,7 +16,7 @@ static int64_t collect(struct fl_mm *mm, uint64_t addr, uint64_t end, uint8_t *v
 
 	while (addr < end) {
 		struct fl_slot s = fl_slot_at(mm, addr);
-		fl_pte_t pte = s.nr ? slot_get(&s) : (fl_pte_t){ 0 };
+		fl_pte_t pte = s.nr ? slot_get(&s) : (fl_pte_t){0};
 		uint64_t next = s.nr ? fl_min(s.addr + ((uint64_t)s.nr << PAGE_SHIFT), end) : end;
 		bool young = pte_hint(pte) && pte_young(pte);
 

@@ -15,7 +15,8 @@ static bool swap_out(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t *ptep, uint6
 	if (slot == FL_PFN_NONE)
 		return false;
 	set_pte(ptep, mk_swap_pte(slot, old));
-	mm->ops->invalidate(mm, vma, addr, addr + PAGE_SIZE, FL_RIGHT_NONE); /* before the contents are read: no store is lost */
+	mm->ops->invalidate(mm, vma, addr, addr + PAGE_SIZE,
+			    FL_RIGHT_NONE); /* before the contents are read: no store is lost */
 	mm->ops->swap_write(mm, slot, pfn);
 	fl_folio(mm, pfn)->mapcount = 0;
 	fl_folio_put(mm, pfn);
@@ -35,7 +36,8 @@ int64_t fl_swap_out_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, 
 		fl_pte_t *ptep;
 
 		fl_mutex_lock(ptl);
-		ptep = vma->file ? fl_pte_offset(mm, addr) : fl_pte_split(mm, addr); /* a file's leaf has nothing to swap */
+		ptep = vma->file ? fl_pte_offset(mm, addr)
+				 : fl_pte_split(mm, addr); /* a file's leaf has nothing to swap */
 		for (; ptep && addr < next; addr += PAGE_SIZE, ptep++)
 			done += swap_out(mm, vma, ptep, addr);
 		fl_mutex_unlock(ptl);

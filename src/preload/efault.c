@@ -69,7 +69,7 @@
  * Every argument once: fl_max() with the calls in it would look again, and find present what the first look has made
  * so. What one argument is refused the others cannot make good.
  */
-#define ALL(...) all_of((const int[]){ __VA_ARGS__ }, sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
+#define ALL(...)  all_of((const int[]){__VA_ARGS__}, sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
 
 static int all_of(const int *present, size_t n)
 {
@@ -250,20 +250,20 @@ static int aio_data(struct aiocb *cb, bool write)
 #define FAILED_NUMBER (ret_ == EFAULT)
 #define FAILED_NULLED (!ret_ && errno == EFAULT)
 
-#define WRAP(ret, name, params, args, first, failed, faults)                                                           \
-	FL_EXPORT ret name params;                                                                                     \
-	ret name params                                                                                                \
-	{                                                                                                              \
-		ret(*f) params = FL_FIND(name);                                                        \
-		struct fl_retry retry = { 0 };                                                                         \
-		ret ret_;                                                                                              \
-                                                                                                                       \
-		if ((first) && unlikely(fl_maybe_ours()))                                                              \
-			(void)(faults);                                                                                \
-		do                                                                                                     \
-			ret_ = f args;                                                                                 \
-		while (unlikely(failed) && fl_maybe_ours() && fl_again(&retry, (faults)));                             \
-		return ret_;                                                                                           \
+#define WRAP(ret, name, params, args, first, failed, faults)                                                         \
+	FL_EXPORT ret name params;                                                                                   \
+	ret name params                                                                                              \
+	{                                                                                                            \
+		ret(*f) params = FL_FIND(name);                                                                      \
+		struct fl_retry retry = {0};                                                                         \
+		ret ret_;                                                                                            \
+                                                                                                                     \
+		if ((first) && unlikely(fl_maybe_ours()))                                                            \
+			(void)(faults);                                                                              \
+		do                                                                                                   \
+			ret_ = f args;                                                                               \
+		while (unlikely(failed) && fl_maybe_ours() && fl_again(&retry, (faults)));                           \
+		return ret_;                                                                                         \
 	}
 
 #define CALL(ret, name, params, args, faults)	WRAP(ret, name, params, args, false, FAILED_CALL, faults)
@@ -388,42 +388,42 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 	return done;
 }
 
-#define VEC(buf, len) (&(struct iovec){ fl_ptr(fl_addr(buf)), len }), 1
+#define VEC(buf, len) (&(struct iovec){fl_ptr(fl_addr(buf)), len}), 1
 #define IOVEC	      iov, n
 
 /*
  * The first call is the program's own, the rest are `f`. `vector` is two arguments: iov, n. `at` is where a file of
  * pagemap.c is read or written.
  */
-#define TRANSFER(at, name, params, args, faults, f, fd, vector, offset, flags, write)                                  \
-	FL_EXPORT ssize_t name params;                                                                                 \
-	ssize_t name params                                                                                            \
-	{                                                                                                              \
-		ssize_t(*first) params = FL_FIND(name);                                                \
-		ssize_t done;                                                                                          \
-                                                                                                                       \
-		if (FL_SPECIAL(&done, fd, vector, at, flags, !(write)))                                                \
-			return done;                                                                                   \
-		done = FL_RETRY(ssize_t, first args, faults);                                                          \
-		return go_on(f, fd, vector, offset, flags, done, write);                                               \
+#define TRANSFER(at, name, params, args, faults, f, fd, vector, offset, flags, write)                                \
+	FL_EXPORT ssize_t name params;                                                                               \
+	ssize_t name params                                                                                          \
+	{                                                                                                            \
+		ssize_t(*first) params = FL_FIND(name);                                                              \
+		ssize_t done;                                                                                        \
+                                                                                                                     \
+		if (FL_SPECIAL(&done, fd, vector, at, flags, !(write)))                                              \
+			return done;                                                                                 \
+		done = FL_RETRY(ssize_t, first args, faults);                                                        \
+		return go_on(f, fd, vector, offset, flags, done, write);                                             \
 	}
 
 /* An offset that the host refuses. Only the newest calls take -1 for the file's position. */
 #define NOWHERE	    (-2)
 #define OFFSET(off) ((off) == -1 ? NOWHERE : (off))
 
-#define FILE_TRANSFERS(off_type, r, w, rv, wv, rv2, wv2)                                                               \
-	TRANSFER(OFFSET(off), r, (int fd, void *buf, size_t len, off_type off), (fd, buf, len, off),                   \
-		 next_page(buf, len, true), from_file, fd, VEC(buf, len), off, 0, true)                                \
-	TRANSFER(OFFSET(off), w, (int fd, const void *buf, size_t len, off_type off), (fd, buf, len, off),             \
-		 IN(buf, len), to_file, fd, VEC(buf, len), off, 0, false)                                              \
-	TRANSFER(OFFSET(off), rv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),           \
-		 fl_iov_next(iov, n), from_file, fd, IOVEC, off, 0, true)                                              \
-	TRANSFER(OFFSET(off), wv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),           \
-		 fl_iov(iov, n, false), to_file, fd, IOVEC, off, 0, false)                                             \
-	TRANSFER(off, rv2, (int fd, const struct iovec *iov, int n, off_type off, int flags),                          \
-		 (fd, iov, n, off, flags), fl_iov_next(iov, n), from_file, fd, IOVEC, off, flags, true)                \
-	TRANSFER(off, wv2, (int fd, const struct iovec *iov, int n, off_type off, int flags),                          \
+#define FILE_TRANSFERS(off_type, r, w, rv, wv, rv2, wv2)                                                             \
+	TRANSFER(OFFSET(off), r, (int fd, void *buf, size_t len, off_type off), (fd, buf, len, off),                 \
+		 next_page(buf, len, true), from_file, fd, VEC(buf, len), off, 0, true)                              \
+	TRANSFER(OFFSET(off), w, (int fd, const void *buf, size_t len, off_type off), (fd, buf, len, off),           \
+		 IN(buf, len), to_file, fd, VEC(buf, len), off, 0, false)                                            \
+	TRANSFER(OFFSET(off), rv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),         \
+		 fl_iov_next(iov, n), from_file, fd, IOVEC, off, 0, true)                                            \
+	TRANSFER(OFFSET(off), wv, (int fd, const struct iovec *iov, int n, off_type off), (fd, iov, n, off),         \
+		 fl_iov(iov, n, false), to_file, fd, IOVEC, off, 0, false)                                           \
+	TRANSFER(off, rv2, (int fd, const struct iovec *iov, int n, off_type off, int flags),                        \
+		 (fd, iov, n, off, flags), fl_iov_next(iov, n), from_file, fd, IOVEC, off, flags, true)              \
+	TRANSFER(off, wv2, (int fd, const struct iovec *iov, int n, off_type off, int flags),                        \
 		 (fd, iov, n, off, flags), fl_iov(iov, n, false), to_file, fd, IOVEC, off, flags, false)
 
 FILE_TRANSFERS(off_t, pread, pwrite, preadv, pwritev, preadv2, pwritev2)
@@ -434,8 +434,8 @@ TRANSFER(NOWHERE, send, (int fd, const void *buf, size_t len, int flags), (fd, b
 	 to_socket, fd, VEC(buf, len), 0, flags, false)
 TRANSFER(NOWHERE, sendto,
 	 (int fd, const void *buf, size_t len, int flags, const struct sockaddr *addr, socklen_t addr_len),
-	 (fd, buf, len, flags, addr, addr_len), ALL(IN(buf, len), IN(addr, addr_len)), to_socket, fd, VEC(buf, len), 0,
-	 flags, false)
+	 (fd, buf, len, flags, addr, addr_len), ALL(IN(buf, len), IN(addr, addr_len)), to_socket, fd, VEC(buf, len),
+	 0, flags, false)
 
 static ssize_t from_file(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
 {
@@ -494,23 +494,23 @@ ssize_t __pread64_chk(int fd, void *buf, size_t len, off64_t offset, size_t size
 }
 
 /* Either side may be hidden, the other one if it is this process, too. Nothing is lost by starting again. */
-#define PROCESS_VM(name, write)                                                                                        \
-	FL_EXPORT ssize_t name(pid_t pid, const struct iovec *iov, unsigned long n, const struct iovec *remote,        \
-			       unsigned long nr, unsigned long flags)                                                  \
-	{                                                                                                              \
-		typeof(name) *f = FL_FIND(name);                                                       \
-		int self = pid == getpid() ? (int)fl_min(nr, (unsigned long)INT_MAX) : 0;                              \
-		int here = (int)fl_min(n, (unsigned long)INT_MAX);                                                     \
-		ssize_t done;                                                                                          \
-                                                                                                                       \
-		do                                                                                                     \
-			done = FL_RETRY(ssize_t, f(pid, iov, n, remote, nr, flags),                                    \
-					ALL(fl_iov(iov, here, write), fl_iov(remote, self, !(write)),                  \
-					    in_or_out(remote, nr * sizeof(*remote), false)));                          \
-		while (done > 0 && unlikely(fl_maybe_ours()) &&                                                        \
-		       (short_by_fault(iov, here, (size_t)done, write) ||                                           \
-			short_by_fault(remote, self, (size_t)done, !(write))));                                     \
-		return done;                                                                                           \
+#define PROCESS_VM(name, write)                                                                                      \
+	FL_EXPORT ssize_t name(pid_t pid, const struct iovec *iov, unsigned long n, const struct iovec *remote,      \
+			       unsigned long nr, unsigned long flags)                                                \
+	{                                                                                                            \
+		typeof(name) *f = FL_FIND(name);                                                                     \
+		int self = pid == getpid() ? (int)fl_min(nr, (unsigned long)INT_MAX) : 0;                            \
+		int here = (int)fl_min(n, (unsigned long)INT_MAX);                                                   \
+		ssize_t done;                                                                                        \
+                                                                                                                     \
+		do                                                                                                   \
+			done = FL_RETRY(ssize_t, f(pid, iov, n, remote, nr, flags),                                  \
+					ALL(fl_iov(iov, here, write), fl_iov(remote, self, !(write)),                \
+					    in_or_out(remote, nr * sizeof(*remote), false)));                        \
+		while (done > 0 && unlikely(fl_maybe_ours()) &&                                                      \
+		       (short_by_fault(iov, here, (size_t)done, write) ||                                            \
+			short_by_fault(remote, self, (size_t)done, !(write))));                                      \
+		return done;                                                                                         \
 	}
 
 PROCESS_VM(process_vm_readv, true)
@@ -541,26 +541,28 @@ static ssize_t after_recv(int fd, void *buf, size_t len, int flags, ssize_t done
 	return go_on(from_socket, fd, VEC(buf, len), 0, flags, done, true);
 }
 
-#define RECV(name, params, args, addr, addr_len, faults)                                                               \
-	FL_EXPORT ssize_t name params;                                                                                 \
-	ssize_t name params                                                                                            \
-	{                                                                                                              \
-		ssize_t(*f) params = FL_FIND(name);                                                    \
-                                                                                                                       \
-		before_recv(fd, buf, len, flags, addr, addr_len);                                                      \
-		return after_recv(fd, buf, len, flags, FL_RETRY(ssize_t, f args, faults));                             \
+#define RECV(name, params, args, addr, addr_len, faults)                                                             \
+	FL_EXPORT ssize_t name params;                                                                               \
+	ssize_t name params                                                                                          \
+	{                                                                                                            \
+		ssize_t(*f) params = FL_FIND(name);                                                                  \
+                                                                                                                     \
+		before_recv(fd, buf, len, flags, addr, addr_len);                                                    \
+		return after_recv(fd, buf, len, flags, FL_RETRY(ssize_t, f args, faults));                           \
 	}
 
 RECV(recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags), NULL, NULL, next_page(buf, len, true))
 RECV(__recv_chk, (int fd, void *buf, size_t len, size_t size, int flags), (fd, buf, len, size, flags), NULL, NULL,
      next_page(buf, len, true))
 RECV(recvfrom,
-     (int fd, void *restrict buf, size_t len, int flags, struct sockaddr *restrict addr, socklen_t *restrict addr_len),
+     (int fd, void *restrict buf, size_t len, int flags, struct sockaddr *restrict addr,
+      socklen_t *restrict addr_len),
      (fd, buf, len, flags, addr, addr_len), addr, addr_len, ALL(next_page(buf, len, true), sized(addr, addr_len)))
 RECV(__recvfrom_chk,
      (int fd, void *restrict buf, size_t len, size_t size, int flags, struct sockaddr *restrict addr,
       socklen_t *restrict addr_len),
-     (fd, buf, len, size, flags, addr, addr_len), addr, addr_len, ALL(next_page(buf, len, true), sized(addr, addr_len)))
+     (fd, buf, len, size, flags, addr, addr_len), addr, addr_len,
+     ALL(next_page(buf, len, true), sized(addr, addr_len)))
 
 FL_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
@@ -605,7 +607,7 @@ typedef size_t stream_fn(void *buf, size_t size, size_t n, FILE *stream);
 /* In bytes, so that what is done is known when it ends in the middle of a member. Only after EFAULT it goes on. */
 static size_t stream_transfer(stream_fn *f, void *buf, size_t size, size_t n, FILE *stream, bool write)
 {
-	struct fl_retry retry = { 0 };
+	struct fl_retry retry = {0};
 	size_t done = 0, total = size * n;
 	int saved = errno;
 
@@ -628,11 +630,11 @@ static size_t stream_transfer(stream_fn *f, void *buf, size_t size, size_t n, FI
 #undef fread_unlocked
 #undef fwrite_unlocked
 
-#define STREAM(name, qualifier, write)                                                                                 \
-	FL_EXPORT size_t name(qualifier void *restrict buf, size_t size, size_t n, FILE *restrict stream)              \
-	{                                                                                                              \
-                                                                                                                       \
-		return stream_transfer(FL_FIND(name), fl_ptr(fl_addr(buf)), size, n, stream, write);   \
+#define STREAM(name, qualifier, write)                                                                               \
+	FL_EXPORT size_t name(qualifier void *restrict buf, size_t size, size_t n, FILE *restrict stream)            \
+	{                                                                                                            \
+                                                                                                                     \
+		return stream_transfer(FL_FIND(name), fl_ptr(fl_addr(buf)), size, n, stream, write);                 \
 	}
 
 STREAM(fread, , true)
@@ -641,13 +643,13 @@ STREAM(fwrite, const, false)
 STREAM(fwrite_unlocked, const, false)
 
 /* What <bits/stdio2.h> calls in fortified programs. */
-#define FREAD_CHK(name, plain)                                                                                         \
-	FL_EXPORT size_t name(void *restrict buf, size_t room, size_t size, size_t n, FILE *restrict stream);          \
-	size_t name(void *restrict buf, size_t room, size_t size, size_t n, FILE *restrict stream)                     \
-	{                                                                                                              \
-		if (size && n > room / size)                                                                           \
-			__chk_fail();                                                                                  \
-		return plain(buf, size, n, stream);                                                                    \
+#define FREAD_CHK(name, plain)                                                                                       \
+	FL_EXPORT size_t name(void *restrict buf, size_t room, size_t size, size_t n, FILE *restrict stream);        \
+	size_t name(void *restrict buf, size_t room, size_t size, size_t n, FILE *restrict stream)                   \
+	{                                                                                                            \
+		if (size && n > room / size)                                                                         \
+			__chk_fail();                                                                                \
+		return plain(buf, size, n, stream);                                                                  \
 	}
 
 FREAD_CHK(__fread_chk, fread)

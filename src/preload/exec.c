@@ -206,31 +206,31 @@ static int program(const char *path, char *const *argv, char *const *envp)
 }
 
 /* What is started takes its signal mask from this thread. */
-#define WITH_MASK(call)                                                                                                \
-	({                                                                                                             \
-		uint64_t mask_ = fl_signal_exec_begin();                                                               \
-		int called_ = (call);                                                                                  \
-                                                                                                                       \
-		fl_signal_exec_end(mask_);                                                                             \
-		called_;                                                                                               \
+#define WITH_MASK(call)                                                                                              \
+	({                                                                                                           \
+		uint64_t mask_ = fl_signal_exec_begin();                                                             \
+		int called_ = (call);                                                                                \
+                                                                                                                     \
+		fl_signal_exec_end(mask_);                                                                           \
+		called_;                                                                                             \
 	})
 
 /* The call has the environment in `with`. With SIGSEGV blocked, libc must find present what it looks at itself. */
-#define EXEC(name, params, path, argv, envp, ...)                                                                      \
-	FL_EXPORT int name params                                                                                      \
-	{                                                                                                              \
-		typeof(name) *f = FL_FIND(name);                                                       \
-		struct list l = { .mapped = 0 };                                                                       \
-		char *const *with = with_kept(&l, envp);                                                               \
-		int ret;                                                                                               \
-                                                                                                                       \
-		if (!with && envp)                                                                                     \
-			return no_memory();                                                                            \
-		if (fl_maybe_ours())                                                                                   \
-			program(path, argv, with);                                                                     \
-		ret = FL_RETRY(int, WITH_MASK(f(__VA_ARGS__)), program(path, argv, with));                             \
-		list_free(&l);                                                                                         \
-		return ret;                                                                                            \
+#define EXEC(name, params, path, argv, envp, ...)                                                                    \
+	FL_EXPORT int name params                                                                                    \
+	{                                                                                                            \
+		typeof(name) *f = FL_FIND(name);                                                                     \
+		struct list l = {.mapped = 0};                                                                       \
+		char *const *with = with_kept(&l, envp);                                                             \
+		int ret;                                                                                             \
+                                                                                                                     \
+		if (!with && envp)                                                                                   \
+			return no_memory();                                                                          \
+		if (fl_maybe_ours())                                                                                 \
+			program(path, argv, with);                                                                   \
+		ret = FL_RETRY(int, WITH_MASK(f(__VA_ARGS__)), program(path, argv, with));                           \
+		list_free(&l);                                                                                       \
+		return ret;                                                                                          \
 	}
 
 static int no_memory(void)
@@ -273,18 +273,18 @@ static bool list_args(struct list *l, const char *arg, va_list *ap)
 	return true;
 }
 
-#define EXECL(name, call)                                                                                              \
-	FL_EXPORT int name(const char *path, const char *arg, ...)                                                     \
-	{                                                                                                              \
-		struct list l;                                                                                         \
-		va_list ap;                                                                                            \
-		int ret;                                                                                               \
-                                                                                                                       \
-		va_start(ap, arg);                                                                                     \
-		ret = list_args(&l, arg, &ap) ? (call) : no_memory();                                                  \
-		va_end(ap);                                                                                            \
-		list_free(&l);                                                                                         \
-		return ret;                                                                                            \
+#define EXECL(name, call)                                                                                            \
+	FL_EXPORT int name(const char *path, const char *arg, ...)                                                   \
+	{                                                                                                            \
+		struct list l;                                                                                       \
+		va_list ap;                                                                                          \
+		int ret;                                                                                             \
+                                                                                                                     \
+		va_start(ap, arg);                                                                                   \
+		ret = list_args(&l, arg, &ap) ? (call) : no_memory();                                                \
+		va_end(ap);                                                                                          \
+		list_free(&l);                                                                                       \
+		return ret;                                                                                          \
 	}
 
 EXECL(execl, execve(path, l.at, environ))
@@ -295,28 +295,28 @@ EXECL(execle, execve(path, l.at, va_arg(ap, char **)))
  * Libc's child shares our memory, but not our handler of SIGSEGV: what it looks at itself must be there before. The
  * result is an error number.
  */
-#define SPAWN(name)                                                                                                    \
-	FL_EXPORT int name(pid_t *restrict pid, const char *restrict path,                                             \
-			   const posix_spawn_file_actions_t *restrict actions, const posix_spawnattr_t *restrict attr, \
-			   char *const argv[restrict], char *const envp[restrict])                                     \
-	{                                                                                                              \
-		typeof(name) *f = FL_FIND(name);                                                       \
-		struct list l = { .mapped = 0 };                                                                       \
-		char *const *with = with_kept(&l, envp);                                                               \
-		struct fl_retry retry = { 0 };                                                                         \
-		int ret = ENOMEM;                                                                                      \
-                                                                                                                       \
-		if (fl_maybe_ours()) {                                                                                 \
-			fl_in(actions, sizeof(*actions));                                                              \
-			fl_in(attr, sizeof(*attr));                                                                    \
-			program(path, argv, with);                                                                     \
-		}                                                                                                      \
-		if (with || !envp)                                                                                     \
-			do                                                                                             \
-				ret = WITH_MASK(f(pid, path, actions, attr, argv, with));                              \
-			while (ret == EFAULT && fl_maybe_ours() && fl_again(&retry, program(path, argv, with)));       \
-		list_free(&l);                                                                                         \
-		return ret;                                                                                            \
+#define SPAWN(name)                                                                                                  \
+	FL_EXPORT int name(                                                                                          \
+		pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,  \
+		const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])      \
+	{                                                                                                            \
+		typeof(name) *f = FL_FIND(name);                                                                     \
+		struct list l = {.mapped = 0};                                                                       \
+		char *const *with = with_kept(&l, envp);                                                             \
+		struct fl_retry retry = {0};                                                                         \
+		int ret = ENOMEM;                                                                                    \
+                                                                                                                     \
+		if (fl_maybe_ours()) {                                                                               \
+			fl_in(actions, sizeof(*actions));                                                            \
+			fl_in(attr, sizeof(*attr));                                                                  \
+			program(path, argv, with);                                                                   \
+		}                                                                                                    \
+		if (with || !envp)                                                                                   \
+			do                                                                                           \
+				ret = WITH_MASK(f(pid, path, actions, attr, argv, with));                            \
+			while (ret == EFAULT && fl_maybe_ours() && fl_again(&retry, program(path, argv, with)));     \
+		list_free(&l);                                                                                       \
+		return ret;                                                                                          \
 	}
 
 SPAWN(posix_spawn)

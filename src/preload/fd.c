@@ -42,7 +42,7 @@ void fl_set_fd_kind(int fd, enum fl_fd_kind kind)
 	if (fds_owner != pid && (kind < FL_FD_PAGEMAP || fl_fd_kinds[fd])) /* what is looked at again does no harm */
 		return;
 	old = __atomic_exchange_n(&fl_fd_kinds[fd], (uint8_t)kind, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&fl_nr_special, (uint32_t)!!kind - !!old, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&fl_nr_special, (uint32_t) !!kind - !!old, __ATOMIC_RELAXED);
 }
 
 /* ---- opening ---- */
@@ -77,7 +77,7 @@ static mode_t mode_of(int flags, va_list ap)
 /* A bad pointer must reach libc, which says EFAULT. */
 static bool names_device(const char *path)
 {
-	char copy[sizeof(DEVICE)] = { 0 };
+	char copy[sizeof(DEVICE)] = {0};
 
 	if (!path)
 		return false;
@@ -90,18 +90,18 @@ static bool names_device(const char *path)
 }
 
 /* The path is looked at before libc's own function is: a hidden one faults in user mode here, which resolves it. */
-#define OPEN(name, params, path, call)                                                                                 \
-	FL_EXPORT int name params                                                                                      \
-	{                                                                                                              \
-		mode_t mode;                                                                                           \
-		va_list ap;                                                                                            \
-                                                                                                                       \
-		va_start(ap, flags);                                                                                   \
-		mode = mode_of(flags, ap);                                                                             \
-		va_end(ap);                                                                                            \
-		if (fl_in_str(path) >= 0 && names_device(path))                                                 \
-			return open_device(flags);                                                                     \
-		return fl_opened(path, FL_RETRY(int, fl_real()->call, fl_in_str(path)), flags);                               \
+#define OPEN(name, params, path, call)                                                                               \
+	FL_EXPORT int name params                                                                                    \
+	{                                                                                                            \
+		mode_t mode;                                                                                         \
+		va_list ap;                                                                                          \
+                                                                                                                     \
+		va_start(ap, flags);                                                                                 \
+		mode = mode_of(flags, ap);                                                                           \
+		va_end(ap);                                                                                          \
+		if (fl_in_str(path) >= 0 && names_device(path))                                                      \
+			return open_device(flags);                                                                   \
+		return fl_opened(path, FL_RETRY(int, fl_real()->call, fl_in_str(path)), flags);                      \
 	}
 
 OPEN(open, (const char *path, int flags, ...), path, open(path, flags, mode))
@@ -147,7 +147,7 @@ int __openat64_2(int dir, const char *path, int flags)
 
 static FILE *stream_open(FILE *(*real)(const char *, const char *), const char *path, const char *mode)
 {
-	struct fl_retry retry = { 0 };
+	struct fl_retry retry = {0};
 	FILE *f;
 
 	if (fl_in_str(path) >= 0 && names_device(path)) {
@@ -157,7 +157,8 @@ static FILE *stream_open(FILE *(*real)(const char *, const char *), const char *
 	}
 	do
 		f = real(path, mode);
-	while (!f && errno == EFAULT && fl_maybe_ours() && fl_again(&retry, fl_best(fl_in_str(path), fl_in_str(mode))));
+	while (!f && errno == EFAULT && fl_maybe_ours() &&
+	       fl_again(&retry, fl_best(fl_in_str(path), fl_in_str(mode))));
 	return f ? fl_stream_opened(path, mode, f) : NULL;
 }
 
@@ -328,16 +329,16 @@ static int do_fcntl(int (*real)(int, int, ...), int fd, int cmd, uint64_t arg)
 	return cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC ? copied(fd, ret) : ret;
 }
 
-#define FCNTL(name)                                                                                                    \
-	FL_EXPORT int name(int fd, int cmd, ...)                                                                       \
-	{                                                                                                              \
-		uint64_t arg;                                                                                          \
-		va_list ap;                                                                                            \
-                                                                                                                       \
-		va_start(ap, cmd);                                                                                     \
-		arg = (uint64_t)va_arg(ap, long);                                                                      \
-		va_end(ap);                                                                                            \
-		return do_fcntl(fl_real()->name, fd, cmd, arg);                                                        \
+#define FCNTL(name)                                                                                                  \
+	FL_EXPORT int name(int fd, int cmd, ...)                                                                     \
+	{                                                                                                            \
+		uint64_t arg;                                                                                        \
+		va_list ap;                                                                                          \
+                                                                                                                     \
+		va_start(ap, cmd);                                                                                   \
+		arg = (uint64_t)va_arg(ap, long);                                                                    \
+		va_end(ap);                                                                                          \
+		return do_fcntl(fl_real()->name, fd, cmd, arg);                                                      \
 	}
 
 FCNTL(fcntl)
@@ -366,7 +367,8 @@ int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours)
 		*ours = true; /* the host's own userfaultfd is not for this program */
 		if (fl_real()->fcntl(fd, F_GETFD) < 0)
 			return -EBADF;
-		return fl_object_foreign(fd) ? -ESRCH : -ENOTTY; /* ESRCH: as from the kernel, when the memory is gone */
+		return fl_object_foreign(fd) ? -ESRCH
+					     : -ENOTTY; /* ESRCH: as from the kernel, when the memory is gone */
 	}
 	if (!o)
 		return *ours && request == FL_USERFAULTFD_IOC_NEW ? fl_do_userfaultfd((int)arg) : -EINVAL;
@@ -403,11 +405,9 @@ FL_EXPORT int ioctl(int fd, unsigned long request, ...)
 
 /* ---- reading and writing ---- */
 
-
-
 FL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
-	struct iovec iov = { buf, len };
+	struct iovec iov = {buf, len};
 	struct fl_uffd *o = fl_object_get(fd);
 	ssize_t ret;
 
@@ -446,7 +446,8 @@ static ssize_t object_readv(struct fl_uffd *o, const struct iovec *iov, int n)
 	}
 	got = fl_object_read(o, fl_addr(msgs), fl_min(total, sizeof(msgs)));
 	for (int i = 0; at < got; i++) {
-		size_t len = fl_copy_user(&part, &iov[i], sizeof(part)) ? 0 : fl_min(part.iov_len, (size_t)(got - at));
+		size_t len =
+			fl_copy_user(&part, &iov[i], sizeof(part)) ? 0 : fl_min(part.iov_len, (size_t)(got - at));
 
 		if (!len && part.iov_len)
 			return (ssize_t)fl_ret(-EFAULT);
@@ -486,7 +487,7 @@ static bool not_for_objects(int fd, int err)
 
 FL_EXPORT ssize_t write(int fd, const void *buf, size_t len)
 {
-	const struct iovec iov = { fl_ptr(fl_addr(buf)), len };
+	const struct iovec iov = {fl_ptr(fl_addr(buf)), len};
 	ssize_t ret;
 
 	if (not_for_objects(fd, EBADF))

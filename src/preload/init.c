@@ -90,7 +90,6 @@ static void use_inject(void)
 	_exit(125);
 }
 
-
 /*
  * fork() and whatever in libc forks runs these handlers. Ours are the first to be registered, so that ours run last
  * before the fork and first after it, with no code of the program's between.

@@ -71,8 +71,9 @@ FL_EXPORT int ftruncate(int fd, off_t size)
 
 FL_EXPORT int truncate64(const char *path, off64_t size)
 {
-	return (int)FL_RETRY(long, fl_ret(fl_file_any() && size >= 0 ? fl_process_truncate(path, (uint64_t)size)
-								      : (int)fl_sys(SYS_truncate, path, size)),
+	return (int)FL_RETRY(long,
+			     fl_ret(fl_file_any() && size >= 0 ? fl_process_truncate(path, (uint64_t)size)
+							       : (int)fl_sys(SYS_truncate, path, size)),
 			     fl_in_str(path));
 }
 
@@ -180,7 +181,7 @@ static int clone_child(void *arg)
 
 FL_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 {
-	struct clone_start start = { fn, arg };
+	struct clone_start start = {fn, arg};
 	void *ptid, *tls, *ctid;
 	va_list ap;
 	int pid;

@@ -23,9 +23,9 @@
 
 static enum fl_fd_kind kind_of_name(const char *name)
 {
-	return strcmp(name, "pagemap") == 0    ? FL_FD_PAGEMAP :
-	       strcmp(name, "clear_refs") == 0 ? FL_FD_CLEAR_REFS :
-						 FL_FD_PLAIN;
+	return strcmp(name, "pagemap") == 0	 ? FL_FD_PAGEMAP
+	       : strcmp(name, "clear_refs") == 0 ? FL_FD_CLEAR_REFS
+						 : FL_FD_PLAIN;
 }
 
 /* The last component of a path, cut off; NULL: there is none. */
@@ -216,7 +216,7 @@ static int cookie_close(void *cookie)
 
 FL_EXPORT FILE *fdopen(int fd, const char *mode)
 {
-	static const cookie_io_functions_t calls = { cookie_read, cookie_write, cookie_seek, cookie_close };
+	static const cookie_io_functions_t calls = {cookie_read, cookie_write, cookie_seek, cookie_close};
 	typeof(fdopen) *f = FL_FIND(fdopen);
 	FILE *stream;
 
@@ -275,7 +275,7 @@ static int64_t read_part(int fd, char *buf, uint64_t len, uint64_t pos, int flag
 	if ((pos | len) % WORD)
 		return -EINVAL;
 	while (done < len) {
-		struct iovec piece = { words, fl_min(len - done, (uint64_t)sizeof(words)) };
+		struct iovec piece = {words, fl_min(len - done, (uint64_t)sizeof(words))};
 		long n = fl_sys(SYS_preadv2, fd, &piece, 1, pos + done, 0, flags);
 
 		if (n <= 0)
@@ -317,8 +317,8 @@ static bool asks_for_soft_dirty(const char *text)
 
 static int64_t write_part(int fd, char *buf, uint64_t len, uint64_t pos, int flags)
 {
-	char text[TEXT_MAX + 1] = { 0 };
-	struct iovec piece = { text, fl_min(len, (uint64_t)TEXT_MAX) };
+	char text[TEXT_MAX + 1] = {0};
+	struct iovec piece = {text, fl_min(len, (uint64_t)TEXT_MAX)};
 	int err;
 
 	if (fl_copy_user(text, buf, piece.iov_len))

@@ -106,12 +106,12 @@ static int poll_objects(struct pollfd *fds, struct pollfd *host, nfds_t n, int64
 		fl_object_put(o);
 	}
 	for (bool first = true;; first = false) {
-		struct timespec ts = { 0 };
+		struct timespec ts = {0};
 		int64_t left = end - now_ns();
 
 		ready = look(fds, n, first && timeout && n == 1);
 		if (!ready && left > 0)
-			ts = (struct timespec){ left / 1000000000, left % 1000000000 };
+			ts = (struct timespec){left / 1000000000, left % 1000000000};
 		host_view(host, fds, n);
 		ret = fl_real()->ppoll(host, n, !ready && timeout < 0 ? NULL : &ts, mask);
 		if (ret < 0)
@@ -293,7 +293,7 @@ static nfds_t sets_to_fds(int n, const struct sets *s, struct pollfd *fds)
 				       (set_has(s->e, fd) ? POLLPRI : 0));
 
 		if (events)
-			fds[nfds++] = (struct pollfd){ .fd = fd, .events = events };
+			fds[nfds++] = (struct pollfd){.fd = fd, .events = events};
 	}
 	return nfds;
 }
@@ -363,27 +363,27 @@ static int select_left(int n, const struct sets *s, int64_t timeout, struct time
 	if (tv) {
 		int64_t left = fl_max(end - now_ns(), (int64_t)0);
 
-		*tv = (struct timeval){ left / 1000000000, left % 1000000000 / 1000 };
+		*tv = (struct timeval){left / 1000000000, left % 1000000000 / 1000};
 	}
 	return ret;
 }
 
 FL_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv)
 {
-	struct sets s = { r, w, e };
+	struct sets s = {r, w, e};
 	int64_t timeout;
 
 	if (fl_maybe_ours() && refused_sets(&s))
 		return -1;
 	if (fl_object_any() && !sets_bad(n, &s) && select_has_object(n, &s) &&
-	    (timeout = timeout_of(tv ? &(struct timespec){ tv->tv_sec, tv->tv_usec * 1000 } : NULL)) > -2)
+	    (timeout = timeout_of(tv ? &(struct timespec){tv->tv_sec, tv->tv_usec * 1000} : NULL)) > -2)
 		return select_left(n, &s, timeout, tv);
 	return FL_RETRY(int, fl_real()->select(n, r, w, e, tv), fl_best(sets_present(&s), fl_out(tv, sizeof(*tv))));
 }
 
 FL_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *ts, const sigset_t *mask)
 {
-	struct sets s = { r, w, e };
+	struct sets s = {r, w, e};
 	sigset_t copy;
 	int64_t limit;
 

@@ -31,39 +31,39 @@
 #define FL_EXPORT __attribute__((visibility("default")))
 
 /* libc's functions: X(result, name, parameters) */
-#define FL_REAL_FUNCTIONS(X)                                                                                           \
-	X(int, open, (const char *, int, ...))                                                                         \
-	X(int, open64, (const char *, int, ...))                                                                       \
-	X(int, openat, (int, const char *, int, ...))                                                                  \
-	X(int, openat64, (int, const char *, int, ...))                                                                \
-	X(FILE *, fopen, (const char *, const char *))                                                                 \
-	X(FILE *, fopen64, (const char *, const char *))                                                               \
-	X(int, close, (int))                                                                                           \
-	X(int, dup, (int))                                                                                             \
-	X(int, dup2, (int, int))                                                                                       \
-	X(int, dup3, (int, int, int))                                                                                  \
-	X(int, fcntl, (int, int, ...))                                                                                 \
-	X(int, fcntl64, (int, int, ...))                                                                               \
-	X(int, ioctl, (int, unsigned long, ...))                                                                       \
-	X(int, poll, (struct pollfd *, nfds_t, int))                                                                   \
-	X(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))                            \
-	X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                                          \
-	X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))                \
-	X(int, epoll_ctl, (int, int, int, struct epoll_event *))                                                       \
-	X(int, epoll_wait, (int, struct epoll_event *, int, int))                                                      \
-	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))                                   \
-	X(ssize_t, read, (int, void *, size_t))                                                                        \
-	X(ssize_t, write, (int, const void *, size_t))                                                                 \
-	X(ssize_t, readv, (int, const struct iovec *, int))                                                            \
-	X(ssize_t, writev, (int, const struct iovec *, int))                                                           \
-	X(ssize_t, pread64, (int, void *, size_t, off64_t))                                                            \
-	X(ssize_t, pwrite64, (int, const void *, size_t, off64_t))                                                     \
-	X(ssize_t, preadv64, (int, const struct iovec *, int, off64_t))                                                \
-	X(ssize_t, pwritev64, (int, const struct iovec *, int, off64_t))                                               \
-	X(off64_t, lseek64, (int, off64_t, int))                                                                       \
-	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                         \
-	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                     \
-	X(pid_t, fork, (void))                                                                                         \
+#define FL_REAL_FUNCTIONS(X)                                                                                         \
+	X(int, open, (const char *, int, ...))                                                                       \
+	X(int, open64, (const char *, int, ...))                                                                     \
+	X(int, openat, (int, const char *, int, ...))                                                                \
+	X(int, openat64, (int, const char *, int, ...))                                                              \
+	X(FILE *, fopen, (const char *, const char *))                                                               \
+	X(FILE *, fopen64, (const char *, const char *))                                                             \
+	X(int, close, (int))                                                                                         \
+	X(int, dup, (int))                                                                                           \
+	X(int, dup2, (int, int))                                                                                     \
+	X(int, dup3, (int, int, int))                                                                                \
+	X(int, fcntl, (int, int, ...))                                                                               \
+	X(int, fcntl64, (int, int, ...))                                                                             \
+	X(int, ioctl, (int, unsigned long, ...))                                                                     \
+	X(int, poll, (struct pollfd *, nfds_t, int))                                                                 \
+	X(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))                          \
+	X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                                        \
+	X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))              \
+	X(int, epoll_ctl, (int, int, int, struct epoll_event *))                                                     \
+	X(int, epoll_wait, (int, struct epoll_event *, int, int))                                                    \
+	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))                                 \
+	X(ssize_t, read, (int, void *, size_t))                                                                      \
+	X(ssize_t, write, (int, const void *, size_t))                                                               \
+	X(ssize_t, readv, (int, const struct iovec *, int))                                                          \
+	X(ssize_t, writev, (int, const struct iovec *, int))                                                         \
+	X(ssize_t, pread64, (int, void *, size_t, off64_t))                                                          \
+	X(ssize_t, pwrite64, (int, const void *, size_t, off64_t))                                                   \
+	X(ssize_t, preadv64, (int, const struct iovec *, int, off64_t))                                              \
+	X(ssize_t, pwritev64, (int, const struct iovec *, int, off64_t))                                             \
+	X(off64_t, lseek64, (int, off64_t, int))                                                                     \
+	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                       \
+	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                   \
+	X(pid_t, fork, (void))                                                                                       \
 	X(pid_t, _Fork, (void))
 
 struct fl_real {
@@ -83,10 +83,10 @@ struct fl_find {
 	void *found;
 };
 void *fl_preload_find(struct fl_find *find);
-#define FL_FIND(symbol)                                                                                                \
-	({                                                                                                             \
-		static struct fl_find find_ __attribute__((section("fl_finds"), used)) = { #symbol, NULL };           \
-		fl_preload_find(&find_);                                                                               \
+#define FL_FIND(symbol)                                                                                              \
+	({                                                                                                           \
+		static struct fl_find find_ __attribute__((section("fl_finds"), used)) = {#symbol, NULL};            \
+		fl_preload_find(&find_);                                                                             \
 	})
 
 /* libc's functions, also for constructors that run before ours. */
@@ -151,7 +151,7 @@ FILE *fl_stream_opened(const char *path, const char *mode, FILE *f);
  * otherwise *ret is the result, errno set. => no lock held; may wait for pages of the caller's memory
  */
 bool fl_special_transfer(ssize_t *ret, int fd, const struct iovec *iov, int n, off64_t offset, int flags, bool write);
-#define FL_SPECIAL(ret, fd, ...)                                                                                       \
+#define FL_SPECIAL(ret, fd, ...)                                                                                     \
 	(unlikely(fl_fd_kind(fd) >= FL_FD_PAGEMAP) && fl_special_transfer(ret, fd, __VA_ARGS__))
 /* In a forked child: what it has from its parent tells of the parent's memory. */
 void fl_pagemap_after_fork(void);
@@ -217,18 +217,20 @@ bool fl_again(struct fl_retry *r, int present);
 /* Could an EFAULT be ours at all? Keeps the fast path of every wrapper to a load and a branch. */
 static inline bool fl_maybe_ours(void)
 {
-	return __atomic_load_n(&fl_host.ready, __ATOMIC_RELAXED) && __atomic_load_n(&fl_host.mm.nr_vmas, __ATOMIC_RELAXED);
+	return __atomic_load_n(&fl_host.ready, __ATOMIC_RELAXED) &&
+	       __atomic_load_n(&fl_host.mm.nr_vmas, __ATOMIC_RELAXED);
 }
 
 /* Repeat `call` while it fails with EFAULT because of hidden pages; `faults` makes its arguments present. */
-#define FL_RETRY(ret_type, call, faults)                                                                               \
-	({                                                                                                             \
-		struct fl_retry retry_ = { 0 };                                                                        \
-		ret_type ret_;                                                                                         \
-		do                                                                                                     \
-			ret_ = (call);                                                                                 \
-		while (unlikely((long)ret_ == -1 && errno == EFAULT) && fl_maybe_ours() && fl_again(&retry_, (faults)));\
-		ret_;                                                                                                  \
+#define FL_RETRY(ret_type, call, faults)                                                                             \
+	({                                                                                                           \
+		struct fl_retry retry_ = {0};                                                                        \
+		ret_type ret_;                                                                                       \
+		do                                                                                                   \
+			ret_ = (call);                                                                               \
+		while (unlikely((long)ret_ == -1 && errno == EFAULT) && fl_maybe_ours() &&                           \
+		       fl_again(&retry_, (faults)));                                                                 \
+		ret_;                                                                                                \
 	})
 
 #endif

@@ -14,8 +14,8 @@
 /* libc's function of a name. */
 #define REAL(name) ((__typeof__(&name))FL_FIND(name))
 
-#define KSIGSET	    8			       /* bytes of a set that the host knows */
-#define LIBC_OWN    (3ull << 31)	       /* signals 32 and 33, which libc lets nobody block */
+#define KSIGSET	    8		 /* bytes of a set that the host knows */
+#define LIBC_OWN    (3ull << 31) /* signals 32 and 33, which libc lets nobody block */
 #define SA_RESTORER 0x04000000ul
 
 static uint64_t set_get(const sigset_t *set)
@@ -103,10 +103,10 @@ _Noreturn static void jump(void (*real)(struct __jmp_buf_tag *, int), struct __j
 	__builtin_unreachable();
 }
 
-#define JUMP(name)                                                                                                     \
-	FL_EXPORT void name(struct __jmp_buf_tag env[1], int value)                                                     \
-	{                                                                                                              \
-		jump(FL_FIND(name), env, value);                                                                       \
+#define JUMP(name)                                                                                                   \
+	FL_EXPORT void name(struct __jmp_buf_tag env[1], int value)                                                  \
+	{                                                                                                            \
+		jump(FL_FIND(name), env, value);                                                                     \
 	}
 
 FL_EXPORT void __longjmp_chk(struct __jmp_buf_tag env[1], int value) __attribute__((noreturn));
@@ -308,7 +308,8 @@ long fl_do_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigact
 		copy = *act;
 		copy.mask = fl_mask_to_host(copy.mask);
 	}
-	ret = FL_RETRY(long, fl_ret(fl_host_sigaction(sig, act ? &copy : NULL, old)), old ? fl_out(old, sizeof(*old)) : 0);
+	ret = FL_RETRY(long, fl_ret(fl_host_sigaction(sig, act ? &copy : NULL, old)),
+		       old ? fl_out(old, sizeof(*old)) : 0);
 	if (!ret && old)
 		old->mask = fl_mask_from_host(old->mask);
 	return ret;
@@ -317,7 +318,7 @@ long fl_do_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigact
 /* sigaction() on a remembered action. */
 static void our_action(int sig, const struct sigaction *act, struct sigaction *old)
 {
-	struct fl_ksigaction kact = { 0 }, kold;
+	struct fl_ksigaction kact = {0}, kold;
 
 	if (act) {
 		kact.handler = act->sa_handler;
@@ -357,7 +358,7 @@ FL_EXPORT int sigaction(int sig, const struct sigaction *restrict act, struct si
 
 static sighandler_t set_handler(int sig, sighandler_t handler, int flags)
 {
-	struct sigaction act = { .sa_handler = handler, .sa_flags = flags }, old;
+	struct sigaction act = {.sa_handler = handler, .sa_flags = flags}, old;
 
 	if (handler == SIG_ERR || sig < 1 || sig > 64) {
 		errno = EINVAL;

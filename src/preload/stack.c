@@ -26,7 +26,7 @@ static bool small(const stack_t *ss)
 
 static void own_free(void *own)
 {
-	stack_t none = { .ss_flags = SS_DISABLE }, is;
+	stack_t none = {.ss_flags = SS_DISABLE}, is;
 
 	fl_sys(SYS_sigaltstack, NULL, &is);
 	if (fl_own_stack(&is) == own)
@@ -56,7 +56,7 @@ static struct fl_own_stack *own_get(void)
 
 static void own_use(struct fl_own_stack *own, const stack_t *program)
 {
-	stack_t ss = { .ss_sp = own, .ss_size = FL_OWN_STACK_SIZE, .ss_flags = program->ss_flags & ~SS_DISABLE };
+	stack_t ss = {.ss_sp = own, .ss_size = FL_OWN_STACK_SIZE, .ss_flags = program->ss_flags & ~SS_DISABLE};
 
 	own->program = *program;
 	fl_sys(SYS_sigaltstack, &ss, NULL);
@@ -136,8 +136,7 @@ static void touch_top(char *base, size_t size)
 FL_EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attr, void *(*fn)(void *),
 			     void *restrict arg)
 {
-	int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
-		FL_FIND(pthread_create);
+	int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = FL_FIND(pthread_create);
 	void *base = NULL;
 	size_t size = 0;
 	struct start *start;
@@ -152,7 +151,7 @@ FL_EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *r
 	start = malloc(sizeof(*start));
 	if (!start)
 		return EAGAIN;
-	*start = (struct start){ fn, arg };
+	*start = (struct start){fn, arg};
 	if (given)
 		touch_top(base, size);
 	err = real(thread, attr, start_thread, start);

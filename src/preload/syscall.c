@@ -7,8 +7,8 @@
 
 #include <fcntl.h>
 #include <stdarg.h>
-#include <sys/mman.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -120,7 +120,8 @@ static bool known(long nr, const struct args *a, long *ret)
 		*ret = ppoll(P(a->a), (nfds_t)a->b, P(a->c), P(a->d));
 		return true;
 	case SYS_mmap:
-		*ret = fl_ret(fl_process_mmap((uint64_t)a->a, (uint64_t)a->b, I(a->c), I(a->d), I(a->e), (uint64_t)a->f));
+		*ret = fl_ret(
+			fl_process_mmap((uint64_t)a->a, (uint64_t)a->b, I(a->c), I(a->d), I(a->e), (uint64_t)a->f));
 		return true;
 	case SYS_munmap:
 		*ret = fl_ret(fl_process_munmap((uint64_t)a->a, (uint64_t)a->b));
@@ -141,7 +142,8 @@ static bool known(long nr, const struct args *a, long *ret)
 		*ret = fl_ret(fl_process_madvise((uint64_t)a->a, (uint64_t)a->b, I(a->c)));
 		return true;
 	case SYS_mremap:
-		*ret = fl_ret(fl_process_mremap((uint64_t)a->a, (uint64_t)a->b, (uint64_t)a->c, I(a->d), (uint64_t)a->e));
+		*ret = fl_ret(
+			fl_process_mremap((uint64_t)a->a, (uint64_t)a->b, (uint64_t)a->c, I(a->d), (uint64_t)a->e));
 		return true;
 	case SYS_mlock:
 		*ret = mlock(P(a->a), Z(a->b));
@@ -193,7 +195,7 @@ static bool known(long nr, const struct args *a, long *ret)
  */
 static int guess(const struct args *a)
 {
-	long v[] = { a->a, a->b, a->c, a->d, a->e, a->f };
+	long v[] = {a->a, a->b, a->c, a->d, a->e, a->f};
 	int best = FL_NOT_OURS;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(v); i++)

@@ -40,12 +40,13 @@ enum fl_fault fl_soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t 
 	while (*done < len) {
 		uint64_t at = addr + *done;
 		size_t n = (size_t)fl_min(PAGE_SIZE - (at & ~PAGE_MASK), (uint64_t)(len - *done)), copied;
-		struct fl_vmf vmf = { .mm = mm, .addr = at, .flags = fault_flags, .sigmask = sigmask };
+		struct fl_vmf vmf = {.mm = mm, .addr = at, .flags = fault_flags, .sigmask = sigmask};
 		enum fl_fault ret;
 
 		if (at < TASK_SIZE && access_page(mm, at, (char *)buf + *done, n, write, &copied)) {
 			*done += copied;
-			if (copied < n && fl_fault_in_user((char *)buf + *done, !write)) /* what is loaded is stored there */
+			if (copied < n &&
+			    fl_fault_in_user((char *)buf + *done, !write)) /* what is loaded is stored there */
 				return FL_SEGV;
 			continue;
 		}

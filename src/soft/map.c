@@ -158,10 +158,10 @@ int fl_soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 static bool advice_known(int advice)
 {
 	static const int known[] = {
-		MADV_NORMAL,	MADV_RANDOM,   MADV_SEQUENTIAL,	 MADV_WILLNEED,	    MADV_DONTNEED,  MADV_FREE,
-		MADV_HUGEPAGE,	MADV_NOHUGEPAGE, MADV_DONTFORK,	 MADV_DOFORK,	    MADV_DONTDUMP,  MADV_DODUMP,
-		MADV_MERGEABLE, MADV_UNMERGEABLE, MADV_WIPEONFORK, MADV_KEEPONFORK, MADV_COLD,	    MADV_PAGEOUT,
-		MADV_COLLAPSE,	MADV_REMOVE,
+		MADV_NORMAL,	 MADV_RANDOM,	MADV_SEQUENTIAL, MADV_WILLNEED,	   MADV_DONTNEED,
+		MADV_FREE,	 MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTFORK,	   MADV_DOFORK,
+		MADV_DONTDUMP,	 MADV_DODUMP,	MADV_MERGEABLE,	 MADV_UNMERGEABLE, MADV_WIPEONFORK,
+		MADV_KEEPONFORK, MADV_COLD,	MADV_PAGEOUT,	 MADV_COLLAPSE,	   MADV_REMOVE,
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
@@ -192,12 +192,12 @@ static const struct flag_advice {
 	int advice;
 	uint32_t set, clear;
 } flag_advices[] = {
-	{ MADV_HUGEPAGE, VM_HUGEPAGE, VM_NOHUGEPAGE },
-	{ MADV_NOHUGEPAGE, VM_NOHUGEPAGE, VM_HUGEPAGE },
-	{ MADV_DONTFORK, VM_DONTFORK, 0 },
-	{ MADV_DOFORK, 0, VM_DONTFORK },
-	{ MADV_WIPEONFORK, VM_WIPEONFORK, 0 },
-	{ MADV_KEEPONFORK, 0, VM_WIPEONFORK },
+	{MADV_HUGEPAGE, VM_HUGEPAGE, VM_NOHUGEPAGE},
+	{MADV_NOHUGEPAGE, VM_NOHUGEPAGE, VM_HUGEPAGE},
+	{MADV_DONTFORK, VM_DONTFORK, 0},
+	{MADV_DOFORK, 0, VM_DONTFORK},
+	{MADV_WIPEONFORK, VM_WIPEONFORK, 0},
+	{MADV_KEEPONFORK, 0, VM_WIPEONFORK},
 };
 
 static const struct flag_advice *flag_advice(int advice)
@@ -244,7 +244,8 @@ static int advise(struct fl_mm *mm, uint64_t addr, uint64_t end, int advice)
 }
 
 /* The file shared at addr, with a reference, and the part of [addr, end) that it has there. NULL: *err says why. */
-static struct fl_file *file_at(struct fl_mm *mm, uint64_t addr, uint64_t end, uint64_t *offset, uint64_t *len, int *err)
+static struct fl_file *file_at(struct fl_mm *mm, uint64_t addr, uint64_t end, uint64_t *offset, uint64_t *len,
+			       int *err)
 {
 	struct fl_file *file = NULL;
 	struct fl_vma *vma;
@@ -372,8 +373,8 @@ static struct fl_vma *last_part(struct fl_mm *mm, uint64_t start, uint64_t end)
 
 	while (vma && vma->end < end) {
 		struct fl_vma *next = fl_vma_lookup(mm, vma->end);
-		bool one = next && fl_vma_alike(vma, next) &&
-			   vma->pgoff + PAGES(vma->end - vma->start) == next->pgoff;
+		bool one =
+			next && fl_vma_alike(vma, next) && vma->pgoff + PAGES(vma->end - vma->start) == next->pgoff;
 
 		vma = one ? next : NULL;
 	}
@@ -387,7 +388,8 @@ static int64_t do_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint
 
 	if (!vma)
 		return -EFAULT;
-	if (!old_len && !((vma->flags & VM_SHARED) && (flags & MREMAP_MAYMOVE))) /* another mapping of what is shared */
+	if (!old_len &&
+	    !((vma->flags & VM_SHARED) && (flags & MREMAP_MAYMOVE))) /* another mapping of what is shared */
 		return -EINVAL;
 	if (fl_vma_reserve(mm, 6))
 		return -ENOMEM;
@@ -398,8 +400,7 @@ static int64_t do_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint
 			fl_do_munmap(mm, addr + new_len, addr + old_len);
 		return (int64_t)addr;
 	}
-	if (vma->end == addr + old_len && range_ok(addr, new_len) &&
-	    range_free(mm, addr + old_len, addr + new_len)) {
+	if (vma->end == addr + old_len && range_ok(addr, new_len) && range_free(mm, addr + old_len, addr + new_len)) {
 		/* what is new is soft-dirty, whatever the rest is */
 		new = fl_vma_insert(mm, vma->end, addr + new_len, vma->pgoff + PAGES(vma->end - vma->start),
 				    vma->flags | VM_SOFTDIRTY, vma->ctx);

@@ -15,8 +15,8 @@
 
 #include <string.h>
 
-#define SLOTS  512u
-#define LEVELS 3 /* 512 GiB */
+#define SLOTS	    512u
+#define LEVELS	    3 /* 512 GiB */
 #define FOLIO_ORDER 9 /* SLOTS pages */
 
 struct fl_shmem {

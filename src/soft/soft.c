@@ -22,7 +22,7 @@ static int frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
  */
 static uint64_t source_frame(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr)
 {
-	fl_pte_t pte = (fl_vma_access(vma) & VM_READ) ? fl_pte_get(mm, addr) : (fl_pte_t){ 0 }, again;
+	fl_pte_t pte = (fl_vma_access(vma) & VM_READ) ? fl_pte_get(mm, addr) : (fl_pte_t){0}, again;
 
 	fl_yield_point(fl_pt_lock(mm, addr)); /* whoever has it may change the entry, and free the frame */
 	if (!pte_present(pte) || pte_hint(pte) || !fl_folio_try_get(fl_folio(mm, pte_pfn(pte))))
@@ -41,7 +41,8 @@ static uint64_t read_client(struct fl_mm *mm, char *dst, uint64_t src, uint64_t 
 	uint64_t done = 0;
 
 	while (done < len) {
-		uint64_t offset = (src + done) & ~PAGE_MASK, n = fl_min(PAGE_SIZE - offset, len - done), pfn = FL_PFN_NONE;
+		uint64_t offset = (src + done) & ~PAGE_MASK, n = fl_min(PAGE_SIZE - offset, len - done),
+			 pfn = FL_PFN_NONE;
 		struct fl_vma *vma = fl_vma_tryget(mm, src + done); /* it may be another one than the destination's */
 
 		if (vma && vma->start <= src + done)

@@ -16,20 +16,20 @@
 /* Numbers from 0 up, handed out singly, from below, or 512 in a row, from above. */
 struct fl_numbers {
 	uint64_t nr;
-	uint64_t *used;	    /* a bit for each */
-	uint16_t *used_in;  /* of each 512 */
-	uint64_t lowest;    /* no 512 below has a free one */
+	uint64_t *used;	   /* a bit for each */
+	uint16_t *used_in; /* of each 512 */
+	uint64_t lowest;   /* no 512 below has a free one */
 	uint64_t in_use, peak;
 };
 
 /* The memory of an address space, and of those that are forked from it. */
 struct fl_soft_pool {
-	struct fl_mutex lock; /* rank BACKEND */
-	uint32_t users;	      /* [a] address spaces */
-	struct fl_pool pool;  /* [c] */
+	struct fl_mutex lock;		 /* rank BACKEND */
+	uint32_t users;			 /* [a] address spaces */
+	struct fl_pool pool;		 /* [c] */
 	struct fl_numbers frames, slots; /* [b] */
-	char *swap;	      /* [c] the memory of the slots */
-	uint32_t *slot_users; /* [b] */
+	char *swap;			 /* [c] the memory of the slots */
+	uint32_t *slot_users;		 /* [b] */
 };
 
 /* One user; the last one frees it. NULL: no memory */

@@ -137,7 +137,7 @@ static void wait_leave(struct fl_mm *mm, struct fl_wait *w)
 
 static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features)
 {
-	struct fl_uffd_msg msg = { .event = FL_UFFD_EVENT_PAGEFAULT };
+	struct fl_uffd_msg msg = {.event = FL_UFFD_EVENT_PAGEFAULT};
 
 	if (vmf->flags & FAULT_WRITE)
 		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_WRITE;
@@ -145,7 +145,8 @@ static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features)
 		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_WP;
 	if (vmf->asked == FL_ASKED_MINOR)
 		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_MINOR;
-	msg.arg.pagefault.address = (features & FL_UFFD_FEATURE_EXACT_ADDRESS) ? vmf->addr : PAGE_ALIGN_DOWN(vmf->addr);
+	msg.arg.pagefault.address =
+		(features & FL_UFFD_FEATURE_EXACT_ADDRESS) ? vmf->addr : PAGE_ALIGN_DOWN(vmf->addr);
 	if (features & FL_UFFD_FEATURE_THREAD_ID)
 		msg.arg.pagefault.feat.ptid = (uint32_t)fl_sys(SYS_gettid, 0);
 	return msg;
@@ -173,7 +174,8 @@ static void announce(struct fl_uffd_ctx *ctx)
 	bool pollers;
 
 	fl_yield_point(&ctx->sleepers);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* the message first, then the look: fl_ctx_sleep() does the reverse */
+	__atomic_thread_fence(
+		__ATOMIC_SEQ_CST); /* the message first, then the look: fl_ctx_sleep() does the reverse */
 	pollers = __atomic_load_n(&ctx->pollers, __ATOMIC_RELAXED);
 	if (pollers && fl_futex_wake(&ctx->seq, INT32_MAX) > 0 && !__atomic_load_n(&ctx->watched, __ATOMIC_RELAXED))
 		return;
@@ -395,7 +397,7 @@ void fl_ctx_abandon(struct fl_mm *mm)
 
 /* ---- readers ---- */
 
-#define FRESH_NS 8000u /* a poll() need not ask about a thread that faulted this very moment */
+#define FRESH_NS 8000u	  /* a poll() need not ask about a thread that faulted this very moment */
 #define DEAD_NS	 1000000u /* a wait this old may be a dead thread's; a younger one is not worth asking */
 
 /*
@@ -409,7 +411,8 @@ static struct fl_wait *first_pending(struct fl_uffd_ctx *ctx, uint64_t min_age)
 		if ((min_age && fl_now_ns() - w->since < min_age) || !dead(w->tid))
 			return w;
 		fl_list_del(&w->link);
-		__atomic_store_n(&w->state, FL_WAIT_WOKEN, __ATOMIC_RELEASE); /* freed with the next wait of its bucket */
+		__atomic_store_n(&w->state, FL_WAIT_WOKEN,
+				 __ATOMIC_RELEASE); /* freed with the next wait of its bucket */
 	}
 	return NULL;
 }

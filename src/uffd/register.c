@@ -122,7 +122,8 @@ int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 	if (!err)
 		err = fl_vma_reserve(mm, 2);
 	if (!err) {
-		wake_unregistered(ctx, start, end); /* they queue up at mmap_lock and then find the range unregistered */
+		wake_unregistered(ctx, start,
+				  end); /* they queue up at mmap_lock and then find the range unregistered */
 		set_range(ctx, start, end, 0);
 	}
 	fl_mmap_write_unlock(mm);

@@ -11,15 +11,15 @@
 #ifndef FL_UFFD_UFFD_H
 #define FL_UFFD_UFFD_H
 
-#include <faultline/uapi.h>
 #include "mm/mm.h"
+#include <faultline/uapi.h>
 
 /* A waiter that only spins need not be woken by a system call. */
 enum { FL_WAIT_SPINNING, FL_WAIT_ASLEEP, FL_WAIT_WOKEN };
 
 struct fl_wait {
-	struct fl_list link;	/* [q] in ctx->pending or ctx->faulting */
-	struct fl_list by_tid;	/* [u] in mm->waits[] */
+	struct fl_list link;   /* [q] in ctx->pending or ctx->faulting */
+	struct fl_list by_tid; /* [u] in mm->waits[] */
 	struct fl_uffd_ctx *ctx;
 	struct fl_uffd_msg msg; /* constant while queued */
 	uint64_t page;		/* the faulting page */
@@ -38,36 +38,36 @@ typedef enum fl_fault fl_inthread_fn(struct fl_uffd_ctx *ctx, const struct fl_uf
 
 /* Letters: [q] lock, [u] mm->uffd_lock, [m] mm->mmap_lock, [c] constant, [a] atomic */
 struct fl_uffd_ctx {
-	struct fl_mm *mm;	/* [c] */
-	struct fl_list by_mm;	/* [u] in mm->uffds */
+	struct fl_mm *mm;     /* [c] */
+	struct fl_list by_mm; /* [u] in mm->uffds */
 	struct fl_mutex lock;
-	uint32_t refs;		/* [a] the descriptor table's, and one for every call and wait in progress */
-	uint32_t features;	/* [a] with FL_UFFD_INITIALIZED once the handshake is done */
-	uint32_t flags;		/* [a] O_NONBLOCK, FL_UFFD_USER_MODE_ONLY, FL_CTX_SRC_HOST */
-	bool released;		/* [m][q] closed: no mapping has it, or gets it any more */
-	bool token;		/* [q] notify() has said "readable" */
-	struct fl_list pending; /* [q] */
-	bool has_pending;	/* [a] changed with the list, under the lock: for a glance without it */
-	struct fl_list faulting; /* [q] */
-	uint32_t parked;	/* [a] readers that spin, and look by themselves */
-	uint32_t seq;		/* [q] futex of blocked readers, moved by every new message */
-	bool watched;		/* [a] the descriptor's own readiness matters while a poller sleeps */
-	uint32_t pollers;	/* [a] poll()s of this object alone that sleep on seq */
-	uint64_t pending_since; /* [a] the oldest pending message's time */
-	bool has_waiters;	/* [a] the same for both lists */
-	uint32_t sleepers;	/* [a] readers that sleep on it */
-	uint32_t reader_cpu;	/* [a] where a reader, a faulting thread ran last: whether spinning can pay */
-	uint32_t fault_cpu;	/* [a] */
-	bool has_again;		/* [q] */
+	uint32_t refs;		  /* [a] the descriptor table's, and one for every call and wait in progress */
+	uint32_t features;	  /* [a] with FL_UFFD_INITIALIZED once the handshake is done */
+	uint32_t flags;		  /* [a] O_NONBLOCK, FL_UFFD_USER_MODE_ONLY, FL_CTX_SRC_HOST */
+	bool released;		  /* [m][q] closed: no mapping has it, or gets it any more */
+	bool token;		  /* [q] notify() has said "readable" */
+	struct fl_list pending;	  /* [q] */
+	bool has_pending;	  /* [a] changed with the list, under the lock: for a glance without it */
+	struct fl_list faulting;  /* [q] */
+	uint32_t parked;	  /* [a] readers that spin, and look by themselves */
+	uint32_t seq;		  /* [q] futex of blocked readers, moved by every new message */
+	bool watched;		  /* [a] the descriptor's own readiness matters while a poller sleeps */
+	uint32_t pollers;	  /* [a] poll()s of this object alone that sleep on seq */
+	uint64_t pending_since;	  /* [a] the oldest pending message's time */
+	bool has_waiters;	  /* [a] the same for both lists */
+	uint32_t sleepers;	  /* [a] readers that sleep on it */
+	uint32_t reader_cpu;	  /* [a] where a reader, a faulting thread ran last: whether spinning can pay */
+	uint32_t fault_cpu;	  /* [a] */
+	bool has_again;		  /* [q] */
 	struct fl_uffd_msg again; /* [q] to be read a second time, on demand; nobody waits for it */
-	fl_notify_fn *notify;	/* [c] */
+	fl_notify_fn *notify;	  /* [c] */
 	fl_orphaned_fn *orphaned;
 	fl_inthread_fn *inthread; /* [a] */
-	void *owner;		/* [c] whose the functions above are */
+	void *owner;		  /* [c] whose the functions above are */
 };
 
 #define FL_UFFD_INITIALIZED (1u << 31)
-#define FL_CTX_SRC_HOST     (1u << 30) /* in flags: sources of fills are addresses of this process */
+#define FL_CTX_SRC_HOST	    (1u << 30) /* in flags: sources of fills are addresses of this process */
 
 /* ---- life (ctx.c) ---- */
 

@@ -31,13 +31,13 @@ static int times, argument;
 static int uffd;
 static char *mem, *source; /* NR_PAGES each; page i of the source begins with i */
 
-#define CHECK(cond)                                                                                                    \
-	do {                                                                                                           \
-		if (!(cond)) {                                                                                         \
-			printf("line %d: %s\n", __LINE__, #cond);                                                      \
-			fflush(stdout);                                                                                \
-			_exit(1);                                                                                      \
-		}                                                                                                      \
+#define CHECK(cond)                                                                                                  \
+	do {                                                                                                         \
+		if (!(cond)) {                                                                                       \
+			printf("line %d: %s\n", __LINE__, #cond);                                                    \
+			fflush(stdout);                                                                              \
+			_exit(1);                                                                                    \
+		}                                                                                                    \
 	} while (0)
 
 static void say(bool ok, long long field)
@@ -71,8 +71,11 @@ static int do_register(uint64_t mode)
 
 static int do_copy(unsigned long page, unsigned long nr, uint64_t mode, int64_t *field)
 {
-	struct uffdio_copy c = {.dst = addr(page), .src = (uintptr_t)source + page * PAGE, .len = nr * PAGE,
-				.mode = mode, .copy = 77};
+	struct uffdio_copy c = {.dst = addr(page),
+				.src = (uintptr_t)source + page * PAGE,
+				.len = nr * PAGE,
+				.mode = mode,
+				.copy = 77};
 	int ret = ioctl(uffd, UFFDIO_COPY, &c);
 
 	*field = c.copy;
@@ -351,7 +354,8 @@ static void op_wake(void)
 		if (ok) {
 			pthread_join(t, NULL);
 			t = fault_on(++page);
-			CHECK(read(uffd, &msg, sizeof(msg)) == sizeof(msg) && msg.arg.pagefault.address == addr(page));
+			CHECK(read(uffd, &msg, sizeof(msg)) == sizeof(msg) &&
+			      msg.arg.pagefault.address == addr(page));
 		} else {
 			pause_ms(2);
 			CHECK(!__atomic_load_n(&went_on, __ATOMIC_ACQUIRE));
@@ -536,7 +540,8 @@ static void op_delay(void)
 		clock_gettime(CLOCK_MONOTONIC, &before);
 		CHECK(do_copy((unsigned)i, 1, 0, &field) == 0);
 		pthread_join(t, NULL);
-		long ms = (went_on_at.tv_sec - before.tv_sec) * 1000 + (went_on_at.tv_nsec - before.tv_nsec) / 1000000;
+		long ms =
+			(went_on_at.tv_sec - before.tv_sec) * 1000 + (went_on_at.tv_nsec - before.tv_nsec) / 1000000;
 		say(true, ms >= argument);
 	}
 	check_pages((unsigned)times, false);
@@ -569,12 +574,23 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } operations[] = {
-	{"userfaultfd", op_userfaultfd}, {"api", op_api},	{"register", op_register},
-	{"unregister", op_unregister},	 {"copy", op_copy},	{"zeropage", op_zeropage},
+	{"userfaultfd", op_userfaultfd},
+	{"api", op_api},
+	{"register", op_register},
+	{"unregister", op_unregister},
+	{"copy", op_copy},
+	{"zeropage", op_zeropage},
 	{"continue", op_continue},
-	{"threads", op_threads},	 {"fork", op_fork},	{"wake", op_wake},
-	{"mark", op_mark},		 {"writeprotect", op_writeprotect}, {"read", op_read},	{"twice", op_twice},
-	{"batch", op_batch},		 {"delay", op_delay},	{"collapse", op_collapse},
+	{"threads", op_threads},
+	{"fork", op_fork},
+	{"wake", op_wake},
+	{"mark", op_mark},
+	{"writeprotect", op_writeprotect},
+	{"read", op_read},
+	{"twice", op_twice},
+	{"batch", op_batch},
+	{"delay", op_delay},
+	{"collapse", op_collapse},
 };
 
 int main(int argc, char **argv)

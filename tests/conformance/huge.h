@@ -8,12 +8,12 @@
 
 #include "conformance.h"
 
-#define SMALL	512u /* pages in a huge one */
-#define HUGE	(SMALL * PAGE)
-#define SET	FL_UFFDIO_WRITEPROTECT_MODE_WP
-#define BOTH	(MISSING | WP)
+#define SMALL	      512u /* pages in a huge one */
+#define HUGE	      (SMALL * PAGE)
+#define SET	      FL_UFFDIO_WRITEPROTECT_MODE_WP
+#define BOTH	      (MISSING | WP)
 #define MADV_COLLAPSE 25
-#define TRAPPED (FL_UFFD_PAGEFAULT_FLAG_WP | FL_UFFD_PAGEFAULT_FLAG_WRITE)
+#define TRAPPED	      (FL_UFFD_PAGEFAULT_FLAG_WP | FL_UFFD_PAGEFAULT_FLAG_WRITE)
 
 /* `count` aligned huge pages within a mapping that has half a huge page more at either end. */
 static inline uint64_t map_huge(unsigned count)

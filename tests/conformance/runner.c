@@ -111,8 +111,8 @@ static void exec_case(const char *target, const char *name, FILE *out)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	dup2(fileno(out), 1);
 	dup2(fileno(out), 2);
-	execl("/proc/self/exe", "conformance", "--target", target, "--run", name, unprivileged ? "--unprivileged" : NULL,
-	      (char *)NULL);
+	execl("/proc/self/exe", "conformance", "--target", target, "--run", name,
+	      unprivileged ? "--unprivileged" : NULL, (char *)NULL);
 	perror("conformance: exec");
 	_exit(2);
 }
@@ -283,12 +283,9 @@ static int usage(void)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"target", required_argument, NULL, 't'},
-		{"case", required_argument, NULL, 'c'},
-		{"run", required_argument, NULL, 'r'},
-		{"list", no_argument, NULL, 'l'},
-		{"unprivileged", no_argument, NULL, 'u'},
-		{NULL, 0, NULL, 0},
+		{"target", required_argument, NULL, 't'}, {"case", required_argument, NULL, 'c'},
+		{"run", required_argument, NULL, 'r'},	  {"list", no_argument, NULL, 'l'},
+		{"unprivileged", no_argument, NULL, 'u'}, {NULL, 0, NULL, 0},
 	};
 	const char *name = "", *glob = "*", *run = NULL;
 	const struct target_name *t = NULL;

@@ -62,9 +62,8 @@ enum shmem_kind {
 		fn(PRIVATE);                                                                                         \
 	}                                                                                                            \
 	SHARED_KINDS_ON(fn, ON_ALL, "", src)
-#define FILE_KINDS_UNCOPIED(fn, src)                                                                                 \
-	FILE_KINDS_ON(fn, ON_KERNEL | ON_SOFT, COPIED, src)
-#define FILE_KINDS(fn, src) FILE_KINDS_ON(fn, ON_ALL, "", src)
+#define FILE_KINDS_UNCOPIED(fn, src) FILE_KINDS_ON(fn, ON_KERNEL | ON_SOFT, COPIED, src)
+#define FILE_KINDS(fn, src)	     FILE_KINDS_ON(fn, ON_ALL, "", src)
 #define FILE_KINDS_ON(fn, targets, reason, src)                                                                      \
 	static void fn(enum shmem_kind kind);                                                                        \
 	CASE(fn##_memfd, src)                                                                                        \

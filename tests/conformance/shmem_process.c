@@ -9,7 +9,7 @@
 
 #include "shmem.h"
 
-#define PAIRS(fn, src)	   SHARED_KINDS_ON(fn, ON_LIBC, PROCESS, src)
+#define PAIRS(fn, src)	    SHARED_KINDS_ON(fn, ON_LIBC, PROCESS, src)
 #define PAIR_MEMFD(fn, src) CASE_ON(fn, ON_LIBC, PROCESS, src)
 
 /* ---- the other process ---- */

@@ -14,9 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "unprivileged.h"
 #include "host/host.h"
 #include "lib/lib.h"
+#include "unprivileged.h"
 
 static _Thread_local sigjmp_buf back;
 
@@ -183,16 +183,17 @@ static const struct op native_ops[] = {
 	{"mmap of shared memory, then REGISTER", object_only, run_map_shared, nothing, 0},
 	{"REGISTER of a private mapping of a file", map_file_private, run_register_private, check_spots, 0},
 	{"load of a private mapping", registered_file_private, run_load_private, check_spots, OP_PROGRESS},
-	{"store to a private mapping", registered_file_private, run_store_private, verify_stored_private, OP_PROGRESS},
+	{"store to a private mapping", registered_file_private, run_store_private, verify_stored_private,
+	 OP_PROGRESS},
 	{"fork", to_fork, run_fork, nothing, 0},
 	{0},
 };
 
 static const char *const native_points[] = {
-	"alloc.vma",	"alloc.vma_table", "alloc.pgtable", "alloc.uffd", "alloc.wait", "alloc.frame",
-	"alloc.file",	"alloc.extent",	   "host.pool",	    "host.fill",  "host.adopt", "host.maps",
-	"host.mprotect", "host.guard",	   "host.socket",   "host.fork",  "host.keep",	"host.look",
-	"host.collapse", NULL,
+	"alloc.vma",   "alloc.vma_table", "alloc.pgtable", "alloc.uffd",    "alloc.wait",
+	"alloc.frame", "alloc.file",	  "alloc.extent",  "host.pool",	    "host.fill",
+	"host.adopt",  "host.maps",	  "host.mprotect", "host.guard",    "host.socket",
+	"host.fork",   "host.keep",	  "host.look",	   "host.collapse", NULL,
 };
 
 static const struct world native = {

@@ -224,7 +224,7 @@ static void verify_marked_cached(void)
 
 static void verify_forgotten(void)
 {
-	verify_dropped(); /* by the tables, */
+	verify_dropped();   /* by the tables, */
 	check_cache(false); /* but by nobody else */
 }
 

@@ -353,9 +353,9 @@ static const struct op soft_ops[] = {
 };
 
 static const char *const soft_points[] = {
-	"alloc.mm",    "alloc.vma",  "alloc.vma_table", "alloc.pgtable", "alloc.uffd", "alloc.wait", "alloc.frame",
-	"alloc.file",  "alloc.cache", "alloc.swap",	"swap.read",	 "host.pool",  "host.fill",  "host.socket",
-	NULL,
+	"alloc.mm",   "alloc.vma",   "alloc.vma_table", "alloc.pgtable", "alloc.uffd",
+	"alloc.wait", "alloc.frame", "alloc.file",	"alloc.cache",	 "alloc.swap",
+	"swap.read",  "host.pool",   "host.fill",	"host.socket",	 NULL,
 };
 
 static const struct world soft = {

@@ -37,7 +37,7 @@ struct world {
 	/* one byte, loaded or stored: 0, or the signal */
 	int (*access)(uint64_t addr, uint8_t *byte, bool write);
 	const char *const *points; /* those that this world must see fail; NULL ends them */
-	const struct op *own; /* operations of this world only; a NULL name ends them */
+	const struct op *own;	   /* operations of this world only; a NULL name ends them */
 };
 
 /* What prepare() has made. */

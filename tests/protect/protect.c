@@ -151,7 +151,7 @@ uint64_t second_faults(void)
 
 /* ---- running them ---- */
 
-static const struct protect_case *const tables[] = { s1_cases, s3_cases, s4_cases, range_cases, sample_cases };
+static const struct protect_case *const tables[] = {s1_cases, s3_cases, s4_cases, range_cases, sample_cases};
 
 static bool run_case(int nr, const struct protect_case *c)
 {

@@ -24,8 +24,8 @@ enum { ON_NATIVE = 1, ON_SOFT = 2, ON_BOTH = 3 };
 struct world {
 	const char *name;
 	unsigned bit;
-	void (*begin)(void); /* sets mm */
-	int (*access)(uint64_t addr, uint8_t *byte, bool write); /* 0, or the signal */
+	void (*begin)(void);					  /* sets mm */
+	int (*access)(uint64_t addr, uint8_t *byte, bool write);  /* 0, or the signal */
 	int (*in_child)(int (*fn)(uint64_t addr), uint64_t addr); /* fork; what fn says there; mm is the child's */
 };
 
@@ -34,7 +34,10 @@ struct protect_case {
 	void (*run)(void);
 	unsigned worlds; /* ON_* */
 };
-#define CASE(fn, worlds) {#fn, fn, worlds}
+#define CASE(fn, worlds)                                                                                             \
+	{                                                                                                            \
+#fn, fn, worlds                                                                                      \
+	}
 
 /* a NULL name ends them */
 extern const struct protect_case s1_cases[], s3_cases[], s4_cases[], range_cases[], sample_cases[];
@@ -62,15 +65,15 @@ _Noreturn void failed(const char *file, int line, const char *fmt, ...) __attrib
 
 /* ---- steps ---- */
 
-int store(uint64_t addr, uint8_t byte);	 /* 0, or the signal */
-int load(uint64_t addr);		 /* the byte, or -signal */
-uint8_t pattern(uint64_t i);		 /* of page i */
+int store(uint64_t addr, uint8_t byte); /* 0, or the signal */
+int load(uint64_t addr);		/* the byte, or -signal */
+uint8_t pattern(uint64_t i);		/* of page i */
 uint64_t map_pages(uint64_t pages);
-uint64_t filled(uint64_t pages);	 /* they hold their pattern */
-uint64_t leaf(void);			 /* 2 MiB, aligned, unmapped memory around it, registered and one leaf */
+uint64_t filled(uint64_t pages); /* they hold their pattern */
+uint64_t leaf(void);		 /* 2 MiB, aligned, unmapped memory around it, registered and one leaf */
 void open_object(uint64_t features);
 int protect(uint64_t addr, uint64_t len, uint64_t mode); /* 0 or -errno */
-uint64_t protected_pages(uint64_t pages); /* registered for write-protection, filled, protected */
+uint64_t protected_pages(uint64_t pages);		 /* registered for write-protection, filled, protected */
 uint64_t protected_leaf(void);
 
 /* ---- what entries say ---- */

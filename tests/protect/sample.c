@@ -105,10 +105,7 @@ static void sample_start_and_stop(void)
 }
 
 const struct protect_case sample_cases[] = {
-	CASE(sample_tells_what_was_touched, ON_BOTH),
-	CASE(sample_of_new_pages, ON_BOTH),
-	CASE(sample_of_huge_pages, ON_BOTH),
-	CASE(sample_of_moved_pages, ON_SOFT),
-	CASE(sample_start_and_stop, ON_BOTH),
-	{0},
+	CASE(sample_tells_what_was_touched, ON_BOTH), CASE(sample_of_new_pages, ON_BOTH),
+	CASE(sample_of_huge_pages, ON_BOTH),	      CASE(sample_of_moved_pages, ON_SOFT),
+	CASE(sample_start_and_stop, ON_BOTH),	      {0},
 };

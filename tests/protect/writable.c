@@ -13,7 +13,7 @@ static enum fl_fault_action unprotect_page(struct fl_uffd *u, const struct fl_uf
 	++*(unsigned *)arg;
 	EXPECT(msg->arg.pagefault.flags & FL_UFFD_PAGEFAULT_FLAG_WP);
 	return fl_uffd_writeprotect(u, msg->arg.pagefault.address / PAGE * PAGE, PAGE, 0) ? FL_FAULT_SIGBUS
-											   : FL_FAULT_RETRY;
+											  : FL_FAULT_RETRY;
 }
 
 /* One store, one message, and no fault more: the page is writable when the handler has un-protected it. */

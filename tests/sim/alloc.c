@@ -38,7 +38,7 @@ static void *take(size_t size)
 
 	FL_BUG_ON(at + size > ARENA || nr_blocks == BLOCKS);
 	used = at + size;
-	blocks[nr_blocks++] = (struct block){ arena + at, size, true };
+	blocks[nr_blocks++] = (struct block){arena + at, size, true};
 	return arena + at;
 }
 

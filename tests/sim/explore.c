@@ -74,7 +74,7 @@ static bool seen_before(struct states *s, uint64_t state, unsigned used)
 	if (e->turn != s->turn && s->nr > SEEN / 2)
 		return false;
 	s->nr += e->turn != s->turn;
-	*e = (struct seen){ state, s->turn, used };
+	*e = (struct seen){state, s->turn, used};
 	return false;
 }
 
@@ -134,7 +134,8 @@ static int choose_dfs(unsigned able, int cur, uint64_t state, bool failure)
 		return __builtin_ctz(able);
 	if (at < depth) {
 		c = &path[at++];
-		FL_BUG_ON(c->able != able || c->cur != cur || c->failure != failure); /* the same choices make the same schedule */
+		FL_BUG_ON(c->able != able || c->cur != cur ||
+			  c->failure != failure); /* the same choices make the same schedule */
 		sim_look = at == depth;
 		return c->chosen;
 	}
@@ -255,9 +256,10 @@ static bool explore_bound(const struct sim_scenario *s, struct sim_result *res, 
 	return true;
 }
 
-struct sim_result sim_explore(const struct sim_scenario *s, unsigned most, uint64_t limit, uint64_t random, uint64_t seed)
+struct sim_result sim_explore(const struct sim_scenario *s, unsigned most, uint64_t limit, uint64_t random,
+			      uint64_t seed)
 {
-	struct sim_result res = { 0 };
+	struct sim_result res = {0};
 
 	for (bound = 0; bound <= most && !res.total; bound++) {
 		res.bound = bound;

@@ -25,7 +25,7 @@ struct fl_host fl_host;
 
 static void reset(uint64_t i)
 {
-	chunks[i] = (struct chunk){ .vbase = i << PMD_SHIFT, .used = CHUNK_PAGES };
+	chunks[i] = (struct chunk){.vbase = i << PMD_SHIFT, .used = CHUNK_PAGES};
 }
 
 void host_begin(void)
@@ -109,8 +109,12 @@ long host_sys(long nr, uint64_t start, uint64_t len, int how)
 
 	SIM_CHECK(protect || (nr == SYS_madvise && (how == MADV_GUARD_INSTALL || how == MADV_GUARD_REMOVE)),
 		  "a system call that the model does not have");
-	sim_point(SIM_RUN, cached_at(&a, start), protect ? "mprotect" : how == MADV_GUARD_INSTALL ? "guards" : "no guards");
-	if (protect && world_backend->no_room && borders(start, start + len, right_of(how)) > borders(0, 0, FL_RIGHT_NONE))
+	sim_point(SIM_RUN, cached_at(&a, start),
+		  protect		      ? "mprotect"
+		  : how == MADV_GUARD_INSTALL ? "guards"
+					      : "no guards");
+	if (protect && world_backend->no_room &&
+	    borders(start, start + len, right_of(how)) > borders(0, 0, FL_RIGHT_NONE))
 		return -ENOMEM;
 	for (uint64_t addr = start; addr < start + len; addr += PAGE_SIZE)
 		do_page(nr, addr, how);
@@ -127,7 +131,7 @@ static void forget(uint64_t start, uint64_t end, bool unmapped)
 
 		if (!c)
 			continue;
-		*c = (struct cached){ .unmapped = unmapped };
+		*c = (struct cached){.unmapped = unmapped};
 		sim_touch(c, true);
 	}
 }
@@ -193,7 +197,8 @@ static void verify_counts(void)
 	uint64_t sum = 0;
 
 	for (uint64_t i = FIRST_CHUNK; i < FIRST_CHUNK + NR_REGIONS; i++) {
-		SIM_CHECK(chunks[i].splits == count(chunks[i].writable) + (fl_host.guard ? 0 : count(chunks[i].shown)),
+		SIM_CHECK(chunks[i].splits ==
+				  count(chunks[i].writable) + (fl_host.guard ? 0 : count(chunks[i].shown)),
 			  "a number of borders is wrong");
 		sum += chunks[i].splits;
 	}

@@ -34,7 +34,8 @@ static void check_mapping(const struct fl_vma *vma)
 {
 	unsigned i = sim_number();
 
-	if (was[i].vma != vma) /* a thread that is in two has broken the order of locks, and is let go on to see what comes of it */
+	if (was[i].vma !=
+	    vma) /* a thread that is in two has broken the order of locks, and is let go on to see what comes of it */
 		return;
 	SIM_CHECK(fl_vma_lookup(vma->mm, vma->start) == vma && was[i].start == vma->start && was[i].end == vma->end &&
 			  was[i].flags == vma->flags && was[i].ctx == vma->ctx && was[i].file == vma->file,
@@ -74,7 +75,7 @@ static void released(const void *lock, unsigned rank)
 
 void fl_mutex_init(struct fl_mutex *m, enum fl_rank rank)
 {
-	*m = (struct fl_mutex){ .rank = (uint8_t)rank };
+	*m = (struct fl_mutex){.rank = (uint8_t)rank};
 }
 
 void fl_mutex_lock(struct fl_mutex *m)
@@ -95,7 +96,7 @@ void fl_mutex_unlock(struct fl_mutex *m)
 
 void fl_rwlock_init(struct fl_rwlock *l, enum fl_rank rank)
 {
-	*l = (struct fl_rwlock){ .rank = (uint8_t)rank };
+	*l = (struct fl_rwlock){.rank = (uint8_t)rank};
 }
 
 static const char *doing(const struct fl_rwlock *l, const char *with_mmap_lock, const char *with_backends)
@@ -126,7 +127,8 @@ void fl_write_lock(struct fl_rwlock *l)
 	if (l->state) {
 		l->writers_waiting++;
 		sim_touch(l, true);
-		sim_point(SIM_WRITE, l, doing(l, "mmap_lock, to write, announced", "cache_lock, to write, announced"));
+		sim_point(SIM_WRITE, l,
+			  doing(l, "mmap_lock, to write, announced", "cache_lock, to write, announced"));
 		l->writers_waiting--;
 	}
 	fl_rank_acquire(l, l->rank);

@@ -193,8 +193,7 @@ void file_is_gone(void)
 /* ---- the groups ---- */
 
 const struct sim_group *const sim_groups[] = {
-	&sim_calls,    &sim_wakeups, &sim_borders, &sim_memory,
-	&sim_mappings, &sim_spaces,
+	&sim_calls,	&sim_wakeups, &sim_borders, &sim_memory, &sim_mappings, &sim_spaces,
 #ifdef SIM_HOST
 	&sim_shrinking,
 #endif

@@ -22,10 +22,10 @@ extern uint64_t saw[8];
 
 /* ---- setups ---- */
 
-void begin(void); /* nobody has seen anything */
+void begin(void);				    /* nobody has seen anything */
 void registered_at(struct space *s, uint64_t mode); /* region 0, empty */
-void missing(void); /* so in A */
-void missing_with_source(void); /* NEW is on a page of region 1, which is memory like any other */
+void missing(void);				    /* so in A */
+void missing_with_source(void);			    /* NEW is on a page of region 1, which is memory like any other */
 void present(void); /* page 0 is OLD; registered for missing pages and write protection */
 void present_protected(void);
 void unregistered(void); /* empty memory, and no object */
@@ -62,6 +62,7 @@ void file_is_gone(void);
 
 /* ---- the groups, each in a file of its own ---- */
 
-extern const struct sim_group sim_calls, sim_wakeups, sim_borders, sim_memory, sim_mappings, sim_spaces, sim_shrinking;
+extern const struct sim_group sim_calls, sim_wakeups, sim_borders, sim_memory, sim_mappings, sim_spaces,
+	sim_shrinking;
 
 #endif

@@ -19,7 +19,7 @@
 #include <string.h>
 #include <ucontext.h>
 
-#define STACK	(256u << 10)
+#define STACK	 (256u << 10)
 #define TOO_LONG 3000u /* points of one schedule */
 
 struct thread {
@@ -90,7 +90,7 @@ static struct thing *thing_of(const void *what)
 	while (things[i].schedule == schedule && things[i].what != what)
 		i = (i + 1) % THINGS;
 	if (things[i].schedule != schedule)
-		things[i] = (struct thing){ .what = what, .schedule = schedule };
+		things[i] = (struct thing){.what = what, .schedule = schedule};
 	return &things[i];
 }
 
@@ -244,7 +244,7 @@ void sim_point(enum sim_want want, const void *on, const char *doing)
 	struct thread *t = current;
 
 	if (!t) {
-		struct thread alone = { .want = want, .on = on };
+		struct thread alone = {.want = want, .on = on};
 
 		if (!can_run(&alone)) {
 			current = NULL;
@@ -306,7 +306,8 @@ bool sim_fails(enum fl_faultpoint fp)
 	chosen = choose(3, 0, mix(state, (uint64_t)fp << 16 | (uint64_t)(current - threads + 1) << 8), true);
 	if (chosen < 0)
 		stop(SIM_JOINED);
-	current->hash = mix(current->hash, chosen ? 5 : 4); /* it has come further, whatever follows touches nothing */
+	current->hash =
+		mix(current->hash, chosen ? 5 : 4); /* it has come further, whatever follows touches nothing */
 	state += current->hash;
 	if (!chosen)
 		return false;
@@ -406,13 +407,13 @@ static void make_coroutine(unsigned i)
 static void begin_process(void)
 {
 	static char stack[64 << 10];
-	struct sigaction sa = { .sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_NODEFER };
+	struct sigaction sa = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_NODEFER};
 	static bool done;
 
 	if (done)
 		return;
 	done = true;
-	sigaltstack(&(stack_t){ .ss_sp = stack, .ss_size = sizeof(stack) }, NULL);
+	sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof(stack)}, NULL);
 	sigaction(SIGSEGV, &sa, NULL);
 	sigaction(SIGBUS, &sa, NULL);
 	for (unsigned i = 0; i < SIM_THREADS; i++)
@@ -463,7 +464,7 @@ struct sim_run sim_run(const struct sim_scenario *s, sim_choose_fn *c)
 	begin_process();
 	scenario = s;
 	choose = c;
-	run = (struct sim_run){ .outcome = SIM_ENDED };
+	run = (struct sim_run){.outcome = SIM_ENDED};
 	if (_setjmp(end))
 		goto ended;
 	begin();

@@ -28,7 +28,7 @@ static struct options {
 	int bound; /* -1: by the number of threads */
 	uint64_t limit, random, seed;
 	bool list, both;
-} options = { .scenario = "*", .backend = "*", .bound = -1, .limit = UINT64_MAX, .random = 500, .seed = 1 };
+} options = {.scenario = "*", .backend = "*", .bound = -1, .limit = UINT64_MAX, .random = 500, .seed = 1};
 
 static double seconds(void)
 {
@@ -80,7 +80,8 @@ static unsigned usual_bound(unsigned threads)
 
 static bool explore(const struct sim_scenario *s, const char *name, unsigned number)
 {
-	unsigned threads = sim_nr_threads(s), bound = options.bound >= 0 ? (unsigned)options.bound : usual_bound(threads);
+	unsigned threads = sim_nr_threads(s),
+		 bound = options.bound >= 0 ? (unsigned)options.bound : usual_bound(threads);
 	uint64_t random = world_backend->host ? options.random / 20 : options.random;
 	double began = seconds();
 	struct sim_result r = sim_explore(s, bound, options.limit, random, options.seed);
@@ -88,10 +89,15 @@ static bool explore(const struct sim_scenario *s, const char *name, unsigned num
 	double took = seconds() - began;
 
 	printf("%sok %u - %s\n", failed || !r.all ? "not " : "", number, name);
-	printf("# %-26s %u threads  %u preemptions  %8llu schedules  %8llu joined  %5llu at random  %4u points  %s  %6.2f s\n",
-	       name, threads,
-	       r.bound, (unsigned long long)r.ended, (unsigned long long)r.joined, (unsigned long long)r.at_random, r.longest,
-	       failed ? "FAILED" : r.total ? "all there are  " : r.all ? "all of the bound" : "NOT ALL        ", took);
+	printf("# %-26s %u threads  %u preemptions  %8llu schedules  %8llu joined  %5llu at random  %4u points  %s  "
+	       "%6.2f s\n",
+	       name, threads, r.bound, (unsigned long long)r.ended, (unsigned long long)r.joined,
+	       (unsigned long long)r.at_random, r.longest,
+	       failed	 ? "FAILED"
+	       : r.total ? "all there are  "
+	       : r.all	 ? "all of the bound"
+			 : "NOT ALL        ",
+	       took);
 	if (failed)
 		fails(s, name, &r.last);
 	fflush(stdout);
@@ -140,7 +146,8 @@ static bool on_backends(body_fn *body, const struct sim_scenario *s, enum sim_wh
 
 	for (world_backend = world_backends; world_backend < world_backends + world_nr_backends; world_backend++) {
 		snprintf(name, sizeof(name), "%s/%s", s->name, world_backend->name);
-		if (where == (world_backend->host ? SIM_NOT_HOST : SIM_ONLY_HOST) || fnmatch(options.backend, world_backend->name, 0) ||
+		if (where == (world_backend->host ? SIM_NOT_HOST : SIM_ONLY_HOST) ||
+		    fnmatch(options.backend, world_backend->name, 0) ||
 		    (fnmatch(options.scenario, name, 0) && fnmatch(options.scenario, s->name, 0)))
 			continue;
 		++*number;
@@ -170,30 +177,61 @@ static void parse(int argc, char **argv)
 {
 	enum { SCENARIO, BACKEND, REPLAY, BOUND, RANDOM, SEED, LIMIT, FAILURES, NO_REDUCTION, NO_RANKS, LIST, BOTH };
 	static const struct option longs[] = {
-		{ "scenario", 1, NULL, SCENARIO }, { "backend", 1, NULL, BACKEND },
-		{ "replay", 1, NULL, REPLAY },
-		{ "bound", 1, NULL, BOUND },	   { "random", 1, NULL, RANDOM },
-		{ "seed", 1, NULL, SEED },	   { "limit", 1, NULL, LIMIT },
-		{ "failures", 1, NULL, FAILURES },
-		{ "no-reduction", 0, NULL, NO_REDUCTION }, { "no-ranks", 0, NULL, NO_RANKS },
-		{ "list", 0, NULL, LIST },	   { "both", 0, NULL, BOTH }, { 0 },
+		{"scenario", 1, NULL, SCENARIO},
+		{"backend", 1, NULL, BACKEND},
+		{"replay", 1, NULL, REPLAY},
+		{"bound", 1, NULL, BOUND},
+		{"random", 1, NULL, RANDOM},
+		{"seed", 1, NULL, SEED},
+		{"limit", 1, NULL, LIMIT},
+		{"failures", 1, NULL, FAILURES},
+		{"no-reduction", 0, NULL, NO_REDUCTION},
+		{"no-ranks", 0, NULL, NO_RANKS},
+		{"list", 0, NULL, LIST},
+		{"both", 0, NULL, BOTH},
+		{0},
 	};
 
 	for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) >= 0;)
 		switch (c) {
-		case SCENARIO: options.scenario = optarg; break;
-		case BACKEND: options.backend = optarg; break;
-		case REPLAY: options.replay = optarg; break;
-		case BOUND: options.bound = atoi(optarg); break;
-		case RANDOM: options.random = strtoull(optarg, NULL, 0); break;
-		case SEED: options.seed = strtoull(optarg, NULL, 0); break;
-		case LIMIT: options.limit = strtoull(optarg, NULL, 0); break;
-		case FAILURES: sim_failures = (unsigned)atoi(optarg); break;
-		case NO_REDUCTION: sim_reduce = false; break;
-		case NO_RANKS: sim_ranks = false; break;
-		case LIST: options.list = true; break;
-		case BOTH: options.both = true; break;
-		default: exit(2);
+		case SCENARIO:
+			options.scenario = optarg;
+			break;
+		case BACKEND:
+			options.backend = optarg;
+			break;
+		case REPLAY:
+			options.replay = optarg;
+			break;
+		case BOUND:
+			options.bound = atoi(optarg);
+			break;
+		case RANDOM:
+			options.random = strtoull(optarg, NULL, 0);
+			break;
+		case SEED:
+			options.seed = strtoull(optarg, NULL, 0);
+			break;
+		case LIMIT:
+			options.limit = strtoull(optarg, NULL, 0);
+			break;
+		case FAILURES:
+			sim_failures = (unsigned)atoi(optarg);
+			break;
+		case NO_REDUCTION:
+			sim_reduce = false;
+			break;
+		case NO_RANKS:
+			sim_ranks = false;
+			break;
+		case LIST:
+			options.list = true;
+			break;
+		case BOTH:
+			options.both = true;
+			break;
+		default:
+			exit(2);
 		}
 }
 
@@ -206,7 +244,8 @@ int main(int argc, char **argv)
 		return !each(print_name, &n);
 	each(NULL, &n);
 	if (!n) {
-		fprintf(stderr, "sim: no scenario is called %s, on a backend %s\n", options.scenario, options.backend);
+		fprintf(stderr, "sim: no scenario is called %s, on a backend %s\n", options.scenario,
+			options.backend);
 		return 2;
 	}
 	printf("1..%u\n", n);

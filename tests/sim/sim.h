@@ -63,10 +63,10 @@ void sim_changed(void);
 
 /* The schedule has shown a bug: it ends here. */
 _Noreturn void sim_fail(const char *what);
-#define SIM_CHECK(cond, what)                                                                                          \
-	do {                                                                                                           \
-		if (!(cond))                                                                                           \
-			sim_fail(what);                                                                                \
+#define SIM_CHECK(cond, what)                                                                                        \
+	do {                                                                                                         \
+		if (!(cond))                                                                                         \
+			sim_fail(what);                                                                              \
 	} while (0)
 
 struct sim_scenario {
@@ -84,10 +84,10 @@ enum sim_outcome { SIM_ENDED, SIM_FAILED, SIM_JOINED };
 
 struct sim_run {
 	enum sim_outcome outcome;
-	const char *what;      /* SIM_FAILED */
+	const char *what; /* SIM_FAILED */
 	unsigned points;
-	uint64_t state; /* that it has come to: different, if two steps that depend on each other came in another order */
-	bool stuck;	       /* SIM_FAILED: nobody could run, or it did not come to an end */
+	uint64_t state; /* at the end: different if two steps that depend on each other came in another order */
+	bool stuck;	/* SIM_FAILED: nobody could run, or it did not come to an end */
 };
 
 /*
@@ -98,7 +98,7 @@ typedef int sim_choose_fn(unsigned able, int cur, uint64_t state, bool failure);
 /* One schedule, from the beginning to the end. `look`: run the checker at points, as long as it is set. */
 struct sim_run sim_run(const struct sim_scenario *scenario, sim_choose_fn *choose);
 extern bool sim_look, sim_trace, sim_ranks;
-extern bool sim_releases; /* releases of locks are points, too */
+extern bool sim_releases;     /* releases of locks are points, too */
 extern unsigned sim_failures; /* how many fault points may fail in a schedule */
 /* After a schedule that got stuck: who waits for what, and holds what. */
 void sim_print_threads(void);
@@ -136,7 +136,8 @@ struct sim_result {
 };
 
 /* Every schedule with at most `bound` preemptions, fewest first, then `random` more, from `seed` on. */
-struct sim_result sim_explore(const struct sim_scenario *s, unsigned bound, uint64_t limit, uint64_t random, uint64_t seed);
+struct sim_result sim_explore(const struct sim_scenario *s, unsigned bound, uint64_t limit, uint64_t random,
+			      uint64_t seed);
 extern bool sim_reduce; /* leave out what has been seen in another order */
 /* The choices of the last schedule, as a list with commas. */
 const char *sim_schedule(void);
@@ -147,7 +148,11 @@ struct sim_run sim_replay(const struct sim_scenario *s, const char *list);
 struct sim_group {
 	const struct sim_scenario *scenarios;
 	unsigned nr;
-	enum sim_where { SIM_ANYWHERE, SIM_NOT_HOST, SIM_ONLY_HOST } where; /* on backends with the host's tables: world.h */
+	enum sim_where {
+		SIM_ANYWHERE,
+		SIM_NOT_HOST,
+		SIM_ONLY_HOST
+	} where; /* on backends with the host's tables: world.h */
 };
 
 extern const struct sim_group *const sim_groups[];

@@ -12,23 +12,23 @@
 
 #define POOL (12 * PAGE_SIZE)
 
-struct space a = { .name = "A" }, b = { .name = "B" };
+struct space a = {.name = "A"}, b = {.name = "B"};
 
 const struct backend world_backends[] = {
-	{ .name = "soft" },
-	{ .name = "mmu", .mmu = true },
+	{.name = "soft"},
+	{.name = "mmu", .mmu = true},
 #ifdef SIM_HOST
-	{ .name = "guard", .mmu = true, .host = true, .guard = true, .budget = 1000 },
-	{ .name = "guard-full", .mmu = true, .host = true, .guard = true },
-	{ .name = "guard-no-room", .mmu = true, .host = true, .guard = true, .budget = 1000, .no_room = true },
-	{ .name = "bare", .mmu = true, .host = true, .budget = 1000 },
-	{ .name = "bare-full", .mmu = true, .host = true },
+	{.name = "guard", .mmu = true, .host = true, .guard = true, .budget = 1000},
+	{.name = "guard-full", .mmu = true, .host = true, .guard = true},
+	{.name = "guard-no-room", .mmu = true, .host = true, .guard = true, .budget = 1000, .no_room = true},
+	{.name = "bare", .mmu = true, .host = true, .budget = 1000},
+	{.name = "bare-full", .mmu = true, .host = true},
 #endif
 };
 const unsigned world_nr_backends = ARRAY_SIZE(world_backends);
 const struct backend *world_backend = world_backends;
 
-static struct space *const spaces[] = { &a, &b };
+static struct space *const spaces[] = {&a, &b};
 static struct fl_mmu_ops ops; /* src/soft's, with what is watched or replaced */
 static const struct fl_mmu_ops *soft;
 
@@ -180,14 +180,14 @@ static bool again(int64_t err)
 	return failed;
 }
 
-#define REPEATED(call)                                                                                                 \
-	__extension__({                                                                                                \
-		int64_t ret_;                                                                                          \
-		do {                                                                                                   \
-			sim_failed(); /* what was absorbed before is no excuse */                                      \
-			ret_ = (call);                                                                                 \
-		} while (again(ret_));                                                                                 \
-		ret_;                                                                                                  \
+#define REPEATED(call)                                                                                               \
+	__extension__({                                                                                              \
+		int64_t ret_;                                                                                        \
+		do {                                                                                                 \
+			sim_failed(); /* what was absorbed before is no excuse */                                    \
+			ret_ = (call);                                                                               \
+		} while (again(ret_));                                                                               \
+		ret_;                                                                                                \
 	})
 
 /* ---- setting up ---- */
@@ -300,7 +300,7 @@ static uint64_t access_once(struct space *s, uint64_t addr, uint64_t *page, bool
 	}
 	for (;;) {
 		char *mem = hardware(s, addr, write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
-		struct fl_vmf vmf = { .mm = s->mm, .addr = addr, .flags = flags };
+		struct fl_vmf vmf = {.mm = s->mm, .addr = addr, .flags = flags};
 
 		if (mem) {
 			memcpy(write ? mem : (char *)page, write ? (char *)page : mem, PAGE_SIZE);
@@ -365,7 +365,7 @@ static int fault_in(struct fl_mm *mm, uint64_t addr)
 	return load(s, PAGE_ALIGN_DOWN(addr)) >= GOT_SIGBUS ? -EFAULT : 0;
 }
 
-static const struct fl_caller caller = { copy_in, copy_out, fault_in };
+static const struct fl_caller caller = {copy_in, copy_out, fault_in};
 
 /* Whoever makes a call has a reference, as a descriptor that is in use. */
 static int do_ioctl(struct space *s, unsigned long cmd, const void *arg)
@@ -375,7 +375,7 @@ static int do_ioctl(struct space *s, unsigned long cmd, const void *arg)
 
 void space_object(struct space *s, uint32_t flags, uint64_t features)
 {
-	struct fl_uffdio_api api = { .api = FL_UFFD_API, .features = features };
+	struct fl_uffdio_api api = {.api = FL_UFFD_API, .features = features};
 
 	must(fl_ctx_new(s->mm, flags, &s->ctx), "no object");
 	s->ctx->owner = s;
@@ -385,7 +385,7 @@ void space_object(struct space *s, uint32_t flags, uint64_t features)
 
 int register_pages(struct space *s, uint64_t addr, uint64_t len, uint64_t mode)
 {
-	struct fl_uffdio_register r = { .range = { addr, len }, .mode = mode };
+	struct fl_uffdio_register r = {.range = {addr, len}, .mode = mode};
 
 	return do_ioctl(s, FL_UFFDIO_REGISTER, &r);
 }
@@ -397,7 +397,7 @@ void space_register(struct space *s, unsigned region, uint64_t mode)
 
 int copy_from(struct space *s, uint64_t dst, uint64_t src, uint64_t mode)
 {
-	struct fl_uffdio_copy c = { .dst = dst, .src = src, .len = PAGE_SIZE, .mode = mode };
+	struct fl_uffdio_copy c = {.dst = dst, .src = src, .len = PAGE_SIZE, .mode = mode};
 
 	return do_ioctl(s, FL_UFFDIO_COPY, &c);
 }
@@ -413,22 +413,22 @@ int copy_value(struct space *s, uint64_t dst, uint64_t value, uint64_t mode)
 
 int zeropage(struct space *s, uint64_t addr)
 {
-	struct fl_uffdio_zeropage z = { .range = { addr, PAGE_SIZE } };
+	struct fl_uffdio_zeropage z = {.range = {addr, PAGE_SIZE}};
 
 	return do_ioctl(s, FL_UFFDIO_ZEROPAGE, &z);
 }
 
 int continue_page(struct space *s, uint64_t addr)
 {
-	struct fl_uffdio_continue c = { .range = { addr, PAGE_SIZE } };
+	struct fl_uffdio_continue c = {.range = {addr, PAGE_SIZE}};
 
 	return do_ioctl(s, FL_UFFDIO_CONTINUE, &c);
 }
 
 static int writeprotect_range(struct space *s, uint64_t addr, uint64_t len, bool protect)
 {
-	struct fl_uffdio_writeprotect w = { .range = { addr, len },
-					    .mode = protect ? FL_UFFDIO_WRITEPROTECT_MODE_WP : 0 };
+	struct fl_uffdio_writeprotect w = {.range = {addr, len},
+					   .mode = protect ? FL_UFFDIO_WRITEPROTECT_MODE_WP : 0};
 
 	return do_ioctl(s, FL_UFFDIO_WRITEPROTECT, &w);
 }
@@ -445,12 +445,12 @@ int writeprotect_region(struct space *s, unsigned region, bool protect)
 
 int wake_page(struct space *s, uint64_t addr)
 {
-	return do_ioctl(s, FL_UFFDIO_WAKE, &(struct fl_uffdio_range){ addr, PAGE_SIZE });
+	return do_ioctl(s, FL_UFFDIO_WAKE, &(struct fl_uffdio_range){addr, PAGE_SIZE});
 }
 
 int unregister_page(struct space *s, uint64_t addr)
 {
-	return do_ioctl(s, FL_UFFDIO_UNREGISTER, &(struct fl_uffdio_range){ addr, PAGE_SIZE });
+	return do_ioctl(s, FL_UFFDIO_UNREGISTER, &(struct fl_uffdio_range){addr, PAGE_SIZE});
 }
 
 /* ---- the other calls on memory ---- */
@@ -480,7 +480,8 @@ int unmap(struct space *s, uint64_t addr, uint64_t len)
 
 int64_t move(struct space *s, uint64_t from, uint64_t to)
 {
-	return REPEATED(fl_soft_mremap(s->mm, from, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | (to ? MREMAP_FIXED : 0), to));
+	return REPEATED(
+		fl_soft_mremap(s->mm, from, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | (to ? MREMAP_FIXED : 0), to));
 }
 
 int advise(struct space *s, uint64_t addr, int advice)
@@ -540,7 +541,7 @@ void world_begin(void)
 {
 	sim_cpus = false;
 	for (unsigned i = 0; i < ARRAY_SIZE(spaces); i++)
-		*spaces[i] = (struct space){ .name = spaces[i]->name };
+		*spaces[i] = (struct space){.name = spaces[i]->name};
 #ifdef SIM_HOST
 	if (world_backend->host)
 		host_begin();
@@ -594,7 +595,8 @@ static void verify_object(struct space *s)
 	struct fl_uffd_ctx *ctx = s->ctx;
 
 	for (uint32_t i = 0; i < s->mm->nr_vmas; i++)
-		SIM_CHECK(!s->mm->vmas[i]->ctx || !s->mm->vmas[i]->ctx->released, "a mapping has an object that is closed");
+		SIM_CHECK(!s->mm->vmas[i]->ctx || !s->mm->vmas[i]->ctx->released,
+			  "a mapping has an object that is closed");
 	if (!ctx || ctx->lock.word)
 		return;
 	SIM_CHECK(ctx->has_pending == !fl_list_empty(&ctx->pending), "has_pending is not what the queue says");
@@ -690,7 +692,8 @@ const char *world_name(const void *what)
 			snprintf(name, sizeof(name), "of %s", s->name);
 		if (pt >= s->mm->pt_lock && pt < s->mm->pt_lock + FL_PT_LOCKS)
 			snprintf(name, sizeof(name), "%d of %s", (int)(pt - s->mm->pt_lock), s->name);
-		if (s->ctx && (const char *)what >= (const char *)s->ctx && (const char *)what < (const char *)(s->ctx + 1))
+		if (s->ctx && (const char *)what >= (const char *)s->ctx &&
+		    (const char *)what < (const char *)(s->ctx + 1))
 			snprintf(name, sizeof(name), "of %s's object", s->name);
 		if ((const char *)what >= (const char *)s->cache && (const char *)what < (const char *)s + sizeof(*s))
 			snprintf(name, sizeof(name), "in %s, page %d", s->name,

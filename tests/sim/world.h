@@ -35,7 +35,8 @@
 struct cached {
 	enum fl_right right;
 	uint64_t pfn;
-	enum fl_right prot; /* of the host's mapping, whether a marker hides the page, and whether there is none: host.c */
+	enum fl_right
+		prot; /* of the host's mapping, whether a marker hides the page, and whether there is none: host.c */
 	bool guard, unmapped;
 };
 
@@ -112,7 +113,7 @@ int register_pages(struct space *s, uint64_t addr, uint64_t len, uint64_t mode);
 int map_page(struct space *s, uint64_t addr);
 int unmap(struct space *s, uint64_t addr, uint64_t len);
 int64_t move(struct space *s, uint64_t from, uint64_t to); /* a page; to 0: wherever there is room */
-int advise(struct space *s, uint64_t addr, int advice); /* on a page */
+int advise(struct space *s, uint64_t addr, int advice);	   /* on a page */
 int protect_page(struct space *s, uint64_t addr, int prot);
 void close_object(struct space *s);
 /* A read(): the page that a message is about, or -errno. */

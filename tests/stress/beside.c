@@ -127,9 +127,9 @@ static void test_beside(void)
 }
 
 static const struct test tests[] = {
-	{ "four mappings with more borders than the host has room for", test_alone, 120 },
-	{ "the same, and a thread that maps, registers, cuts and unmaps beside", test_beside, 120 },
-	{ 0 },
+	{"four mappings with more borders than the host has room for", test_alone, 120},
+	{"the same, and a thread that maps, registers, cuts and unmaps beside", test_beside, 120},
+	{0},
 };
 
 int main(int argc, char **argv)

@@ -143,8 +143,9 @@ static void by_unregister(void)
 
 static void test_close(void)
 {
-	static void (*const ways[])(void) = {by_close, by_raw_close, by_close_range, by_raw_close_range, by_closefrom,
-					     by_dup2, by_dup3, by_fclose, by_other_thread, by_unregister};
+	static void (*const ways[])(void) = {by_close,	      by_raw_close, by_close_range, by_raw_close_range,
+					     by_closefrom,    by_dup2,	    by_dup3,	    by_fclose,
+					     by_other_thread, by_unregister};
 	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
 		stage(O_CLOEXEC | O_NONBLOCK);
 		start_waiters();
@@ -230,8 +231,8 @@ static int keep_rights(void)
 /* The copy does all that the first one did: ioctls, reading, polling; its close releases. */
 static void test_keep(void)
 {
-	static int (*const ways[])(void) = {keep_dup, keep_dup2, keep_dup3, keep_fcntl, keep_fcntl_cloexec,
-					    keep_raw_dup, keep_rights};
+	static int (*const ways[])(void) = {keep_dup,		keep_dup2,    keep_dup3,  keep_fcntl,
+					    keep_fcntl_cloexec, keep_raw_dup, keep_rights};
 	static _Alignas(4096) uint8_t page[PAGE];
 	struct uffd_msg msg;
 	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
@@ -562,7 +563,8 @@ static void test_interrupted(void)
 	stage(O_CLOEXEC);
 	CHECK_INT(sigaction(SIGUSR1, &sa, NULL), 0);
 	pthread_t t = spawn(interrupted_reader, NULL);
-	for (int tries = 0; !wait_for(&released, 1, 0.1); tries++) { /* one that comes before the read interrupts nothing */
+	for (int tries = 0; !wait_for(&released, 1, 0.1);
+	     tries++) { /* one that comes before the read interrupts nothing */
 		CHECK(tries < 100);
 		CHECK_INT(pthread_kill(t, SIGUSR1), 0);
 	}

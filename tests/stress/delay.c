@@ -20,7 +20,7 @@ void fl_delay(const void *what)
 {
 	static uint64_t calls;
 	uint64_t x = mix(__atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED) + fl_addr(what));
-	struct timespec ts = { .tv_nsec = (long)(x >> 32) % 150000 };
+	struct timespec ts = {.tv_nsec = (long)(x >> 32) % 150000};
 
 	if (x % 256 == 0)
 		fl_sys(SYS_nanosleep, &ts, NULL);

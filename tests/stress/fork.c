@@ -19,10 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAGES 64
+#define PAGES  64
 #define FILLED 32 /* the first pages hold data; of them the first WPED are write-protected */
-#define WPED 8
-#define CHILD 0xc0000000ul /* ids of stamps that children write */
+#define WPED   8
+#define CHILD  0xc0000000ul /* ids of stamps that children write */
 
 static uint8_t *range;
 static struct handler handler;

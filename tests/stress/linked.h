@@ -36,20 +36,20 @@ pid_t linked_fork(void);
 int linked_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
 
 #ifndef LINKED_NAMES_ONLY /* linked.c itself means the system's */
-#define syscall	  linked_syscall
-#define ioctl	  linked_ioctl
-#define read	  linked_read
-#define poll	  linked_poll
-#define fcntl	  linked_fcntl
-#define close	  linked_close
-#define mmap	  linked_mmap
-#define munmap	  linked_munmap
-#define mremap	  linked_mremap
-#define mprotect  linked_mprotect
-#define madvise	  linked_madvise
-#define ftruncate linked_ftruncate
-#define fallocate linked_fallocate
-#define fork	  linked_fork
+#define syscall			 linked_syscall
+#define ioctl			 linked_ioctl
+#define read			 linked_read
+#define poll			 linked_poll
+#define fcntl			 linked_fcntl
+#define close			 linked_close
+#define mmap			 linked_mmap
+#define munmap			 linked_munmap
+#define mremap			 linked_mremap
+#define mprotect		 linked_mprotect
+#define madvise			 linked_madvise
+#define ftruncate		 linked_ftruncate
+#define fallocate		 linked_fallocate
+#define fork			 linked_fork
 #define sigaction(sig, act, old) linked_sigaction(sig, act, old) /* it is the name of a structure, too */
 #endif
 

@@ -4,8 +4,8 @@
  * be registered whether it has a descriptor or not, and what faultline holds open for that is neither in the way of the
  * program nor outlives the memory.
  */
-#include "unprivileged.h"
 #include "stress.h"
+#include "unprivileged.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -107,7 +107,10 @@ static void raw_dup2(int fd, int copy)
 #ifdef __x86_64__
 	long ret;
 
-	__asm__ volatile("syscall" : "=a"(ret) : "a"((long)SYS_dup2), "D"((long)fd), "S"((long)copy) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"((long)SYS_dup2), "D"((long)fd), "S"((long)copy)
+			 : "rcx", "r11", "memory");
 	CHECK_INT(ret, copy);
 #endif
 }

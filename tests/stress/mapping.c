@@ -31,7 +31,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
-#define PAGES 12
+#define PAGES	 12
 #define RESERVED 64
 
 static uint8_t *reserved, *area, *target;
@@ -254,7 +254,7 @@ static const struct window {
 	int first, end;
 } windows[] = {{2, 4}, {4, 8}, {1, 3}, {9, 11}, {0, 12}};
 
-#define CALLS (sizeof(calls) / sizeof(*calls))
+#define CALLS	(sizeof(calls) / sizeof(*calls))
 #define WINDOWS (sizeof(windows) / sizeof(*windows))
 
 static const char *const golden[] = {

@@ -63,8 +63,8 @@ static bool measure(const char *name, struct fl_mm *mm)
 	took = now_ms() - start;
 	ok = ok && fill(u, range);
 	bytes = fl_mm_metadata_bytes(mm);
-	printf("# %s: registered in %.2f ms; %llu pages filled: %.1f MiB of metadata, %.2f %% of the range\n", name, took,
-	       (unsigned long long)FILLS, (double)bytes / (1 << 20), 100.0 * (double)bytes / RANGE);
+	printf("# %s: registered in %.2f ms; %llu pages filled: %.1f MiB of metadata, %.2f %% of the range\n", name,
+	       took, (unsigned long long)FILLS, (double)bytes / (1 << 20), 100.0 * (double)bytes / RANGE);
 	ok = ok && bytes < RANGE / 100 && fl_mm_check(mm) == 0;
 	return fl_uffd_close(u) == 0 && fl_munmap(mm, range, RANGE) == 0 && ok;
 }

@@ -28,8 +28,13 @@ ssize_t __pread_chk(int fd, void *buf, size_t len, off_t offset, size_t size);
 ssize_t __pread64_chk(int fd, void *buf, size_t len, off64_t offset, size_t size);
 
 static const char *const names[] = {
-	"/proc/self/pagemap", "/proc/thread-self/pagemap", "/proc/%d/pagemap", "/proc/%d/task/%d/pagemap",
-	"/proc/self/../self//./pagemap", "pagemap", "./pagemap",
+	"/proc/self/pagemap",
+	"/proc/thread-self/pagemap",
+	"/proc/%d/pagemap",
+	"/proc/%d/task/%d/pagemap",
+	"/proc/self/../self//./pagemap",
+	"pagemap",
+	"./pagemap",
 };
 
 static int by_openat2(const char *path, int flags)
@@ -111,29 +116,50 @@ static int by_stream64(const char *path, int flags)
 static int opener(const char *path, int flags, int way)
 {
 	switch (way) {
-	case 0: return open(path, flags);
-	case 1: return open64(path, flags);
-	case 2: return openat(AT_FDCWD, path, flags);
-	case 3: return openat64(AT_FDCWD, path, flags);
-	case 4: return __open_2(path, flags);
-	case 5: return __open64_2(path, flags);
-	case 6: return __openat_2(AT_FDCWD, path, flags);
-	case 7: return __openat64_2(AT_FDCWD, path, flags);
-	case 8: return (int)syscall(SYS_openat, AT_FDCWD, path, flags);
-	case 9: return by_openat2(path, flags);
-	case 10: return by_dir(path, flags);
-	case 11: return by_dir2(path, flags);
-	case 12: return by_dup(path, flags);
-	case 13: return by_dup2(path, flags);
-	case 14: return by_dup3(path, flags);
-	case 15: return by_fcntl(path, flags);
-	case 16: return by_reused(path, flags);
-	case 17: return by_stream(path, flags);
-	case 18: return by_stream64(path, flags);
+	case 0:
+		return open(path, flags);
+	case 1:
+		return open64(path, flags);
+	case 2:
+		return openat(AT_FDCWD, path, flags);
+	case 3:
+		return openat64(AT_FDCWD, path, flags);
+	case 4:
+		return __open_2(path, flags);
+	case 5:
+		return __open64_2(path, flags);
+	case 6:
+		return __openat_2(AT_FDCWD, path, flags);
+	case 7:
+		return __openat64_2(AT_FDCWD, path, flags);
+	case 8:
+		return (int)syscall(SYS_openat, AT_FDCWD, path, flags);
+	case 9:
+		return by_openat2(path, flags);
+	case 10:
+		return by_dir(path, flags);
+	case 11:
+		return by_dir2(path, flags);
+	case 12:
+		return by_dup(path, flags);
+	case 13:
+		return by_dup2(path, flags);
+	case 14:
+		return by_dup3(path, flags);
+	case 15:
+		return by_fcntl(path, flags);
+	case 16:
+		return by_reused(path, flags);
+	case 17:
+		return by_stream(path, flags);
+	case 18:
+		return by_stream64(path, flags);
 #ifdef SYS_open
-	case 19: return (int)syscall(SYS_open, path, flags);
+	case 19:
+		return (int)syscall(SYS_open, path, flags);
 #endif
-	default: return -2;
+	default:
+		return -2;
 	}
 }
 
@@ -232,25 +258,44 @@ static ssize_t reader(int fd, off_t offset, int way)
 {
 	const size_t len = sizeof(words);
 	switch (way) {
-	case 0: return read(fd, words, len);
-	case 1: return pread(fd, words, len, offset);
-	case 2: return pread64(fd, words, len, offset);
-	case 3: return readv(fd, cut(), 3);
-	case 4: return preadv(fd, cut(), 3, offset);
-	case 5: return preadv64(fd, cut(), 3, offset);
-	case 6: return preadv2(fd, cut(), 3, offset, 0);
-	case 7: return preadv2(fd, cut(), 3, -1, 0);
-	case 8: return preadv64v2(fd, cut(), 3, offset, RWF_HIPRI);
-	case 9: return __read_chk(fd, words, len, len);
-	case 10: return __pread_chk(fd, words, len, offset, len);
-	case 11: return __pread64_chk(fd, words, len, offset, len);
-	case 12: return syscall(SYS_read, fd, words, len);
-	case 13: return syscall(SYS_pread64, fd, words, len, offset);
-	case 14: return syscall(SYS_readv, fd, cut(), 3);
-	case 15: return syscall(SYS_preadv, fd, cut(), 3, offset, 0l);
-	case 16: return syscall(SYS_preadv2, fd, cut(), 3, offset, 0l, 0);
-	case 17: return syscall(SYS_preadv2, fd, cut(), 3, -1l, -1l, 0);
-	default: return -2;
+	case 0:
+		return read(fd, words, len);
+	case 1:
+		return pread(fd, words, len, offset);
+	case 2:
+		return pread64(fd, words, len, offset);
+	case 3:
+		return readv(fd, cut(), 3);
+	case 4:
+		return preadv(fd, cut(), 3, offset);
+	case 5:
+		return preadv64(fd, cut(), 3, offset);
+	case 6:
+		return preadv2(fd, cut(), 3, offset, 0);
+	case 7:
+		return preadv2(fd, cut(), 3, -1, 0);
+	case 8:
+		return preadv64v2(fd, cut(), 3, offset, RWF_HIPRI);
+	case 9:
+		return __read_chk(fd, words, len, len);
+	case 10:
+		return __pread_chk(fd, words, len, offset, len);
+	case 11:
+		return __pread64_chk(fd, words, len, offset, len);
+	case 12:
+		return syscall(SYS_read, fd, words, len);
+	case 13:
+		return syscall(SYS_pread64, fd, words, len, offset);
+	case 14:
+		return syscall(SYS_readv, fd, cut(), 3);
+	case 15:
+		return syscall(SYS_preadv, fd, cut(), 3, offset, 0l);
+	case 16:
+		return syscall(SYS_preadv2, fd, cut(), 3, offset, 0l, 0);
+	case 17:
+		return syscall(SYS_preadv2, fd, cut(), 3, -1l, -1l, 0);
+	default:
+		return -2;
 	}
 }
 
@@ -302,9 +347,9 @@ void test_streams(void)
 	stage();
 	for (int way = 0; way < 5; way++) {
 		int fd = open_pagemap();
-		FILE *f = way == 0   ? fopen("/proc/self/pagemap", "r") :
-			  way == 1 ? fopen64("/proc/thread-self/pagemap", "rb") :
-				     fdopen(dup(fd), "r");
+		FILE *f = way == 0   ? fopen("/proc/self/pagemap", "r")
+			  : way == 1 ? fopen64("/proc/thread-self/pagemap", "rb")
+				     : fdopen(dup(fd), "r");
 		CHECK(f && fileno(f) >= 0);
 		if (way == 3)
 			CHECK_INT(setvbuf(f, NULL, _IONBF, 0), 0);
@@ -492,32 +537,69 @@ static const struct form {
 	const char *text;
 	int len, ret; /* or -errno */
 } forms[] = {
-	{"4", 1, 1}, {"4\n", 2, 2}, {" 4", 2, 2}, {"4 ", 2, 2}, {"  \n\t4", 5, 5}, {"4\v\f", 3, 3}, {"+4", 2, 2},
-	{"04", 2, 2}, {"4\0x", 3, 3}, {"4 \0x", 4, 4}, {"000000000004", 12, 12}, {"           4", 12, 12},
-	{"4            x", 14, 12}, {"1", 1, 1}, {"2\n", 2, 2}, {"3", 1, 1},
-	{"4x", 2, -EINVAL}, {"x", 1, -EINVAL}, {"", 0, -EINVAL}, {"0", 1, -EINVAL}, {"6", 1, -EINVAL},
-	{"-4", 2, -EINVAL}, {"44", 2, -EINVAL}, {"0x4", 3, -EINVAL}, {"4\n5", 3, -EINVAL}, {"+ 4", 3, -EINVAL},
-	{"0000000000004", 13, -EINVAL}, {"            4", 13, -EINVAL}, {"4294967300", 10, -ERANGE},
+	{"4", 1, 1},
+	{"4\n", 2, 2},
+	{" 4", 2, 2},
+	{"4 ", 2, 2},
+	{"  \n\t4", 5, 5},
+	{"4\v\f", 3, 3},
+	{"+4", 2, 2},
+	{"04", 2, 2},
+	{"4\0x", 3, 3},
+	{"4 \0x", 4, 4},
+	{"000000000004", 12, 12},
+	{"           4", 12, 12},
+	{"4            x", 14, 12},
+	{"1", 1, 1},
+	{"2\n", 2, 2},
+	{"3", 1, 1},
+	{"4x", 2, -EINVAL},
+	{"x", 1, -EINVAL},
+	{"", 0, -EINVAL},
+	{"0", 1, -EINVAL},
+	{"6", 1, -EINVAL},
+	{"-4", 2, -EINVAL},
+	{"44", 2, -EINVAL},
+	{"0x4", 3, -EINVAL},
+	{"4\n5", 3, -EINVAL},
+	{"+ 4", 3, -EINVAL},
+	{"0000000000004", 13, -EINVAL},
+	{"            4", 13, -EINVAL},
+	{"4294967300", 10, -ERANGE},
 };
 
 static int writer(int fd, const char *text, size_t len, int way)
 {
 	struct iovec v = {(void *)(uintptr_t)text, len};
 	switch (way) {
-	case 0: return (int)write(fd, text, len);
-	case 1: return (int)pwrite(fd, text, len, 7);
-	case 2: return (int)pwrite64(fd, text, len, 0);
-	case 3: return (int)writev(fd, &v, 1);
-	case 4: return (int)pwritev(fd, &v, 1, 7);
-	case 5: return (int)pwritev64(fd, &v, 1, 0);
-	case 6: return (int)pwritev2(fd, &v, 1, -1, 0);
-	case 7: return (int)pwritev64v2(fd, &v, 1, 0, RWF_HIPRI);
-	case 8: return (int)syscall(SYS_write, fd, text, len);
-	case 9: return (int)syscall(SYS_pwrite64, fd, text, len, 0l);
-	case 10: return (int)syscall(SYS_writev, fd, &v, 1);
-	case 11: return (int)syscall(SYS_pwritev, fd, &v, 1, 0l, 0l);
-	case 12: return (int)syscall(SYS_pwritev2, fd, &v, 1, -1l, -1l, 0);
-	default: return -2;
+	case 0:
+		return (int)write(fd, text, len);
+	case 1:
+		return (int)pwrite(fd, text, len, 7);
+	case 2:
+		return (int)pwrite64(fd, text, len, 0);
+	case 3:
+		return (int)writev(fd, &v, 1);
+	case 4:
+		return (int)pwritev(fd, &v, 1, 7);
+	case 5:
+		return (int)pwritev64(fd, &v, 1, 0);
+	case 6:
+		return (int)pwritev2(fd, &v, 1, -1, 0);
+	case 7:
+		return (int)pwritev64v2(fd, &v, 1, 0, RWF_HIPRI);
+	case 8:
+		return (int)syscall(SYS_write, fd, text, len);
+	case 9:
+		return (int)syscall(SYS_pwrite64, fd, text, len, 0l);
+	case 10:
+		return (int)syscall(SYS_writev, fd, &v, 1);
+	case 11:
+		return (int)syscall(SYS_pwritev, fd, &v, 1, 0l, 0l);
+	case 12:
+		return (int)syscall(SYS_pwritev2, fd, &v, 1, -1l, -1l, 0);
+	default:
+		return -2;
 	}
 }
 

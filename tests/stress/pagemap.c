@@ -321,14 +321,19 @@ struct region {
 struct scan {
 	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, anyof_mask, return_mask;
 };
-#define SCAN _IOWR('f', 16, struct scan)
+#define SCAN	     _IOWR('f', 16, struct scan)
 #define SCAN_PRESENT (1u << 3)
 
 static long scan(int fd, uint8_t *start, int pages, struct region *regions, size_t n)
 {
 	struct scan arg = {
-		.size = sizeof(arg), .start = (uintptr_t)start, .end = (uintptr_t)start + (uintptr_t)(pages * PAGE),
-		.vec = (uintptr_t)regions, .vec_len = n, .mask = SCAN_PRESENT, .return_mask = SCAN_PRESENT,
+		.size = sizeof(arg),
+		.start = (uintptr_t)start,
+		.end = (uintptr_t)start + (uintptr_t)(pages * PAGE),
+		.vec = (uintptr_t)regions,
+		.vec_len = n,
+		.mask = SCAN_PRESENT,
+		.return_mask = SCAN_PRESENT,
 	};
 	return ioctl(fd, SCAN, &arg);
 }

@@ -9,19 +9,19 @@
 #include "stress.h"
 
 #define SOFT_DIRTY (1ull << 55)
-#define EXCLUSIVE (1ull << 56)
-#define UFFD_WP (1ull << 57)
-#define PRESENT (1ull << 63)
-#define HERE (PRESENT | EXCLUSIVE)
-#define ALL_BITS (~0ull << 55)
-#define BITS (ALL_BITS & ~SOFT_DIRTY) /* the others are a frame's number, or need a kernel that keeps them */
+#define EXCLUSIVE  (1ull << 56)
+#define UFFD_WP	   (1ull << 57)
+#define PRESENT	   (1ull << 63)
+#define HERE	   (PRESENT | EXCLUSIVE)
+#define ALL_BITS   (~0ull << 55)
+#define BITS	   (ALL_BITS & ~SOFT_DIRTY) /* the others are a frame's number, or need a kernel that keeps them */
 
 /* BESIDE pages, PAGES that are registered, BESIDE pages; every second of those beside is there */
-#define PAGES 64
+#define PAGES  64
 #define BESIDE 4
-#define ALL (BESIDE + PAGES + BESIDE)
+#define ALL    (BESIDE + PAGES + BESIDE)
 #define FILLED 16 /* from page 0 on; of these the first WPED are write-protected */
-#define WPED 4
+#define WPED   4
 
 extern uint8_t *base, *range; /* of all, and of page 0 */
 uint8_t *at(int page);

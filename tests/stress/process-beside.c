@@ -23,7 +23,7 @@
 #define WORDS	 (PAGE / 8)
 #define PIECE	 64u /* pages that the mapper maps at a time */
 #define ROOM	 (256ull << 20)
-#define BYTES(n) ((uint64_t)(n) * PAGE)
+#define BYTES(n) ((uint64_t)(n)*PAGE)
 
 static struct fl_mm *mm;
 static struct fl_uffd *uffd;
@@ -101,7 +101,7 @@ static void store_word(uint64_t page, struct stored *last, uint64_t value)
 	unsigned long before = drops[page / BLOCK];
 
 	*word(base + BYTES(page), value % (WORDS - 1) + 1) = value;
-	*last = (struct stored){ value % (WORDS - 1) + 1, value, before };
+	*last = (struct stored){value % (WORDS - 1) + 1, value, before};
 	if (before % 2 || drops[page / BLOCK] != before)
 		last->value = 0;
 	stores++;
@@ -253,15 +253,16 @@ static void test_beside(void)
 	stop_handlers = 1;
 	for (unsigned i = 0; i < HANDLERS; i++)
 		join(handlers[i]);
-	note("%lu stores, %lu found again, %lu fills, %lu unprotected, %lu dropped or protected, %lu times mapped, %lu near",
+	note("%lu stores, %lu found again, %lu fills, %lu unprotected, %lu dropped or protected, %lu times mapped, "
+	     "%lu near",
 	     stores, found_again, fills, unprotects, changes, rounds, near);
 	CHECK_INT(fl_mm_check(mm), 0);
 	CHECK(found_again > 100 && fills > 100 && unprotects > 100 && changes > 10 && rounds > 10 && near > rounds);
 }
 
 static const struct test tests[] = {
-	{ "faults natively, and a thread that maps, cuts, moves and unmaps beside", test_beside, 120 },
-	{ 0 },
+	{"faults natively, and a thread that maps, cuts, moves and unmaps beside", test_beside, 120},
+	{0},
 };
 
 int main(int argc, char **argv)

@@ -20,19 +20,18 @@
 #include <unistd.h>
 
 #ifndef UFFD_FEATURE_MINOR_SHMEM
-#define UFFD_FEATURE_MINOR_SHMEM (1 << 10)
+#define UFFD_FEATURE_MINOR_SHMEM   (1 << 10)
 #define UFFDIO_REGISTER_MODE_MINOR ((__u64)1 << 2)
 #endif
 #ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
 #define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
 #endif
 #define MINOR	 UFFDIO_REGISTER_MODE_MINOR
-#define FEATURES                                                                                                       \
-	(FEAT_WP | UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+#define FEATURES (FEAT_WP | UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
-#define OLD 0x1111111111111111ull
-#define NEW 0x2222222222222222ull
-#define TWO 0x3333333333333333ull
+#define OLD    0x1111111111111111ull
+#define NEW    0x2222222222222222ull
+#define TWO    0x3333333333333333ull
 #define UNSEEN UINT64_MAX
 
 #define REGION_PAGES 4u
@@ -192,7 +191,8 @@ static void shared(uint64_t mode)
 	CHECK_INT(ftruncate(file, REGION_PAGES * PAGE), 0);
 	fill_page(content, OLD);
 	CHECK_INT(pwrite(file, content, PAGE, 0), PAGE);
-	CHECK(mmap(region, REGION_PAGES * (size_t)PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == region);
+	CHECK(mmap(region, REGION_PAGES * (size_t)PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) ==
+	      region);
 	uffd_register(uffd, region, REGION_PAGES * PAGE, mode);
 }
 
@@ -309,7 +309,8 @@ static void protect_look_unprotect(void)
 static void do_unregister(void)
 {
 	CHECK_INT(uffd_unregister(uffd, page(0), PAGE), 0);
-	CHECK_INT(uffd_wake(uffd, page(0), PAGE), 0); /* on Linux 6.18 a fault that comes meanwhile may sleep on without it */
+	CHECK_INT(uffd_wake(uffd, page(0), PAGE),
+		  0); /* on Linux 6.18 a fault that comes meanwhile may sleep on without it */
 }
 
 static void unmap_and_wake(void)
@@ -627,11 +628,11 @@ static void dropped_or_stored(void)
 	CHECK(is == TWO || is == 0);
 }
 
-#define SCENARIO(id, setup, check, ...)							\
-	static void test_##id(void)							\
-	{										\
-		static const struct scenario s = {begin, setup, {__VA_ARGS__}, check};	\
-		run_rounds(&s);								\
+#define SCENARIO(id, setup, check, ...)                                                                              \
+	static void test_##id(void)                                                                                  \
+	{                                                                                                            \
+		static const struct scenario s = {begin, setup, {__VA_ARGS__}, check};                               \
+		run_rounds(&s);                                                                                      \
 	}
 
 SCENARIO(fault_copy, missing, saw_new, load_0, do_copy)
@@ -676,47 +677,47 @@ SCENARIO(source_unmapped, missing_source, copied_or_unmapped, copy_source, unmap
 SCENARIO(source_missing, missing, copied_zeros, copy_from_beside, zero_1)
 
 static const struct test tests[] = {
-	{ "a fault and COPY", test_fault_copy, 60 },
-	{ "a fault and COPY of memory of the program's", test_fault_copy_memory, 60 },
-	{ "a fault and ZEROPAGE", test_fault_zeropage, 60 },
-	{ "a minor fault and CONTINUE", test_fault_continue, 60 },
-	{ "a write-protect fault and its end", test_fault_unprotect, 60 },
-	{ "a fault and UNREGISTER", test_fault_unregister, 60 },
-	{ "a fault and munmap", test_fault_munmap, 60 },
-	{ "a fault for zeros and munmap", test_zeros_munmap, 60 },
-	{ "a fault and mremap", test_fault_mremap, 60 },
-	{ "a store and mremap", test_store_mremap, 60 },
-	{ "a load and DONTNEED", test_fault_dontneed, 60 },
-	{ "a store and DONTNEED", test_store_dontneed, 60 },
-	{ "a fault and close", test_fault_close, 60 },
-	{ "two faults on one page", test_two_faults, 60 },
-	{ "COPY and COPY", test_copy_copy, 60 },
-	{ "a fault, COPY and COPY", test_fault_copy_copy, 60 },
-	{ "WAKE before the sleep", test_wake_before_sleep, 60 },
-	{ "one reader", test_one_reader, 60 },
-	{ "one poller", test_one_poller, 60 },
-	{ "two faults, one reader", test_two_faults_one_reader, 60 },
-	{ "several readers", test_several_readers, 60 },
-	{ "several pollers", test_several_pollers, 60 },
-	{ "a store and write protection", test_store_protect, 60 },
-	{ "fork and COPY", test_fork_copy, 60 },
-	{ "fork and stores", test_fork_store, 60 },
-	{ "truncation and a fault", test_truncate_fault, 60 },
-	{ "truncation and CONTINUE", test_truncate_continue, 60 },
-	{ "truncation and COPY", test_truncate_copy, 60 },
-	{ "a hole and a fault", test_punch_fault, 60 },
-	{ "two faults want one page table", test_new_tables, 60 },
-	{ "a fault wants a page table that munmap takes away", test_tables_munmap, 60 },
-	{ "a fault wants a page table that DONTNEED empties", test_tables_dontneed, 60 },
-	{ "the same, of two mappings", test_munmap_beside, 60 },
-	{ "faults in two mappings that become one", test_faults_merge, 60 },
-	{ "a store, while the mapping is cut and joined", test_mprotect_beside, 60 },
-	{ "COPY, while the registration is cut and joined", test_register_in_one, 60 },
-	{ "COPY, while others register beside", test_register_elsewhere, 60 },
-	{ "COPY from a page that is dropped", test_source_dropped, 60 },
-	{ "COPY from a mapping that goes", test_source_unmapped, 60 },
-	{ "COPY from a page that is missing", test_source_missing, 60 },
-	{ 0 },
+	{"a fault and COPY", test_fault_copy, 60},
+	{"a fault and COPY of memory of the program's", test_fault_copy_memory, 60},
+	{"a fault and ZEROPAGE", test_fault_zeropage, 60},
+	{"a minor fault and CONTINUE", test_fault_continue, 60},
+	{"a write-protect fault and its end", test_fault_unprotect, 60},
+	{"a fault and UNREGISTER", test_fault_unregister, 60},
+	{"a fault and munmap", test_fault_munmap, 60},
+	{"a fault for zeros and munmap", test_zeros_munmap, 60},
+	{"a fault and mremap", test_fault_mremap, 60},
+	{"a store and mremap", test_store_mremap, 60},
+	{"a load and DONTNEED", test_fault_dontneed, 60},
+	{"a store and DONTNEED", test_store_dontneed, 60},
+	{"a fault and close", test_fault_close, 60},
+	{"two faults on one page", test_two_faults, 60},
+	{"COPY and COPY", test_copy_copy, 60},
+	{"a fault, COPY and COPY", test_fault_copy_copy, 60},
+	{"WAKE before the sleep", test_wake_before_sleep, 60},
+	{"one reader", test_one_reader, 60},
+	{"one poller", test_one_poller, 60},
+	{"two faults, one reader", test_two_faults_one_reader, 60},
+	{"several readers", test_several_readers, 60},
+	{"several pollers", test_several_pollers, 60},
+	{"a store and write protection", test_store_protect, 60},
+	{"fork and COPY", test_fork_copy, 60},
+	{"fork and stores", test_fork_store, 60},
+	{"truncation and a fault", test_truncate_fault, 60},
+	{"truncation and CONTINUE", test_truncate_continue, 60},
+	{"truncation and COPY", test_truncate_copy, 60},
+	{"a hole and a fault", test_punch_fault, 60},
+	{"two faults want one page table", test_new_tables, 60},
+	{"a fault wants a page table that munmap takes away", test_tables_munmap, 60},
+	{"a fault wants a page table that DONTNEED empties", test_tables_dontneed, 60},
+	{"the same, of two mappings", test_munmap_beside, 60},
+	{"faults in two mappings that become one", test_faults_merge, 60},
+	{"a store, while the mapping is cut and joined", test_mprotect_beside, 60},
+	{"COPY, while the registration is cut and joined", test_register_in_one, 60},
+	{"COPY, while others register beside", test_register_elsewhere, 60},
+	{"COPY from a page that is dropped", test_source_dropped, 60},
+	{"COPY from a mapping that goes", test_source_unmapped, 60},
+	{"COPY from a page that is missing", test_source_missing, 60},
+	{0},
 };
 
 int main(int argc, char **argv)

@@ -7,7 +7,7 @@
 
 #define HUGE_PAGES 512u
 #define WRITERS	   3u /* the last one by the other mapping */
-#define BYTES(n)   ((uint64_t)(n) * PAGE)
+#define BYTES(n)   ((uint64_t)(n)*PAGE)
 
 static const struct shared *s;
 static atomic_int stop, handled_all, calm;
@@ -76,7 +76,8 @@ static void answer(const struct uffd_msg *msg)
 	if (resolve(at, flags))
 		CHECK_INT(s->ioctl(UFFDIO_WAKE, &page), 0);
 	else
-		atomic_fetch_add(&answers[(flags & UFFD_PAGEFAULT_FLAG_WP) ? 2 : !!(flags & UFFD_PAGEFAULT_FLAG_MINOR)], 1);
+		atomic_fetch_add(
+			&answers[(flags & UFFD_PAGEFAULT_FLAG_WP) ? 2 : !!(flags & UFFD_PAGEFAULT_FLAG_MINOR)], 1);
 }
 
 static void *handler(void *arg)
@@ -127,7 +128,9 @@ static void *puncher(void *arg)
 			CHECK_INT(s->madvise(REGISTERED, BYTES(page), PAGE, MADV_REMOVE), 0);
 			break;
 		case 2: /* only the mapping's pages: the file keeps them */
-			CHECK_INT(s->madvise(rnd(&state) & 1 ? REGISTERED : OTHER, BYTES(page), BYTES(n), MADV_DONTNEED), 0);
+			CHECK_INT(s->madvise(rnd(&state) & 1 ? REGISTERED : OTHER, BYTES(page), BYTES(n),
+					     MADV_DONTNEED),
+				  0);
 			break;
 		default: /* what is protected does not last long enough for many to store there */
 			CHECK_INT(protect(s->base + BYTES(page), BYTES(n), true), 0);
@@ -192,8 +195,8 @@ unsigned long shared_run(const struct shared *shared)
 		join(threads[i]);
 	atomic_store(&handled_all, 1);
 	join(handle);
-	note("%lu pages kept what was stored, %lu were dropped, %lu behind the end", atomic_load(&kept), atomic_load(&dropped),
-	     atomic_load(&behind));
+	note("%lu pages kept what was stored, %lu were dropped, %lu behind the end", atomic_load(&kept),
+	     atomic_load(&dropped), atomic_load(&behind));
 	note("%lu times one folio was made of 2 MiB", atomic_load(&collapsed));
 	note("%lu missing, %lu minor, %lu write-protect faults", atomic_load(&answers[0]), atomic_load(&answers[1]),
 	     atomic_load(&answers[2]));

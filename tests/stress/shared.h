@@ -10,16 +10,16 @@
 
 #include "stress.h"
 
-#define SHARED_PAGES 640u /* a large folio, and some */
-#define SHARED_SIZE  ((uint64_t)SHARED_PAGES * PAGE)
-#define SHARED_MODES (MISSING | WP | UFFDIO_REGISTER_MODE_MINOR)
+#define SHARED_PAGES	640u /* a large folio, and some */
+#define SHARED_SIZE	((uint64_t)SHARED_PAGES * PAGE)
+#define SHARED_MODES	(MISSING | WP | UFFDIO_REGISTER_MODE_MINOR)
 #define SHARED_FEATURES (FEAT_WP | UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM)
 
 /* One of the two mappings: the other one is where nothing is registered. */
 enum { REGISTERED, OTHER };
 
 struct shared {
-	uint64_t base; /* address of the registered mapping */
+	uint64_t base;						     /* address of the registered mapping */
 	bool (*load)(int mapping, uint64_t offset, uint64_t *value); /* false: SIGBUS; likewise store */
 	bool (*store)(int mapping, uint64_t offset, uint64_t value);
 	int (*truncate)(uint64_t size); /* these are 0, or -1 with errno */
@@ -27,7 +27,7 @@ struct shared {
 	int (*madvise)(int mapping, uint64_t offset, uint64_t len, int advice);
 	int (*ioctl)(unsigned long cmd, void *arg);
 	bool (*next)(struct uffd_msg *msg, int ms); /* waits for a message */
-	void (*look)(void); /* ten times a second; NULL: nothing */
+	void (*look)(void);			    /* ten times a second; NULL: nothing */
 };
 
 /* For STRESS_SECONDS (6). Returns how often 2 MiB became one folio. */

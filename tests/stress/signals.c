@@ -16,15 +16,15 @@
 #include <unistd.h>
 
 #define SA_KERNEL_RESTORER 0x04000000
-#define ALT_SIZE (64 * 1024ul) /* bytes */
+#define ALT_SIZE	   (64 * 1024ul) /* bytes */
 
 /* ---- the stage: a registered range with a handler thread, and addresses to go wild at ----------------------- */
 
 static struct handler handler;
-static uint8_t *range;	 /* 16 registered pages */
-static uint8_t *hole;	 /* unmapped */
-static uint8_t *shut;	 /* four pages nobody may touch ... */
-static uint8_t *fixed;	 /* ... and four read-only ones, none of them registered */
+static uint8_t *range; /* 16 registered pages */
+static uint8_t *hole;  /* unmapped */
+static uint8_t *shut;  /* four pages nobody may touch ... */
+static uint8_t *fixed; /* ... and four read-only ones, none of them registered */
 static uint8_t *altstack;
 static int next_page; /* the first of `range` still missing */
 

@@ -18,9 +18,9 @@
 #include <sys/ioctl.h>
 
 #define ACCESSORS 4
-#define HANDLERS 2
-#define WORDS (4096 / 8)
-#define SLOTS (WORDS - ACCESSORS) /* the index of the first accessor's word */
+#define HANDLERS  2
+#define WORDS	  (4096 / 8)
+#define SLOTS	  (WORDS - ACCESSORS) /* the index of the first accessor's word */
 
 static const struct space *space;
 static bool may_unregister;

@@ -45,7 +45,11 @@ static bool native_next(struct uffd_msg *msg, int ms)
 
 static void run(bool unregister)
 {
-	struct space s = {(uintptr_t)map_pages(SOAK_PAGES), native_load, native_store, native_dontneed, native_ioctl,
+	struct space s = {(uintptr_t)map_pages(SOAK_PAGES),
+			  native_load,
+			  native_store,
+			  native_dontneed,
+			  native_ioctl,
 			  native_next};
 	fd = uffd_open(O_CLOEXEC | O_NONBLOCK, FEAT_WP);
 	soak(&s, unregister);

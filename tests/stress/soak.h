@@ -8,9 +8,9 @@
 
 #include "stress.h"
 
-#define SOAK_CHUNKS 8
+#define SOAK_CHUNKS	 8
 #define SOAK_CHUNK_PAGES 64
-#define SOAK_PAGES (SOAK_CHUNKS * SOAK_CHUNK_PAGES)
+#define SOAK_PAGES	 (SOAK_CHUNKS * SOAK_CHUNK_PAGES)
 
 struct space {
 	uint64_t base; /* SOAK_PAGES pages, read-write, not registered */

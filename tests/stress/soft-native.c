@@ -130,7 +130,8 @@ static void load_round(unsigned i)
 	CHECK_INT(fl_store(soft, at + 64, &word, sizeof(word)), 0);
 	CHECK_INT(fl_load(soft, at + 64, buf, sizeof(word)), 0);
 	stamp(want, PAGE_OF(buf));
-	memcpy(want + (buf - (uint8_t *)PAGE_OF(buf)), &word, sizeof(word)); /* and the rest of the page is as it came */
+	memcpy(want + (buf - (uint8_t *)PAGE_OF(buf)), &word,
+	       sizeof(word)); /* and the rest of the page is as it came */
 	CHECK(memcmp((void *)PAGE_OF(buf), want, PAGE) == 0);
 }
 
@@ -327,15 +328,15 @@ static void test_blocked_all_along(void)
 }
 
 static const struct test tests[] = {
-	{ "COPY into a soft space from memory that is missing", test_fills, 120 },
-	{ "loads into it", test_loads, 120 },
-	{ "stores from it", test_stores, 120 },
-	{ "a soft file is read into it, and written from it", test_files, 120 },
-	{ "pointers that lead nowhere", test_nowhere, 60 },
-	{ "a signal that ends the process while it waits", test_ends, 60 },
-	{ "a signal that is handled, while an in-thread handler waits", test_handled_afterwards, 60 },
-	{ "a signal that is blocked, while an in-thread handler waits", test_blocked_all_along, 60 },
-	{ 0 },
+	{"COPY into a soft space from memory that is missing", test_fills, 120},
+	{"loads into it", test_loads, 120},
+	{"stores from it", test_stores, 120},
+	{"a soft file is read into it, and written from it", test_files, 120},
+	{"pointers that lead nowhere", test_nowhere, 60},
+	{"a signal that ends the process while it waits", test_ends, 60},
+	{"a signal that is handled, while an in-thread handler waits", test_handled_afterwards, 60},
+	{"a signal that is blocked, while an in-thread handler waits", test_blocked_all_along, 60},
+	{0},
 };
 
 int main(int argc, char **argv)

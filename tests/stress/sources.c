@@ -199,7 +199,8 @@ static void *mapper(void *arg)
 
 	while (!done) {
 		munmap(p->mem, PAGE);
-		CHECK(mmap(p->mem, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p->mem);
+		CHECK(mmap(p->mem, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+		      p->mem);
 		uffd_register(p->fd, p->mem, PAGE, MISSING);
 	}
 	return NULL;
@@ -234,11 +235,8 @@ static void unmapped(void)
 }
 
 static const struct test tests[] = {
-	{"chain", chain, 120},
-	{"crossed", crossed, 120},
-	{"same-range", same_range, 120},
-	{"unmapped", unmapped, 120},
-	{NULL, NULL, 0},
+	{"chain", chain, 120},	     {"crossed", crossed, 120}, {"same-range", same_range, 120},
+	{"unmapped", unmapped, 120}, {NULL, NULL, 0},
 };
 
 int main(int argc, char **argv)

@@ -11,9 +11,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define PAGES (16ul * 1024 * 1024 * 1024 / 4096)
-#define FILLED (PAGES / 100)
-#define BYTES (PAGES * 4096ul)
+#define PAGES	(16ul * 1024 * 1024 * 1024 / 4096)
+#define FILLED	(PAGES / 100)
+#define BYTES	(PAGES * 4096ul)
 #define READERS 4
 
 static uint8_t *range;

@@ -97,8 +97,7 @@ static bool run_one(const char *self, const struct test *t, int number)
 		note("%s: hangs", t->name);
 	else if (WIFSIGNALED(status))
 		note("%s: %s", t->name, strsignal(WTERMSIG(status)));
-	say("%s %d - %s # %s%.2f s", ok ? "ok" : "not ok", number, t->name, skipped ? "SKIP " : "",
-	    now() - start);
+	say("%s %d - %s # %s%.2f s", ok ? "ok" : "not ok", number, t->name, skipped ? "SKIP " : "", now() - start);
 	return ok;
 }
 

@@ -18,11 +18,11 @@
 
 #include <linux/userfaultfd.h>
 
-#define PAGE 4096l
+#define PAGE	      4096l
 #define PAGE_OF(addr) ((uint64_t)(addr) & ~(uint64_t)4095)
-#define MISSING UFFDIO_REGISTER_MODE_MISSING
-#define WP UFFDIO_REGISTER_MODE_WP
-#define FEAT_WP UFFD_FEATURE_PAGEFAULT_FLAG_WP
+#define MISSING	      UFFDIO_REGISTER_MODE_MISSING
+#define WP	      UFFDIO_REGISTER_MODE_WP
+#define FEAT_WP	      UFFD_FEATURE_PAGEFAULT_FLAG_WP
 
 /* ---- the runner --------------------------------------------------------------------------------------------- */
 
@@ -42,28 +42,28 @@ _Noreturn void die(const char *file, int line, const char *fmt, ...) __attribute
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #define FAIL(...) die(__FILE__, __LINE__, __VA_ARGS__)
-#define CHECK(cond)												\
-	do {													\
-		if (!(cond))											\
-			FAIL("%s (errno %d)", #cond, errno);							\
+#define CHECK(cond)                                                                                                  \
+	do {                                                                                                         \
+		if (!(cond))                                                                                         \
+			FAIL("%s (errno %d)", #cond, errno);                                                         \
 	} while (0)
-#define CHECK_INT(expr, want)											\
-	do {													\
-		long long got_ = (long long)(expr), want_ = (long long)(want);					\
-		if (got_ != want_)										\
-			FAIL("%s is %lld, not %lld (errno %d)", #expr, got_, want_, errno);			\
+#define CHECK_INT(expr, want)                                                                                        \
+	do {                                                                                                         \
+		long long got_ = (long long)(expr), want_ = (long long)(want);                                       \
+		if (got_ != want_)                                                                                   \
+			FAIL("%s is %lld, not %lld (errno %d)", #expr, got_, want_, errno);                          \
 	} while (0)
-#define CHECK_ERR(expr, err)											\
-	do {													\
-		errno = 0;											\
-		long long got_ = (long long)(expr);								\
-		if (got_ != -1 || errno != (err))								\
-			FAIL("%s is %lld with errno %d, not -1 with %d", #expr, got_, errno, (err));		\
+#define CHECK_ERR(expr, err)                                                                                         \
+	do {                                                                                                         \
+		errno = 0;                                                                                           \
+		long long got_ = (long long)(expr);                                                                  \
+		if (got_ != -1 || errno != (err))                                                                    \
+			FAIL("%s is %lld with errno %d, not -1 with %d", #expr, got_, errno, (err));                 \
 	} while (0)
 
 /* ---- time, chance, memory, threads, children ---------------------------------------------------------------- */
 
-double now(void); /* seconds, monotonic */
+double now(void);		     /* seconds, monotonic */
 double stress_seconds(double usual); /* STRESS_SECONDS, if it is set: how long a program is to go on */
 void sleep_ms(int ms);
 uint64_t rnd(uint64_t *state);
@@ -103,7 +103,7 @@ static inline void poke(void *p, uint8_t v)
 
 /* ---- userfaultfd -------------------------------------------------------------------------------------------- */
 
-int uffd_new(int flags); /* the system call alone */
+int uffd_new(int flags);		     /* the system call alone */
 int uffd_open(int flags, uint64_t features); /* and the handshake */
 void uffd_register(int fd, void *addr, size_t len, uint64_t mode);
 int uffd_unregister(int fd, void *addr, size_t len);

@@ -39,7 +39,7 @@
 #include <unistd.h>
 
 #define PAGES 16
-#define DATA 65536
+#define DATA  65536
 
 enum kind { IN = 1, OUT = 2, USER = 4 };
 
@@ -142,11 +142,11 @@ static void furnish(void)
 
 /* ---- the words of syscalls.def ------------------------------------------------------------------------------ */
 
-#define AT (m + PAGE - 50)
-#define AT_IMAGE (i + PAGE - 50)
-#define AT8 (m + PAGE - 48)
-#define PATH ((char *)m + PAGE - 10)
-#define PUT(at, type, ...) (*(type *)(void *)(at) = (type){__VA_ARGS__})
+#define AT		    (m + PAGE - 50)
+#define AT_IMAGE	    (i + PAGE - 50)
+#define AT8		    (m + PAGE - 48)
+#define PATH		    ((char *)m + PAGE - 10)
+#define PUT(at, type, ...)  (*(type *)(void *)(at) = (type){__VA_ARGS__})
 #define IOV(p1, n1, p2, n2) ((struct iovec[]){{p1, n1}, {p2, n2}})
 
 static bool same(const uint8_t *p, size_t from, size_t n)
@@ -239,18 +239,18 @@ static void rights(uint8_t *i, uint8_t *m)
 
 /* ---- the calls ---------------------------------------------------------------------------------------------- */
 
-#define CALL(name, kind, prepare, call, verify)									\
-	static void prepare_##name(uint8_t *i, uint8_t *m)							\
-	{													\
-		prepare;											\
-	}													\
-	static long call_##name(uint8_t *m)									\
-	{													\
-		return call;											\
-	}													\
-	static bool verify_##name(uint8_t *m, long r)								\
-	{													\
-		return verify;											\
+#define CALL(name, kind, prepare, call, verify)                                                                      \
+	static void prepare_##name(uint8_t *i, uint8_t *m)                                                           \
+	{                                                                                                            \
+		prepare;                                                                                             \
+	}                                                                                                            \
+	static long call_##name(uint8_t *m)                                                                          \
+	{                                                                                                            \
+		return call;                                                                                         \
+	}                                                                                                            \
+	static bool verify_##name(uint8_t *m, long r)                                                                \
+	{                                                                                                            \
+		return verify;                                                                                       \
 	}
 #include "syscalls.def"
 #undef CALL

@@ -113,7 +113,7 @@ static void test_stripes(void)
 
 /* ---- 16 GiB, thinly filled ---------------------------------------------------------------------------------- */
 
-#define SPARSE (16ul * 1024 * 1024 * 1024 / 4096)
+#define SPARSE	  (16ul * 1024 * 1024 * 1024 / 4096)
 #define SCATTERED 80000ul /* more islands than the kernel allows mappings */
 
 static uint8_t *island(uint64_t i)

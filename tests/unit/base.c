@@ -351,9 +351,12 @@ static void test_list(void **state)
 		items[i].nr = i;
 		fl_list_add_tail(&head, &items[i].link);
 	}
-	fl_list_for_each_safe(pos, tmp, &head) if (fl_list_entry(pos, struct item, link)->nr % 2) fl_list_del(pos);
+	fl_list_for_each_safe(pos, tmp, &head)
+		if (fl_list_entry(pos, struct item, link)->nr % 2)
+			fl_list_del(pos);
 	fl_list_del(&items[1].link); /* twice is harmless */
-	fl_list_for_each_safe(pos, tmp, &head) assert_int_equal(fl_list_entry(pos, struct item, link)->nr, want[n++]);
+	fl_list_for_each_safe(pos, tmp, &head)
+		assert_int_equal(fl_list_entry(pos, struct item, link)->nr, want[n++]);
 	assert_int_equal(n, 3);
 	for (int i = 0; i < 5; i++)
 		fl_list_del(&items[i].link);

@@ -107,14 +107,14 @@ static bool seen_enough(unsigned ms)
 
 static void run(void *(*flip)(void *))
 {
-	const struct timespec tick = { .tv_nsec = 10000000 };
+	const struct timespec tick = {.tv_nsec = 10000000};
 	unsigned start = now_ms();
 	pthread_t writer;
 
 	entry = ONE;
 	stop = found = flips = 0;
 	for (unsigned i = 0; i < READERS; i++) {
-		readers[i] = (struct reader){ 0 };
+		readers[i] = (struct reader){0};
 		assert_int_equal(pthread_create(&readers[i].thread, NULL, look, &readers[i]), 0);
 	}
 	assert_int_equal(pthread_create(&writer, NULL, flip, NULL), 0);
@@ -132,7 +132,8 @@ static void look_for_mixture(void *(*flip)(void *))
 	run(flip);
 	if (TORN) {
 		if (!found)
-			fail_msg("no mixture in %u ms and %u flips: this test would see nothing", PATIENCE, flips * BATCH);
+			fail_msg("no mixture in %u ms and %u flips: this test would see nothing", PATIENCE,
+				 flips * BATCH);
 		return;
 	}
 	for (unsigned i = 0; i < READERS; i++)
@@ -203,7 +204,7 @@ int main(void)
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_one_is_faster),
 	};
-	const struct CMUnitTest torn[] = { tests[0], tests[1] };
+	const struct CMUnitTest torn[] = {tests[0], tests[1]};
 
 	return TORN ? cmocka_run_group_tests_name("entry, torn", torn, NULL, NULL)
 		    : cmocka_run_group_tests_name("entry", tests, NULL, NULL);

@@ -28,7 +28,7 @@ static void test_process_refused(void **state)
 /* More memory than this process has addresses must not become the remainder. */
 static void test_too_large(void **state)
 {
-	const uint64_t sizes[] = { 4 * GIB, 4 * GIB + 4096, 1 << 20 | 8 * GIB, UINT64_MAX };
+	const uint64_t sizes[] = {4 * GIB, 4 * GIB + 4096, 1 << 20 | 8 * GIB, UINT64_MAX};
 	struct fl_mm *mm;
 
 	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {

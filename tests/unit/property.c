@@ -118,7 +118,8 @@ static void compare(void)
 /* One mapping, as UFFDIO_COPY and mprotect() see it. */
 static bool alike(const struct page *a, const struct page *b)
 {
-	return a->mapped && b->mapped && a->prot == b->prot && a->owner == b->owner && a->modes == b->modes && a->huge == b->huge;
+	return a->mapped && b->mapped && a->prot == b->prot && a->owner == b->owner && a->modes == b->modes &&
+	       a->huge == b->huge;
 }
 
 /* One that can be moved: contiguous in what backs it. */
@@ -216,8 +217,8 @@ static void do_mprotect(unsigned from, unsigned to)
 
 static void do_madvise(unsigned from, unsigned to)
 {
-	static const int some[] = {MADV_DONTNEED, MADV_DONTNEED, MADV_WILLNEED,	  MADV_HUGEPAGE,
-				   MADV_HUGEPAGE, MADV_PAGEOUT,	 MADV_PAGEOUT, MADV_PAGEOUT};
+	static const int some[] = {MADV_DONTNEED, MADV_DONTNEED, MADV_WILLNEED, MADV_HUGEPAGE,
+				   MADV_HUGEPAGE, MADV_PAGEOUT,	 MADV_PAGEOUT,	MADV_PAGEOUT};
 	int advice = some[below(&seed, ARRAY_SIZE(some))];
 
 	SAY("madvise [%u, %u) %d", from, to, advice);
@@ -524,7 +525,8 @@ static void open_object(unsigned o)
 	int flags = O_NONBLOCK | (o ? 0 : FL_UFFD_SRC_HOST);
 
 	same(fl_uffd_open(mm, flags, &objects[o]), 0, "open");
-	same(fl_uffd_api(objects[o], FL_UFFD_FEATURE_SIGBUS | (o ? FL_UFFD_FEATURE_WP_UNPOPULATED : 0), NULL), 0, "API");
+	same(fl_uffd_api(objects[o], FL_UFFD_FEATURE_SIGBUS | (o ? FL_UFFD_FEATURE_WP_UNPOPULATED : 0), NULL), 0,
+	     "API");
 }
 
 static void do_reopen(unsigned from, unsigned to)
@@ -626,7 +628,8 @@ static void do_writeprotect(unsigned from, unsigned to)
 		want = (model[i].modes & FL_UFFDIO_REGISTER_MODE_WP) ? 0 : -ENOENT;
 		if (want)
 			break;
-		if (model[i].present || model[i].out || model[i].owner == 2 || !protect) /* the second marks empty memory */
+		if (model[i].present || model[i].out || model[i].owner == 2 ||
+		    !protect) /* the second marks empty memory */
 			model[i].wp = protect;
 	}
 	same(got, want, "WRITEPROTECT");
@@ -674,7 +677,8 @@ static int access_want(struct page *p, bool write)
 		nr = 512;
 		first = at - (unsigned)(PAGES(addr_of(at)) % 512);
 	}
-	made = write && (!p->wp || (!p->present && !p->out)); /* for a marked page it is made, and the store trapped then */
+	made = write &&
+	       (!p->wp || (!p->present && !p->out)); /* for a marked page it is made, and the store trapped then */
 	for (unsigned i = first; i < first + nr; i++) {
 		model[i].present = true; /* zeros, if it was not */
 		model[i].out = false;
@@ -729,10 +733,11 @@ static void do_copy_from_user(unsigned from, unsigned to)
 /* ---- the play ---- */
 
 static void (*const steps[])(unsigned from, unsigned to) = {
-	do_mmap,	 do_munmap,	do_mprotect, do_madvise, do_mremap_fixed, do_mremap,   do_register,
-	do_register,	 do_unregister, do_reopen,   do_copy,	 do_copy,	  do_zeropage, do_writeprotect,
-	do_writeprotect, do_wake,	do_load,     do_load,	 do_store,	  do_store,    do_copy_from_user,
-	do_collapse,	 do_collapse,	do_clear_soft_dirty,	 do_migrate,	  do_fork,     do_sample,
+	do_mmap,     do_munmap,	      do_mprotect,	 do_madvise,  do_mremap_fixed, do_mremap,
+	do_register, do_register,     do_unregister,	 do_reopen,   do_copy,	       do_copy,
+	do_zeropage, do_writeprotect, do_writeprotect,	 do_wake,     do_load,	       do_load,
+	do_store,    do_store,	      do_copy_from_user, do_collapse, do_collapse,     do_clear_soft_dirty,
+	do_migrate,  do_fork,	      do_sample,
 };
 
 static void play(uint64_t first_seed, unsigned nr)

@@ -495,7 +495,8 @@ static void unmap_part(uint64_t addr)
 /* What changes a part takes the leaf away; the pages, which nobody maps then, are the cache's as they were. */
 static void a_part_takes_all(void **state)
 {
-	static void (*const change[])(uint64_t addr) = {drop_part, protect_part, unprotect_part, mprotect_part, unmap_part};
+	static void (*const change[])(uint64_t addr) = {drop_part, protect_part, unprotect_part, mprotect_part,
+							unmap_part};
 	static const int kinds[] = {MAP_SHARED, MAP_PRIVATE};
 
 	for (unsigned c = 0; c < ARRAY_SIZE(change) * 2; c++) {
@@ -505,7 +506,9 @@ static void a_part_takes_all(void **state)
 		change[c / 2](addr);
 		assert_false(is_leaf(at));
 		for (unsigned i = 0; i < 512; i++) {
-			uint64_t want = change[c / 2] == protect_part && at + i * PAGE == addr ? FL_PM_SWAP | FL_PM_UFFD_WP : 0;
+			uint64_t want = change[c / 2] == protect_part && at + i * PAGE == addr
+						? FL_PM_SWAP | FL_PM_UFFD_WP
+						: 0;
 
 			assert_int_equal(word(at + i * PAGE), want);
 			assert_int_equal(fl_folio(mm, head + i)->mapcount, 0);

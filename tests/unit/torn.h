@@ -20,7 +20,7 @@ static inline uint64_t join(uint32_t first, uint32_t second)
 	union {
 		uint32_t half[2];
 		uint64_t whole;
-	} u = { .half = { first, second } };
+	} u = {.half = {first, second}};
 
 	return u.whole;
 }
@@ -38,7 +38,7 @@ static inline void torn_write(uint64_t *entry, uint64_t val)
 	const union {
 		uint64_t whole;
 		uint32_t half[2];
-	} u = { .whole = val };
+	} u = {.whole = val};
 
 	__atomic_store_n(half(entry, 0), u.half[0], __ATOMIC_RELAXED);
 	fl_cpu_relax();

@@ -78,7 +78,8 @@ static void both_kept(void)
 static void near_kept_and_unmapped(void)
 {
 	near_kept();
-	SIM_CHECK(saw[1] == UINT64_MAX || saw[1] == OLD || saw[1] == GOT_SEGV, "the far load saw what was never there");
+	SIM_CHECK(saw[1] == UINT64_MAX || saw[1] == OLD || saw[1] == GOT_SEGV,
+		  "the far load saw what was never there");
 	SIM_CHECK(load(&a, FAR_PAGE(0)) == GOT_SEGV, "what was unmapped is there");
 }
 
@@ -103,25 +104,44 @@ static void protect_far(void)
 static void near_kept_and_protected(void)
 {
 	near_kept();
-	SIM_CHECK(saw[1] == OLD && pte_uffd_wp(fl_pte_get(a.mm, FAR_PAGE(1))), "the page is not as it was, or not protected");
+	SIM_CHECK(saw[1] == OLD && pte_uffd_wp(fl_pte_get(a.mm, FAR_PAGE(1))),
+		  "the page is not as it was, or not protected");
 }
 
 static const struct sim_scenario scenarios[] = {
-	{ "borders", borders, { { "near", load_and_store_near }, { "far", load_and_store_far } }, both_kept },
-	{ "borders-of-one", borders_of_one, { { "near", load_and_store_near }, { "far", load_and_store_far } }, both_kept },
-	{ "borders-munmap", borders, { { "near", load_and_store_near }, { "munmap", unmap_source } }, near_kept_and_unmapped },
-	{ "borders-munmap-fault", borders,
-	  { { "near", load_and_store_near }, { "far", load_and_store_far }, { "munmap", unmap_source } }, near_kept_and_unmapped },
-	{ "borders-unprotect", borders, { { "near", load_and_store_near }, { "unprotect", unprotect_far } }, near_kept_and_stored },
-	{ "borders-of-one-unprotect", borders_of_one,
-	  { { "near", load_and_store_near }, { "unprotect", unprotect_far } }, near_kept_and_stored },
-	{ "borders-protect", borders, { { "near", load_and_store_near }, { "protect", protect_far } }, near_kept_and_protected },
-	{ "borders-of-one-protect", borders_of_one,
-	  { { "near", load_and_store_near }, { "protect", protect_far } }, near_kept_and_protected },
-	{ "store-writeprotect-range", hole_between, { { "store", store_0 }, { "protect", protect_all_and_back } }, stored_beside_hole },
+	{"borders", borders, {{"near", load_and_store_near}, {"far", load_and_store_far}}, both_kept},
+	{"borders-of-one", borders_of_one, {{"near", load_and_store_near}, {"far", load_and_store_far}}, both_kept},
+	{"borders-munmap",
+	 borders,
+	 {{"near", load_and_store_near}, {"munmap", unmap_source}},
+	 near_kept_and_unmapped},
+	{"borders-munmap-fault",
+	 borders,
+	 {{"near", load_and_store_near}, {"far", load_and_store_far}, {"munmap", unmap_source}},
+	 near_kept_and_unmapped},
+	{"borders-unprotect",
+	 borders,
+	 {{"near", load_and_store_near}, {"unprotect", unprotect_far}},
+	 near_kept_and_stored},
+	{"borders-of-one-unprotect",
+	 borders_of_one,
+	 {{"near", load_and_store_near}, {"unprotect", unprotect_far}},
+	 near_kept_and_stored},
+	{"borders-protect",
+	 borders,
+	 {{"near", load_and_store_near}, {"protect", protect_far}},
+	 near_kept_and_protected},
+	{"borders-of-one-protect",
+	 borders_of_one,
+	 {{"near", load_and_store_near}, {"protect", protect_far}},
+	 near_kept_and_protected},
+	{"store-writeprotect-range",
+	 hole_between,
+	 {{"store", store_0}, {"protect", protect_all_and_back}},
+	 stored_beside_hole},
 };
 
-const struct sim_group sim_borders = { scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE };
+const struct sim_group sim_borders = {scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE};
 
 #ifdef SIM_HOST
 /* The program's own mmap() has found the host's table full. */
@@ -133,13 +153,17 @@ static void shrink(void)
 }
 
 static const struct sim_scenario shrinking[] = {
-	{ "borders-shrink", borders, { { "near", load_and_store_near }, { "shrink", shrink } }, near_kept },
-	{ "borders-of-one-shrink", borders_of_one, { { "near", load_and_store_near }, { "shrink", shrink } }, near_kept },
-	{ "borders-shrink-munmap", borders,
-	  { { "near", load_and_store_near }, { "shrink", shrink }, { "munmap", unmap_source } }, near_kept_and_unmapped },
-	{ "borders-shrink-protect", borders,
-	  { { "near", load_and_store_near }, { "shrink", shrink }, { "protect", protect_far } }, near_kept_and_protected },
+	{"borders-shrink", borders, {{"near", load_and_store_near}, {"shrink", shrink}}, near_kept},
+	{"borders-of-one-shrink", borders_of_one, {{"near", load_and_store_near}, {"shrink", shrink}}, near_kept},
+	{"borders-shrink-munmap",
+	 borders,
+	 {{"near", load_and_store_near}, {"shrink", shrink}, {"munmap", unmap_source}},
+	 near_kept_and_unmapped},
+	{"borders-shrink-protect",
+	 borders,
+	 {{"near", load_and_store_near}, {"shrink", shrink}, {"protect", protect_far}},
+	 near_kept_and_protected},
 };
 
-const struct sim_group sim_shrinking = { shrinking, ARRAY_SIZE(shrinking), SIM_ONLY_HOST };
+const struct sim_group sim_shrinking = {shrinking, ARRAY_SIZE(shrinking), SIM_ONLY_HOST};
 #endif

@@ -113,7 +113,8 @@ static void copied_or_unmapped(void)
 	bool copied = saw[2] == 0;
 
 	SIM_CHECK(copied || saw[2] == (uint64_t)-EFAULT, "COPY said something else");
-	SIM_CHECK(pte_present(fl_pte_get(a.mm, PAGE(0))) == copied, "a copy that failed has left something, or one is lost");
+	SIM_CHECK(pte_present(fl_pte_get(a.mm, PAGE(0))) == copied,
+		  "a copy that failed has left something, or one is lost");
 	SIM_CHECK(!copied || load(&a, PAGE(0)) == NEW, "the copy is not of the source");
 }
 
@@ -141,20 +142,37 @@ static void copied_zeros(void)
 }
 
 static const struct sim_scenario scenarios[] = {
-	{ "store-mprotect-exec", unregistered_present, { { "store", store_0 }, { "mprotect", executable_and_back } }, stored },
-	{ "fault-munmap-beside", neighbours, { { "load", load_0 }, { "munmap", unmap_1 } }, saw_zero },
-	{ "faults-merge", gap, { { "load", load_0 }, { "load too", load_2 }, { "mmap", fill_gap } }, one_mapping_of_zeros },
-	{ "store-mprotect-beside", unregistered_present, { { "store", store_0 }, { "mprotect", protect_1_and_back } }, stored },
-	{ "copy-register-beside", missing,
-	  { { "load", load_0 }, { "copy", do_copy }, { "register", register_1_and_back } }, saw_new },
-	{ "fault-copy-writer", missing_and_writer,
-	  { { "load", load_0_done }, { "copy", do_copy }, { "writer", write_elsewhere } }, saw_new },
-	{ "fault-continue-writer", minor_and_writer,
-	  { { "load", load_0_done }, { "continue", do_continue }, { "writer", write_elsewhere } }, saw_old },
-	{ "fault-unprotect-writer", protected_and_writer,
-	  { { "store", store_0_done }, { "unprotect", unprotect }, { "writer", write_elsewhere } }, stored },
-	{ "copy-source-munmap", missing_with_source, { { "copy", copy_source }, { "munmap", unmap_source } }, copied_or_unmapped },
-	{ "copy-source-beside", missing_own_source, { { "copy", copy_from_beside }, { "zeropage", zero_1 } }, copied_zeros },
+	{"store-mprotect-exec",
+	 unregistered_present,
+	 {{"store", store_0}, {"mprotect", executable_and_back}},
+	 stored},
+	{"fault-munmap-beside", neighbours, {{"load", load_0}, {"munmap", unmap_1}}, saw_zero},
+	{"faults-merge", gap, {{"load", load_0}, {"load too", load_2}, {"mmap", fill_gap}}, one_mapping_of_zeros},
+	{"store-mprotect-beside",
+	 unregistered_present,
+	 {{"store", store_0}, {"mprotect", protect_1_and_back}},
+	 stored},
+	{"copy-register-beside",
+	 missing,
+	 {{"load", load_0}, {"copy", do_copy}, {"register", register_1_and_back}},
+	 saw_new},
+	{"fault-copy-writer",
+	 missing_and_writer,
+	 {{"load", load_0_done}, {"copy", do_copy}, {"writer", write_elsewhere}},
+	 saw_new},
+	{"fault-continue-writer",
+	 minor_and_writer,
+	 {{"load", load_0_done}, {"continue", do_continue}, {"writer", write_elsewhere}},
+	 saw_old},
+	{"fault-unprotect-writer",
+	 protected_and_writer,
+	 {{"store", store_0_done}, {"unprotect", unprotect}, {"writer", write_elsewhere}},
+	 stored},
+	{"copy-source-munmap",
+	 missing_with_source,
+	 {{"copy", copy_source}, {"munmap", unmap_source}},
+	 copied_or_unmapped},
+	{"copy-source-beside", missing_own_source, {{"copy", copy_from_beside}, {"zeropage", zero_1}}, copied_zeros},
 };
 
-const struct sim_group sim_mappings = { scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE };
+const struct sim_group sim_mappings = {scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE};

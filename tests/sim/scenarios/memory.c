@@ -21,7 +21,8 @@ static void old_or_sigbus(void)
 
 static void continued_or_not(void)
 {
-	SIM_CHECK(saw[2] == 0 || saw[2] == (uint64_t)-EINVAL || saw[2] == (uint64_t)-EFAULT, "CONTINUE said something else");
+	SIM_CHECK(saw[2] == 0 || saw[2] == (uint64_t)-EINVAL || saw[2] == (uint64_t)-EFAULT,
+		  "CONTINUE said something else");
 	file_is_gone();
 }
 
@@ -79,20 +80,24 @@ static void store_then_drop(void)
 }
 
 static const struct sim_scenario scenarios[] = {
-	{ "truncate-continue", shared_minor, { { "continue", do_continue }, { "truncate", truncate_0 } }, continued_or_not },
-	{ "truncate-fault", shared_plain, { { "load", load_0 }, { "truncate", truncate_0 } }, old_or_sigbus },
-	{ "truncate-copy", shared_missing, { { "copy", copy_1 }, { "truncate", truncate_0 } }, copied_or_not },
-	{ "truncate-fault-mmap", shared_plain,
-	  { { "load", load_0 }, { "truncate", truncate_0 }, { "mmap", map_in_a } }, old_or_sigbus },
-	{ "truncate-fault-munmap", shared_plain,
-	  { { "load", load_0 }, { "truncate", truncate_0 }, { "munmap", unmap_1 } }, old_or_sigbus },
-	{ "punch-fault", shared_plain, { { "load", load_0 }, { "punch", punch_0 } }, old_or_hole },
-	{ "store-migrate", unregistered_present, { { "store", store_0 }, { "migrate", migrate_0 } }, stored },
-	{ "dontneed-migrate", unregistered_present, { { "dontneed", dontneed_0 }, { "migrate", migrate_0 } }, dropped },
-	{ "store-swap", unregistered_present, { { "store", store_0 }, { "pageout", swap_0 } }, stored },
-	{ "new-tables", unregistered, { { "load", load_0 }, { "load too", load_1 } }, load_both },
-	{ "tables-munmap", unregistered, { { "load", load_0 }, { "munmap", unmap_1 } }, saw_zero },
-	{ "tables-dontneed", unregistered, { { "store", store_0 }, { "drop", store_then_drop } }, stored },
+	{"truncate-continue", shared_minor, {{"continue", do_continue}, {"truncate", truncate_0}}, continued_or_not},
+	{"truncate-fault", shared_plain, {{"load", load_0}, {"truncate", truncate_0}}, old_or_sigbus},
+	{"truncate-copy", shared_missing, {{"copy", copy_1}, {"truncate", truncate_0}}, copied_or_not},
+	{"truncate-fault-mmap",
+	 shared_plain,
+	 {{"load", load_0}, {"truncate", truncate_0}, {"mmap", map_in_a}},
+	 old_or_sigbus},
+	{"truncate-fault-munmap",
+	 shared_plain,
+	 {{"load", load_0}, {"truncate", truncate_0}, {"munmap", unmap_1}},
+	 old_or_sigbus},
+	{"punch-fault", shared_plain, {{"load", load_0}, {"punch", punch_0}}, old_or_hole},
+	{"store-migrate", unregistered_present, {{"store", store_0}, {"migrate", migrate_0}}, stored},
+	{"dontneed-migrate", unregistered_present, {{"dontneed", dontneed_0}, {"migrate", migrate_0}}, dropped},
+	{"store-swap", unregistered_present, {{"store", store_0}, {"pageout", swap_0}}, stored},
+	{"new-tables", unregistered, {{"load", load_0}, {"load too", load_1}}, load_both},
+	{"tables-munmap", unregistered, {{"load", load_0}, {"munmap", unmap_1}}, saw_zero},
+	{"tables-dontneed", unregistered, {{"store", store_0}, {"drop", store_then_drop}}, stored},
 };
 
-const struct sim_group sim_memory = { scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE };
+const struct sim_group sim_memory = {scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE};

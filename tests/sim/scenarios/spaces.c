@@ -157,19 +157,24 @@ static void move_in_b(void)
 }
 
 static const struct sim_scenario scenarios[] = {
-	{ "fault-mremap", missing, { { "load", load_0 }, { "mremap", move_and_wake } }, saw_segv },
-	{ "store-mremap", unregistered_present, { { "store", store_0 }, { "mremap", move_page } }, moved },
-	{ "two-spaces", cross,
-	  { { "copy to A", copy_to_a }, { "copy to B", copy_to_b }, { "mmap in A", map_in_a }, { "mmap in B", map_in_b } },
-	  crossed },
-	{ "two-spaces-mremap", cross,
-	  { { "copy to A", copy_to_a }, { "copy to B", copy_to_b }, { "mremap in A", move_in_a }, { "mremap in B", move_in_b } },
-	  crossed },
-	{ "fork-copy", missing, { { "copy", do_copy }, { "fork", fork_and_look } }, child_has_new_or_zero },
-	{ "fork-store", unregistered_present, { { "store", store_twice }, { "fork", fork_and_look } }, child_is_of_one_moment },
-	{ "fork-unmap", shared_plain, { { "fork", fork_and_look }, { "unmap", unmap_for_collapse } }, both_have_old },
-	{ "store-in-both", forked_page, { { "store", store_0 }, { "in child", store_in_b } }, each_its_own },
-	{ "truncate-destroy", two_spaces, { { "truncate", truncate_0 }, { "destroy", destroy_b } }, file_is_gone },
+	{"fault-mremap", missing, {{"load", load_0}, {"mremap", move_and_wake}}, saw_segv},
+	{"store-mremap", unregistered_present, {{"store", store_0}, {"mremap", move_page}}, moved},
+	{"two-spaces",
+	 cross,
+	 {{"copy to A", copy_to_a}, {"copy to B", copy_to_b}, {"mmap in A", map_in_a}, {"mmap in B", map_in_b}},
+	 crossed},
+	{"two-spaces-mremap",
+	 cross,
+	 {{"copy to A", copy_to_a}, {"copy to B", copy_to_b}, {"mremap in A", move_in_a}, {"mremap in B", move_in_b}},
+	 crossed},
+	{"fork-copy", missing, {{"copy", do_copy}, {"fork", fork_and_look}}, child_has_new_or_zero},
+	{"fork-store",
+	 unregistered_present,
+	 {{"store", store_twice}, {"fork", fork_and_look}},
+	 child_is_of_one_moment},
+	{"fork-unmap", shared_plain, {{"fork", fork_and_look}, {"unmap", unmap_for_collapse}}, both_have_old},
+	{"store-in-both", forked_page, {{"store", store_0}, {"in child", store_in_b}}, each_its_own},
+	{"truncate-destroy", two_spaces, {{"truncate", truncate_0}, {"destroy", destroy_b}}, file_is_gone},
 };
 
-const struct sim_group sim_spaces = { scenarios, ARRAY_SIZE(scenarios), SIM_NOT_HOST };
+const struct sim_group sim_spaces = {scenarios, ARRAY_SIZE(scenarios), SIM_NOT_HOST};

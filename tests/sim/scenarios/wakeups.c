@@ -111,27 +111,35 @@ static void read_until_closed(void)
 
 static void saw_closed(void)
 {
-	SIM_CHECK(saw[1] == (uint64_t)-EBADF || saw[1] == PAGE(0), "the read ended with something else than the object");
+	SIM_CHECK(saw[1] == (uint64_t)-EBADF || saw[1] == PAGE(0),
+		  "the read ended with something else than the object");
 	saw_zero();
 }
 
 static const struct sim_scenario scenarios[] = {
-	{ "two-faults", missing, { { "load", load_0 }, { "load too", load_0_too }, { "copy", do_copy } }, both_new },
-	{ "copy-copy", missing, { { "copy", do_copy }, { "copy too", do_copy_too } }, one_copied },
-	{ "fault-copy-copy", missing, { { "load", load_0 }, { "copy", do_copy }, { "copy too", do_copy_too } }, one_copied },
-	{ "wake-before-sleep", missing, { { "load", load_0 }, { "copy, wake", copy_then_wake } }, saw_new },
-	{ "one-reader", missing, { { "load", load_0 }, { "reader", read_and_copy } }, saw_one },
-	{ "one-poller", nonblocking, { { "load", load_0 }, { "poller", poll_and_copy } }, saw_one },
-	{ "spinning-reader", missing_two_cpus, { { "load", load_0 }, { "reader", read_and_copy } }, saw_one },
-	{ "two-faults-one-reader", missing,
-	  { { "load", load_0 }, { "load too", load_1 }, { "reader", read_two } }, saw_one_and_two },
-	{ "several-readers", missing,
-	  { { "load", load_0 }, { "load too", load_1 }, { "reader", read_and_copy }, { "reader too", read_and_copy } },
-	  saw_one_and_two },
-	{ "several-pollers", nonblocking,
-	  { { "load", load_0 }, { "load too", load_1 }, { "poller", poll_and_copy }, { "poller too", poll_and_copy } },
-	  saw_one_and_two },
-	{ "reader-close", missing_kept, { { "load", load_0 }, { "reader", read_until_closed }, { "close", do_close } }, saw_closed },
+	{"two-faults", missing, {{"load", load_0}, {"load too", load_0_too}, {"copy", do_copy}}, both_new},
+	{"copy-copy", missing, {{"copy", do_copy}, {"copy too", do_copy_too}}, one_copied},
+	{"fault-copy-copy", missing, {{"load", load_0}, {"copy", do_copy}, {"copy too", do_copy_too}}, one_copied},
+	{"wake-before-sleep", missing, {{"load", load_0}, {"copy, wake", copy_then_wake}}, saw_new},
+	{"one-reader", missing, {{"load", load_0}, {"reader", read_and_copy}}, saw_one},
+	{"one-poller", nonblocking, {{"load", load_0}, {"poller", poll_and_copy}}, saw_one},
+	{"spinning-reader", missing_two_cpus, {{"load", load_0}, {"reader", read_and_copy}}, saw_one},
+	{"two-faults-one-reader",
+	 missing,
+	 {{"load", load_0}, {"load too", load_1}, {"reader", read_two}},
+	 saw_one_and_two},
+	{"several-readers",
+	 missing,
+	 {{"load", load_0}, {"load too", load_1}, {"reader", read_and_copy}, {"reader too", read_and_copy}},
+	 saw_one_and_two},
+	{"several-pollers",
+	 nonblocking,
+	 {{"load", load_0}, {"load too", load_1}, {"poller", poll_and_copy}, {"poller too", poll_and_copy}},
+	 saw_one_and_two},
+	{"reader-close",
+	 missing_kept,
+	 {{"load", load_0}, {"reader", read_until_closed}, {"close", do_close}},
+	 saw_closed},
 };
 
-const struct sim_group sim_wakeups = { scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE };
+const struct sim_group sim_wakeups = {scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE};

@@ -20,7 +20,10 @@ struct CMUnitTest {
 	void *initial_state;
 };
 
-#define cmocka_unit_test_setup_teardown(f, setup, teardown) { #f, f, setup, teardown, NULL }
+#define cmocka_unit_test_setup_teardown(f, setup, teardown)                                                          \
+	{                                                                                                            \
+#f, f, setup, teardown, NULL                                                                         \
+	}
 #define cmocka_unit_test(f) cmocka_unit_test_setup_teardown(f, NULL, NULL)
 
 __attribute__((weak)) sigjmp_buf cmocka_failed; /* weak: one in a program, in however many files it is */
@@ -44,16 +47,16 @@ static inline void cmocka_compare(const char *file, int line, const char *what, 
 		cmocka_fail(file, line, "%s: 0x%jx, 0x%jx", what, a, b);
 }
 
-#define fail_msg(...) cmocka_fail(__FILE__, __LINE__, __VA_ARGS__)
-#define print_message printf
-#define assert_true(c) ((c) ? (void)0 : cmocka_fail(__FILE__, __LINE__, "%s", #c))
-#define assert_false(c) assert_true(!(c))
-#define assert_null(p) assert_true((p) == NULL)
-#define assert_non_null(p) assert_true((p) != NULL)
-#define assert_ptr_equal(a, b) assert_true((const void *)(a) == (const void *)(b))
-#define assert_string_equal(a, b) assert_true(strcmp(a, b) == 0)
+#define fail_msg(...)		      cmocka_fail(__FILE__, __LINE__, __VA_ARGS__)
+#define print_message		      printf
+#define assert_true(c)		      ((c) ? (void)0 : cmocka_fail(__FILE__, __LINE__, "%s", #c))
+#define assert_false(c)		      assert_true(!(c))
+#define assert_null(p)		      assert_true((p) == NULL)
+#define assert_non_null(p)	      assert_true((p) != NULL)
+#define assert_ptr_equal(a, b)	      assert_true((const void *)(a) == (const void *)(b))
+#define assert_string_equal(a, b)     assert_true(strcmp(a, b) == 0)
 #define assert_string_not_equal(a, b) assert_true(strcmp(a, b) != 0)
-#define assert_int_equal(a, b) cmocka_compare(__FILE__, __LINE__, #a " == " #b, (uintmax_t)(a), (uintmax_t)(b))
+#define assert_int_equal(a, b)	      cmocka_compare(__FILE__, __LINE__, #a " == " #b, (uintmax_t)(a), (uintmax_t)(b))
 
 static inline int cmocka_run(const struct CMUnitTest *t)
 {
@@ -84,7 +87,7 @@ static inline int cmocka_run_all(const struct CMUnitTest *tests, unsigned nr)
 	return failed;
 }
 
-#define cmocka_run_group_tests_name(name, tests, setup, teardown)                                                      \
+#define cmocka_run_group_tests_name(name, tests, setup, teardown)                                                    \
 	cmocka_run_all(tests, sizeof(tests) / sizeof((tests)[0]))
 
 #endif

@@ -8,7 +8,7 @@ void sim_yield_look(const void *what);
 void sim_relax(void);
 
 #define fl_yield_point(what) sim_yield_point(what)
-#define fl_yield_look(what) sim_yield_look(what)
+#define fl_yield_look(what)  sim_yield_look(what)
 
 static inline void fl_cpu_relax(void)
 {
