@@ -82,7 +82,7 @@ static int do_register(struct call *c)
 {
 	struct fl_uffdio_register r;
 	uint32_t vm_flags = 0;
-	uint64_t ioctls, irq;
+	uint64_t ioctls, signals;
 	int err = get_arg(c, &r, offsetof(struct fl_uffdio_register, ioctls));
 
 	if (err)
@@ -101,9 +101,9 @@ static int do_register(struct call *c)
 		err = injected(FL_INJECT_REGISTER);
 	if (err)
 		return err;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	err = fl_ctx_register(c->ctx, r.range.start, range_end(&r.range), vm_flags);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	if (err)
 		return err;
 	ioctls = FL_IOCTL_BIT(FL_UFFDIO_WAKE) | FL_IOCTL_BIT(FL_UFFDIO_COPY) | FL_IOCTL_BIT(FL_UFFDIO_ZEROPAGE);
@@ -118,7 +118,7 @@ static int unregister(struct call *c)
 {
 	struct fl_uffdio_range r;
 	int err = get_arg(c, &r, sizeof(r));
-	uint64_t irq;
+	uint64_t signals;
 
 	if (!err)
 		err = check_range(&r);
@@ -126,22 +126,22 @@ static int unregister(struct call *c)
 		err = injected(FL_INJECT_UNREGISTER);
 	if (err)
 		return err;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	err = fl_ctx_unregister(c->ctx, r.start, range_end(&r));
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return err;
 }
 
 /* Wake, and spend no system call where nobody waits. */
 static void do_wake(struct call *c, uint64_t start, uint64_t end)
 {
-	uint64_t irq;
+	uint64_t signals;
 
 	if (!fl_ctx_waiters(c->ctx))
 		return;
-	irq = fl_irq_enter();
+	signals = fl_signals_enter();
 	fl_ctx_wake(c->ctx, start, end);
-	fl_irq_leave(irq);
+	fl_signals_leave(signals);
 }
 
 static int wake(struct call *c)
@@ -168,10 +168,10 @@ static bool source_is_host(const struct call *c)
 /* The kernel is not interrupted while it waits for a source. */
 static bool source_present(struct call *c, uint64_t addr)
 {
-	uint64_t irq = fl_irq_save_for_wait();
+	uint64_t signals = fl_signals_block_for_wait();
 	int err = source_is_host(c) ? fl_fault_in_user(fl_ptr(addr), false) : c->caller->fault_in(c->ctx->mm, addr);
 
-	fl_irq_restore_after_wait(irq);
+	fl_signals_restore_after_wait(signals);
 	return !err;
 }
 
@@ -181,15 +181,15 @@ static bool source_present(struct call *c, uint64_t addr)
  */
 static int64_t fill(struct call *c, const struct fl_fill *f, bool dontwake)
 {
-	uint64_t done = 0, src_fault = 0, irq;
+	uint64_t done = 0, src_fault = 0, signals;
 	int err;
 
 	do {
-		irq = fl_irq_enter();
-		err = fl_mfill_atomic(c->ctx->mm, f, &done, &src_fault);
+		signals = fl_signals_enter();
+		err = fl_fill_range(c->ctx->mm, f, &done, &src_fault);
 		if (done && !dontwake && fl_ctx_waiters(c->ctx))
 			fl_ctx_wake(c->ctx, f->dst, f->dst + done);
-		fl_irq_leave(irq);
+		fl_signals_leave(signals);
 	} while (err == -EFAULT && source_present(c, src_fault));
 	if (err == -ENXIO) /* behind the end of the file, or not in it: no source can mend that */
 		err = -EFAULT;
@@ -308,7 +308,7 @@ static int writeprotect(struct call *c)
 {
 	struct fl_uffdio_writeprotect a;
 	bool protect, dontwake;
-	uint64_t irq;
+	uint64_t signals;
 	int err = get_arg(c, &a, sizeof(a));
 
 	if (err)
@@ -322,11 +322,11 @@ static int writeprotect(struct call *c)
 	err = injected(FL_INJECT_WRITEPROTECT);
 	if (err)
 		return err;
-	irq = fl_irq_enter();
+	signals = fl_signals_enter();
 	err = fl_ctx_writeprotect(c->ctx, a.range.start, range_end(&a.range), protect);
 	if (!err && !protect && !dontwake && fl_ctx_waiters(c->ctx))
 		fl_ctx_wake(c->ctx, a.range.start, range_end(&a.range));
-	fl_irq_leave(irq);
+	fl_signals_leave(signals);
 	return err;
 }
 

@@ -12,15 +12,15 @@
 /* Take a batch of messages; when there are none, look out for the first for a moment if `spin`. */
 static unsigned take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr, bool spin)
 {
-	uint64_t irq;
+	uint64_t signals;
 	unsigned n = 0;
 
 	if (!spin && !fl_ctx_readable(ctx))
 		return 0;
-	irq = fl_irq_enter();
+	signals = fl_signals_enter();
 	if (!spin || fl_ctx_spin(ctx, FL_READER_SPIN_NS, true))
 		n = fl_ctx_take(ctx, msgs, nr);
-	fl_irq_leave(irq);
+	fl_signals_leave(signals);
 	return n;
 }
 

@@ -6,7 +6,7 @@
 #include "base/inject.h"
 
 #include "base/count.h"
-#include "base/irq.h"
+#include "base/signals.h"
 #include "base/sys.h"
 
 #include <string.h>
@@ -115,17 +115,17 @@ static void set_list(const char *list)
 int fl_inject_set(const char *list)
 {
 	char why[FL_INJECT_WHY];
-	uint64_t irq;
+	uint64_t signals;
 
 	if (list && !fl_inject_check(list, why))
 		return -EINVAL;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	begin_to_set();
 	for (unsigned i = 0; !list && i < FL_INJECT_ALL; i++)
 		disarm(i);
 	set_list(list);
 	end_setting();
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return 0;
 }
 

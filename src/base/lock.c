@@ -160,25 +160,25 @@ void fl_write_unlock_tried(struct fl_rwlock *l)
 	rw_release(l, __atomic_fetch_and(&l->state, ~WRITER, __ATOMIC_RELEASE));
 }
 
-/* ---- users ---- */
+/* ---- pins ---- */
 
 #define WAITED_FOR (1u << 31)
 
 /* Sequentially consistent, as fl_read_seqretry(): either the newcomer sees that he must not, or he is seen and waited for. */
-void fl_users_enter(struct fl_users *u)
+void fl_pins_get(struct fl_pins *u)
 {
 	fl_yield_point(u);
 	__atomic_fetch_add(&u->word, 1, __ATOMIC_SEQ_CST);
 }
 
-void fl_users_leave(struct fl_users *u)
+void fl_pins_put(struct fl_pins *u)
 {
 	fl_yield_point(u);
 	if (__atomic_fetch_sub(&u->word, 1, __ATOMIC_RELEASE) == (WAITED_FOR | 1))
 		fl_futex_wake(&u->word, INT32_MAX);
 }
 
-void fl_users_wait(struct fl_users *u)
+void fl_pins_drain(struct fl_pins *u)
 {
 	for (unsigned spin = 0;; spin++) {
 		uint32_t w = __atomic_load_n(&u->word, __ATOMIC_SEQ_CST);

@@ -15,13 +15,13 @@
 
 enum fl_rank {
 	FL_RANK_MMAP,	 /* fl_mm.mmap_lock */
-	FL_RANK_VMA,	 /* fl_vma.users: fl_vma_start_read() */
+	FL_RANK_VMA,	 /* fl_vma.pins: fl_vma_pin() */
 	FL_RANK_FILE,	 /* fl_file.lock */
 	FL_RANK_PT,	 /* fl_mm.pt_lock[] */
 	FL_RANK_UFFDS,	 /* fl_mm.uffd_lock */
 	FL_RANK_QUEUE,	 /* fl_uffd_ctx.lock */
 	FL_RANK_BACKEND, /* the backend's own; fl_vma.cache_lock */
-	FL_RANK_KEPT,	 /* host/kept.c */
+	FL_RANK_KEPT,	 /* native/kept.c */
 	FL_RANK_ALLOC,	 /* base/alloc.c */
 	FL_NR_RANKS
 };
@@ -63,14 +63,14 @@ void fl_write_unlock_tried(struct fl_rwlock *l);
  * Who is at work on something, counted. Who wants to be alone with it first sees to it that nobody else begins, and then
  * waits until those who have begun are done. Only one waits at a time.
  */
-struct fl_users {
+struct fl_pins {
 	uint32_t word; /* how many; bit 31: somebody waits for the last one */
 };
 
-void fl_users_enter(struct fl_users *u);
+void fl_pins_get(struct fl_pins *u);
 /* The memory may be gone as soon as the count says so. */
-void fl_users_leave(struct fl_users *u);
-void fl_users_wait(struct fl_users *u);
+void fl_pins_put(struct fl_pins *u);
+void fl_pins_drain(struct fl_pins *u);
 
 /*
  * Data that are read without a lock, and again if somebody has changed them meanwhile. Who reads must be able to bear any

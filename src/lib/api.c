@@ -24,11 +24,11 @@ static int64_t ret_errno(int64_t ret)
 
 int fl_mm_create(struct fl_mm **mm, uint64_t mem_bytes)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 	struct fl_soft *soft;
 	int err = fl_soft_create(mem_bytes ? mem_bytes : 1ull << 30, &soft);
 
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	if (!err)
 		*mm = &soft->mm;
 	return (int)ret_errno(err);
@@ -41,7 +41,7 @@ int fl_mm_destroy(struct fl_mm *mm)
 
 int fl_mm_process(struct fl_mm **mm)
 {
-	return (int)ret_errno(fl_process_open(mm));
+	return (int)ret_errno(fl_native_open(mm));
 }
 
 uint64_t fl_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
@@ -318,10 +318,10 @@ int fl_mm_pagemap(struct fl_mm *mm, uint64_t addr, size_t nr, uint64_t *words)
 
 int fl_mm_clear_soft_dirty(struct fl_mm *mm)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 	int err = fl_clear_soft_dirty(mm);
 
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return (int)ret_errno(err);
 }
 
@@ -344,18 +344,18 @@ int fl_shmem_create(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem)
 
 void fl_shmem_huge(struct fl_shmem *shmem, int on)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 
 	fl_shmem_set_huge(shmem, on);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 }
 
 void fl_shmem_close(struct fl_shmem *shmem)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 
 	fl_shmem_put(shmem);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 }
 
 uint64_t fl_mmap_shmem(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
@@ -367,9 +367,9 @@ uint64_t fl_mmap_shmem(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, 
 /* The file's calls are made with signals kept out. */
 #define SHMEM(call)                                                                                                  \
 	({                                                                                                           \
-		uint64_t shmem_irq = fl_irq_save_for_wait();                                                         \
+		uint64_t shmem_signals = fl_signals_block_for_wait();                                                \
 		int64_t shmem_ret = (call);                                                                          \
-		fl_irq_restore_after_wait(shmem_irq);                                                                \
+		fl_signals_restore_after_wait(shmem_signals);                                                        \
 		ret_errno(shmem_ret);                                                                                \
 	})
 
@@ -407,14 +407,14 @@ static bool sample_args_ok(uint64_t addr, uint64_t len)
 
 static int sample_range(struct fl_mm *mm, uint64_t addr, uint64_t len, bool on)
 {
-	uint64_t irq;
+	uint64_t signals;
 	int err;
 
 	if (!sample_args_ok(addr, len))
 		return (int)ret_errno(-EINVAL);
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	err = fl_sample_range(mm, addr, addr + len, on);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return (int)ret_errno(err);
 }
 
@@ -436,12 +436,12 @@ int64_t fl_sample_look(struct fl_mm *mm, uint64_t addr, uint64_t len, uint8_t *v
 	if (!sample_args_ok(addr, len))
 		return ret_errno(-EINVAL);
 	for (uint64_t at = addr, next; at < addr + len; at = next) {
-		uint64_t irq = fl_irq_save();
+		uint64_t signals = fl_signals_block();
 		int64_t ret;
 
 		next = fl_min(at + sizeof(part) * PAGE_SIZE, addr + len);
 		ret = fl_sample_collect(mm, at, next, part);
-		fl_irq_restore(irq);
+		fl_signals_restore(signals);
 		if (ret < 0)
 			return ret_errno(ret);
 		touched += ret;

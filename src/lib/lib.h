@@ -8,6 +8,7 @@
 #define FL_LIB_LIB_H
 
 #include "abi/abi.h"
+#include "native/space.h"
 #include "soft/soft.h"
 
 #include <faultline/faultline.h>
@@ -91,65 +92,23 @@ struct fl_space {
 
 extern const struct fl_space fl_soft_space; /* soft.c */
 
-/* native.c, or no-native.c on machines for which there is no native backend */
+/* native_space.c, or no_native.c on machines for which there is no native backend */
 const struct fl_space *fl_space_of(const struct fl_mm *mm);
-/* The process as an address space. -ENOSYS: there is no backend for it; others as fl_host_init() */
-int fl_process_open(struct fl_mm **mm);
+/* The process as an address space. -ENOSYS: there is no backend for it; others as fl_native_init() */
+int fl_native_open(struct fl_mm **mm);
 /* Is it a descriptor of the native backend? */
-bool fl_process_private_fd(int fd);
+bool fl_native_private_fd(int fd);
 
-/* ---- the process's mapping calls (process.c): mmap(2) and its siblings, aware of ranges of ours ---- */
-
-int64_t fl_process_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset);
-int fl_process_munmap(uint64_t addr, uint64_t len);
-int fl_process_mprotect(uint64_t addr, uint64_t len, int prot);
-int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr);
-int fl_process_madvise(uint64_t addr, uint64_t len, int advice);
-int fl_process_mlock(uint64_t addr, uint64_t len, unsigned flags);
-int fl_process_munlock(uint64_t addr, uint64_t len);
-int fl_process_mlockall(int flags);
-int fl_process_munlockall(void);
-/* ftruncate(2), truncate(2), fallocate(2) with FALLOC_FL_PUNCH_HOLE, where there are files of ours: fl_file_any(). */
-int fl_process_ftruncate(int fd, uint64_t size);
-int fl_process_truncate(const char *path, uint64_t size);
-int fl_process_fallocate(int fd, int mode, uint64_t offset, uint64_t len);
-/* It was opened with O_TRUNC. */
-void fl_process_truncated(int fd);
-/* mincore(2): what is present is what the tables say. */
-int fl_process_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
-
-/* ---- what the process's pages are (pagemap.c) ---- */
-
-/*
- * `words` is what the host's /proc/self/pagemap says of the pages [addr, addr + nr pages), below TASK_SIZE: correct those
- * that are ours, FL_PAGEMAP_WORDS at most. => no lock held; fl_host is ready
- */
-#define FL_PAGEMAP_WORDS 64
-void fl_process_pagemap(uint64_t addr, uint64_t nr, uint64_t *words);
-/* Our part of writing "4" to /proc/self/clear_refs. 0, -ENOMEM: nothing was cleared. => no lock held */
-int fl_process_clear_refs(void);
-
-/*
- * A system call came back with EFAULT: make the pages of [addr, addr + len) that are ours and hidden present, for
- * reading or writing, as the kernel would have.
- */
-enum fl_present {
-	FL_REFUSED =
-		-1,  /* ours, and the kernel would say EFAULT, too: no right, or no faults on behalf of the kernel */
-	FL_NOT_OURS, /* the fault is the program's */
-	FL_WAS_PRESENT,	 /* nothing is hidden now, but may have been a moment ago */
-	FL_MADE_PRESENT, /* the call is worth repeating */
-};
-enum fl_present fl_process_fault_in(uint64_t addr, uint64_t len, bool write);
+/* ---- fork.c ---- */
 
 /*
  * Around fork(). A child whose prepare failed, where the caller could not refuse the fork, must not be let run.
  * -ENOMEM, -EMFILE, -ENFILE
  */
-int fl_process_fork_prepare(void);
+int fl_native_fork_prepare(void);
 /* Could it be done now? For a caller that can still refuse. */
-int fl_process_fork_check(void);
-void fl_process_fork_parent(void);
-void fl_process_fork_child(void);
+int fl_native_fork_check(void);
+void fl_native_fork_parent(void);
+void fl_native_fork_child(void);
 
 #endif

@@ -56,11 +56,11 @@ struct fl_uffd *fl_object_get(int fd)
 void fl_object_put(struct fl_uffd *o)
 {
 	struct fl_uffd_ctx *ctx;
-	uint64_t irq;
+	uint64_t signals;
 
 	if (__atomic_fetch_sub(&o->refs, 1, __ATOMIC_ACQ_REL) != 1)
 		return;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	fl_sys(SYS_close, o->peer);
 	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd **p = &all_objects; *p; p = &(*p)->next)
@@ -74,7 +74,7 @@ void fl_object_put(struct fl_uffd *o)
 	nr_objects--;
 	fl_mutex_unlock(&table_lock);
 	fl_ctx_put(ctx);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 }
 
 /* ---- what the engine asks of the descriptor ---- */
@@ -227,7 +227,7 @@ static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, int fd, int 
 
 int fl_object_new(struct fl_mm *mm, int flags, struct fl_uffd **out)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 	struct fl_uffd_ctx *ctx;
 	struct fl_uffd *o = NULL;
 	uint32_t ctx_flags = (uint32_t)flags & (O_NONBLOCK | FL_UFFD_USER_MODE_ONLY);
@@ -254,7 +254,7 @@ close:
 	fl_sys(SYS_close, fd);
 	fl_sys(SYS_close, peer);
 out:
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	*out = o;
 	return err;
 }
@@ -273,7 +273,7 @@ static int other_fd(const struct fl_uffd *o)
 struct fl_uffd *fl_object_closing(int fd)
 {
 	struct fl_uffd *o = fl_object_get(fd);
-	uint64_t irq;
+	uint64_t signals;
 	int other = -1;
 
 	/* the child of a vfork() shares our memory but closes descriptors of its own */
@@ -282,7 +282,7 @@ struct fl_uffd *fl_object_closing(int fd)
 			fl_object_put(o);
 		return NULL;
 	}
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	fl_mutex_lock(&table_lock);
 	if (table[fd] == o) {
 		table[fd] = NULL;
@@ -295,7 +295,7 @@ struct fl_uffd *fl_object_closing(int fd)
 	if (o->fd == fd)
 		o->fd = other;
 	fl_mutex_unlock(&o->ctx->lock);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return o;
 }
 
@@ -312,47 +312,47 @@ static void settle(struct fl_uffd *o)
 
 void fl_object_closed(struct fl_uffd *o)
 {
-	uint64_t irq;
+	uint64_t signals;
 
 	if (!o)
 		return;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	settle(o);
 	if (!o->nr_fds && !o->ctx->released && !o->in_flight) {
 		o->in_flight = true; /* this keeps what the waiters need, until the descriptor comes back, if ever */
 		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
 	}
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	fl_object_put(o);
 }
 
 void fl_object_dup(int fd, int copy)
 {
 	struct fl_uffd *o = fl_object_get(fd);
-	uint64_t irq;
+	uint64_t signals;
 
 	if (!o)
 		return;
 	if (copy >= 0 && copy < MAX_FDS && o->pid == (int32_t)fl_sys(SYS_getpid, 0)) {
-		irq = fl_irq_save();
+		signals = fl_signals_block();
 		fl_mutex_lock(&table_lock);
 		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
 		o->nr_fds++;
 		__atomic_store_n(&table[copy], o, __ATOMIC_RELEASE);
 		fl_mutex_unlock(&table_lock);
-		fl_irq_restore(irq);
+		fl_signals_restore(signals);
 	}
 	fl_object_put(o);
 }
 
 void fl_object_received(int fd)
 {
-	uint64_t irq, inode;
+	uint64_t signals, inode;
 
 	if (!fl_object_any() || fd < 0 || fd >= MAX_FDS || table[fd] || !fl_object_foreign(fd))
 		return;
 	inode = inode_of(fd);
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd *o = all_objects; o; o = o->next) {
 		if (o->inode != inode || o->ctx->released)
@@ -367,36 +367,36 @@ void fl_object_received(int fd)
 		break;
 	}
 	fl_mutex_unlock(&table_lock);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 }
 
 bool fl_object_private_fd(int fd)
 {
 	bool found = false;
-	uint64_t irq;
+	uint64_t signals;
 
-	if (fl_process_private_fd(fd))
+	if (fl_native_private_fd(fd))
 		return true;
 	if (fd < 0 || !fl_object_any())
 		return false;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd *o = all_objects; o && !found; o = o->next)
 		found = o->peer == fd;
 	fl_mutex_unlock(&table_lock);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return found;
 }
 
 void fl_object_before_fork(void)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 
 	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd *o = all_objects; o; o = o->next)
 		__atomic_store_n(&o->ctx->watched, true, __ATOMIC_SEQ_CST);
 	fl_mutex_unlock(&table_lock);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 }
 
 void fl_object_after_fork(void)
@@ -417,14 +417,14 @@ void fl_object_begin(struct fl_uffd *o)
 
 void fl_object_end(struct fl_uffd *o)
 {
-	uint64_t irq;
+	uint64_t signals;
 
 	if (__atomic_sub_fetch(&o->calls, 1, __ATOMIC_SEQ_CST) ||
 	    likely(__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST)))
 		return;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	settle(o);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 }
 
 int fl_object_ioctl(struct fl_uffd *o, unsigned long cmd, uint64_t arg)

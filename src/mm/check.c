@@ -108,7 +108,7 @@ int fl_mm_verify(struct fl_mm *mm, void (*say)(const char *invariant, uint64_t a
 {
 	struct walk w = {.mm = mm, .say = say};
 	unsigned leaves[FL_PT_LOCKS] = {0};
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 
 	fl_mmap_write_lock(mm);
 	for (uint32_t i = 0; i < mm->nr_vmas; i++)
@@ -118,6 +118,6 @@ int fl_mm_verify(struct fl_mm *mm, void (*say)(const char *invariant, uint64_t a
 		check_pmd(&w, PMD_ALIGN_DOWN(a), leaves);
 	check_deposits(&w, leaves);
 	fl_mmap_write_unlock(mm);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return w.bad;
 }

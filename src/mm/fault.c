@@ -47,7 +47,7 @@ void fl_vmf_unlock(struct fl_vmf *vmf)
 {
 	fl_mutex_unlock(fl_pt_lock(vmf->mm, vmf->addr));
 	fl_vma_unlock_file(vmf->vma);
-	fl_vma_end_read(vmf->vma);
+	fl_vma_unpin(vmf->vma);
 }
 
 /*
@@ -103,7 +103,7 @@ static uint64_t new_frame(struct fl_vmf *vmf, uint64_t from)
 }
 
 /* Map a page of zeros; `old` is none or a marker, which a write meets again. => page-table lock held */
-static enum fl_fault do_anonymous_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old)
+static enum fl_fault map_zero_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old)
 {
 	uint64_t pfn = new_frame(vmf, FL_PFN_NONE);
 	fl_pte_t pte;
@@ -120,7 +120,7 @@ static enum fl_fault do_anonymous_page(struct fl_vmf *vmf, const struct fl_slot 
 }
 
 /* Map a page of the file's cache, or a copy of it. => file's lock and page-table lock held */
-static enum fl_fault do_cached_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old, uint64_t pfn)
+static enum fl_fault map_cached_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old, uint64_t pfn)
 {
 	bool write = vmf->flags & FAULT_WRITE;
 	fl_pte_t pte;
@@ -139,14 +139,14 @@ static enum fl_fault do_cached_page(struct fl_vmf *vmf, const struct fl_slot *s,
 }
 
 /* Leave the frame to the others who map it. => page-table lock held */
-static enum fl_fault do_wp_copy(struct fl_vmf *vmf, struct fl_slot s)
+static enum fl_fault copy_shared_page(struct fl_vmf *vmf, struct fl_slot s)
 {
 	struct fl_mm *mm = vmf->mm;
 	fl_pte_t old, pte;
 	uint64_t pfn;
 
 	if (s.pmdp) {
-		fl_split_huge_pmd(mm, vmf->vma, vmf->addr, true);
+		fl_leaf_break(mm, vmf->vma, vmf->addr, true);
 		if (vmf->vma->file)
 			return FL_DONE; /* the access finds no page now, and goes by what that means */
 		s = fl_slot_at(mm, vmf->addr);
@@ -170,20 +170,20 @@ static enum fl_fault do_wp_copy(struct fl_vmf *vmf, struct fl_slot s)
 }
 
 /* Noted: the hint goes, and what rights there were before it come back. => page-table lock held */
-static fl_pte_t do_numa_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte)
+static fl_pte_t take_hint(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte)
 {
 	vmf->hinted = true;
 	return fl_maybe_mkwrite(vmf->mm, vmf->vma, pte_clear_hint(pte), s->nr);
 }
 
 /* => locks of handle_fault() held; dropped if the object was asked */
-static enum fl_fault do_present_page(struct fl_vmf *vmf, const struct fl_slot *s, bool *asked)
+static enum fl_fault fault_present_page(struct fl_vmf *vmf, const struct fl_slot *s, bool *asked)
 {
 	fl_pte_t pte = pte_mkyoung(slot_get(s));
 	bool forgotten = false;
 
 	if (pte_hint(pte))
-		pte = do_numa_page(vmf, s, pte);
+		pte = take_hint(vmf, s, pte);
 	if ((vmf->flags & FAULT_WRITE) && pte_uffd_wp(pte)) {
 		slot_set(s, pte); /* the hint has done its work */
 		*asked = true;
@@ -194,7 +194,7 @@ static enum fl_fault do_present_page(struct fl_vmf *vmf, const struct fl_slot *s
 	if ((vmf->flags & FAULT_WRITE) && !pte_write(pte)) {
 		pte = fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, s->nr);
 		if (!pte_write(pte))
-			return do_wp_copy(vmf, *s);
+			return copy_shared_page(vmf, *s);
 		fl_count(faults_write, 1);
 	} else if (!vmf->hinted) {
 		fl_count(faults_spurious, 1);
@@ -218,7 +218,7 @@ static bool one_of_many(const struct fl_vmf *vmf, const struct fl_slot *s, fl_pt
 /*
  * No page is mapped; `old` is none or a marker. => locks of handle_fault() held; dropped if the object was asked.
  */
-static enum fl_fault do_no_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old, bool *asked)
+static enum fl_fault fault_no_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old, bool *asked)
 {
 	struct fl_vma *vma = vmf->vma;
 	uint64_t pfn = FL_PFN_NONE;
@@ -234,11 +234,11 @@ static enum fl_fault do_no_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_
 	if (*asked)
 		return userfault(vmf, pfn == FL_PFN_NONE ? FL_ASKED_MISSING : FL_ASKED_MINOR);
 	if (!vma->file)
-		return do_anonymous_page(vmf, s, old);
+		return map_zero_page(vmf, s, old);
 	if (pfn == FL_PFN_NONE)
 		pfn = vma->file->ops->make(vma->file, vma, PAGE_ALIGN_DOWN(vmf->addr),
 					   fl_vma_page_index(vma, vmf->addr));
-	return pfn == FL_PFN_NONE ? FL_SIGBUS : do_cached_page(vmf, s, old, pfn);
+	return pfn == FL_PFN_NONE ? FL_SIGBUS : map_cached_page(vmf, s, old, pfn);
 }
 
 /* => locks of handle_fault() held; dropped */
@@ -268,10 +268,10 @@ static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 	}
 	if (pte_swap(pte) && fl_swap_in(vmf->mm, vmf->vma, s))
 		ret = FL_SIGBUS;
-	else if (pte_none_mostly(pte))
-		ret = do_no_page(vmf, s, pte, &asked);
+	else if (pte_no_page(pte))
+		ret = fault_no_page(vmf, s, pte, &asked);
 	else
-		ret = do_present_page(vmf, s, &asked);
+		ret = fault_present_page(vmf, s, &asked);
 	if (!asked)
 		fl_vmf_unlock(vmf);
 	return ret;
@@ -286,7 +286,7 @@ static enum fl_fault handle_fault(struct fl_vmf *vmf)
 	struct fl_slot s;
 
 	if (table && !fl_huge_anonymous_fault(vmf) && !fl_huge_cached_fault(vmf) && fl_pte_alloc(mm, vmf->addr)) {
-		fl_vma_end_read(vmf->vma);
+		fl_vma_unpin(vmf->vma);
 		return FL_SIGBUS; /* no memory for a table */
 	}
 	fl_vma_lock_file(vmf->vma);
@@ -313,7 +313,7 @@ enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf)
 	enum fl_fault ret;
 
 	do {
-		vmf->vma = fl_vma_start_read(vmf->mm, vmf->addr);
+		vmf->vma = fl_vma_pin(vmf->mm, vmf->addr);
 		if (!vmf->vma)
 			ret = FL_FOREIGN;
 		else if (!access_ok(vmf->vma, vmf->flags))
@@ -323,7 +323,7 @@ enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf)
 		else
 			ret = handle_fault(vmf);
 		if (ret == FL_SEGV || ret == FL_RELEASED)
-			fl_vma_end_read(vmf->vma);
+			fl_vma_unpin(vmf->vma);
 		if (ret == FL_HANDOFF)
 			vmf->flags |= FAULT_NO_HANDLER;
 	} while (ret == FL_HANDOFF);

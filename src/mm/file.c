@@ -66,7 +66,7 @@ static struct fl_mm *next_mm(struct fl_file *file, uint64_t turn)
 		if (vma->unmapped == turn)
 			continue;
 		mm = vma->mm;
-		fl_users_enter(&mm->pins);
+		fl_pins_get(&mm->pins);
 	}
 	fl_mutex_unlock(&file->lock);
 	return mm;
@@ -109,7 +109,7 @@ static void unmap_all(struct fl_file *file, const struct unmap *u)
 
 	while ((mm = next_mm(file, turn))) {
 		unmap_mm(mm, file, turn, u);
-		fl_users_leave(&mm->pins);
+		fl_pins_put(&mm->pins);
 	}
 }
 

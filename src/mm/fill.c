@@ -29,7 +29,7 @@ static uint64_t run_limit(const struct fl_vma *vma, uint64_t addr, uint64_t end)
 /* Linux 6.18, observed: COPY fills a marked page, and the mark is gone; ZEROPAGE finds it there, if it is private. */
 static bool may_fill(const struct fl_vma *vma, fl_pte_t pte, bool zero)
 {
-	return zero && !fl_vma_adds(vma) ? pte_none(pte) : pte_none_mostly(pte);
+	return zero && !fl_vma_adds(vma) ? pte_none(pte) : pte_no_page(pte);
 }
 
 /* How many pages the file has; that memory without one ends, its mapping says. => file's lock held */
@@ -183,7 +183,7 @@ static uint64_t cached_frame(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr
 	if (pfn == FL_PFN_NONE)
 		return pfn;
 	*err = -EEXIST;
-	if (!ptep || !pte_none_mostly(ptep_get(ptep)))
+	if (!ptep || !pte_no_page(ptep_get(ptep)))
 		return FL_PFN_NONE;
 	pfn = fl_map_cached(mm, vma, addr, pfn, false);
 	*err = pfn == FL_PFN_NONE ? -ENOMEM : 0;
@@ -297,21 +297,21 @@ static int fill_check(const struct fl_vma *vma, const struct fl_fill *f)
  */
 static struct fl_vma *start_fill(struct fl_mm *mm, uint64_t addr, uint64_t end)
 {
-	struct fl_vma *vma = fl_vma_start_read(mm, addr);
+	struct fl_vma *vma = fl_vma_pin(mm, addr);
 	bool one;
 
 	if (!vma || vma->end >= end)
 		return vma;
-	fl_vma_end_read(vma);
+	fl_vma_unpin(vma);
 	fl_mmap_read_lock(mm); /* the neighbours have a say */
 	vma = fl_vma_lookup(mm, addr);
 	one = vma && in_one_mapping(mm, vma, end);
-	vma = one ? fl_vma_start_read_locked(mm, addr) : NULL;
+	vma = one ? fl_vma_pin_locked(mm, addr) : NULL;
 	fl_mmap_read_unlock(mm);
 	return vma;
 }
 
-int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *f, uint64_t *done, uint64_t *src_fault)
+int fl_fill_range(struct fl_mm *mm, const struct fl_fill *f, uint64_t *done, uint64_t *src_fault)
 {
 	int err = 0;
 
@@ -325,7 +325,7 @@ int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *f, uint64_t *done, u
 		err = fill_check(vma, f);
 		if (!err)
 			filled = fill_run(mm, vma, f, f->dst + *done, &err, src_fault);
-		fl_vma_end_read(vma);
+		fl_vma_unpin(vma);
 		*done += filled;
 		if (f->cached)
 			fl_count(continued, PAGES(filled));

@@ -355,7 +355,7 @@ static bool has_copies(const struct fl_mm *mm, uint64_t addr)
 	for (unsigned i = 0; ptes && i < PTRS_PER_TABLE; i++) {
 		fl_pte_t pte = ptep_get(&ptes[i]);
 
-		if (pte_present(pte) ? !fl_page_mapping(mm, pte_pfn(pte)) : !pte_none_mostly(pte))
+		if (pte_present(pte) ? !fl_page_mapping(mm, pte_pfn(pte)) : !pte_no_page(pte))
 			return true;
 	}
 	return false;

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-bool fl_irq_enabled;
-__thread uintptr_t fl_irq_frame;
+bool fl_signals_enabled;
+__thread uintptr_t fl_signals_frame;
 
 int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, const struct fl_pool *pool)
 {
@@ -33,7 +33,7 @@ void fl_mm_exit(struct fl_mm *mm)
 	fl_mmap_write_lock(mm);
 	fl_do_munmap(mm, 0, TASK_SIZE); /* no mapping is split by that, so nothing need be reserved */
 	fl_mmap_write_unlock(mm);
-	fl_users_wait(&mm->pins);
+	fl_pins_drain(&mm->pins);
 	while (mm->spare) {
 		struct fl_vma *v = mm->spare;
 

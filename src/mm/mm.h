@@ -21,7 +21,7 @@
  * for reading to look at several; it is not taken twice. Who faults or fills is at work in one mapping, and holds
  * mmap_lock at most while looking for it (mmap_lock.c has the theory); where it says below that mmap_lock is held, and not
  * for writing, to be at work in the mapping is as good. One page-table lock covers the entries of 2 MiB.
- * Signals are blocked while any lock is held (fl_irq_save), and client memory is not touched, except by the frames_fill()
+ * Signals are blocked while any lock is held (fl_signals_block), and client memory is not touched, except by the frames_fill()
  * of a backend, which reads it with page faults disabled.
  *
  * A missing page's message is queued under the page-table lock that its fill will take: between the look at the entry
@@ -47,7 +47,7 @@
 #define FL_MM_MM_H
 
 #include "base/entry.h"
-#include "base/irq.h"
+#include "base/signals.h"
 #include "mm/mmu.h"
 #include "mm/pte.h"
 
@@ -96,7 +96,7 @@ void fl_mmap_write_unlock(struct fl_mm *mm);
 /* Is it one of those? => mmap_lock held for writing */
 bool fl_vma_excluded(const struct fl_vma *vma);
 /* Has the caller, who is at work in the mapping, mmap_lock for writing, and nobody else is at work in it? */
-bool fl_vma_alone(const struct fl_vma *vma);
+bool fl_vma_sole_pin(const struct fl_vma *vma);
 /* In a forked child, whose parent's thread had it for writing: no lock is held, and nobody is at work. */
 void fl_mmap_lock_after_fork(struct fl_mm *mm);
 
@@ -104,15 +104,15 @@ void fl_mmap_lock_after_fork(struct fl_mm *mm);
  * The mapping that contains addr, in which the caller is at work from now on: it stays as it is, and so do its tables;
  * its neighbours need not. NULL: there is none. => no lock held; the result counts as one
  */
-struct fl_vma *fl_vma_start_read(struct fl_mm *mm, uint64_t addr);
+struct fl_vma *fl_vma_pin(struct fl_mm *mm, uint64_t addr);
 /* The same. => mmap_lock held for reading */
-struct fl_vma *fl_vma_start_read_locked(struct fl_mm *mm, uint64_t addr);
-void fl_vma_end_read(struct fl_vma *vma);
+struct fl_vma *fl_vma_pin_locked(struct fl_mm *mm, uint64_t addr);
+void fl_vma_unpin(struct fl_vma *vma);
 /*
  * The first mapping that ends above addr, as above, but without waiting: for whoever has locks already. NULL: there is
  * none, or somebody is about to change it.
  */
-struct fl_vma *fl_vma_tryget(struct fl_mm *mm, uint64_t addr);
+struct fl_vma *fl_vma_trypin(struct fl_mm *mm, uint64_t addr);
 void fl_vma_put(struct fl_vma *vma);
 
 /* ---- mappings (vma.c) ---- */
@@ -340,11 +340,11 @@ struct fl_vmf {
 /* Drop what a fault holds when it asks the userfaultfd layer: page-table lock, file's lock, the mapping. */
 void fl_vmf_unlock(struct fl_vmf *vmf);
 
-/* Resolve one fault, waiting as long as it takes. => no lock held, signals blocked as fl_irq_save() does */
+/* Resolve one fault, waiting as long as it takes. => no lock held, signals blocked as fl_signals_block() does */
 enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf);
 
 /*
- * The userfaultfd layer's side of a fault: set once, by that layer. It is called with the mapping (fl_vma_start_read), the
+ * The userfaultfd layer's side of a fault: set once, by that layer. It is called with the mapping (fl_vma_pin), the
  * file's lock if it is a file's mapping, and the page-table lock of vmf->addr held, and drops them: fl_vmf_unlock().
  */
 typedef enum fl_fault fl_userfault_fn(struct fl_vmf *vmf);
@@ -368,7 +368,7 @@ struct fl_fill {
  * without VM_UFFD_WP).
  * => no lock held, signals blocked
  */
-int fl_mfill_atomic(struct fl_mm *mm, const struct fl_fill *fill, uint64_t *done, uint64_t *src_fault);
+int fl_fill_range(struct fl_mm *mm, const struct fl_fill *fill, uint64_t *done, uint64_t *src_fault);
 
 /* ---- protection (protect.c) ---- */
 
@@ -441,7 +441,7 @@ int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_
  * the same. But the pages of a file are found again in its cache: there it is dropped, as by the kernel (Linux 6.18,
  * observed), and nothing takes its place, or, if `table`, an empty one. => mmap_lock and page-table lock held
  */
-void fl_split_huge_pmd(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool table);
+void fl_leaf_break(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool table);
 
 /* Drop the entries of a range inside one mapping, and their pages. => mmap_lock held, no page-table lock */
 void fl_zap_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);

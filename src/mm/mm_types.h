@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * mm_types.h - the data of the memory manager: address space, mapping, page-table entry, folio. The letter beside a
- * field is the lock that protects it: [m] mmap_lock, or, to read it, being at work in the mapping (fl_vma_start_read());
+ * field is the lock that protects it: [m] mmap_lock, or, to read it, being at work in the mapping (fl_vma_pin());
  * [s] the same, and also read without any lock, under vma_seq; [f] the file's lock, [p] the page-table lock of the
  * address, [c] constant once created, [a] atomic.
  */
@@ -69,7 +69,7 @@ struct fl_vma {
 	struct fl_file *file;	  /* [m] whose pages it maps; NULL: anonymous memory */
 	uint64_t index;		  /* [m][f] of the file's page at `start` */
 	struct fl_mm *mm;	  /* [c] */
-	struct fl_users users;	  /* [a] faults, fills and accesses that are at work in it */
+	struct fl_pins pins;	  /* [a] faults, fills and accesses that are at work in it */
 	struct fl_rwlock cache_lock; /* the backend's, for what it caches of the mapping */
 	struct fl_list by_file;	     /* [f] in file->vmas */
 	uint64_t unmapped;	     /* [f] the turn of fl_unmap_mapping() that has been here last */
@@ -142,7 +142,7 @@ struct fl_mm {
 	struct fl_list uffds;	   /* open userfaultfd objects */
 	struct fl_list waits[64];  /* threads that wait in a fault, by thread id */
 
-	struct fl_users pins; /* truncations that are about to look here: it must not go away */
+	struct fl_pins pins; /* truncations that are about to look here: it must not go away */
 
 	uint64_t metadata; /* [a] bytes */
 };

@@ -30,7 +30,7 @@ static void zap_leaf(struct fl_mm *mm, struct fl_vma *vma, fl_pmd_t *pmdp, uint6
 	put_entry(mm, old, PTRS_PER_TABLE);
 }
 
-void fl_split_huge_pmd(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool table)
+void fl_leaf_break(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool table)
 {
 	struct fl_slot s = fl_slot_at(mm, addr);
 
@@ -60,7 +60,7 @@ static fl_pte_t zapped(const struct zap *z, fl_pte_t old)
 	return z->keep_wp && pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){0};
 }
 
-static void zap_pte_range(const struct zap *z, uint64_t addr, uint64_t end)
+static void zap_table(const struct zap *z, uint64_t addr, uint64_t end)
 {
 	fl_pte_t *ptep = fl_pte_split(z->mm, addr), gone[64];
 	unsigned nr;
@@ -94,7 +94,7 @@ static void zap_range(const struct zap *z, uint64_t start, uint64_t end)
 		if (s.pmdp && (z->vma->file || next - addr == PMD_SIZE)) /* of a file's, a part of it takes all */
 			zap_leaf(z->mm, z->vma, s.pmdp, s.addr, false);
 		else
-			zap_pte_range(z, addr, next);
+			zap_table(z, addr, next);
 		fl_mutex_unlock(ptl);
 	}
 }
@@ -205,7 +205,7 @@ int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len)
 		fl_pte_t *ptep;
 
 		if (next - addr < PMD_SIZE || ((new - old) & ~PMD_MASK))
-			fl_split_huge_pmd(mm, fl_vma_lookup(mm, addr), addr, true);
+			fl_leaf_break(mm, fl_vma_lookup(mm, addr), addr, true);
 		for (ptep = fl_pte_split(mm, addr); addr < next; addr += PAGE_SIZE, ptep++)
 			if (!pte_none(ptep_get(ptep)) && fl_pte_alloc(mm, new + (addr - old))) {
 				fl_free_pgtables(mm, new, new + len);

@@ -5,7 +5,7 @@
  * Mappings change with mmap_lock held for writing. That alone keeps nobody out but others who want it: whoever changes
  * mappings also says which addresses he is at work on (fl_mmap_exclude), and is then alone in the mappings there.
  * Faults, fills and accesses are at work in one mapping, which they look up without a lock and count themselves into
- * (fl_vma_start_read). So they wait for whoever changes the mapping they are in, and for nobody else.
+ * (fl_vma_pin). So they wait for whoever changes the mapping they are in, and for nobody else.
  *
  *   a fault                                  whoever changes mappings
  *     reads vma_seq                            writes down what is excluded
@@ -34,7 +34,7 @@ bool fl_vma_excluded(const struct fl_vma *vma)
 	return excluded(vma->mm, vma->start, vma->end);
 }
 
-bool fl_vma_alone(const struct fl_vma *vma)
+bool fl_vma_sole_pin(const struct fl_vma *vma)
 {
 	const struct fl_mm *mm = vma->mm;
 	uint32_t seq = fl_read_seqbegin(&mm->vma_seq);
@@ -62,7 +62,7 @@ void fl_mmap_exclude(struct fl_mm *mm, uint64_t start, uint64_t end)
 	entry_write(&mm->excl_end, end);
 	fl_write_seqchange(&mm->vma_seq);
 	fl_for_each_vma(mm, vma, i, start, end)
-		fl_users_wait(&vma->users);
+		fl_pins_drain(&vma->pins);
 	__atomic_store_n(&mm->excl_done, true, __ATOMIC_RELEASE);
 }
 
@@ -85,9 +85,9 @@ void fl_mmap_write_unlock(struct fl_mm *mm)
 void fl_mmap_lock_after_fork(struct fl_mm *mm)
 {
 	for (uint32_t i = 0; i < mm->nr_vmas; i++)
-		mm->vmas[i]->users.word = 0;
+		mm->vmas[i]->pins.word = 0;
 	for (struct fl_vma *v = mm->spare; v; v = fl_vma_next_spare(v))
-		v->users.word = 0;
+		v->pins.word = 0;
 	mm->excl_done = false;
 	mm->excl_end = 0;
 	fl_rwlock_init(&mm->mmap_lock, FL_RANK_MMAP);
@@ -103,16 +103,16 @@ static struct fl_vma *tryget(struct fl_mm *mm, uint64_t addr, bool *again)
 	bool found = vma && !excluded(mm, entry_read(&vma->start), entry_read(&vma->end));
 
 	if (found)
-		fl_users_enter(&vma->users);
+		fl_pins_get(&vma->pins);
 	*again = fl_read_seqretry(&mm->vma_seq, seq);
 	if (found && !*again)
 		return vma;
 	if (found)
-		fl_users_leave(&vma->users);
+		fl_pins_put(&vma->pins);
 	return NULL;
 }
 
-struct fl_vma *fl_vma_tryget(struct fl_mm *mm, uint64_t addr)
+struct fl_vma *fl_vma_trypin(struct fl_mm *mm, uint64_t addr)
 {
 	bool again;
 
@@ -121,21 +121,21 @@ struct fl_vma *fl_vma_tryget(struct fl_mm *mm, uint64_t addr)
 
 void fl_vma_put(struct fl_vma *vma)
 {
-	fl_users_leave(&vma->users);
+	fl_pins_put(&vma->pins);
 }
 
-struct fl_vma *fl_vma_start_read_locked(struct fl_mm *mm, uint64_t addr)
+struct fl_vma *fl_vma_pin_locked(struct fl_mm *mm, uint64_t addr)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, addr);
 
 	if (!vma)
 		return NULL;
 	fl_rank_acquire(vma, FL_RANK_VMA);
-	fl_users_enter(&vma->users);
+	fl_pins_get(&vma->pins);
 	return vma;
 }
 
-struct fl_vma *fl_vma_start_read(struct fl_mm *mm, uint64_t addr)
+struct fl_vma *fl_vma_pin(struct fl_mm *mm, uint64_t addr)
 {
 	struct fl_vma *vma = NULL;
 	bool again = true;
@@ -150,13 +150,13 @@ struct fl_vma *fl_vma_start_read(struct fl_mm *mm, uint64_t addr)
 		fl_vma_put(vma);
 	fl_count(vma_lock_miss, 1);
 	fl_mmap_read_lock(mm);
-	vma = fl_vma_start_read_locked(mm, addr);
+	vma = fl_vma_pin_locked(mm, addr);
 	fl_mmap_read_unlock(mm);
 	return vma;
 }
 
-void fl_vma_end_read(struct fl_vma *vma)
+void fl_vma_unpin(struct fl_vma *vma)
 {
 	fl_rank_release(vma, FL_RANK_VMA);
-	fl_users_leave(&vma->users);
+	fl_pins_put(&vma->pins);
 }

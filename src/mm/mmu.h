@@ -3,7 +3,7 @@
  * mmu.h - what the memory manager asks of a backend, and all that a backend sees of the manager.
  *
  * The caller may be at work in one mapping while others change: what a backend does for one it does without a look at its
- * neighbours, unless they are got hold of first (fl_vma_tryget).
+ * neighbours, unless they are got hold of first (fl_vma_trypin).
  *
  * The page tables are the truth; a backend is a cache of them. It may hold fewer rights than an entry grants, never
  * more. It may forget a right at any time, without a word.

@@ -48,7 +48,7 @@ static uint64_t pagemap_word(struct fl_mm *mm, const struct fl_vma *vma, uint64_
 
 void fl_pagemap(struct fl_mm *mm, uint64_t addr, uint64_t nr, uint64_t *words)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 
 	fl_mmap_read_lock(mm);
 	for (uint64_t i = 0; i < nr; i++, addr += PAGE_SIZE) {
@@ -58,7 +58,7 @@ void fl_pagemap(struct fl_mm *mm, uint64_t addr, uint64_t nr, uint64_t *words)
 			words[i] = pagemap_word(mm, vma, addr);
 	}
 	fl_mmap_read_unlock(mm);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 }
 
 /*

@@ -118,7 +118,7 @@ static bool change_pmd(struct change *c, uint64_t addr, uint64_t end)
 	struct fl_slot s = fl_slot_at(c->mm, addr);
 
 	if (s.pmdp && (end - addr < PMD_SIZE || (c->vma->file && protect))) { /* of a file's no leaf is protected */
-		fl_split_huge_pmd(c->mm, c->vma, addr, protect);
+		fl_leaf_break(c->mm, c->vma, addr, protect);
 		s = fl_slot_at(c->mm, addr);
 	}
 	if (!s.nr && (c->cp_flags & MM_CP_UFFD_WP_MARKERS))

@@ -74,7 +74,7 @@ static inline bool pte_marker(fl_pte_t p)
 }
 
 /* No page is behind it: none, or a marker of what the next page will be. */
-static inline bool pte_none_mostly(fl_pte_t p)
+static inline bool pte_no_page(fl_pte_t p)
 {
 	return pte_none(p) || pte_marker(p);
 }

@@ -20,7 +20,7 @@
  * Does somebody want to be asked before a page may be written? Copy-on-write, for all private memory; a write-protect
  * registration; soft-dirty, once it is tracked.
  */
-static bool wants_writenotify(uint32_t flags)
+static bool notes_writes(uint32_t flags)
 {
 	return !(flags & VM_SHARED) || (flags & VM_UFFD_WP) || !(flags & VM_SOFTDIRTY);
 }
@@ -31,7 +31,7 @@ uint32_t fl_vm_page_prot(uint32_t flags)
 
 	if (prot & VM_WRITE)
 		prot |= VM_READ; /* x86 has no write-only pages */
-	return wants_writenotify(flags) ? prot & ~VM_WRITE : prot;
+	return notes_writes(flags) ? prot & ~VM_WRITE : prot;
 }
 
 /* Sorted by address, with room for more. */
@@ -257,7 +257,7 @@ void fl_vma_split(struct fl_mm *mm, uint64_t addr)
 	FL_BUG_ON(!fl_vma_excluded(vma));
 	if (addr & ~PMD_MASK) { /* a leaf lies inside one mapping */
 		fl_mutex_lock(fl_pt_lock(mm, addr));
-		fl_split_huge_pmd(mm, vma, addr, false);
+		fl_leaf_break(mm, vma, addr, false);
 		fl_mutex_unlock(fl_pt_lock(mm, addr));
 	}
 	upper = vma_new(mm, addr, vma->end, vma->pgoff + PAGES(addr - vma->start), vma->flags, vma->ctx);

@@ -130,7 +130,7 @@ int fl_in_str(const char *s)
 
 static int in_or_out(const void *p, size_t len, bool write)
 {
-	return p ? (int)fl_process_fault_in(fl_addr(p), fl_min(len, TRANSFER_MAX), write) : FL_NOT_OURS;
+	return p ? (int)fl_native_fault_in(fl_addr(p), fl_min(len, TRANSFER_MAX), write) : FL_NOT_OURS;
 }
 
 /*
@@ -145,9 +145,9 @@ static int next_page(const void *p, size_t len, bool write)
 	for (; p && at < end; at = PAGE_ALIGN_DOWN(at) + PAGE_SIZE) {
 		if (present == FL_MADE_PRESENT || present == FL_REFUSED)
 			break;
-		if (present == FL_NOT_OURS && !fl_host_touches(at, end))
+		if (present == FL_NOT_OURS && !fl_native_touches(at, end))
 			break;
-		present = (int)fl_process_fault_in(at, 1, write);
+		present = (int)fl_native_fault_in(at, 1, write);
 		ret = fl_max(ret, present);
 	}
 	return ret;
@@ -520,7 +520,7 @@ PROCESS_VM(process_vm_writev, false)
 
 void fl_before_read(int fd, void *buf, size_t len)
 {
-	if (unlikely(fl_maybe_ours()) && fl_host_touches(fl_addr(buf), fl_addr(buf) + len) && takes_once(fd))
+	if (unlikely(fl_maybe_ours()) && fl_native_touches(fl_addr(buf), fl_addr(buf) + len) && takes_once(fd))
 		fl_out(buf, len);
 }
 

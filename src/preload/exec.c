@@ -91,7 +91,7 @@ static void list_free(struct list *l)
 /* The program's pointers may be bad, which is for the host to say. */
 static bool peek(void *to, const void *from, size_t len)
 {
-	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+	if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		return fl_copy_user(to, from, len) == 0;
 	memcpy(to, from, len);
 	return true;

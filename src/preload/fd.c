@@ -53,9 +53,9 @@ int fl_do_userfaultfd(int flags)
 	int err = fl_abi_check_flags(flags);
 
 	if (!err)
-		err = fl_host_init();
+		err = fl_native_init();
 	if (!err)
-		err = fl_object_new(&fl_host.mm, flags, &object);
+		err = fl_object_new(&fl_native.mm, flags, &object);
 	return err ? err : object->fd;
 }
 
@@ -81,7 +81,7 @@ static bool names_device(const char *path)
 
 	if (!path)
 		return false;
-	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+	if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		fl_copy_user(copy, path, sizeof(copy));
 	else
 		strncpy(copy, path, sizeof(copy) - 1);
@@ -177,7 +177,7 @@ FL_EXPORT FILE *fopen64(const char *restrict path, const char *restrict mode)
 /* Has anything of ours a descriptor? */
 static bool any_ours(void)
 {
-	return __atomic_load_n(&fl_host.ready, __ATOMIC_RELAXED) || fl_nr_special || fl_kept_any();
+	return __atomic_load_n(&fl_native.ready, __ATOMIC_RELAXED) || fl_nr_special || fl_kept_any();
 }
 
 FL_EXPORT int close(int fd)

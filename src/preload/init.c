@@ -96,17 +96,17 @@ static void use_inject(void)
  */
 static void before_fork(void)
 {
-	fl_process_fork_prepare(); /* that this failed is found out in the child, where it cannot be refused any more */
+	fl_native_fork_prepare(); /* that this failed is found out in the child, where it cannot be refused any more */
 }
 
 static void after_fork_parent(void)
 {
-	fl_process_fork_parent();
+	fl_native_fork_parent();
 }
 
 static void after_fork_child(void)
 {
-	fl_process_fork_child();
+	fl_native_fork_child();
 	fl_fds_after_fork();
 }
 

@@ -9,7 +9,7 @@
 
 FL_EXPORT void *mmap64(void *addr, size_t len, int prot, int flags, int fd, off64_t offset)
 {
-	return (void *)fl_ret(fl_process_mmap(fl_addr(addr), len, prot, flags, fd, (uint64_t)offset));
+	return (void *)fl_ret(fl_native_mmap(fl_addr(addr), len, prot, flags, fd, (uint64_t)offset));
 }
 
 FL_EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
@@ -19,31 +19,31 @@ FL_EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t 
 
 FL_EXPORT int munmap(void *addr, size_t len)
 {
-	return (int)fl_ret(fl_process_munmap(fl_addr(addr), len));
+	return (int)fl_ret(fl_native_munmap(fl_addr(addr), len));
 }
 
 FL_EXPORT int mprotect(void *addr, size_t len, int prot)
 {
-	return (int)fl_ret(fl_process_mprotect(fl_addr(addr), len, prot));
+	return (int)fl_ret(fl_native_mprotect(fl_addr(addr), len, prot));
 }
 
 /* No key hides a page from faultline's own handler: the default one is all that registered ranges can have. */
 FL_EXPORT int pkey_mprotect(void *addr, size_t len, int prot, int pkey)
 {
-	if (pkey != -1 && !fl_host_touches(fl_addr(addr), fl_addr(addr) + len))
+	if (pkey != -1 && !fl_native_touches(fl_addr(addr), fl_addr(addr) + len))
 		return (int)fl_ret(fl_sys(SYS_pkey_mprotect, addr, len, prot, pkey));
 	return mprotect(addr, len, prot);
 }
 
 FL_EXPORT int madvise(void *addr, size_t len, int advice)
 {
-	return (int)fl_ret(fl_process_madvise(fl_addr(addr), len, advice));
+	return (int)fl_ret(fl_native_madvise(fl_addr(addr), len, advice));
 }
 
 FL_EXPORT int posix_madvise(void *addr, size_t len, int advice)
 {
 	/* POSIX_MADV_DONTNEED must not lose data */
-	return advice == POSIX_MADV_DONTNEED ? 0 : (int)-fl_process_madvise(fl_addr(addr), len, advice);
+	return advice == POSIX_MADV_DONTNEED ? 0 : (int)-fl_native_madvise(fl_addr(addr), len, advice);
 }
 
 FL_EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ...)
@@ -54,13 +54,13 @@ FL_EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ..
 	va_start(ap, flags);
 	new_addr = va_arg(ap, void *);
 	va_end(ap);
-	return (void *)fl_ret(fl_process_mremap(fl_addr(addr), old_len, new_len, flags, fl_addr(new_addr)));
+	return (void *)fl_ret(fl_native_mremap(fl_addr(addr), old_len, new_len, flags, fl_addr(new_addr)));
 }
 
 /* Files whose pages may be mapped by ranges of ours. */
 FL_EXPORT int ftruncate64(int fd, off64_t size)
 {
-	return (int)fl_ret(fl_file_any() && size >= 0 ? fl_process_ftruncate(fd, (uint64_t)size)
+	return (int)fl_ret(fl_file_any() && size >= 0 ? fl_native_ftruncate(fd, (uint64_t)size)
 						      : (int)fl_sys(SYS_ftruncate, fd, size));
 }
 
@@ -72,7 +72,7 @@ FL_EXPORT int ftruncate(int fd, off_t size)
 FL_EXPORT int truncate64(const char *path, off64_t size)
 {
 	return (int)FL_RETRY(long,
-			     fl_ret(fl_file_any() && size >= 0 ? fl_process_truncate(path, (uint64_t)size)
+			     fl_ret(fl_file_any() && size >= 0 ? fl_native_truncate(path, (uint64_t)size)
 							       : (int)fl_sys(SYS_truncate, path, size)),
 			     fl_in_str(path));
 }
@@ -86,7 +86,7 @@ FL_EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t len)
 {
 	bool punch = (mode & FALLOC_FL_PUNCH_HOLE) && offset >= 0 && len > 0;
 
-	return (int)fl_ret(fl_file_any() && punch ? fl_process_fallocate(fd, mode, (uint64_t)offset, (uint64_t)len)
+	return (int)fl_ret(fl_file_any() && punch ? fl_native_fallocate(fd, mode, (uint64_t)offset, (uint64_t)len)
 						  : (int)fl_sys(SYS_fallocate, fd, mode, offset, len));
 }
 
@@ -97,32 +97,32 @@ FL_EXPORT int fallocate(int fd, int mode, off_t offset, off_t len)
 
 FL_EXPORT int mlock(const void *addr, size_t len)
 {
-	return (int)fl_ret(fl_process_mlock(fl_addr(addr), len, 0));
+	return (int)fl_ret(fl_native_mlock(fl_addr(addr), len, 0));
 }
 
 FL_EXPORT int mlock2(const void *addr, size_t len, unsigned flags)
 {
-	return (int)fl_ret(fl_process_mlock(fl_addr(addr), len, flags));
+	return (int)fl_ret(fl_native_mlock(fl_addr(addr), len, flags));
 }
 
 FL_EXPORT int mlockall(int flags)
 {
-	return (int)fl_ret(fl_process_mlockall(flags));
+	return (int)fl_ret(fl_native_mlockall(flags));
 }
 
 FL_EXPORT int munlockall(void)
 {
-	return (int)fl_ret(fl_process_munlockall());
+	return (int)fl_ret(fl_native_munlockall());
 }
 
 FL_EXPORT int munlock(const void *addr, size_t len)
 {
-	return (int)fl_ret(fl_process_munlock(fl_addr(addr), len));
+	return (int)fl_ret(fl_native_munlock(fl_addr(addr), len));
 }
 
 FL_EXPORT int mincore(void *addr, size_t len, unsigned char *vec)
 {
-	return (int)FL_RETRY(long, fl_ret(fl_process_mincore(fl_addr(addr), len, vec)),
+	return (int)FL_RETRY(long, fl_ret(fl_native_mincore(fl_addr(addr), len, vec)),
 			     fl_out(vec, PAGES(PAGE_ALIGN(len))));
 }
 
@@ -135,7 +135,7 @@ FL_EXPORT int mincore(void *addr, size_t len, unsigned char *vec)
  */
 FL_EXPORT pid_t fork(void)
 {
-	int err = fl_process_fork_check();
+	int err = fl_native_fork_check();
 
 	if (err) {
 		errno = -err;
@@ -146,7 +146,7 @@ FL_EXPORT pid_t fork(void)
 
 static void forked_child(void)
 {
-	fl_process_fork_child();
+	fl_native_fork_child();
 	fl_fds_after_fork();
 }
 
@@ -154,13 +154,13 @@ FL_EXPORT pid_t _Fork(void)
 {
 	pid_t pid;
 
-	if (fl_process_fork_prepare()) {
+	if (fl_native_fork_prepare()) {
 		errno = ENOMEM;
 		return -1;
 	}
 	pid = fl_real()->_Fork();
 	if (pid)
-		fl_process_fork_parent();
+		fl_native_fork_parent();
 	else
 		forked_child();
 	return pid;
@@ -193,11 +193,11 @@ FL_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	va_end(ap);
 	if (flags & CLONE_VM)
 		return fl_real()->clone(fn, stack, flags, arg, ptid, tls, ctid);
-	if (fl_process_fork_prepare()) {
+	if (fl_native_fork_prepare()) {
 		errno = ENOMEM;
 		return -1;
 	}
 	pid = fl_real()->clone(clone_child, stack, flags, &start, ptid, tls, ctid);
-	fl_process_fork_parent();
+	fl_native_fork_parent();
 	return pid;
 }

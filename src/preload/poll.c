@@ -40,10 +40,10 @@ static int look(struct pollfd *fds, nfds_t n, bool spin)
 			continue;
 		revents = fl_abi_poll(o->ctx);
 		if (!revents && spin && fl_ctx_spin_pays(o->ctx)) {
-			uint64_t irq = fl_irq_save();
+			uint64_t signals = fl_signals_block();
 
 			fl_ctx_spin(o->ctx, FL_READER_SPIN_NS, false);
-			fl_irq_restore(irq);
+			fl_signals_restore(signals);
 			revents = fl_abi_poll(o->ctx);
 			spin = false;
 		}
@@ -220,7 +220,7 @@ FL_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout
 
 	if (fl_maybe_ours() && (refused(fl_out(fds, n * sizeof(*fds))) || refused(fl_in(mask, sizeof(uint64_t)))))
 		return -1;
-	mask = fl_host_mask(mask, &copy);
+	mask = fl_native_mask(mask, &copy);
 	if (fl_object_any() && any_object(fds, n) && (limit = timeout_of(timeout)) > -2)
 		return do_poll(fds, n, limit, mask);
 	return FL_RETRY(int, fl_real()->ppoll(fds, n, timeout, mask),
@@ -389,7 +389,7 @@ FL_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct times
 
 	if (fl_maybe_ours() && (refused_sets(&s) || refused(fl_in(mask, 8))))
 		return -1;
-	mask = fl_host_mask(mask, &copy);
+	mask = fl_native_mask(mask, &copy);
 	if (fl_object_any() && !sets_bad(n, &s) && select_has_object(n, &s) && (limit = timeout_of(ts)) > -2)
 		return select_poll(n, &s, limit, mask);
 	return FL_RETRY(int, fl_real()->pselect(n, r, w, e, ts, mask), sets_present(&s));
@@ -422,7 +422,7 @@ FL_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int n, int timeo
 {
 	sigset_t copy;
 
-	mask = fl_host_mask(mask, &copy);
+	mask = fl_native_mask(mask, &copy);
 	return FL_RETRY(int, fl_real()->epoll_pwait(epfd, events, n, timeout, mask),
 			fl_out(events, (size_t)fl_max(n, 0) * sizeof(*events)));
 }

@@ -16,8 +16,8 @@
 #ifndef FL_PRELOAD_PRELOAD_H
 #define FL_PRELOAD_PRELOAD_H
 
-#include "host/host.h"
 #include "lib/lib.h"
+#include "native/native.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -161,7 +161,7 @@ bool fl_pagemap_scan(int fd, uint64_t arg, int *ret);
 /* ---- signal.c ---- */
 
 /* A mask of the program in the host's form (host.h). NULL stays NULL. */
-const sigset_t *fl_host_mask(const sigset_t *set, sigset_t *copy);
+const sigset_t *fl_native_mask(const sigset_t *set, sigset_t *copy);
 /* In a new process or after exec. */
 void fl_signal_init(void);
 /* Around execve() and posix_spawn(): what is started gets the mask that this thread believes in. => nothing hidden is touched between */
@@ -184,11 +184,11 @@ struct fl_retry {
 /* One argument's memory: present now? The results of several are combined with fl_best(). */
 static inline int fl_in(const void *p, size_t len)
 {
-	return (int)fl_process_fault_in(fl_addr(p), len, false);
+	return (int)fl_native_fault_in(fl_addr(p), len, false);
 }
 static inline int fl_out(void *p, size_t len)
 {
-	return (int)fl_process_fault_in(fl_addr(p), len, true);
+	return (int)fl_native_fault_in(fl_addr(p), len, true);
 }
 /* Of two arguments' results the one that says more; a function, for the two are calls. */
 static inline int fl_best(int a, int b)
@@ -217,8 +217,8 @@ bool fl_again(struct fl_retry *r, int present);
 /* Could an EFAULT be ours at all? Keeps the fast path of every wrapper to a load and a branch. */
 static inline bool fl_maybe_ours(void)
 {
-	return __atomic_load_n(&fl_host.ready, __ATOMIC_RELAXED) &&
-	       __atomic_load_n(&fl_host.mm.nr_vmas, __ATOMIC_RELAXED);
+	return __atomic_load_n(&fl_native.ready, __ATOMIC_RELAXED) &&
+	       __atomic_load_n(&fl_native.mm.nr_vmas, __ATOMIC_RELAXED);
 }
 
 /* Repeat `call` while it fails with EFAULT because of hidden pages; `faults` makes its arguments present. */

@@ -2,7 +2,7 @@
 /*
  * signal.c - SIGSEGV is ours at the host, and the program's as far as it can see: its handler is remembered and
  * chained to, and its masks are translated on their way to the host and back. Nothing is remembered of masks: see
- * host/segv.c.
+ * native/segv.c.
  */
 #include "preload/preload.h"
 
@@ -38,7 +38,7 @@ static const sigset_t *to_host(uint64_t bits, sigset_t *copy)
 	return copy;
 }
 
-const sigset_t *fl_host_mask(const sigset_t *set, sigset_t *copy)
+const sigset_t *fl_native_mask(const sigset_t *set, sigset_t *copy)
 {
 	return set ? to_host(set_get(set), copy) : NULL;
 }
@@ -65,7 +65,7 @@ void fl_signal_init(void)
 	for (int sig = 1; sig <= 64; sig++) /* constructors of other libraries may have been faster */
 		if (fl_host_sigaction(sig, NULL, &act) == 0 && act.handler != SIG_DFL && act.handler != SIG_IGN)
 			handlers = true;
-	fl_irq_handlers = handlers;
+	fl_signals_handlers = handlers;
 	fl_segv_shadowed = true;
 	fl_segv_install();
 	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
@@ -93,11 +93,11 @@ void fl_signal_exec_end(uint64_t mask)
 
 _Noreturn static void jump(void (*real)(struct __jmp_buf_tag *, int), struct __jmp_buf_tag *env, int value)
 {
-	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE)) {
-		uint64_t irq = fl_irq_save();
+	if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE)) {
+		uint64_t signals = fl_signals_block();
 
-		fl_ctx_abandon(&fl_host.mm);
-		fl_irq_restore(irq);
+		fl_ctx_abandon(&fl_native.mm);
+		fl_signals_restore(signals);
 	}
 	real(env, value);
 	__builtin_unreachable();
@@ -160,7 +160,7 @@ FL_EXPORT int pthread_attr_setsigmask_np(pthread_attr_t *attr, const sigset_t *s
 {
 	sigset_t copy;
 
-	return REAL(pthread_attr_setsigmask_np)(attr, fl_host_mask(set, &copy));
+	return REAL(pthread_attr_setsigmask_np)(attr, fl_native_mask(set, &copy));
 }
 
 FL_EXPORT int pthread_attr_getsigmask_np(const pthread_attr_t *attr, sigset_t *set)
@@ -284,7 +284,7 @@ FL_EXPORT int sigwait(const sigset_t *restrict set, int *restrict sig)
 static void note_handler(sighandler_t handler)
 {
 	if (handler != SIG_DFL && handler != SIG_IGN)
-		fl_irq_expect_handlers();
+		fl_signals_expect_handlers();
 }
 
 static bool is_ours(int sig)
@@ -405,7 +405,7 @@ FL_EXPORT int pthread_setcanceltype(int type, int *old)
 	typeof(pthread_setcanceltype) *f = FL_FIND(pthread_setcanceltype);
 
 	if (type == PTHREAD_CANCEL_ASYNCHRONOUS)
-		fl_irq_expect_handlers();
+		fl_signals_expect_handlers();
 	return f(type, old);
 }
 

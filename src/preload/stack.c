@@ -127,7 +127,7 @@ static void touch_top(char *base, size_t size)
 {
 	char *low = size > START_STACK ? base + size - START_STACK : base;
 
-	if (!fl_host_touches(fl_addr(low), fl_addr(base + size)))
+	if (!fl_native_touches(fl_addr(low), fl_addr(base + size)))
 		return;
 	for (char *p = base + size - 1; p >= low; p -= fl_min((size_t)(p - low) + 1, (size_t)PAGE_SIZE))
 		__atomic_fetch_or(p, 0, __ATOMIC_RELAXED);

@@ -30,14 +30,14 @@ static long do_clone(long nr, const struct args *a)
 		return fl_sys(nr, a->a, a->b, a->c, a->d, a->e);
 	if (nr == SYS_clone && a->b) /* a child on another stack comes back somewhere else than here */
 		return fl_sys(nr, a->a, a->b, a->c, a->d, a->e);
-	ret = fl_process_fork_prepare();
+	ret = fl_native_fork_prepare();
 	if (ret)
 		return ret;
 	ret = fl_sys(nr, a->a, a->b, a->c, a->d, a->e);
 	if (ret)
-		fl_process_fork_parent();
+		fl_native_fork_parent();
 	else {
-		fl_process_fork_child();
+		fl_native_fork_child();
 		fl_fds_after_fork();
 	}
 	return ret;
@@ -121,13 +121,13 @@ static bool known(long nr, const struct args *a, long *ret)
 		return true;
 	case SYS_mmap:
 		*ret = fl_ret(
-			fl_process_mmap((uint64_t)a->a, (uint64_t)a->b, I(a->c), I(a->d), I(a->e), (uint64_t)a->f));
+			fl_native_mmap((uint64_t)a->a, (uint64_t)a->b, I(a->c), I(a->d), I(a->e), (uint64_t)a->f));
 		return true;
 	case SYS_munmap:
-		*ret = fl_ret(fl_process_munmap((uint64_t)a->a, (uint64_t)a->b));
+		*ret = fl_ret(fl_native_munmap((uint64_t)a->a, (uint64_t)a->b));
 		return true;
 	case SYS_mprotect:
-		*ret = fl_ret(fl_process_mprotect((uint64_t)a->a, (uint64_t)a->b, I(a->c)));
+		*ret = fl_ret(fl_native_mprotect((uint64_t)a->a, (uint64_t)a->b, I(a->c)));
 		return true;
 	case SYS_truncate:
 		*ret = truncate64(P(a->a), (off64_t)a->b);
@@ -139,11 +139,11 @@ static bool known(long nr, const struct args *a, long *ret)
 		*ret = fallocate64(I(a->a), I(a->b), (off64_t)a->c, (off64_t)a->d);
 		return true;
 	case SYS_madvise:
-		*ret = fl_ret(fl_process_madvise((uint64_t)a->a, (uint64_t)a->b, I(a->c)));
+		*ret = fl_ret(fl_native_madvise((uint64_t)a->a, (uint64_t)a->b, I(a->c)));
 		return true;
 	case SYS_mremap:
 		*ret = fl_ret(
-			fl_process_mremap((uint64_t)a->a, (uint64_t)a->b, (uint64_t)a->c, I(a->d), (uint64_t)a->e));
+			fl_native_mremap((uint64_t)a->a, (uint64_t)a->b, (uint64_t)a->c, I(a->d), (uint64_t)a->e));
 		return true;
 	case SYS_mlock:
 		*ret = mlock(P(a->a), Z(a->b));

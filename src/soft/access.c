@@ -15,7 +15,7 @@ static bool access_page(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, 
 	fl_pte_t pte;
 	bool ok;
 
-	vma = fl_vma_start_read(mm, addr);
+	vma = fl_vma_pin(mm, addr);
 	if (!vma)
 		return false;
 	fl_mutex_lock(ptl);
@@ -27,7 +27,7 @@ static bool access_page(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, 
 		*done = len - fl_copy_nofault(write ? mem : buf, write ? buf : mem, len);
 	}
 	fl_mutex_unlock(ptl);
-	fl_vma_end_read(vma);
+	fl_vma_unpin(vma);
 	return ok;
 }
 

@@ -43,7 +43,7 @@ static uint64_t read_client(struct fl_mm *mm, char *dst, uint64_t src, uint64_t 
 	while (done < len) {
 		uint64_t offset = (src + done) & ~PAGE_MASK, n = fl_min(PAGE_SIZE - offset, len - done),
 			 pfn = FL_PFN_NONE;
-		struct fl_vma *vma = fl_vma_tryget(mm, src + done); /* it may be another one than the destination's */
+		struct fl_vma *vma = fl_vma_trypin(mm, src + done); /* it may be another one than the destination's */
 
 		if (vma && vma->start <= src + done)
 			pfn = source_frame(mm, vma, src + done);

@@ -209,14 +209,14 @@ static int wait_asleep(struct fl_wait *w, const uint64_t *sigmask)
 	int err = 0;
 
 	while (!woken(w) && err != -EINTR) {
-		if (sigmask && __atomic_load_n(&fl_irq_handlers, __ATOMIC_RELAXED))
-			err = fl_irq_futex_wait(&w->state, FL_WAIT_ASLEEP, LOOK_NS, *sigmask);
+		if (sigmask && __atomic_load_n(&fl_signals_handlers, __ATOMIC_RELAXED))
+			err = fl_signals_futex_wait(&w->state, FL_WAIT_ASLEEP, LOOK_NS, *sigmask);
 		else
 			err = fl_futex_wait(&w->state, FL_WAIT_ASLEEP, LOOK_NS);
 		if (err == -ETIMEDOUT && w->ctx->orphaned(w->ctx))
 			break;
 		if (err == -ETIMEDOUT && sigmask)
-			fl_irq_let_act(*sigmask & fl_irq_program);
+			fl_signals_let_act(*sigmask & fl_signals_program);
 	}
 	return err;
 }
@@ -239,15 +239,15 @@ static void wait_for(struct fl_wait *w, const uint64_t *sigmask)
 static enum fl_fault call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, fl_inthread_fn *fn,
 				   const struct fl_uffd_msg *msg)
 {
-	uintptr_t outer = fl_irq_frame;
+	uintptr_t outer = fl_signals_frame;
 	enum fl_fault ret;
 
 	fl_ctx_get(ctx);
 	fl_vmf_unlock(vmf);
 	fl_count(faults_inthread, 1);
-	fl_irq_frame = (uintptr_t)__builtin_frame_address(0);
+	fl_signals_frame = (uintptr_t)__builtin_frame_address(0);
 	ret = fn(ctx, msg);
-	fl_irq_frame = outer;
+	fl_signals_frame = outer;
 	fl_ctx_put(ctx);
 	vmf->delivered = true;
 	return ret;
@@ -419,19 +419,19 @@ static struct fl_wait *first_pending(struct fl_uffd_ctx *ctx, uint64_t min_age)
 
 bool fl_ctx_poll(struct fl_uffd_ctx *ctx)
 {
-	uint64_t irq;
+	uint64_t signals;
 	bool ret;
 
 	if (!fl_ctx_readable(ctx))
 		return false;
 	if (fl_now_ns() - __atomic_load_n(&ctx->pending_since, __ATOMIC_RELAXED) < FRESH_NS)
 		return true;
-	irq = fl_irq_enter();
+	signals = fl_signals_enter();
 	fl_mutex_lock(&ctx->lock);
 	ret = first_pending(ctx, 0) || ctx->has_again;
 	update_token(ctx, false);
 	fl_mutex_unlock(&ctx->lock);
-	fl_irq_leave(irq);
+	fl_signals_leave(signals);
 	return ret;
 }
 
@@ -528,13 +528,13 @@ int fl_ctx_sleep(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns)
 
 void fl_ctx_watched(struct fl_uffd_ctx *ctx)
 {
-	uint64_t irq;
+	uint64_t signals;
 
 	if (__atomic_exchange_n(&ctx->watched, true, __ATOMIC_SEQ_CST))
 		return;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	fl_mutex_lock(&ctx->lock); /* what only a poller was told is news to the rest */
 	update_token(ctx, false);
 	fl_mutex_unlock(&ctx->lock);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 }

@@ -188,13 +188,13 @@ static int protect_parts(struct fl_mm *mm, uint64_t start, uint64_t end, bool pr
 
 int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect)
 {
-	struct fl_vma *vma = fl_vma_start_read(ctx->mm, start);
+	struct fl_vma *vma = fl_vma_pin(ctx->mm, start);
 	bool one = vma && vma->end >= end;
 	int64_t changed = 0;
 	int err = one ? protect_part(vma, start, end, protect, &changed) : 0;
 
 	if (vma)
-		fl_vma_end_read(vma);
+		fl_vma_unpin(vma);
 	if (!one)
 		err = protect_parts(ctx->mm, start, end, protect, &changed);
 	if (protect)

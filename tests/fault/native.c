@@ -14,8 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "host/host.h"
 #include "lib/lib.h"
+#include "native/native.h"
 #include "unprivileged.h"
 
 static _Thread_local sigjmp_buf back;
@@ -69,14 +69,14 @@ static void to_fork(void)
 
 static int run_fork(void)
 {
-	int err = fl_process_fork_prepare(), status;
+	int err = fl_native_fork_prepare(), status;
 	pid_t pid;
 
 	if (err)
 		return err;
 	pid = fork();
 	if (pid == 0) {
-		fl_process_fork_child();
+		fl_native_fork_child();
 		for (uint64_t i = 0; page_at(i) != FL_PFN_NONE; i++) {
 			uint8_t byte = 0;
 
@@ -85,7 +85,7 @@ static int run_fork(void)
 		}
 		_exit(fl_mm_check(env.mm) ? 2 : 0);
 	}
-	fl_process_fork_parent();
+	fl_native_fork_parent();
 	EXPECT(pid > 0 && waitpid(pid, &status, 0) == pid);
 	EXPECT_INT(status, 0);
 	return 0;

@@ -47,14 +47,14 @@ static int native_in_child(int (*fn)(uint64_t addr), uint64_t addr)
 	int status;
 	pid_t pid;
 
-	if (fl_process_fork_prepare())
+	if (fl_native_fork_prepare())
 		return -1;
 	pid = fork();
 	if (pid == 0) {
-		fl_process_fork_child();
+		fl_native_fork_child();
 		_exit(fn(addr));
 	}
-	fl_process_fork_parent();
+	fl_native_fork_parent();
 	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * host.c - a model of the host's page tables, and src/host/cache.c on it. The host has a protection and perhaps a guard
+ * host.c - a model of the host's page tables, and src/native/cache.c on it. The host has a protection and perhaps a guard
  * marker for each page of space A, and nothing where nothing is mapped; a system call on them is one step, all of it or
  * nothing. Where a page of the program's is in the pool is not modelled: what the host shows is the frame that the entry
  * had when it began to show it, as if it had always been there. The host may never begin to give more than the entry does.
  */
-#include "host/host.h"
+#include "native/native.h"
 
 #include "world.h"
 
@@ -21,7 +21,7 @@
 
 /* By address, for a mapping's page offset is that of its address. */
 static struct chunk chunks[END_CHUNK];
-struct fl_host fl_host;
+struct fl_native fl_native;
 
 static void reset(uint64_t i)
 {
@@ -32,13 +32,13 @@ void host_begin(void)
 {
 	for (uint64_t i = FIRST_CHUNK; i < END_CHUNK; i++)
 		reset(i);
-	memset(&fl_host, 0, sizeof(fl_host));
-	fl_host.chunks = chunks;
-	fl_host.nr_chunks = ARRAY_SIZE(chunks);
-	fl_host.chunks_end = FIRST_CHUNK + NR_REGIONS;
-	fl_host.hand = FIRST_CHUNK;
-	fl_host.guard = world_backend->guard;
-	fl_host.budget = world_backend->budget;
+	memset(&fl_native, 0, sizeof(fl_native));
+	fl_native.chunks = chunks;
+	fl_native.nr_chunks = ARRAY_SIZE(chunks);
+	fl_native.chunks_end = FIRST_CHUNK + NR_REGIONS;
+	fl_native.hand = FIRST_CHUNK;
+	fl_native.guard = world_backend->guard;
+	fl_native.budget = world_backend->budget;
 }
 
 /* The cache asks for it when it is set up, which it is not here. */
@@ -143,14 +143,14 @@ static void unmapped(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pg
 
 void host_use(struct fl_mmu_ops *ops)
 {
-	ops->grant = fl_host_grant;
-	ops->invalidate = fl_host_invalidate;
-	ops->caches = fl_host_caches;
-	ops->conform = fl_host_conform;
+	ops->grant = fl_native_grant;
+	ops->invalidate = fl_native_invalidate;
+	ops->caches = fl_native_caches;
+	ops->conform = fl_native_conform;
 	ops->unmapped = unmapped;
 }
 
-/* As lib/process.c: the host first, and then what is known of it. */
+/* As native/map.c: the host first, and then what is known of it. */
 int host_munmap(struct space *s, uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma;
@@ -198,11 +198,11 @@ static void verify_counts(void)
 
 	for (uint64_t i = FIRST_CHUNK; i < FIRST_CHUNK + NR_REGIONS; i++) {
 		SIM_CHECK(chunks[i].splits ==
-				  count(chunks[i].writable) + (fl_host.guard ? 0 : count(chunks[i].shown)),
+				  count(chunks[i].writable) + (fl_native.guard ? 0 : count(chunks[i].shown)),
 			  "a number of borders is wrong");
 		sum += chunks[i].splits;
 	}
-	SIM_CHECK(fl_host.splits == sum, "the sum of borders is wrong");
+	SIM_CHECK(fl_native.splits == sum, "the sum of borders is wrong");
 }
 
 void host_verify(const struct space *s)
@@ -213,7 +213,7 @@ void host_verify(const struct space *s)
 			enum fl_right right = s->cache[r][i].right;
 			struct fl_vma *vma = fl_vma_lookup(s->mm, addr);
 
-			SIM_CHECK(right == FL_RIGHT_NONE || (vma && fl_host_caches(vma, addr, right)),
+			SIM_CHECK(right == FL_RIGHT_NONE || (vma && fl_native_caches(vma, addr, right)),
 				  "the host gives a right of which the cache does not know");
 		}
 	verify_counts();

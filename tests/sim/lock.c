@@ -5,7 +5,7 @@
  */
 #include "sim.h"
 
-#include "base/irq.h"
+#include "base/signals.h"
 #include "mm/mm.h"
 
 #define WRITER (1u << 31)
@@ -165,14 +165,14 @@ void fl_write_unlock_tried(struct fl_rwlock *l)
 
 /* ---- users ---- */
 
-void fl_users_enter(struct fl_users *u)
+void fl_pins_get(struct fl_pins *u)
 {
 	sim_point(SIM_RUN, u, "enters");
 	u->word++;
 	sim_touch(u, false);
 }
 
-void fl_users_leave(struct fl_users *u)
+void fl_pins_put(struct fl_pins *u)
 {
 	SIM_CHECK(u->word, "somebody leaves who was not there");
 	u->word--;
@@ -181,7 +181,7 @@ void fl_users_leave(struct fl_users *u)
 		sim_point(SIM_RUN, u, "has left");
 }
 
-void fl_users_wait(struct fl_users *u)
+void fl_pins_drain(struct fl_pins *u)
 {
 	sim_point(SIM_USERS, u, "waits until all have left");
 	sim_touch(u, true);
@@ -238,18 +238,18 @@ int sim_getcpu(unsigned *cpu, unsigned *node)
 	return 0;
 }
 
-/* ---- base/irq.h: no signals come, so nobody waits with some let in ---- */
+/* ---- base/signals.h: no signals come, so nobody waits with some let in ---- */
 
-bool fl_irq_handlers;
-uint32_t fl_irq_active;
-__thread uint64_t fl_irq_program;
+bool fl_signals_handlers;
+uint32_t fl_signals_active;
+__thread uint64_t fl_signals_program;
 
-void fl_irq_let_act(uint64_t blocked)
+void fl_signals_let_act(uint64_t blocked)
 {
 	sim_fail("a wait with signals");
 }
 
-int fl_irq_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_t let_in)
+int fl_signals_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_t let_in)
 {
 	sim_fail("a wait with signals");
 }

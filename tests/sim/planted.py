@@ -53,7 +53,7 @@ PLANTED = {
         ('fault-munmap-beside/*', r'after it was freed|leads nowhere|a frame is left', [])),
     'not-waited-for': (
         'a mapping is changed while a fault is at work in it',
-        '\t\tfl_users_wait(&vma->users);\n', '\t\t;\n',
+        '\t\tfl_pins_drain(&vma->pins);\n', '\t\t;\n',
         ('fault-munmap/*', 'a mapping has changed|leads nowhere', [])),
     'no-second-look': (
         'a fault does not look again whether its mapping is about to be changed',
@@ -102,10 +102,10 @@ PLANTED = {
         ('borders*/guard-full', 'gives more|does not know', [])),
     'evict-late': (
         'whoever takes rights evicts other pages of the mapping after its lock is released',
-        '\tif (splits() > fl_host.budget)\n\t\tevict_to(mm, vma, fl_host.budget - fl_host.budget / 8, NULL);\n'
+        '\tif (splits() > fl_native.budget)\n\t\tevict_to(mm, vma, fl_native.budget - fl_native.budget / 8, NULL);\n'
         '\tfl_write_unlock(&vma->cache_lock);\n',
-        '\tfl_write_unlock(&vma->cache_lock);\n\tif (splits() > fl_host.budget)\n'
-        '\t\tevict_to(mm, vma, fl_host.budget - fl_host.budget / 8, NULL);\n',
+        '\tfl_write_unlock(&vma->cache_lock);\n\tif (splits() > fl_native.budget)\n'
+        '\t\tevict_to(mm, vma, fl_native.budget - fl_native.budget / 8, NULL);\n',
         ('borders-of-one-protect/guard-full', 'gives more|does not know', [])),
     'stale-number': (
         'a number of borders is not looked at again by whoever has written it down',
@@ -113,11 +113,11 @@ PLANTED = {
         ('truncate-fault-munmap/guard', 'number of borders is wrong', [])),
     'evict-anybody': (
         'a piece is evicted of which nothing is in use: it may be unmapped',
-        '\tif (!piece_active(p))\n\t\treturn;\n\tif (fl_host.guard', '\tif (fl_host.guard',
+        '\tif (!piece_active(p))\n\t\treturn;\n\tif (fl_native.guard', '\tif (fl_native.guard',
         ('fault-munmap-beside/guard-full', 'somebody else', [])),
     'shown-after-error': (
         'a page is shown though its right could not be set',
-        'if (!err && fl_host.guard && bit_any(c->shown', 'if (fl_host.guard && bit_any(c->shown',
+        'if (!err && fl_native.guard && bit_any(c->shown', 'if (fl_native.guard && bit_any(c->shown',
         ('store-writeprotect/guard*', 'gives more|does not know', ['--failures', '1'])),
     'double-free': (
         'a double free of a folio: whoever drops a page that migrates gives its frame back, too',

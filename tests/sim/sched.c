@@ -171,7 +171,7 @@ static bool can_run(const struct thread *t)
 	case SIM_WRITE:
 		return l->state == 0;
 	case SIM_USERS:
-		return ((const struct fl_users *)t->on)->word == 0;
+		return ((const struct fl_pins *)t->on)->word == 0;
 	case SIM_FUTEX:
 		return t->woken;
 	default:

@@ -614,7 +614,7 @@ static bool at_work(const struct space *s)
 	bool any = s->mm->mmap_lock.state || s->mm->mmap_lock.writers_waiting;
 
 	for (uint32_t i = 0; i < s->mm->nr_vmas; i++)
-		any = any || s->mm->vmas[i]->users.word;
+		any = any || s->mm->vmas[i]->pins.word;
 	return any;
 }
 

@@ -6,7 +6,7 @@
  * Each scenario runs on several backends. `soft` is src/soft as it is, where an access walks the page tables. `mmu` has
  * a cache of rights, as the native backend has in the host's page tables: an access that it grants takes no lock,
  * another one is a fault. What a fill reads with page faults disabled is read through that cache, also of the other
- * space. It is the simplest there can be, and has src/mm keep I8. The others have src/host/cache.c, as it is, over a
+ * space. It is the simplest there can be, and has src/mm keep I8. The others have src/native/cache.c, as it is, over a
  * model of the host's page tables (host.c), for space A alone, without mremap. Frames have no homes there, so pages are
  * shared and migrate, which they do not natively.
  */
@@ -65,7 +65,7 @@ extern const struct backend world_backends[];
 extern const unsigned world_nr_backends;
 extern const struct backend *world_backend;
 
-/* ---- the host's page tables, and src/host/cache.c on them (host.c) ---- */
+/* ---- the host's page tables, and src/native/cache.c on them (host.c) ---- */
 
 void host_begin(void);
 /* Instead of what is there for rights. */

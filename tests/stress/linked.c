@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* linked.c - see linked.h: what src/preload does for these calls, less what has to do with hidden buffers. */
-#include "host/host.h"
 #include "lib/lib.h"
+#include "native/native.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -27,10 +27,10 @@ static long result(int64_t ret)
 long linked_syscall(long nr, int flags)
 {
 	struct fl_uffd *object;
-	int err = nr == SYS_userfaultfd ? fl_host_init() : -ENOSYS;
+	int err = nr == SYS_userfaultfd ? fl_native_init() : -ENOSYS;
 
 	if (!err)
-		err = fl_object_new(&fl_host.mm, flags, &object);
+		err = fl_object_new(&fl_native.mm, flags, &object);
 	return result(err ? err : object->fd);
 }
 
@@ -103,52 +103,52 @@ int linked_close(int fd)
 
 void *linked_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 {
-	return (void *)result(fl_process_mmap(fl_addr(addr), len, prot, flags, fd, (uint64_t)offset));
+	return (void *)result(fl_native_mmap(fl_addr(addr), len, prot, flags, fd, (uint64_t)offset));
 }
 
 int linked_munmap(void *addr, size_t len)
 {
-	return (int)result(fl_process_munmap(fl_addr(addr), len));
+	return (int)result(fl_native_munmap(fl_addr(addr), len));
 }
 
 void *linked_mremap(void *addr, size_t old_len, size_t new_len, int flags, void *new_addr)
 {
-	return (void *)result(fl_process_mremap(fl_addr(addr), old_len, new_len, flags, fl_addr(new_addr)));
+	return (void *)result(fl_native_mremap(fl_addr(addr), old_len, new_len, flags, fl_addr(new_addr)));
 }
 
 int linked_mprotect(void *addr, size_t len, int prot)
 {
-	return (int)result(fl_process_mprotect(fl_addr(addr), len, prot));
+	return (int)result(fl_native_mprotect(fl_addr(addr), len, prot));
 }
 
 int linked_madvise(void *addr, size_t len, int advice)
 {
-	return (int)result(fl_process_madvise(fl_addr(addr), len, advice));
+	return (int)result(fl_native_madvise(fl_addr(addr), len, advice));
 }
 
 int linked_ftruncate(int fd, off_t size)
 {
-	return fl_file_any() ? (int)result(fl_process_ftruncate(fd, (uint64_t)size)) : ftruncate(fd, size);
+	return fl_file_any() ? (int)result(fl_native_ftruncate(fd, (uint64_t)size)) : ftruncate(fd, size);
 }
 
 int linked_fallocate(int fd, int mode, off_t offset, off_t len)
 {
 	if (!fl_file_any())
 		return fallocate(fd, mode, offset, len);
-	return (int)result(fl_process_fallocate(fd, mode, (uint64_t)offset, (uint64_t)len));
+	return (int)result(fl_native_fallocate(fd, mode, (uint64_t)offset, (uint64_t)len));
 }
 
 /* ---- processes and signals ---- */
 
 pid_t linked_fork(void)
 {
-	int err = fl_process_fork_prepare();
+	int err = fl_native_fork_prepare();
 	pid_t pid = err ? -1 : fork();
 
 	if (pid == 0)
-		fl_process_fork_child();
+		fl_native_fork_child();
 	else if (!err)
-		fl_process_fork_parent();
+		fl_native_fork_parent();
 	else
 		errno = -err;
 	return pid;
@@ -159,7 +159,7 @@ int linked_sigaction(int sig, const struct sigaction *act, struct sigaction *old
 {
 	int ret = sigaction(sig, act, old);
 
-	if (!ret && act && sig == SIGSEGV && __atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+	if (!ret && act && sig == SIGSEGV && __atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		ret = (int)result(fl_segv_install());
 	return ret;
 }

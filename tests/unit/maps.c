@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "host/host.h"
+#include "native/native.h"
 
 static struct fl_map read_maps[1024];
 static unsigned nr;

@@ -328,7 +328,7 @@ static enum fl_fault on_userfault(struct fl_vmf *vmf)
 	userfaults++;
 	userfault_wp = vmf->asked == FL_ASKED_WP;
 	fl_mutex_unlock(fl_pt_lock(vmf->mm, vmf->addr));
-	fl_vma_end_read(vmf->vma);
+	fl_vma_unpin(vmf->vma);
 	return FL_SIGBUS;
 }
 
@@ -406,7 +406,7 @@ static int fill(struct fl_fill f, uint64_t *done)
 	f.src_is_host = true;
 	fake.nr_calls = 0;
 	*done = 0;
-	err = fl_mfill_atomic(&fake.mm, &f, done, &src_fault);
+	err = fl_fill_range(&fake.mm, &f, done, &src_fault);
 	if (err == -EFAULT)
 		assert_int_equal(PAGE_ALIGN_DOWN(src_fault - f.src), *done);
 	verify();

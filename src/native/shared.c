@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * file.c - shared memory of the program's: memfd, tmpfs, shared anonymous memory. The file itself is the page cache, and
+ * shared.c - shared memory of the program's: memfd, tmpfs, shared anonymous memory. The file itself is the page cache, and
  * stays mapped where the program has it; what registering does is to hide it, and to put the file into the direct map at
  * the place of the range's home, so that its pages are frames like others. That a page is in the cache is asked of the
  * file (SEEK_DATA); that it is mapped is what our tables say.
@@ -8,7 +8,7 @@
  * What other processes do to the file is seen as far as it can be asked for: pages that they add are found. That they
  * took one away is not told, and a page that is shown stays shown.
  */
-#include "host/host.h"
+#include "native/native.h"
 
 #include "base/alloc.h"
 #include "base/count.h"
@@ -28,20 +28,20 @@ struct large {
 	uint64_t first; /* page */
 };
 
-struct fl_host_file {
+struct fl_shared_file {
 	struct fl_file file;
-	char *bounce;		   /* [f] BOUNCE_SIZE */
-	struct large *large;	   /* [f] those that we know of */
-	int fd;			   /* [c] of fl_kept_get(), read-write */
-	uint64_t dev, inode;	   /* [c] */
-	struct fl_host_file *next; /* [m] of all */
+	char *bounce;		     /* [f] BOUNCE_SIZE */
+	struct large *large;	     /* [f] those that we know of */
+	int fd;			     /* [c] of fl_kept_get(), read-write */
+	uint64_t dev, inode;	     /* [c] */
+	struct fl_shared_file *next; /* [m] of all */
 };
 
-static struct fl_host_file *files;
+static struct fl_shared_file *files;
 
-static struct fl_host_file *host_file(struct fl_file *file)
+static struct fl_shared_file *host_file(struct fl_file *file)
 {
-	return container_of(file, struct fl_host_file, file);
+	return container_of(file, struct fl_shared_file, file);
 }
 
 /* ---- what the memory manager asks ---- */
@@ -61,12 +61,12 @@ static uint64_t find(struct fl_file *file, struct fl_vma *vma, uint64_t addr, ui
 	if (fl_sys(SYS_lseek, host_file(file)->fd, at, SEEK_DATA) != at)
 		return FL_PFN_NONE;
 	if (vma->flags & VM_SHARED) /* otherwise it is only the place for a copy */
-		__atomic_store_n(&fl_folio(&fl_host.mm, pfn)->mapping, file, __ATOMIC_RELAXED);
+		__atomic_store_n(&fl_folio(&fl_native.mm, pfn)->mapping, file, __ATOMIC_RELAXED);
 	return pfn;
 }
 
 /* A page of zeros where a hole is: fallocate() would leave one, in the eyes of SEEK_DATA. */
-static int write_zeros(struct fl_host_file *f, uint64_t offset)
+static int write_zeros(struct fl_shared_file *f, uint64_t offset)
 {
 	static const char zeros[PAGE_SIZE];
 	struct stat st;
@@ -87,7 +87,7 @@ static uint64_t make(struct fl_file *file, struct fl_vma *vma, uint64_t addr, ui
 
 static int read_page(struct fl_file *file, uint64_t index, uint64_t pfn)
 {
-	char *to = fl_kmap_local(&fl_host.mm, pfn);
+	char *to = fl_kmap_local(&fl_native.mm, pfn);
 	long n = fl_fail(FL_FP_FILL) ? -ENOMEM
 				     : fl_sys(SYS_pread64, host_file(file)->fd, to, PAGE_SIZE, index << PAGE_SHIFT);
 
@@ -102,13 +102,13 @@ static int read_page(struct fl_file *file, uint64_t index, uint64_t pfn)
 /* It is there since it was filled. */
 static int add(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t index)
 {
-	__atomic_store_n(&fl_folio(&fl_host.mm, pfn)->mapping, file, __ATOMIC_RELAXED);
+	__atomic_store_n(&fl_folio(&fl_native.mm, pfn)->mapping, file, __ATOMIC_RELAXED);
 	return 0;
 }
 
 /* ---- large folios: the host's, as far as we have had them made or have found them. => file->lock held ---- */
 
-static bool has_large(const struct fl_host_file *f, uint64_t first)
+static bool has_large(const struct fl_shared_file *f, uint64_t first)
 {
 	const struct large *p = f->large;
 
@@ -117,13 +117,13 @@ static bool has_large(const struct fl_host_file *f, uint64_t first)
 	return p;
 }
 
-static int add_large(struct fl_host_file *f, uint64_t first)
+static int add_large(struct fl_shared_file *f, uint64_t first)
 {
 	struct large *p;
 
 	if (has_large(f, first))
 		return 0;
-	p = fl_alloc(&fl_host.mm.metadata, sizeof(*p), FL_FP_FILE);
+	p = fl_alloc(&fl_native.mm.metadata, sizeof(*p), FL_FP_FILE);
 	if (!p)
 		return -ENOMEM;
 	*p = (struct large){.next = f->large, .first = first};
@@ -132,7 +132,7 @@ static int add_large(struct fl_host_file *f, uint64_t first)
 }
 
 /* Those that have some of the pages [first, end) come apart. */
-static void drop_large(struct fl_host_file *f, uint64_t first, uint64_t end)
+static void drop_large(struct fl_shared_file *f, uint64_t first, uint64_t end)
 {
 	for (struct large **at = &f->large, *p; (p = *at);) {
 		if (p->first >= end || p->first + CHUNK_PAGES <= first) {
@@ -140,12 +140,12 @@ static void drop_large(struct fl_host_file *f, uint64_t first, uint64_t end)
 			continue;
 		}
 		*at = p->next;
-		fl_free(&fl_host.mm.metadata, p, sizeof(*p));
+		fl_free(&fl_native.mm.metadata, p, sizeof(*p));
 	}
 }
 
 /* Is a page missing, before the end of the file? Another process may have taken it out. */
-static bool has_hole(struct fl_host_file *f, uint64_t first)
+static bool has_hole(struct fl_shared_file *f, uint64_t first)
 {
 	uint64_t end = fl_min(first + CHUNK_PAGES, nr_pages(&f->file));
 	long hole =
@@ -161,12 +161,12 @@ static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t ad
 	if (!has_large(host_file(file), first) || has_hole(host_file(file), first))
 		return FL_PFN_NONE;
 	for (unsigned i = 0; i < CHUNK_PAGES && (vma->flags & VM_SHARED); i++)
-		__atomic_store_n(&fl_folio(&fl_host.mm, pfn + i)->mapping, file, __ATOMIC_RELAXED);
+		__atomic_store_n(&fl_folio(&fl_native.mm, pfn + i)->mapping, file, __ATOMIC_RELAXED);
 	return pfn;
 }
 
 /* The host does it by a mapping, which has to be aligned: one of its own, where nothing is hidden. */
-static int host_collapse(struct fl_host_file *f, uint64_t first)
+static int host_collapse(struct fl_shared_file *f, uint64_t first)
 {
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 	long room = fl_fail(FL_FP_COLLAPSE) ? -ENOMEM : fl_sys(SYS_mmap, NULL, 2 * PMD_SIZE, PROT_NONE, flags, -1, 0);
@@ -185,7 +185,7 @@ static int host_collapse(struct fl_host_file *f, uint64_t first)
 
 static int collapse(struct fl_file *file, uint64_t first, bool full)
 {
-	struct fl_host_file *f = host_file(file);
+	struct fl_shared_file *f = host_file(file);
 	long data = fl_sys(SYS_lseek, f->fd, first << PAGE_SHIFT, SEEK_DATA);
 	int err;
 
@@ -197,17 +197,17 @@ static int collapse(struct fl_file *file, uint64_t first, bool full)
 	return err ? err : add_large(f, first);
 }
 
-static void free_file(struct fl_host_file *f)
+static void free_file(struct fl_shared_file *f)
 {
-	fl_free(&fl_host.mm.metadata, f->bounce, BOUNCE_SIZE);
-	fl_free(&fl_host.mm.metadata, f, sizeof(*f));
+	fl_free(&fl_native.mm.metadata, f->bounce, BOUNCE_SIZE);
+	fl_free(&fl_native.mm.metadata, f, sizeof(*f));
 }
 
 static void release(struct fl_file *file)
 {
-	struct fl_host_file *f = host_file(file);
+	struct fl_shared_file *f = host_file(file);
 
-	for (struct fl_host_file **p = &files; *p; p = &(*p)->next)
+	for (struct fl_shared_file **p = &files; *p; p = &(*p)->next)
 		if (*p == f) {
 			*p = f->next;
 			break;
@@ -237,13 +237,13 @@ static uint64_t file_offset(uint64_t pfn)
 	return (chunk_of(pfn)->index + pfn % CHUNK_PAGES) << PAGE_SHIFT;
 }
 
-int fl_file_zero(struct fl_host_file *f, uint64_t pfn)
+int fl_file_zero(struct fl_shared_file *f, uint64_t pfn)
 {
 	return write_zeros(f, file_offset(pfn));
 }
 
 /* How much of [offset, offset + len) comes before the first page that the file has. */
-static uint64_t hole_at(struct fl_host_file *f, uint64_t offset, uint64_t len)
+static uint64_t hole_at(struct fl_shared_file *f, uint64_t offset, uint64_t len)
 {
 	long data = fl_sys(SYS_lseek, f->fd, offset, SEEK_DATA);
 
@@ -254,7 +254,7 @@ static uint64_t hole_at(struct fl_host_file *f, uint64_t offset, uint64_t len)
  * Write what is in the bounce buffer, of which `inside` is before the end of the file. The last page is filled to its
  * end: what is behind the file's can only be reached by a mapping. How much, whole pages; -ENOMEM
  */
-static int64_t write_bounced(struct fl_host_file *f, uint64_t pfn, uint64_t offset, uint64_t len, uint64_t inside)
+static int64_t write_bounced(struct fl_shared_file *f, uint64_t pfn, uint64_t offset, uint64_t len, uint64_t inside)
 {
 	long done = fl_sys(SYS_pwrite64, f->fd, f->bounce, inside, offset);
 
@@ -262,7 +262,7 @@ static int64_t write_bounced(struct fl_host_file *f, uint64_t pfn, uint64_t offs
 		return -ENOMEM;
 	if ((uint64_t)done < inside)
 		return (int64_t)PAGE_ALIGN_DOWN((uint64_t)done);
-	memcpy((char *)fl_kmap_local(&fl_host.mm, pfn) + inside, f->bounce + inside, len - inside);
+	memcpy((char *)fl_kmap_local(&fl_native.mm, pfn) + inside, f->bounce + inside, len - inside);
 	return (int64_t)len;
 }
 
@@ -271,7 +271,7 @@ static int64_t write_bounced(struct fl_host_file *f, uint64_t pfn, uint64_t offs
  * memory manager has found a hole, so whatever is there now was not there before. And a write out of memory of ours
  * does not end in the middle of a page.
  */
-static int64_t fill_pages(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t len, uint64_t size)
+static int64_t fill_pages(struct fl_shared_file *f, uint64_t pfn, uint64_t src, uint64_t len, uint64_t size)
 {
 	uint64_t offset = file_offset(pfn);
 
@@ -287,7 +287,7 @@ static int64_t fill_pages(struct fl_host_file *f, uint64_t pfn, uint64_t src, ui
 	return write_bounced(f, pfn, offset, len, fl_min(len, size - offset));
 }
 
-int64_t fl_file_fill(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t len)
+int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, uint64_t src, uint64_t len)
 {
 	uint64_t done = 0;
 	struct stat st;
@@ -308,15 +308,15 @@ int64_t fl_file_fill(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_
 
 void fl_file_unmap_direct(uint64_t pfn, uint64_t nr)
 {
-	fl_sys(SYS_mmap, fl_kmap_local(&fl_host.mm, pfn), nr << PAGE_SHIFT, PROT_READ | PROT_WRITE,
-	       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_host.pool_fd, pfn << PAGE_SHIFT);
+	fl_sys(SYS_mmap, fl_kmap_local(&fl_native.mm, pfn), nr << PAGE_SHIFT, PROT_READ | PROT_WRITE,
+	       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_native.pool_fd, pfn << PAGE_SHIFT);
 }
 
 /* ---- files by their mappings ---- */
 
-static struct fl_host_file *known_file(const struct fl_map *map)
+static struct fl_shared_file *known_file(const struct fl_map *map)
 {
-	for (struct fl_host_file *f = files; f; f = f->next)
+	for (struct fl_shared_file *f = files; f; f = f->next)
 		if (f->dev == map->dev && f->inode == map->inode)
 			return f;
 	return NULL;
@@ -337,22 +337,22 @@ bool fl_file_fit(const struct fl_map *map)
 	return true;
 }
 
-static struct fl_host_file *alloc_file(void)
+static struct fl_shared_file *alloc_file(void)
 {
-	struct fl_host_file *f = fl_alloc(&fl_host.mm.metadata, sizeof(*f), FL_FP_FILE);
+	struct fl_shared_file *f = fl_alloc(&fl_native.mm.metadata, sizeof(*f), FL_FP_FILE);
 
 	if (f)
-		f->bounce = fl_alloc(&fl_host.mm.metadata, BOUNCE_SIZE, FL_FP_FILE);
+		f->bounce = fl_alloc(&fl_native.mm.metadata, BOUNCE_SIZE, FL_FP_FILE);
 	if (f && f->bounce)
 		return f;
-	fl_free(&fl_host.mm.metadata, f, sizeof(*f));
+	fl_free(&fl_native.mm.metadata, f, sizeof(*f));
 	return NULL;
 }
 
 /* With a reference. NULL: *err says why. */
-static struct fl_host_file *get_file(const struct fl_map *map, int *err)
+static struct fl_shared_file *get_file(const struct fl_map *map, int *err)
 {
-	struct fl_host_file *f = known_file(map);
+	struct fl_shared_file *f = known_file(map);
 	int fd;
 
 	if (f) {
@@ -392,7 +392,7 @@ static bool may_write(uint64_t start)
 /* What the host maps in one piece, at `from`, is one in our tables. => tables exist */
 void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from)
 {
-	struct fl_host_file *f = host_file(vma->file);
+	struct fl_shared_file *f = host_file(vma->file);
 
 	fl_vma_lock_file(vma);
 	for (uint64_t at = PMD_ALIGN(vma->start); at + PMD_SIZE <= vma->end; at += PMD_SIZE) {
@@ -426,11 +426,11 @@ void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma)
 }
 
 /* The extent from pgoff on has the file's pages from `index` on. */
-static void set_chunks(uint64_t pgoff, uint64_t nr, struct fl_host_file *f, uint64_t index)
+static void set_chunks(uint64_t pgoff, uint64_t nr, struct fl_shared_file *f, uint64_t index)
 {
 	for (uint64_t i = pgoff / CHUNK_PAGES; i <= (pgoff + nr - 1) / CHUNK_PAGES; i++) {
-		fl_host.chunks[i].file = f;
-		fl_host.chunks[i].index = index + i * CHUNK_PAGES - pgoff;
+		fl_native.chunks[i].file = f;
+		fl_native.chunks[i].index = index + i * CHUNK_PAGES - pgoff;
 	}
 }
 
@@ -438,7 +438,7 @@ static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const st
 {
 	uint64_t offset = map->offset + (start - map->start), nr = PAGES(end - start), pgoff;
 	int err = 0;
-	struct fl_host_file *f = get_file(map, &err);
+	struct fl_shared_file *f = get_file(map, &err);
 	struct fl_vma *vma;
 	long direct;
 	bool any;
@@ -484,7 +484,7 @@ static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const st
 static int adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map)
 {
 	int err = 0;
-	struct fl_host_file *f = get_file(map, &err);
+	struct fl_shared_file *f = get_file(map, &err);
 
 	if (!f)
 		return err;
@@ -505,7 +505,7 @@ static void show_all(struct fl_vma *vma)
 
 	fl_sys(SYS_madvise, vma->start, len, MADV_DONTNEED);
 	fl_cache_forget(vma->pgoff, PAGES(len));
-	if (fl_host.guard)
+	if (fl_native.guard)
 		while (fl_sys(SYS_madvise, vma->start, len, 103 /* MADV_GUARD_REMOVE */) == -EAGAIN)
 			;
 	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(vma->flags)) == -ENOMEM &&
@@ -581,7 +581,7 @@ void fl_file_fork_child(struct fl_mm *mm)
 }
 
 /* => mmap_lock held for writing */
-static void zap(struct fl_host_file *f, uint64_t first, uint64_t end, bool cow)
+static void zap(struct fl_shared_file *f, uint64_t first, uint64_t end, bool cow)
 {
 	fl_mutex_lock(&f->file.lock);
 	drop_large(f, first, end);
@@ -591,7 +591,7 @@ static void zap(struct fl_host_file *f, uint64_t first, uint64_t end, bool cow)
 		uint64_t lo = fl_max(first, vma->index), hi = fl_min(end, vma->index + PAGES(vma->end - vma->start));
 
 		if (lo < hi && !(vma->flags & VM_RELEASED))
-			fl_zap_file_range(&fl_host.mm, vma, vma->start + ((lo - vma->index) << PAGE_SHIFT),
+			fl_zap_file_range(&fl_native.mm, vma, vma->start + ((lo - vma->index) << PAGE_SHIFT),
 					  vma->start + ((hi - vma->index) << PAGE_SHIFT), cow);
 	}
 }
@@ -603,7 +603,7 @@ bool fl_file_any(void)
 
 void fl_file_zap(const struct stat *st, uint64_t first, uint64_t end, bool cow)
 {
-	for (struct fl_host_file *f = files; f; f = f->next)
+	for (struct fl_shared_file *f = files; f; f = f->next)
 		if (f->inode == st->st_ino && f->dev == st->st_dev)
 			zap(f, first, end, cow);
 }
@@ -621,7 +621,7 @@ void fl_file_remove_elsewhere(uint64_t start, uint64_t end)
 	struct fl_map map;
 
 	for (uint64_t at = start; at < end && fl_maps_next(at, &map) == 1 && map.start < end; at = map.end) {
-		struct fl_host_file *f = map.inode ? known_file(&map) : NULL;
+		struct fl_shared_file *f = map.inode ? known_file(&map) : NULL;
 		uint64_t from = fl_max(start, map.start), to = fl_min(end, map.end);
 
 		if (f)
@@ -630,11 +630,11 @@ void fl_file_remove_elsewhere(uint64_t start, uint64_t end)
 }
 
 /* The file of ours at *at or above, with a reference, and its part of [*at, end), which begins behind it then. */
-static struct fl_host_file *next_known(uint64_t *at, uint64_t end, uint64_t *from, struct fl_map *map)
+static struct fl_shared_file *next_known(uint64_t *at, uint64_t end, uint64_t *from, struct fl_map *map)
 {
-	struct fl_host_file *f = NULL;
+	struct fl_shared_file *f = NULL;
 
-	fl_mmap_write_lock(&fl_host.mm);
+	fl_mmap_write_lock(&fl_native.mm);
 	while (!f && *at < end && fl_maps_next(*at, map) == 1 && map->start < end) {
 		f = map->inode ? known_file(map) : NULL;
 		*from = fl_max(*at, map->start);
@@ -642,13 +642,13 @@ static struct fl_host_file *next_known(uint64_t *at, uint64_t end, uint64_t *fro
 	}
 	if (f)
 		fl_file_get(&f->file);
-	fl_mmap_write_unlock(&fl_host.mm);
+	fl_mmap_write_unlock(&fl_native.mm);
 	return f;
 }
 
 int fl_file_collapse_elsewhere(uint64_t start, uint64_t end)
 {
-	struct fl_host_file *f;
+	struct fl_shared_file *f;
 	struct fl_map map;
 	uint64_t from;
 	int err = 0;
@@ -659,9 +659,9 @@ int fl_file_collapse_elsewhere(uint64_t start, uint64_t end)
 
 			err = first % CHUNK_PAGES ? -EINVAL : fl_collapse_cache(&f->file, first);
 		}
-		fl_mmap_write_lock(&fl_host.mm); /* it may be the last reference */
+		fl_mmap_write_lock(&fl_native.mm); /* it may be the last reference */
 		fl_file_put(&f->file);
-		fl_mmap_write_unlock(&fl_host.mm);
+		fl_mmap_write_unlock(&fl_native.mm);
 	}
 	return err == -EINVAL ? 0 : err; /* the host will say so itself */
 }

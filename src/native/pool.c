@@ -6,7 +6,7 @@
  * to a hole.
  * So frames that the program drops keep their memory, up to a limit, for the next fill of the same page.
  */
-#include "host/host.h"
+#include "native/native.h"
 
 #include "base/alloc.h"
 #include "base/count.h"
@@ -41,9 +41,10 @@ static int map_direct(struct fl_pool *pool, uint64_t bytes)
 {
 	long base;
 
-	if (fl_sys(SYS_ftruncate, fl_host.pool_fd, bytes))
+	if (fl_sys(SYS_ftruncate, fl_native.pool_fd, bytes))
 		return -ENOMEM;
-	base = fl_sys(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fl_host.pool_fd, 0);
+	base = fl_sys(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fl_native.pool_fd,
+		      0);
 	if (fl_sys_failed(base))
 		return -ENOMEM;
 	fl_sys(SYS_madvise, base, bytes, MADV_DONTDUMP);
@@ -59,33 +60,33 @@ int fl_pool_create(struct fl_pool *pool)
 
 	if (fl_sys_failed(fd))
 		return (int)fd;
-	fl_host.pool_fd = fd_high(fd);
+	fl_native.pool_fd = fd_high(fd);
 	while (map_direct(pool, bytes)) /* less where address space is rationed */
 		if ((bytes /= 2) < POOL_MIN)
 			goto fail;
-	fl_host.nr_chunks = pool->nr_frames / CHUNK_PAGES;
-	fl_host.chunks = fl_reserve(fl_host.nr_chunks * sizeof(struct chunk));
+	fl_native.nr_chunks = pool->nr_frames / CHUNK_PAGES;
+	fl_native.chunks = fl_reserve(fl_native.nr_chunks * sizeof(struct chunk));
 	pool->folios = fl_reserve(pool->nr_frames * sizeof(*pool->folios));
-	if (fl_host.chunks && pool->folios) {
-		fl_sys(SYS_madvise, fl_host.chunks, fl_host.nr_chunks * sizeof(struct chunk), MADV_DONTDUMP);
+	if (fl_native.chunks && pool->folios) {
+		fl_sys(SYS_madvise, fl_native.chunks, fl_native.nr_chunks * sizeof(struct chunk), MADV_DONTDUMP);
 		fl_sys(SYS_madvise, pool->folios, pool->nr_frames * sizeof(*pool->folios), MADV_DONTDUMP);
 		return 0;
 	}
 	fl_pool_destroy(pool);
 	return -ENOMEM;
 fail:
-	fl_sys(SYS_close, fl_host.pool_fd);
+	fl_sys(SYS_close, fl_native.pool_fd);
 	return -ENOMEM;
 }
 
 void fl_pool_destroy(struct fl_pool *pool)
 {
-	if (fl_host.chunks)
-		fl_unreserve(fl_host.chunks, fl_host.nr_chunks * sizeof(struct chunk));
+	if (fl_native.chunks)
+		fl_unreserve(fl_native.chunks, fl_native.nr_chunks * sizeof(struct chunk));
 	if (pool->folios)
 		fl_unreserve(pool->folios, pool->nr_frames * sizeof(*pool->folios));
 	fl_sys(SYS_munmap, pool->base, pool->nr_frames << PAGE_SHIFT);
-	fl_sys(SYS_close, fl_host.pool_fd);
+	fl_sys(SYS_close, fl_native.pool_fd);
 }
 
 /* ---- extents ---- */
@@ -96,7 +97,7 @@ static uint64_t find_chunks(uint64_t from, uint64_t to, uint64_t nr)
 	uint64_t run = 0;
 
 	for (uint64_t i = from; i < to; i++) {
-		run = fl_host.chunks[i].used ? 0 : run + 1;
+		run = fl_native.chunks[i].used ? 0 : run + 1;
 		if (run == nr)
 			return i + 1 - nr;
 	}
@@ -106,14 +107,14 @@ static uint64_t find_chunks(uint64_t from, uint64_t to, uint64_t nr)
 uint64_t fl_extent_alloc(uint64_t start, uint64_t end)
 {
 	uint64_t nr = (PMD_ALIGN(end) - PMD_ALIGN_DOWN(start)) >> PMD_SHIFT;
-	uint64_t first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(fl_host.cursor, fl_host.nr_chunks, nr);
+	uint64_t first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(fl_native.cursor, fl_native.nr_chunks, nr);
 
 	if (first == FL_PFN_NONE)
-		first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(0, fl_host.nr_chunks, nr);
+		first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(0, fl_native.nr_chunks, nr);
 	if (first == FL_PFN_NONE)
 		return FL_PFN_NONE;
 	for (uint64_t i = 0; i < nr; i++) {
-		struct chunk *c = &fl_host.chunks[first + i];
+		struct chunk *c = &fl_native.chunks[first + i];
 		uint64_t base = PMD_ALIGN_DOWN(start) + (i << PMD_SHIFT);
 
 		FL_BUG_ON(
@@ -123,34 +124,34 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end)
 		__atomic_store_n(&c->vbase, base, __ATOMIC_RELAXED);
 		c->used = (uint16_t)PAGES(fl_min(end, base + PMD_SIZE) - fl_max(start, base));
 	}
-	fl_host.cursor = first + nr;
-	if (fl_host.chunks_end < first + nr)
-		__atomic_store_n(&fl_host.chunks_end, first + nr, __ATOMIC_RELAXED);
-	fl_host.used_chunks += nr;
+	fl_native.cursor = first + nr;
+	if (fl_native.chunks_end < first + nr)
+		__atomic_store_n(&fl_native.chunks_end, first + nr, __ATOMIC_RELAXED);
+	fl_native.used_chunks += nr;
 	return first * CHUNK_PAGES + PAGES(start & ~PMD_MASK);
 }
 
 /* Not below 0: a fill that was given up leaves memory in frames that were never counted. */
 static void stale_sub(uint64_t n)
 {
-	uint64_t old = __atomic_load_n(&fl_host.stale, __ATOMIC_RELAXED);
+	uint64_t old = __atomic_load_n(&fl_native.stale, __ATOMIC_RELAXED);
 
-	while (!__atomic_compare_exchange_n(&fl_host.stale, &old, old > n ? old - n : 0, true, __ATOMIC_RELAXED,
+	while (!__atomic_compare_exchange_n(&fl_native.stale, &old, old > n ? old - n : 0, true, __ATOMIC_RELAXED,
 					    __ATOMIC_RELAXED))
 		;
 }
 
-/* A frame that nobody uses and that may hold memory is one of fl_host.stale. */
+/* A frame that nobody uses and that may hold memory is one of fl_native.stale. */
 static bool is_stale(const struct chunk *c, uint64_t pfn)
 {
-	return bit_get(c->resident, (unsigned)(pfn % CHUNK_PAGES)) && !fl_folio(&fl_host.mm, pfn)->refcount;
+	return bit_get(c->resident, (unsigned)(pfn % CHUNK_PAGES)) && !fl_folio(&fl_native.mm, pfn)->refcount;
 }
 
 void fl_frames_punch(uint64_t pfn, uint64_t nr)
 {
 	uint64_t stale = 0;
 
-	fl_sys(SYS_fallocate, fl_host.pool_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pfn << PAGE_SHIFT,
+	fl_sys(SYS_fallocate, fl_native.pool_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pfn << PAGE_SHIFT,
 	       nr << PAGE_SHIFT);
 	fl_count(host_madvise, 1);
 	while (nr) {
@@ -181,8 +182,8 @@ void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff)
 
 		c->used = (uint16_t)(c->used - PAGES(next - a));
 		if (!c->used) {
-			fl_host.used_chunks--;
-			fl_host.cursor = fl_min(fl_host.cursor, pfn / CHUNK_PAGES);
+			fl_native.used_chunks--;
+			fl_native.cursor = fl_min(fl_native.cursor, pfn / CHUNK_PAGES);
 		}
 		a = next;
 	}
@@ -190,7 +191,7 @@ void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff)
 
 /* ---- frames ---- */
 
-uint64_t fl_host_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+uint64_t fl_native_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
 
@@ -202,12 +203,12 @@ uint64_t fl_host_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 	return pfn;
 }
 
-uint64_t fl_host_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
+uint64_t fl_native_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 {
 	uint64_t head = vma_pfn(vma, addr);
 
 	for (unsigned i = 0; i < CHUNK_PAGES; i++)
-		if (fl_host_frame_get(mm, vma, addr + ((uint64_t)i << PAGE_SHIFT)) == FL_PFN_NONE) {
+		if (fl_native_frame_get(mm, vma, addr + ((uint64_t)i << PAGE_SHIFT)) == FL_PFN_NONE) {
 			while (i--)
 				fl_folio_put(mm, head + i);
 			return FL_PFN_NONE;
@@ -215,22 +216,22 @@ uint64_t fl_host_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 	return head;
 }
 
-void fl_host_frame_put(struct fl_mm *mm, uint64_t pfn)
+void fl_native_frame_put(struct fl_mm *mm, uint64_t pfn)
 {
 	if (chunk_of(pfn)->file || !bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
 		return;
-	if (__atomic_add_fetch(&fl_host.stale, 1, __ATOMIC_RELAXED) > STALE_PAGES)
+	if (__atomic_add_fetch(&fl_native.stale, 1, __ATOMIC_RELAXED) > STALE_PAGES)
 		fl_frames_punch(pfn, 1);
 }
 
-bool fl_host_frame_is_zero(struct fl_mm *mm, uint64_t pfn)
+bool fl_native_frame_is_zero(struct fl_mm *mm, uint64_t pfn)
 {
-	long at = (long)(pfn << PAGE_SHIFT), data = fl_sys(SYS_lseek, fl_host.pool_fd, at, SEEK_DATA);
+	long at = (long)(pfn << PAGE_SHIFT), data = fl_sys(SYS_lseek, fl_native.pool_fd, at, SEEK_DATA);
 
 	return data != at || fl_page_is_zero(fl_kmap_local(mm, pfn)); /* to read from a hole would take memory */
 }
 
-int fl_host_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
+int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 {
 	if (fl_fail(FL_FP_FILL))
 		return -ENOMEM;
@@ -268,7 +269,7 @@ static int64_t fill_alike(struct fl_mm *mm, struct chunk *c, unsigned first, uin
 		bit_fill(c->mapped, first, n, true);
 	if (bit_get(c->mapped, first))
 		return (int64_t)(len - fl_copy_nofault(dst, fl_ptr(src), len));
-	done = fl_sys(SYS_pwrite64, fl_host.pool_fd, src, len, pfn << PAGE_SHIFT);
+	done = fl_sys(SYS_pwrite64, fl_native.pool_fd, src, len, pfn << PAGE_SHIFT);
 	if (done == -EFAULT)
 		return 0;
 	if (done < 0)
@@ -277,7 +278,7 @@ static int64_t fill_alike(struct fl_mm *mm, struct chunk *c, unsigned first, uin
 	return done;
 }
 
-int64_t fl_host_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host)
+int64_t fl_native_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host)
 {
 	uint64_t done = 0;
 
@@ -303,7 +304,7 @@ int64_t fl_host_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64
 	return (int64_t)done;
 }
 
-uint64_t fl_host_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host)
+uint64_t fl_native_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host)
 {
 	return fl_probe_nofault(src, len);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pagemap.c - the process's own /proc/self/pagemap and clear_refs, by whatever name they are opened. A read of
+ * procfs.c - the process's own /proc/self/pagemap and clear_refs, by whatever name they are opened. A read of
  * pagemap is the host's, with the words of pages of ours replaced; writing "4" to clear_refs clears our soft-dirty
  * bits, too.
  *
@@ -162,7 +162,7 @@ int fl_opened(const char *path, int fd, int flags)
 		return fd;
 	fl_set_fd_kind(fd, named_so(path) ? kind_of(fd) : FL_FD_PLAIN);
 	if ((flags & O_TRUNC) && fl_file_any())
-		fl_process_truncated(fd);
+		fl_native_truncated(fd);
 	return fd;
 }
 
@@ -264,7 +264,7 @@ static bool concerns(uint64_t pos, uint64_t len)
 	if (first >= all)
 		return false;
 	nr = fl_min(len / WORD, all - first);
-	return nr && fl_host_touches(first << PAGE_SHIFT, (first + nr) << PAGE_SHIFT);
+	return nr && fl_native_touches(first << PAGE_SHIFT, (first + nr) << PAGE_SHIFT);
 }
 
 /* One buffer, in pieces that fit any stack. One that cannot be stored to is EFAULT as a whole, as the kernel's. */
@@ -280,7 +280,7 @@ static int64_t read_part(int fd, char *buf, uint64_t len, uint64_t pos, int flag
 
 		if (n <= 0)
 			return done ? (int64_t)done : n;
-		fl_process_pagemap((pos + done) / WORD << PAGE_SHIFT, (uint64_t)n / WORD, words);
+		fl_native_pagemap((pos + done) / WORD << PAGE_SHIFT, (uint64_t)n / WORD, words);
 		if (fl_copy_user(buf + done, words, (size_t)n))
 			return -EFAULT;
 		done += (uint64_t)n;
@@ -324,7 +324,7 @@ static int64_t write_part(int fd, char *buf, uint64_t len, uint64_t pos, int fla
 	if (fl_copy_user(text, buf, piece.iov_len))
 		return -EFAULT;
 	if (asks_for_soft_dirty(text)) {
-		err = fl_process_clear_refs();
+		err = fl_native_clear_refs();
 		if (err)
 			return err;
 	}
@@ -406,7 +406,8 @@ bool fl_pagemap_scan(int fd, uint64_t arg, int *ret)
 	uint64_t head[4]; /* size, flags, start, end */
 
 	if (fl_fd_kind(fd) != FL_FD_PAGEMAP || verified(fd) != FL_FD_PAGEMAP ||
-	    fl_copy_user(head, fl_ptr(arg), sizeof(head)) || head[2] >= head[3] || !fl_host_touches(head[2], head[3]))
+	    fl_copy_user(head, fl_ptr(arg), sizeof(head)) || head[2] >= head[3] ||
+	    !fl_native_touches(head[2], head[3]))
 		return false;
 	*ret = -ENOTTY;
 	return true;

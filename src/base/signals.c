@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * irq.c - sleeping with signals let in. A signal that is handled after the mask has changed and before the sleep has
+ * signals.c - sleeping with signals let in. A signal that is handled after the mask has changed and before the sleep has
  * begun does not interrupt the sleep, and futex(2) cannot do both in one step as ppoll(2) does. So we look for the
  * traces of a handler: the host puts its frame below our stack pointer, and the last word of the frame is always
  * written. Where that is not known, such a signal is handled in time, but the sleep goes on.
  */
-#include "base/irq.h"
+#include "base/signals.h"
 
 #include "base/lock.h"
 
@@ -13,30 +13,30 @@
 #include <linux/futex.h>
 #include <time.h>
 
-bool fl_irq_handlers = true;
-uint32_t fl_irq_active;
+bool fl_signals_handlers = true;
+uint32_t fl_signals_active;
 
 /* A section takes microseconds. One whose thread was killed inside is never left: it is not waited for long. */
 #define PATIENCE 10000
 
-void fl_irq_expect_handlers(void)
+void fl_signals_expect_handlers(void)
 {
-	if (__atomic_exchange_n(&fl_irq_handlers, true, __ATOMIC_SEQ_CST))
+	if (__atomic_exchange_n(&fl_signals_handlers, true, __ATOMIC_SEQ_CST))
 		return;
-	for (int i = 0; i < PATIENCE && __atomic_load_n(&fl_irq_active, __ATOMIC_SEQ_CST); i++)
+	for (int i = 0; i < PATIENCE && __atomic_load_n(&fl_signals_active, __ATOMIC_SEQ_CST); i++)
 		fl_sys(SYS_sched_yield, 0);
 }
 
-__thread uint64_t fl_irq_program = ~0ull;
+__thread uint64_t fl_signals_program = ~0ull;
 
-void fl_irq_let_act(uint64_t blocked)
+void fl_signals_let_act(uint64_t blocked)
 {
 	const uint64_t harmless =
 		1ull << (SIGCHLD - 1) | 1ull << (SIGURG - 1) | 1ull << (SIGWINCH - 1) | 1ull << (SIGCONT - 1);
 	uint64_t pending = 0;
 	long action[4]; /* what rt_sigaction(2) writes; the handler first */
 
-	if (!fl_irq_enabled)
+	if (!fl_signals_enabled)
 		return;
 	fl_sys(SYS_rt_sigpending, &pending, sizeof(pending));
 	for (pending &= ~harmless & ~blocked; pending; pending &= pending - 1) {
@@ -60,7 +60,7 @@ struct sleep {
  * that close the floating-point state. (A CPU without XSAVE has no such bytes.) From the first store to the last
  * comparison the stack is nobody else's: no calls, nothing pushed.
  */
-long fl_irq_sleep(const struct sleep *s) __attribute__((visibility("hidden")));
+long fl_signals_sleep(const struct sleep *s) __attribute__((visibility("hidden")));
 #define SIGMASK(field)                                                                                               \
 	"	movl $2, %edi\n" /* SIG_SETMASK */                                                                   \
 	"	leaq " #field "(%r9), %rsi\n"                                                                        \
@@ -71,8 +71,8 @@ long fl_irq_sleep(const struct sleep *s) __attribute__((visibility("hidden")));
 #define TRACES(instruction)                                                                                          \
 	".set at, 136\n"                                                                                             \
 	".rept 9\n" instruction ".set at, at + 8\n.endr\n"
-__asm__(".text\n.p2align 4\n.globl fl_irq_sleep\n.hidden fl_irq_sleep\n.type fl_irq_sleep, @function\n"
-	"fl_irq_sleep:\n"
+__asm__(".text\n.p2align 4\n.globl fl_signals_sleep\n.hidden fl_signals_sleep\n.type fl_signals_sleep, @function\n"
+	"fl_signals_sleep:\n"
 	"	movq %rdi, %r9\n" TRACES("movq $0x5ca1ab1e, -at(%rsp)\n") SIGMASK(0) "	movq $-4, %r8\n" /* -EINTR */
 	TRACES("cmpq $0x5ca1ab1e, -at(%rsp)\njne 1f\n") "	movq 16(%r9), %rdi\n"
 							"	movl $128, %esi\n" /* FUTEX_WAIT_PRIVATE */
@@ -86,30 +86,30 @@ __asm__(".text\n.p2align 4\n.globl fl_irq_sleep\n.hidden fl_irq_sleep\n.type fl_
 													 "%r8, %rax\n"
 													 "2:	ret\n"
 													 ".size "
-													 "fl_irq_"
+													 "fl_signals_"
 													 "sleep, . - "
-													 "fl_irq_"
+													 "fl_signals_"
 													 "sleep\n");
 
-int fl_irq_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_t let_in)
+int fl_signals_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_t let_in)
 {
 	struct timespec ts = {
 		.tv_sec = (time_t)(timeout_ns / 1000000000u),
 		.tv_nsec = (long)(timeout_ns % 1000000000u),
 	};
-	struct sleep s = {let_in & FL_IRQ_MASK, FL_IRQ_MASK, word, val, timeout_ns ? &ts : NULL};
-	long ret = fl_irq_sleep(&s);
+	struct sleep s = {let_in & FL_SIGNALS_MASK, FL_SIGNALS_MASK, word, val, timeout_ns ? &ts : NULL};
+	long ret = fl_signals_sleep(&s);
 
 	return ret == -EAGAIN ? 0 : (int)ret;
 }
 #else
-int fl_irq_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_t let_in)
+int fl_signals_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_t let_in)
 {
 	int ret;
 
-	fl_sigmask(let_in & FL_IRQ_MASK);
+	fl_sigmask(let_in & FL_SIGNALS_MASK);
 	ret = fl_futex_wait(word, val, timeout_ns);
-	fl_sigmask(FL_IRQ_MASK);
+	fl_sigmask(FL_SIGNALS_MASK);
 	return ret;
 }
 #endif

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pagemap.c - what the process's own /proc/self/pagemap and clear_refs say and do about memory of ours. The tables
+ * pagemap_words.c - what the process's own /proc/self/pagemap and clear_refs say and do about memory of ours. The tables
  * know what is registered. What was released is the host's alone again, but still a mapping of the pool: its words
  * say so, and know only what was touched since.
  */
-#include "lib/lib.h"
+#include "native/calls.h"
 
-#include "host/host.h"
+#include <faultline/faultline.h>
 
 #include <string.h>
-
-static struct fl_mm *const mm = &fl_host.mm;
 
 /*
  * The words of a run of released pages, from the host's. All of it counts as soft-dirty, or it would not have been
@@ -52,15 +50,15 @@ static void shared(const struct fl_vma *vma, uint64_t nr, const uint64_t *hosts,
 	}
 }
 
-void fl_process_pagemap(uint64_t addr, uint64_t nr, uint64_t *words)
+void fl_native_pagemap(uint64_t addr, uint64_t nr, uint64_t *words)
 {
-	uint64_t irq, end = addr + (nr << PAGE_SHIFT), hosts[FL_PAGEMAP_WORDS];
+	uint64_t signals, end = addr + (nr << PAGE_SHIFT), hosts[FL_PAGEMAP_WORDS];
 	struct fl_vma *vma;
 	uint32_t i;
 
 	memcpy(hosts, words, nr * sizeof(*words));
 	fl_pagemap(mm, addr, nr, words);
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	fl_mmap_read_lock(mm);
 	fl_for_each_vma(mm, vma, i, addr, end) {
 		uint64_t from = fl_max(addr, vma->start), n = PAGES(fl_min(end, vma->end) - from),
@@ -72,18 +70,18 @@ void fl_process_pagemap(uint64_t addr, uint64_t nr, uint64_t *words)
 			released(vma, from, n, words + at);
 	}
 	fl_mmap_read_unlock(mm);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 }
 
-int fl_process_clear_refs(void)
+int fl_native_clear_refs(void)
 {
-	uint64_t irq;
+	uint64_t signals;
 	int err;
 
-	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		return 0;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	err = fl_clear_soft_dirty(mm);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return err;
 }

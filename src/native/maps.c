@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* maps.c - what the host has mapped and which of it holds data, read with raw system calls and small buffers. */
-#include "host/host.h"
+#include "native/native.h"
 
 #include <fcntl.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* soft.c - a soft address space behind faultline.h. Its calls are made with signals kept out. */
+/* soft_space.c - a soft address space behind faultline.h. Its calls are made with signals kept out. */
 #include "lib/lib.h"
 
 #include "base/uaccess.h"
@@ -7,79 +7,79 @@
 static int64_t soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
 			 uint64_t offset)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 	int64_t ret = fl_soft_mmap(mm, addr, len, prot, flags, shmem ? fl_shmem_file(shmem) : NULL, offset);
 
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return ret;
 }
 
 static int soft_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 	int ret = fl_soft_munmap(mm, addr, len);
 
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return ret;
 }
 
 static int soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 	int ret = fl_soft_mprotect(mm, addr, len, prot);
 
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return ret;
 }
 
 static int64_t soft_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 			   uint64_t new_addr)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 	int64_t ret = fl_soft_mremap(mm, addr, old_len, new_len, flags, new_addr);
 
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return ret;
 }
 
 static int soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 	int ret = fl_soft_madvise(mm, addr, len, advice);
 
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return ret;
 }
 
 static enum fl_fault soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done)
 {
-	uint64_t irq = fl_irq_save_for_wait();		     /* for the caller's buffer */
-	bool known = fl_irq_enabled && irq != FL_IRQ_NESTED; /* the program's mask */
-	enum fl_fault ret = fl_soft_access(mm, addr, buf, len, flags, known ? &irq : NULL, done);
+	uint64_t signals = fl_signals_block_for_wait();			 /* for the caller's buffer */
+	bool known = fl_signals_enabled && signals != FL_SIGNALS_NESTED; /* the program's mask */
+	enum fl_fault ret = fl_soft_access(mm, addr, buf, len, flags, known ? &signals : NULL, done);
 
-	fl_irq_restore_after_wait(irq);
+	fl_signals_restore_after_wait(signals);
 	return ret;
 }
 
 static int soft_destroy(struct fl_mm *mm)
 {
-	uint64_t irq;
+	uint64_t signals;
 
 	if (!fl_list_empty(&mm->uffds))
 		return -EBUSY;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	fl_soft_destroy(container_of(mm, struct fl_soft, mm));
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return 0;
 }
 
 static int soft_fork(struct fl_mm *parent, struct fl_mm **child)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 	struct fl_soft *soft;
 	int err = fl_soft_fork(container_of(parent, struct fl_soft, mm), &soft);
 
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	if (!err)
 		*child = &soft->mm;
 	return err;
@@ -87,20 +87,20 @@ static int soft_fork(struct fl_mm *parent, struct fl_mm **child)
 
 static int soft_shmem_new(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 	int err =
 		size > FL_SHMEM_MAX ? -EFBIG : fl_shmem_new(container_of(mm, struct fl_soft, mm)->pool, size, shmem);
 
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return err;
 }
 
 static int64_t soft_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 	int64_t ret = fl_soft_migrate(mm, addr, len);
 
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return ret;
 }
 

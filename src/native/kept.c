@@ -8,7 +8,7 @@
  * Whoever closes any descriptor of a file gives up the process's record locks on it, fcntl(2). So one of ours stays
  * open while there are any.
  */
-#include "host/host.h"
+#include "native/native.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -40,17 +40,17 @@ static struct fl_mutex table_lock = {.rank = FL_RANK_KEPT};
 /* Signals, too, before there is anything registered that a handler could touch: a handler may call mmap(2). */
 static uint64_t lock(void)
 {
-	uint64_t all = FL_IRQ_MASK, old = 0;
+	uint64_t all = FL_SIGNALS_MASK, old = 0;
 
 	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, &all, &old, sizeof(old));
 	fl_mutex_lock(&table_lock);
 	return old;
 }
 
-static void unlock(uint64_t irq)
+static void unlock(uint64_t signals)
 {
 	fl_mutex_unlock(&table_lock);
-	fl_sigmask(irq);
+	fl_sigmask(signals);
 }
 
 /* ---- the table. => table_lock held ---- */
@@ -110,7 +110,8 @@ static void widen(struct kept *k, uint64_t start, uint64_t end)
 /* The direct map is no mapping of the program's. */
 static void note_mapping(const struct fl_map *map, void *unused)
 {
-	uint64_t pool = fl_addr(fl_host.mm.pool.base), pool_end = pool + (fl_host.mm.pool.nr_frames << PAGE_SHIFT);
+	uint64_t pool = fl_addr(fl_native.mm.pool.base),
+		 pool_end = pool + (fl_native.mm.pool.nr_frames << PAGE_SHIFT);
 	struct kept *k =
 		map->inode && (map->start < pool || map->start >= pool_end) ? find(map->dev, map->inode) : NULL;
 
@@ -275,21 +276,21 @@ static int get(const struct fl_map *map)
 
 int fl_kept_get(const struct fl_map *map)
 {
-	uint64_t irq = lock();
+	uint64_t signals = lock();
 	int ret = get(map);
 
-	unlock(irq);
+	unlock(signals);
 	return ret;
 }
 
 void fl_kept_put(int fd)
 {
-	uint64_t irq = lock();
+	uint64_t signals = lock();
 
 	for (unsigned i = 0; i < MAX_KEPT; i++)
 		if (table[i].fd == fd && --table[i].users == 0 && table[i].start == table[i].end && !table[i].again)
 			drop(&table[i]);
-	unlock(irq);
+	unlock(signals);
 }
 
 bool fl_kept_any(void)
@@ -357,12 +358,12 @@ static void keep(int fd, uint64_t start, uint64_t len)
 {
 	struct stat st;
 	struct kept *k;
-	uint64_t irq;
+	uint64_t signals;
 	long copy;
 
 	if (!is_shmem(fd) || (fl_sys(SYS_fcntl, fd, F_GETFL, 0) & O_ACCMODE) != O_RDWR || fl_sys(SYS_fstat, fd, &st))
 		return;
-	irq = lock();
+	signals = lock();
 	k = lookup(st.st_dev, st.st_ino);
 	copy = k || fl_fail(FL_FP_KEEP) ? -ENOMEM : fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
 	if (!k && !fl_sys_failed(copy)) {
@@ -372,7 +373,7 @@ static void keep(int fd, uint64_t start, uint64_t len)
 	}
 	if (k)
 		widen(k, start, start + PAGE_ALIGN(len));
-	unlock(irq);
+	unlock(signals);
 }
 
 long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset)
@@ -410,15 +411,15 @@ static bool may_be_last(const struct kept *k, uint64_t start, uint64_t end)
 
 void fl_kept_unmapped(uint64_t start, uint64_t len)
 {
-	uint64_t irq, end = start + PAGE_ALIGN(len);
+	uint64_t signals, end = start + PAGE_ALIGN(len);
 	bool look = false;
 
 	if (likely(!fl_kept_any()))
 		return;
-	irq = lock();
+	signals = lock();
 	for (unsigned i = 0; i < MAX_KEPT && !look; i++)
 		look = table[i].fd && may_be_last(&table[i], start, end);
 	if (look)
 		sweep();
-	unlock(irq);
+	unlock(signals);
 }

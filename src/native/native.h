@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * host.h - the native backend: the process itself as an address space.
+ * native.h - the native backend: the process itself as an address space.
  *
  * "Physical memory" is the pool, a sparse memfd that is mapped once, read-write, out of the program's way: the direct
  * map.
@@ -10,8 +10,8 @@
  * The pool is managed in chunks of 2 MiB. A chunk belongs to one extent, so it also is one aligned 2 MiB of the
  * program's addresses, and what is cached for its 512 pages is a handful of bitmaps.
  */
-#ifndef FL_HOST_HOST_H
-#define FL_HOST_HOST_H
+#ifndef FL_NATIVE_NATIVE_H
+#define FL_NATIVE_NATIVE_H
 
 #include "base/faultpoint.h"
 #include "base/uaccess.h"
@@ -22,12 +22,12 @@
 #define CHUNK_PAGES 512u
 #define CHUNK_WORDS (CHUNK_PAGES / 64)
 
-struct fl_host_file;
+struct fl_shared_file;
 struct fl_map;
 
 /* Letters as in mm_types.h, and [b] fl_vma.cache_lock of the mapping that has the page: cache.c. */
 struct chunk {
-	struct fl_host_file *file;    /* [m] the direct map has its pages here, not the pool's; NULL */
+	struct fl_shared_file *file;  /* [m] the direct map has its pages here, not the pool's; NULL */
 	uint64_t index;		      /* [m] the file's page that page 0 would be, modulo 2^64 */
 	uint64_t vbase;		      /* [m][a] address of page 0; 0: unused */
 	uint16_t used;		      /* [m] pages that belong to a mapping */
@@ -41,7 +41,7 @@ struct chunk {
 };
 
 /* Letters as in mm_types.h. */
-struct fl_host {
+struct fl_native {
 	struct fl_mm mm;
 	int pool_fd;	      /* [c] */
 	struct chunk *chunks; /* [c] for every 2 MiB of the pool */
@@ -58,11 +58,11 @@ struct fl_host {
 	bool ready;	      /* [a] */
 };
 
-extern struct fl_host fl_host;
+extern struct fl_native fl_native;
 
 static inline struct chunk *chunk_of(uint64_t pfn)
 {
-	return &fl_host.chunks[pfn / CHUNK_PAGES];
+	return &fl_native.chunks[pfn / CHUNK_PAGES];
 }
 
 static inline uint64_t vma_pfn(const struct fl_vma *vma, uint64_t addr)
@@ -132,26 +132,26 @@ void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff);
 void fl_frames_punch(uint64_t pfn, uint64_t nr);
 
 /* the frame part of fl_mmu_ops */
-uint64_t fl_host_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
-uint64_t fl_host_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
-void fl_host_frame_put(struct fl_mm *mm, uint64_t pfn);
-bool fl_host_frame_is_zero(struct fl_mm *mm, uint64_t pfn);
-int fl_host_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr);
-int64_t fl_host_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host);
-uint64_t fl_host_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host);
+uint64_t fl_native_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
+uint64_t fl_native_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
+void fl_native_frame_put(struct fl_mm *mm, uint64_t pfn);
+bool fl_native_frame_is_zero(struct fl_mm *mm, uint64_t pfn);
+int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr);
+int64_t fl_native_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host);
+uint64_t fl_native_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host);
 
 /* ---- cache.c: the cached rights ---- */
 
-void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right);
-void fl_host_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right max);
-bool fl_host_caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right);
+void fl_native_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right);
+void fl_native_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right max);
+bool fl_native_caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right);
 /*
  * The mapping's host pages become hidden, with the rights that its flags say now: what was there before does not
  * count. In a chunk
  * that is not in use nothing need be done: it has no rights. -ENOMEM.
  * => mmap_lock held for writing
  */
-int fl_host_conform(struct fl_mm *mm, struct fl_vma *vma);
+int fl_native_conform(struct fl_mm *mm, struct fl_vma *vma);
 /* Undo it, or what it has done before it failed: nothing is hidden. => as above */
 void fl_cache_unhide(struct fl_vma *vma);
 /* Forget what is cached for pages whose host mapping is about to be replaced or removed. */
@@ -171,12 +171,12 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen);
 
 /* ---- adopt.c: turning the program's memory into ours and back ---- */
 
-int fl_host_fit(struct fl_mm *mm, uint64_t start, uint64_t end);
+int fl_native_fit(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* Map the pool there, hidden, and not locked, whatever mlockall() has asked for: markers are refused on locked memory. */
-int fl_host_map_pool(uint64_t start, uint64_t end, uint64_t pgoff);
-bool fl_host_mapped(struct fl_mm *mm, uint64_t start, uint64_t end);
-int fl_host_adopt(struct fl_mm *mm, uint64_t start, uint64_t end);
-void fl_host_release(struct fl_mm *mm, struct fl_vma *vma);
+int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff);
+bool fl_native_mapped(struct fl_mm *mm, uint64_t start, uint64_t end);
+int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end);
+void fl_native_release(struct fl_mm *mm, struct fl_vma *vma);
 /* Is a page of a released mapping, which the pool has, the program's own, and not one of zeros for all? */
 bool fl_released_owned(struct fl_vma *vma, uint64_t addr);
 
@@ -224,8 +224,8 @@ int fl_file_collapse_elsewhere(uint64_t start, uint64_t end);
 /* MADV_REMOVE of a part of a mapping. -errno */
 int fl_file_remove(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
 /* Frames of files, for pool.c: one becomes zeros, or as many as can are filled. => file's lock held */
-int fl_file_zero(struct fl_host_file *f, uint64_t pfn);
-int64_t fl_file_fill(struct fl_host_file *f, uint64_t pfn, uint64_t src, uint64_t len);
+int fl_file_zero(struct fl_shared_file *f, uint64_t pfn);
+int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, uint64_t src, uint64_t len);
 
 /* ---- kept.c: descriptors of the shared memory that the program maps; all take no lock but their own ---- */
 
@@ -256,7 +256,7 @@ struct fl_map {
 int fl_maps_next(uint64_t addr, struct fl_map *map);
 /* All of them, to fn. 0, -errno: not all. fn may be called for ones that are gone, if there are threads */
 int fl_maps_walk(void (*fn)(const struct fl_map *map, void *data), void *data);
-/* The VM_DONTFORK, VM_WIPEONFORK and VM_HUGEPAGE of a host mapping. Slow: asked only when fl_host.advice was given. */
+/* The VM_DONTFORK, VM_WIPEONFORK and VM_HUGEPAGE of a host mapping. Slow: asked only when fl_native.advice was given. */
 uint32_t fl_maps_advice(uint64_t addr);
 /* How many mappings the process has. */
 uint64_t fl_maps_count(void);
@@ -338,9 +338,9 @@ long fl_host_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksiga
 /* ---- init.c ---- */
 
 /* The one instance; the first call creates it. 0, -ENOMEM, -ENOSYS */
-int fl_host_init(void);
+int fl_native_init(void);
 /* Is addr inside the span of ranges that are ours? Cheap, no lock: a first look for calls that mostly are not about us. */
-bool fl_host_touches(uint64_t start, uint64_t end);
+bool fl_native_touches(uint64_t start, uint64_t end);
 
 /* ---- fork.c ---- */
 

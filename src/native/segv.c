@@ -17,7 +17,7 @@
  * wish right without our doing. A SIGSEGV that is *sent* to a thread which has it "blocked" is sent on as FL_SHADOW,
  * which the host keeps pending for us.
  */
-#include "host/host.h"
+#include "native/native.h"
 
 #include "base/count.h"
 
@@ -117,7 +117,7 @@ void fl_segv_action(int sig, const struct fl_ksigaction *act, struct fl_ksigacti
 {
 	struct fl_ksigaction copy; /* client memory may fault, and the fault reads the table */
 	uint32_t *seq = &apps[sig == FL_SHADOW].seq;
-	uint64_t irq;
+	uint64_t signals;
 
 	if (act)
 		copy = *act;
@@ -125,12 +125,12 @@ void fl_segv_action(int sig, const struct fl_ksigaction *act, struct fl_ksigacti
 		*old = app_action(sig);
 	if (!act)
 		return;
-	irq = fl_sigmask(FL_IRQ_MASK);
+	signals = fl_sigmask(FL_SIGNALS_MASK);
 	while (__atomic_fetch_or(seq, 1, __ATOMIC_ACQUIRE) & 1)
 		fl_cpu_relax();
 	apps[sig == FL_SHADOW].act = copy;
 	__atomic_fetch_add(seq, 1, __ATOMIC_RELEASE);
-	fl_sigmask(irq);
+	fl_sigmask(signals);
 }
 
 void fl_segv_after_fork(void)
@@ -290,7 +290,7 @@ static void chain(int sig, siginfo_t *info, ucontext_t *uc)
 	if (act.flags & SA_RESETHAND)
 		fl_segv_action(sig, &dfl, NULL);
 	mask = act.mask | ((act.flags & SA_NODEFER) ? 0 : SIGBIT(sig));
-	mask = (*context_mask(uc) | fl_mask_to_host(mask)) & FL_IRQ_MASK;
+	mask = (*context_mask(uc) | fl_mask_to_host(mask)) & FL_SIGNALS_MASK;
 	if (sig == FL_SHADOW &&
 	    !(act.flags & SA_NODEFER)) /* or its handler could be interrupted by itself, without end */
 		mask |= SIGBIT(FL_SHADOW);
@@ -329,14 +329,14 @@ static void raise_sigbus(ucontext_t *uc, void *addr)
 static enum fl_fault resolve(const siginfo_t *info, ucontext_t *uc, uint32_t flags)
 {
 	struct fl_vmf vmf = {
-		.mm = &fl_host.mm,
+		.mm = &fl_native.mm,
 		.addr = fl_addr(info->si_addr),
 		.flags = flags,
 		.sigmask = context_mask(uc),
 	};
 	enum fl_fault ret = FL_FOREIGN;
 
-	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+	if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		ret = fl_handle_mm_fault(&vmf);
 	if (ret == FL_DONE && vmf.delivered && !(flags & FAULT_WRITE) && fl_cache_writable(vmf.mm, vmf.addr))
 		fl_touch_nofault(info->si_addr);
@@ -399,7 +399,7 @@ static int install(int sig)
 		.handler = (void (*)(int))(void *)on_signal,
 		/* SA_NODEFER: copies inside the handler may fault, too */
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART,
-		.mask = FL_IRQ_MASK,
+		.mask = FL_SIGNALS_MASK,
 	};
 	struct fl_ksigaction old;
 	long ret;

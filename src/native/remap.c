@@ -3,7 +3,7 @@
  * remap.c - mremap(2) of the process. Memory of the pool moves by copying to another home; a mapping of a shared file is
  * moved by the host. Without the event for it no registration follows.
  */
-#include "lib/process.h"
+#include "native/calls.h"
 
 #include "base/count.h"
 #include "mm/file.h"
@@ -36,7 +36,7 @@ static uint64_t map_new(uint64_t start, uint64_t len)
 
 	if (pgoff == FL_PFN_NONE)
 		return FL_PFN_NONE;
-	ret = WITH_ROOM(fl_host_map_pool(start, start + len, pgoff));
+	ret = WITH_ROOM(fl_native_map_pool(start, start + len, pgoff));
 	if (!fl_sys_failed(ret))
 		return pgoff;
 	fl_extent_free(start, start + len, pgoff);
@@ -50,7 +50,7 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 	uint32_t keep = (vma->flags & ~(VM_UFFD | VM_RELEASED | VM_SAMPLED)) | VM_SOFTDIRTY;
 	struct fl_vma *new;
 	long place = (long)to;
-	int err = fl_host_adopt(mm, addr, addr + old_len);
+	int err = fl_native_adopt(mm, addr, addr + old_len);
 
 	if (!err && !(flags & MREMAP_FIXED))
 		place = fl_sys(SYS_mmap, to, new_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -81,10 +81,10 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 	fl_move_entries(mm, addr, new, to, moved, true);
 	if (!(flags & MREMAP_DONTUNMAP)) {
 		fl_sys(SYS_munmap, addr, old_len);
-		fl_process_forget(addr, addr + old_len);
+		fl_native_forget(addr, addr + old_len);
 	}
-	fl_process_release(to, to + new_len);
-	fl_process_release(addr, addr + old_len);
+	fl_native_release_unclaimed(to, to + new_len);
+	fl_native_release_unclaimed(addr, addr + old_len);
 	return (int64_t)to;
 unplace:
 	if (!(flags & MREMAP_FIXED))
@@ -117,7 +117,7 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 	fl_vma_set_file(new, vma->file, fl_vma_page_index(vma, at));
 	vma = new;
 	if (fl_vma_plain(vma))
-		fl_host_release(mm, vma);
+		fl_native_release(mm, vma);
 	fl_vma_merge(mm, addr, at + len); /* the homes may happen to be neighbours, too */
 	return (int64_t)addr;
 }
@@ -148,7 +148,7 @@ static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 	if (fl_sys_failed(at))
 		return at;
 	if (flags & MREMAP_FIXED)
-		fl_process_forget(to, to + new_len);
+		fl_native_forget(to, to + new_len);
 	/* it came with the rights that hide the old one */
 	if (WITH_ROOM(fl_sys(SYS_mprotect, at, new_len, fl_access_prot(vma->flags)))) {
 		fl_sys(SYS_munmap, at, new_len);
@@ -160,7 +160,7 @@ static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 		drop_shared(addr, addr + old_len);
 	} else if (old_len) {
 		fl_sys(SYS_munmap, addr, old_len);
-		fl_process_forget(addr, addr + old_len);
+		fl_native_forget(addr, addr + old_len);
 	}
 	return at;
 }
@@ -176,9 +176,9 @@ static int64_t grow_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 	if (fl_sys_failed(at))
 		return at;
 	if (WITH_ROOM(fl_sys(SYS_mprotect, end, new_len - old_len, fl_access_prot(flags))) ||
-	    (!(flags & VM_RELEASED) && fl_host_adopt(mm, end, grown))) {
+	    (!(flags & VM_RELEASED) && fl_native_adopt(mm, end, grown))) {
 		fl_sys(SYS_munmap, end, new_len - old_len);
-		fl_process_forget(end, grown);
+		fl_native_forget(end, grown);
 		return -ENOMEM;
 	}
 	if (flags & VM_RELEASED)
@@ -229,8 +229,8 @@ static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 
 	if (old_len && !one_mapping(addr, addr + old_len)) {
 		/* a part that was never ours may belong to it: then all of it becomes ours */
-		if (fl_host_fit(mm, addr, addr + old_len) == 0)
-			fl_host_adopt(mm, addr, addr + old_len);
+		if (fl_native_fit(mm, addr, addr + old_len) == 0)
+			fl_native_adopt(mm, addr, addr + old_len);
 		if (!one_mapping(addr, addr + old_len))
 			return -EFAULT;
 	}
@@ -250,43 +250,43 @@ static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 /* Shrinking is unmapping the tail, whosever it is. */
 static int64_t shrink(uint64_t addr, uint64_t old_len, uint64_t new_len)
 {
-	uint64_t irq = lock();
-	bool there = fl_vma_lookup(mm, addr) || fl_host_mapped(mm, addr, addr + PAGE_SIZE);
+	uint64_t signals = lock();
+	bool there = fl_vma_lookup(mm, addr) || fl_native_mapped(mm, addr, addr + PAGE_SIZE);
 	int ret;
 
-	unlock(irq);
+	unlock(signals);
 	if (!there)
 		return -EFAULT;
-	ret = new_len < old_len ? fl_process_munmap(addr + new_len, old_len - new_len) : 0;
+	ret = new_len < old_len ? fl_native_munmap(addr + new_len, old_len - new_len) : 0;
 	return ret ? ret : (int64_t)addr;
 }
 
 static bool is_shared(uint64_t addr)
 {
-	uint64_t irq = lock();
+	uint64_t signals = lock();
 	struct fl_vma *vma = fl_vma_lookup(mm, addr);
 	bool ret = vma && (vma->flags & VM_SHARED);
 
-	unlock(irq);
+	unlock(signals);
 	return ret;
 }
 
 static int64_t remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
 {
 	bool fixed = flags & MREMAP_FIXED;
-	uint64_t irq;
+	uint64_t signals;
 	int64_t ret;
 
 	if (!ours(addr, old_len ? old_len : 1)) {
 		if (!fixed || !ours(new_addr, new_len))
 			return WITH_ROOM_OUT(fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr));
-		irq = lock();
+		signals = lock();
 		ret = fl_vma_reserve(mm, 2);
 		if (!ret)
 			ret = fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr);
 		if (!fl_sys_failed(ret))
-			fl_process_forget(new_addr, new_addr + PAGE_ALIGN(new_len));
-		unlock(irq);
+			fl_native_forget(new_addr, new_addr + PAGE_ALIGN(new_len));
+		unlock(signals);
 		return ret;
 	}
 	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) || !new_len || new_len > TASK_SIZE ||
@@ -301,13 +301,13 @@ static int64_t remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flag
 		return -EINVAL;
 	if (old_len && new_len <= old_len && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)))
 		return shrink(addr, old_len, new_len);
-	irq = lock();
+	signals = lock();
 	ret = do_mremap(addr, old_len, new_len, flags, new_addr);
-	unlock(irq);
+	unlock(signals);
 	return ret;
 }
 
-int64_t fl_process_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+int64_t fl_native_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
 {
 	int64_t ret = remap(addr, old_len, new_len, flags, new_addr);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* pool.c - the frames of soft address spaces, and their swap area: plain memory, and who has which part of it. */
+/* frames.c - the frames of soft address spaces, and their swap area: plain memory, and who has which part of it. */
 #include "soft/soft.h"
 
 #include "base/alloc.h"

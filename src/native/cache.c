@@ -20,7 +20,7 @@
  * The order of host calls keeps the invariant "never more than the entry": rights are taken before a page is shown,
  * and a page is hidden before rights are given around it.
  */
-#include "host/host.h"
+#include "native/native.h"
 
 #include "base/count.h"
 
@@ -112,7 +112,7 @@ static bool piece_active(const struct piece *p)
 {
 	const struct chunk *c = chunk_of(vma_pfn(p->vma, p->start));
 
-	return bit_any(fl_host.guard ? c->active : c->shown, p->first, p->nr, true);
+	return bit_any(fl_native.guard ? c->active : c->shown, p->first, p->nr, true);
 }
 
 /* ---- counting ---- */
@@ -140,14 +140,14 @@ static uint64_t splits(void)
 {
 	int64_t n;
 
-	fl_yield_look(&fl_host.splits);
-	n = (int64_t)__atomic_load_n(&fl_host.splits, __ATOMIC_RELAXED);
+	fl_yield_look(&fl_native.splits);
+	n = (int64_t)__atomic_load_n(&fl_native.splits, __ATOMIC_RELAXED);
 	return n > 0 ? (uint64_t)n : 0;
 }
 
 static unsigned all_borders(const struct chunk *c)
 {
-	return borders(c->writable) + (fl_host.guard ? 0 : borders(c->shown));
+	return borders(c->writable) + (fl_native.guard ? 0 : borders(c->shown));
 }
 
 /*
@@ -164,8 +164,8 @@ static void recount(struct chunk *c)
 		fl_yield_point(c);
 		before = __atomic_exchange_n(&c->splits, (uint16_t)now, __ATOMIC_ACQ_REL);
 		right = all_borders(c) == now;
-		fl_yield_point(&fl_host.splits);
-		__atomic_fetch_add(&fl_host.splits, (uint64_t)now - before, __ATOMIC_RELAXED);
+		fl_yield_point(&fl_native.splits);
+		__atomic_fetch_add(&fl_native.splits, (uint64_t)now - before, __ATOMIC_RELAXED);
 	} while (!right);
 }
 
@@ -184,7 +184,7 @@ void fl_cache_set_budget(void)
 		fl_sys(SYS_close, fd);
 	}
 	/* half of what is left now is the program's to grow into */
-	fl_host.budget = max > used + 256 ? (max - used) / 2 : 128;
+	fl_native.budget = max > used + 256 ? (max - used) / 2 : 128;
 }
 
 /* ---- eviction ---- */
@@ -196,14 +196,14 @@ void fl_cache_set_budget(void)
  */
 static void evict_piece(struct chunk *c, const struct piece *p)
 {
-	bool w = fl_host.guard && (p->vma->flags & VM_WRITE);
-	enum fl_right base = w ? FL_RIGHT_WRITE : fl_host.guard ? FL_RIGHT_READ : FL_RIGHT_NONE;
+	bool w = fl_native.guard && (p->vma->flags & VM_WRITE);
+	enum fl_right base = w ? FL_RIGHT_WRITE : fl_native.guard ? FL_RIGHT_READ : FL_RIGHT_NONE;
 
 	if (!piece_active(p))
 		return;
-	if (fl_host.guard && host_guard(p->start, p->end, MADV_GUARD_INSTALL))
-		return;	     /* still shown: leave its rights alone */
-	if (fl_host.guard) { /* hidden from here on, whatever becomes of its rights */
+	if (fl_native.guard && host_guard(p->start, p->end, MADV_GUARD_INSTALL))
+		return;	       /* still shown: leave its rights alone */
+	if (fl_native.guard) { /* hidden from here on, whatever becomes of its rights */
 		bit_fill(c->shown, p->first, p->nr, false);
 		bit_fill(c->active, p->first, p->nr, true);
 	}
@@ -229,7 +229,7 @@ static struct fl_vma *victim(const struct evictor *e, uint64_t addr, bool *got)
 	if (addr >= e->own->start && addr < e->own->end)
 		return e->own;
 	*got = true;
-	return fl_vma_tryget(e->mm, addr);
+	return fl_vma_trypin(e->mm, addr);
 }
 
 /* What a mapping has of the chunk, at addr or above. Returns where that ends. */
@@ -273,14 +273,14 @@ static void evict(const struct evictor *e, struct chunk *c)
  */
 static bool evict_to(struct fl_mm *mm, struct fl_vma *own, uint64_t target, const struct chunk *keep)
 {
-	struct evictor e = {.mm = mm, .own = own, .all = !own || fl_vma_alone(own)};
-	uint64_t before = splits(), chunks = __atomic_load_n(&fl_host.chunks_end, __ATOMIC_RELAXED);
+	struct evictor e = {.mm = mm, .own = own, .all = !own || fl_vma_sole_pin(own)};
+	uint64_t before = splits(), chunks = __atomic_load_n(&fl_native.chunks_end, __ATOMIC_RELAXED);
 
 	for (uint64_t seen = 0; seen < chunks && splits() > target; seen++) {
 		struct chunk *c;
 
-		fl_yield_point(&fl_host.hand);
-		c = &fl_host.chunks[__atomic_fetch_add(&fl_host.hand, 1, __ATOMIC_RELAXED) % chunks];
+		fl_yield_point(&fl_native.hand);
+		c = &fl_native.chunks[__atomic_fetch_add(&fl_native.hand, 1, __ATOMIC_RELAXED) % chunks];
 		fl_yield_look(c);
 		if (__atomic_load_n(&c->splits, __ATOMIC_RELAXED) && c != keep)
 			evict(&e, c);
@@ -348,7 +348,7 @@ static int conform_piece(struct chunk *c, const struct piece *p)
 {
 	int err;
 
-	if (fl_host.guard)
+	if (fl_native.guard)
 		return piece_active(p) ? hide_piece(c, p, true) : 0;
 	err = protect(p->vma, c, p->start, p->end, PROT_NONE, true);
 	if (err)
@@ -359,7 +359,7 @@ static int conform_piece(struct chunk *c, const struct piece *p)
 	return 0;
 }
 
-int fl_host_conform(struct fl_mm *mm, struct fl_vma *vma)
+int fl_native_conform(struct fl_mm *mm, struct fl_vma *vma)
 {
 	struct piece p;
 	int err = 0;
@@ -375,7 +375,7 @@ int fl_host_conform(struct fl_mm *mm, struct fl_vma *vma)
 
 void fl_cache_unhide(struct fl_vma *vma)
 {
-	if (fl_host.guard)
+	if (fl_native.guard)
 		fl_sys(SYS_madvise, vma->start, vma->end - vma->start, MADV_GUARD_REMOVE);
 	fl_cache_forget(vma->pgoff, PAGES(vma->end - vma->start));
 }
@@ -391,7 +391,7 @@ static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsig
 		uint64_t addr = c->vbase + ((uint64_t)first << PAGE_SHIFT);
 		bool same = bit_get(c->writable, first) == w;
 
-		if (!fl_host.guard) {
+		if (!fl_native.guard) {
 			run = fl_min(run, bit_run(c->shown, first, nr));
 			same = same && bit_get(c->shown, first);
 		}
@@ -399,7 +399,7 @@ static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsig
 			err = protect(vma, c, addr, addr + ((uint64_t)run << PAGE_SHIFT), prot, room);
 		if (!err)
 			bit_fill(c->writable, first, run, w);
-		if (!err && !fl_host.guard)
+		if (!err && !fl_native.guard)
 			bit_fill(c->shown, first, run, true);
 		first += run;
 		nr -= run;
@@ -438,22 +438,22 @@ static void populate(struct fl_mm *mm, uint64_t addr, uint64_t nr)
 static int show(struct chunk *c, const struct piece *p, bool w, bool room)
 {
 	struct piece whole = whole_piece(p->vma, p->start);
-	int err = fl_host.guard ? activate(c, &whole, room) : 0;
+	int err = fl_native.guard ? activate(c, &whole, room) : 0;
 
 	if (err)
 		return err;
 	err = set_rights(p->vma, c, p->first, p->nr, w, room);
 	fl_yield_point(c);
-	if (err && fl_host.guard && room)
+	if (err && fl_native.guard && room)
 		err = rebase(c, &whole, w);
-	if (!err && fl_host.guard && bit_any(c->shown, p->first, p->nr, false) &&
+	if (!err && fl_native.guard && bit_any(c->shown, p->first, p->nr, false) &&
 	    host_guard(p->start, p->end, MADV_GUARD_REMOVE) == 0)
 		bit_fill(c->shown, p->first, p->nr, true);
 	recount(c);
 	return err;
 }
 
-void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right)
+void fl_native_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right)
 {
 	struct piece p = piece_at(vma, addr, addr + (nr << PAGE_SHIFT));
 	struct chunk *c = chunk_of(vma_pfn(vma, addr));
@@ -466,12 +466,12 @@ void fl_host_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t
 	fl_read_lock(&vma->cache_lock);
 	err = show(c, &p, w, false);
 	fl_read_unlock(&vma->cache_lock);
-	if (err || splits() > fl_host.budget) {
+	if (err || splits() > fl_native.budget) {
 		fl_write_lock(&vma->cache_lock);
 		if (err)
 			err = show(c, &p, w, true);
-		if (splits() > fl_host.budget)
-			evict_to(mm, vma, fl_host.budget - fl_host.budget / 8, c);
+		if (splits() > fl_native.budget)
+			evict_to(mm, vma, fl_native.budget - fl_native.budget / 8, c);
 		fl_write_unlock(&vma->cache_lock);
 	}
 	if (c->file && !err)
@@ -497,7 +497,7 @@ static void batch_done(const struct batch *b, bool hidden)
 		next = fl_min(b->end, PMD_ALIGN_DOWN(at) + PMD_SIZE);
 		if (hidden)
 			bit_fill(c->shown, (unsigned)PAGES(at & ~PMD_MASK), (unsigned)PAGES(next - at), false);
-		if (!hidden || !fl_host.guard)
+		if (!hidden || !fl_native.guard)
 			bit_fill(c->writable, (unsigned)PAGES(at & ~PMD_MASK), (unsigned)PAGES(next - at), false);
 		recount(c);
 	}
@@ -508,9 +508,9 @@ static void hide(struct batch *b)
 {
 	int advice = MADV_GUARD_INSTALL;
 
-	while (fl_host.guard ? host_guard(b->start, b->end, advice)
-			     : protect(b->vma, NULL, b->start, b->end, PROT_NONE, true)) {
-		if (!fl_host.guard) {
+	while (fl_native.guard ? host_guard(b->start, b->end, advice)
+			       : protect(b->vma, NULL, b->start, b->end, PROT_NONE, true)) {
+		if (!fl_native.guard) {
 			b->start = b->vma->start;
 			b->end = b->vma->end;
 		}
@@ -561,7 +561,7 @@ static void shrink_piece(struct batch *b, struct chunk *c, const struct piece *p
 		batch_add(b, p->start, p->end, FL_RIGHT_NONE, PROT_NONE);
 		return;
 	}
-	if (fl_host.guard) {
+	if (fl_native.guard) {
 		if (bit_any(c->writable, p->first, p->nr, true))
 			batch_add(b, p->start, p->end, FL_RIGHT_READ, prot);
 		return;
@@ -576,7 +576,7 @@ static void shrink_piece(struct batch *b, struct chunk *c, const struct piece *p
 	}
 }
 
-void fl_host_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right max)
+void fl_native_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right max)
 {
 	struct batch b = {.vma = vma};
 	struct piece p;
@@ -589,8 +589,8 @@ void fl_host_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, ui
 		shrink_piece(&b, chunk_of(vma_pfn(vma, start)), &p, max);
 	}
 	batch_flush(&b);
-	if (splits() > fl_host.budget)
-		evict_to(mm, vma, fl_host.budget - fl_host.budget / 8, NULL);
+	if (splits() > fl_native.budget)
+		evict_to(mm, vma, fl_native.budget - fl_native.budget / 8, NULL);
 	fl_write_unlock(&vma->cache_lock);
 }
 
@@ -610,7 +610,7 @@ void fl_cache_forget(uint64_t pfn, uint64_t nr)
 	}
 }
 
-bool fl_host_caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right)
+bool fl_native_caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
 	struct chunk *c = chunk_of(pfn);
@@ -621,14 +621,14 @@ bool fl_host_caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right
 
 bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
 {
-	struct fl_vma *vma = fl_vma_start_read(mm, addr);
+	struct fl_vma *vma = fl_vma_pin(mm, addr);
 	bool ret;
 
 	if (!vma)
 		return false;
 	/* of a file it may be gone when it is touched: SIGBUS, which is blocked in the fault entry, would end the process */
-	ret = !(vma->flags & (VM_RELEASED | VM_SHARED)) && fl_host_caches(vma, addr, FL_RIGHT_WRITE);
-	fl_vma_end_read(vma);
+	ret = !(vma->flags & (VM_RELEASED | VM_SHARED)) && fl_native_caches(vma, addr, FL_RIGHT_WRITE);
+	fl_vma_unpin(vma);
 	return ret;
 }
 
@@ -652,7 +652,7 @@ static void freeze_run(struct chunk *c, struct fl_vma *vma, uint64_t at, unsigne
 
 static void freeze_piece(struct chunk *c, const struct piece *p, bool frozen)
 {
-	const uint64_t *visible = fl_host.guard ? c->active : c->shown;
+	const uint64_t *visible = fl_native.guard ? c->active : c->shown;
 
 	for (unsigned i = 0, run; i < p->nr; i += run) {
 		uint64_t at = p->start + ((uint64_t)i << PAGE_SHIFT);
@@ -669,8 +669,8 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 	struct fl_vma *vma;
 	struct piece p;
 
-	for (uint64_t i = 0; i < fl_host.chunks_end; i++) {
-		struct chunk *c = &fl_host.chunks[i];
+	for (uint64_t i = 0; i < fl_native.chunks_end; i++) {
+		struct chunk *c = &fl_native.chunks[i];
 		uint64_t addr = c->vbase;
 
 		while (c->used && !c->file && piece_next(mm, c, &addr, &p)) { /* what is shared stays so */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* native.c - the process itself behind faultline.h. Where there is no native backend, no-native.c stands here. */
+/* native_space.c - the process itself behind faultline.h. Where there is no native backend, no_native.c stands here. */
 #include "lib/lib.h"
 
-#include "host/host.h"
+#include "native/native.h"
 
 #include <string.h>
 
@@ -11,28 +11,28 @@ static int64_t process_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int p
 {
 	if (shmem) /* a process has files */
 		return -ENODEV;
-	return fl_process_mmap(addr, len, prot, flags, -1, 0);
+	return fl_native_mmap(addr, len, prot, flags, -1, 0);
 }
 
 static int process_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
-	return fl_process_munmap(addr, len);
+	return fl_native_munmap(addr, len);
 }
 
 static int process_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 {
-	return fl_process_mprotect(addr, len, prot);
+	return fl_native_mprotect(addr, len, prot);
 }
 
 static int64_t process_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 			      uint64_t new_addr)
 {
-	return fl_process_mremap(addr, old_len, new_len, flags, new_addr);
+	return fl_native_mremap(addr, old_len, new_len, flags, new_addr);
 }
 
 static int process_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 {
-	return fl_process_madvise(addr, len, advice);
+	return fl_native_madvise(addr, len, advice);
 }
 
 /* A plain access of the process: the instruction faults by itself. */
@@ -104,19 +104,19 @@ static const struct fl_space process_space = {
 
 const struct fl_space *fl_space_of(const struct fl_mm *mm)
 {
-	return mm == &fl_host.mm ? &process_space : &fl_soft_space;
+	return mm == &fl_native.mm ? &process_space : &fl_soft_space;
 }
 
-int fl_process_open(struct fl_mm **mm)
+int fl_native_open(struct fl_mm **mm)
 {
-	int err = fl_host_init();
+	int err = fl_native_init();
 
 	if (!err)
-		*mm = &fl_host.mm;
+		*mm = &fl_native.mm;
 	return err;
 }
 
-bool fl_process_private_fd(int fd)
+bool fl_native_private_fd(int fd)
 {
-	return fl_kept_is(fd) || (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE) && fd == fl_host.pool_fd);
+	return fl_kept_is(fd) || (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE) && fd == fl_native.pool_fd);
 }

@@ -7,7 +7,7 @@
  * pages hold data, make tables for them, move the pages aside, copy them into the pool, map the pool in their place.
  * Every step until the last can be undone.
  */
-#include "host/host.h"
+#include "native/native.h"
 
 #include "base/count.h"
 #include "mm/file.h"
@@ -24,7 +24,7 @@
 
 /* ---- fit ---- */
 
-int fl_host_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
+int fl_native_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
 	bool any = false;
 
@@ -52,7 +52,7 @@ int fl_host_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return any ? 0 : -EINVAL;
 }
 
-bool fl_host_mapped(struct fl_mm *mm, uint64_t start, uint64_t end)
+bool fl_native_mapped(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
 	struct fl_map map;
 
@@ -135,7 +135,7 @@ static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgo
 			return ret;
 		for (uint64_t a = at; a < run_end && what != FL_RUN_ZERO;) { /* of zeros, the pool has enough */
 			long n = fl_fail(FL_FP_FILL) ? -ENOMEM
-						     : fl_sys(SYS_pwrite64, fl_host.pool_fd, a, run_end - a,
+						     : fl_sys(SYS_pwrite64, fl_native.pool_fd, a, run_end - a,
 							      (pgoff << PAGE_SHIFT) + (a - aside));
 			if (n <= 0)
 				return -ENOMEM;
@@ -175,10 +175,10 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 		fl_collapse_full(mm, vma);
 }
 
-int fl_host_map_pool(uint64_t start, uint64_t end, uint64_t pgoff)
+int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff)
 {
 	long ret = fl_sys(SYS_mmap, start, end - start, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-			  fl_host.pool_fd, pgoff << PAGE_SHIFT);
+			  fl_native.pool_fd, pgoff << PAGE_SHIFT);
 
 	fl_count(host_mmap, 1);
 	if (fl_sys_failed(ret))
@@ -200,10 +200,10 @@ static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgo
 		fl_sys(SYS_mprotect, at, len, PROT_READ);
 		err = copy_aside(start, end, (uint64_t)at, pgoff);
 	}
-	fl_yield_point(&fl_host);
+	fl_yield_point(&fl_native);
 	if (!err)
-		err = fl_fail(FL_FP_ADOPT) ? -ENOMEM : fl_host_map_pool(start, end, pgoff);
-	fl_yield_point(&fl_host);
+		err = fl_fail(FL_FP_ADOPT) ? -ENOMEM : fl_native_map_pool(start, end, pgoff);
+	fl_yield_point(&fl_native);
 	if (err && data) {
 		fl_sys(SYS_mprotect, at, len, PROT_NONE);
 		fl_sys(SYS_mremap, at, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, start);
@@ -234,13 +234,13 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	bool data;
 	int err;
 
-	if (__atomic_load_n(&fl_host.advice, __ATOMIC_RELAXED))
+	if (__atomic_load_n(&fl_native.advice, __ATOMIC_RELAXED))
 		flags |= fl_maps_advice(start);
 
 	if (pgoff == FL_PFN_NONE)
 		return -ENOMEM;
 	err = (int)fl_sys(SYS_mprotect, start, end - start, PROT_NONE);
-	fl_yield_point(&fl_host);
+	fl_yield_point(&fl_native);
 	if (!err)
 		err = fl_prepare_tables(mm, start, end, &data);
 	if (!err)
@@ -264,11 +264,11 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 
 static int file_next(uint64_t *start, uint64_t end, uint64_t *run_end)
 {
-	long data = fl_sys(SYS_lseek, fl_host.pool_fd, *start, SEEK_DATA), hole;
+	long data = fl_sys(SYS_lseek, fl_native.pool_fd, *start, SEEK_DATA), hole;
 
 	if (fl_sys_failed(data) || (uint64_t)data >= end)
 		return 0;
-	hole = fl_sys(SYS_lseek, fl_host.pool_fd, data, SEEK_HOLE);
+	hole = fl_sys(SYS_lseek, fl_native.pool_fd, data, SEEK_HOLE);
 	*start = (uint64_t)data;
 	*run_end = fl_sys_failed(hole) ? end : fl_min((uint64_t)hole, end);
 	return 1;
@@ -279,7 +279,7 @@ bool fl_released_owned(struct fl_vma *vma, uint64_t addr)
 	uint64_t pfn = vma_pfn(vma, addr);
 
 	return bit_get(chunk_of(pfn)->owned, (unsigned)(pfn % CHUNK_PAGES)) ||
-	       !fl_host_frame_is_zero(&fl_host.mm, pfn);
+	       !fl_native_frame_is_zero(&fl_native.mm, pfn);
 }
 
 /* Tables for what the pool holds, and in a second pass the entries, which cannot fail. */
@@ -314,7 +314,7 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 	if (fl_sys(SYS_mprotect, vma->start, len, PROT_NONE))
 		return -ENOMEM;
 	/* other parts of its chunks may be in use */
-	if (readopt_entries(mm, vma, true) || fl_host_conform(mm, vma)) {
+	if (readopt_entries(mm, vma, true) || fl_native_conform(mm, vma)) {
 		fl_free_pgtables(mm, vma->start, vma->end);
 		fl_cache_unhide(vma);
 		while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM &&
@@ -349,7 +349,7 @@ static int readopt_range(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return 0;
 }
 
-int fl_host_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
+int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
 	int err = readopt_range(mm, start, end);
 
@@ -445,7 +445,7 @@ static void release_chunk(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, u
 	bit_fill(chunk_of(pfn)->resident, first, nr, false); /* what it holds from now on is the host's to know */
 }
 
-void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
+void fl_native_release(struct fl_mm *mm, struct fl_vma *vma)
 {
 	uint64_t len = vma->end - vma->start;
 	int err;
@@ -455,7 +455,7 @@ void fl_host_release(struct fl_mm *mm, struct fl_vma *vma)
 		return;
 	}
 	/* One fresh mapping has no markers and no splits. If the host has no room for it, the range stays served by us. */
-	while ((err = fl_host_map_pool(vma->start, vma->end, vma->pgoff)) && fl_cache_shrink(mm))
+	while ((err = fl_native_map_pool(vma->start, vma->end, vma->pgoff)) && fl_cache_shrink(mm))
 		;
 	if (err)
 		return;

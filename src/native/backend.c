@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* init.c - setting up the one native address space, and the table of what it does for the memory manager. */
-#include "host/host.h"
+/* backend.c - setting up the one native address space, and the table of what it does for the memory manager. */
+#include "native/native.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-struct fl_host fl_host;
+struct fl_native fl_native;
 
 static void host_unmapped(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff)
 {
@@ -21,7 +21,7 @@ static void host_unmapped(struct fl_mm *mm, uint64_t start, uint64_t end, uint64
 static uint64_t host_metadata(struct fl_mm *mm)
 {
 	/* a chunk's record, and its 512 folios, which are one page of the folio array */
-	return fl_host.used_chunks * (sizeof(struct chunk) + CHUNK_PAGES * sizeof(struct fl_folio));
+	return fl_native.used_chunks * (sizeof(struct chunk) + CHUNK_PAGES * sizeof(struct fl_folio));
 }
 
 /* The host's part of a fault, of which our own clock sees nothing: a signal to us, and the way back. */
@@ -45,23 +45,23 @@ static uint64_t host_entry_ns(struct fl_mm *mm)
 static const struct fl_mmu_ops host_ops = {
 	.name = "native",
 	.homes = true,
-	.huge_get = fl_host_huge_get,
-	.frame_is_zero = fl_host_frame_is_zero,
+	.huge_get = fl_native_huge_get,
+	.frame_is_zero = fl_native_frame_is_zero,
 	.entry_ns = host_entry_ns,
-	.frame_get = fl_host_frame_get,
-	.frame_put = fl_host_frame_put,
-	.frames_zero = fl_host_frames_zero,
-	.frames_fill = fl_host_frames_fill,
-	.probe = fl_host_probe,
-	.grant = fl_host_grant,
-	.invalidate = fl_host_invalidate,
+	.frame_get = fl_native_frame_get,
+	.frame_put = fl_native_frame_put,
+	.frames_zero = fl_native_frames_zero,
+	.frames_fill = fl_native_frames_fill,
+	.probe = fl_native_probe,
+	.grant = fl_native_grant,
+	.invalidate = fl_native_invalidate,
 	.unmapped = host_unmapped,
-	.conform = fl_host_conform,
-	.fit = fl_host_fit,
-	.mapped = fl_host_mapped,
-	.adopt = fl_host_adopt,
-	.release = fl_host_release,
-	.caches = fl_host_caches,
+	.conform = fl_native_conform,
+	.fit = fl_native_fit,
+	.mapped = fl_native_mapped,
+	.adopt = fl_native_adopt,
+	.release = fl_native_release,
+	.caches = fl_native_caches,
 	.metadata = host_metadata,
 };
 
@@ -74,7 +74,7 @@ static bool guard_works(void)
 
 	if (want && strcmp(want, "off") == 0)
 		return false;
-	p = fl_sys(SYS_mmap, NULL, PAGE_SIZE, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fl_host.pool_fd, 0);
+	p = fl_sys(SYS_mmap, NULL, PAGE_SIZE, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fl_native.pool_fd, 0);
 	if (fl_sys_failed(p))
 		return false;
 	ok = fl_sys(SYS_madvise, p, PAGE_SIZE, 102) == 0 && fl_sys(SYS_mprotect, p, PAGE_SIZE, PROT_READ) == 0 &&
@@ -90,53 +90,53 @@ static int create(void)
 
 	if (err)
 		return err;
-	fl_host.guard = guard_works();
+	fl_native.guard = guard_works();
 	fl_cache_set_budget();
-	err = fl_mm_init(&fl_host.mm, &host_ops, &fl_host, &pool);
+	err = fl_mm_init(&fl_native.mm, &host_ops, &fl_native, &pool);
 	if (err) {
 		fl_pool_destroy(&pool);
 		return err;
 	}
 	err = fl_segv_install();
 	if (err) {
-		fl_mm_exit(&fl_host.mm);
+		fl_mm_exit(&fl_native.mm);
 		fl_pool_destroy(&pool);
 		return err;
 	}
-	fl_irq_enabled = true;
+	fl_signals_enabled = true;
 	return 0;
 }
 
-int fl_host_init(void)
+int fl_native_init(void)
 {
 	static struct fl_mutex once;
 	int err = 0;
 
-	if (__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+	if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		return 0;
 	fl_mutex_lock(&once);
-	if (!fl_host.ready)
+	if (!fl_native.ready)
 		err = create();
 	if (!err)
-		__atomic_store_n(&fl_host.ready, true, __ATOMIC_RELEASE);
+		__atomic_store_n(&fl_native.ready, true, __ATOMIC_RELEASE);
 	fl_mutex_unlock(&once);
 	return err;
 }
 
-bool fl_host_touches(uint64_t start, uint64_t end)
+bool fl_native_touches(uint64_t start, uint64_t end)
 {
-	struct fl_mm *mm = &fl_host.mm;
-	uint64_t irq;
+	struct fl_mm *mm = &fl_native.mm;
+	uint64_t signals;
 	struct fl_vma *vma;
 	bool ret;
 
-	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE) || !__atomic_load_n(&mm->nr_vmas, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE) || !__atomic_load_n(&mm->nr_vmas, __ATOMIC_RELAXED))
 		return false;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	fl_mmap_read_lock(mm);
 	vma = fl_find_vma(mm, start);
 	ret = vma && vma->start < end;
 	fl_mmap_read_unlock(mm);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return ret;
 }

@@ -1,27 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * process.h - what the files of the process's mapping calls share: process.c, and remap.c for mremap(2).
+ * calls.h - what the files of the process's mapping calls share: map.c, remap.c, advise.c, truncate.c, present.c.
  */
-#ifndef FL_LIB_PROCESS_H
-#define FL_LIB_PROCESS_H
+#ifndef FL_NATIVE_CALLS_H
+#define FL_NATIVE_CALLS_H
 
-#include "host/host.h"
-#include "lib/lib.h"
 #include "mm/file.h"
+#include "native/native.h"
+#include "native/space.h"
+
+#include <sys/mman.h>
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
 
-static struct fl_mm *const mm = &fl_host.mm;
+static struct fl_mm *const mm = &fl_native.mm;
 
 /* To change what is mapped in [start, end), or anywhere. */
 static inline uint64_t lock_range(uint64_t start, uint64_t end)
 {
-	uint64_t irq = fl_irq_save();
+	uint64_t signals = fl_signals_block();
 
 	fl_mmap_write_lock_range(mm, start, end);
-	return irq;
+	return signals;
 }
 
 static inline uint64_t lock(void)
@@ -29,31 +31,31 @@ static inline uint64_t lock(void)
 	return lock_range(0, UINT64_MAX);
 }
 
-static inline void unlock(uint64_t irq)
+static inline void unlock(uint64_t signals)
 {
 	fl_mmap_write_unlock(mm);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 }
 
 /* => mmap_lock held */
 static inline bool room_locked(void)
 {
-	return __atomic_load_n(&fl_host.splits, __ATOMIC_RELAXED) > 64 && fl_cache_shrink(mm);
+	return __atomic_load_n(&fl_native.splits, __ATOMIC_RELAXED) > 64 && fl_cache_shrink(mm);
 }
 
 /* => no lock held */
 static inline bool room_unlocked(void)
 {
-	uint64_t irq;
+	uint64_t signals;
 	bool any;
 
-	if (!__atomic_load_n(&fl_host.ready, __ATOMIC_ACQUIRE))
+	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		return false;
-	irq = fl_irq_save();
+	signals = fl_signals_block();
 	fl_mmap_read_lock(mm);
 	any = room_locked();
 	fl_mmap_read_unlock(mm);
-	fl_irq_restore(irq);
+	fl_signals_restore(signals);
 	return any;
 }
 
@@ -68,19 +70,52 @@ static inline bool room_unlocked(void)
 		room_ret;                                                                                            \
 	})
 
+static inline uint32_t access_of(int prot)
+{
+	return ((prot & PROT_READ) ? VM_READ : 0) | ((prot & PROT_WRITE) ? VM_WRITE : 0) |
+	       ((prot & PROT_EXEC) ? VM_EXEC : 0);
+}
+
+/* The next part of [*at, end): inside one mapping of ours (*vma) or outside all of them (NULL). => mmap_lock held */
+static inline bool next_part(uint64_t *at, uint64_t end, uint64_t *start, uint64_t *stop, struct fl_vma **vma)
+{
+	struct fl_vma *v;
+
+	if (*at >= end)
+		return false;
+	v = fl_find_vma(mm, *at);
+	*start = *at;
+	*vma = v && v->start <= *at ? v : NULL;
+	*stop = !v ? end : fl_min(end, *vma ? v->end : v->start);
+	*at = *stop;
+	return true;
+}
+
+/* Flags of a part of one mapping. => mmap_lock held for writing, two reserved */
+static inline void set_flag(uint64_t start, uint64_t stop, uint32_t set, uint32_t clear)
+{
+	struct fl_vma *vma;
+
+	fl_vma_split(mm, start);
+	fl_vma_split(mm, stop);
+	vma = fl_vma_lookup(mm, start);
+	fl_vma_set(vma, (vma->flags & ~clear) | set, vma->ctx);
+	fl_vma_merge(mm, start, stop);
+}
+
 /* Does the call concern us? Sane arguments only: the host complains about the others. */
 static inline bool ours(uint64_t addr, uint64_t len)
 {
 	return len && len <= TASK_SIZE && addr < TASK_SIZE && PAGE_ALIGNED(addr) &&
-	       fl_host_touches(addr, PAGE_ALIGN(addr + len));
+	       fl_native_touches(addr, PAGE_ALIGN(addr + len));
 }
 
 /*
  * The host has unmapped [start, end): so do we. What was cached went with the mappings, and the range may be somebody
  * else's already, so nothing may be told to the host about it. => mmap_lock held for writing, two reserved
  */
-void fl_process_forget(uint64_t start, uint64_t end);
+void fl_native_forget(uint64_t start, uint64_t end);
 /* Ranges that were taken back and are not registered go to the host again. => mmap_lock held for writing */
-void fl_process_release(uint64_t start, uint64_t end);
+void fl_native_release_unclaimed(uint64_t start, uint64_t end);
 
 #endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fork.c - around fork(): the objects' part and the native backend's, in their order.
+ */
+#include "lib/lib.h"
+
+#include "base/count.h"
+#include "native/native.h"
+
+/* This thread has prepared: it holds every lock. The child's one thread inherits that. */
+static __thread __attribute__((tls_model("initial-exec"))) bool forking;
+
+int fl_native_fork_check(void)
+{
+	int pipe[2];
+	long err;
+
+	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
+		return 0;
+	err = fl_fail(FL_FP_FORK) ? -ENOMEM : fl_sys(SYS_pipe2, pipe, 02000000 /* O_CLOEXEC */);
+	if (!err) {
+		fl_sys(SYS_close, pipe[0]);
+		fl_sys(SYS_close, pipe[1]);
+	}
+	return (int)err;
+}
+
+int fl_native_fork_prepare(void)
+{
+	int err;
+
+	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
+		return 0;
+	fl_object_before_fork();
+	err = fl_fork_prepare();
+	forking = !err;
+	return err;
+}
+
+void fl_native_fork_parent(void)
+{
+	if (!forking)
+		return;
+	forking = false;
+	fl_fork_parent();
+}
+
+void fl_native_fork_child(void)
+{
+	static const char sorry[] = "faultline: a forked child ends: no descriptors left to copy its memory\n";
+
+	fl_kept_after_fork();
+	if (forking) {
+		forking = false;
+		fl_signals_active = 0; /* the threads that were inside are not here */
+		fl_object_after_fork();
+		fl_fork_child(fl_ctx_forget_all);
+	} else if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE)) {
+		fl_sys(SYS_write, 2, sorry, sizeof(sorry) - 1);
+		fl_sys(SYS_exit_group, 137); /* it would write into its parent's memory */
+	}
+	fl_count(processes, 1);
+}

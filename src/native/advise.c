@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * advise.c - madvise(2) on registered memory: what the tables must do for it, and what is the host's alone.
+ */
+#include "native/calls.h"
+
+#include <linux/mman.h>
+#include <sys/mman.h>
+
+/* Pages of a released range: the host serves it, but dropping what it holds is not dropping what the pool holds. */
+static void drop_released(struct fl_vma *vma, uint64_t start, uint64_t stop)
+{
+	fl_frames_punch(vma_pfn(vma, start), PAGES(stop - start));
+}
+
+/* What the host serves alone is taken back for it. => mmap_lock held for writing */
+static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
+{
+	int err = (vma->flags & VM_RELEASED) ? fl_native_adopt(mm, start, stop) : 0;
+
+	if (!err)
+		err = fl_collapse_anonymous(mm, fl_vma_lookup(mm, start), start, stop);
+	fl_native_release_unclaimed(start, stop);
+	return err;
+}
+
+/* => mmap_lock held for writing */
+static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int advice)
+{
+	if (vma->file && advice == MADV_REMOVE && !(vma->flags & VM_SHARED))
+		return -EACCES;
+	if ((vma->flags & VM_SHARED) && ((vma->flags & VM_RELEASED) || advice == MADV_REMOVE))
+		return advice == MADV_REMOVE ? fl_file_remove(mm, vma, start, stop)
+					     : fl_sys(SYS_madvise, start, stop - start, advice);
+	if (advice == MADV_FREE && vma->file)
+		return -EINVAL;
+	switch (advice) {
+	case MADV_DONTNEED:
+	case 24 /* MADV_DONTNEED_LOCKED */:
+		if (advice == MADV_DONTNEED && (vma->flags & VM_LOCKED))
+			return -EINVAL;
+		if (vma->flags & VM_RELEASED)
+			drop_released(vma, start, stop);
+		else
+			fl_zap_advised(mm, vma, start, stop);
+		return 0;
+	case MADV_DONTFORK:
+		set_flag(start, stop, VM_DONTFORK, 0);
+		return 0;
+	case MADV_DOFORK:
+		set_flag(start, stop, 0, VM_DONTFORK);
+		return 0;
+	case MADV_WIPEONFORK:
+		set_flag(start, stop, VM_WIPEONFORK, 0);
+		return 0;
+	case MADV_KEEPONFORK:
+		set_flag(start, stop, 0, VM_WIPEONFORK);
+		return 0;
+	case MADV_HUGEPAGE:
+		set_flag(start, stop, VM_HUGEPAGE, VM_NOHUGEPAGE);
+		return 0;
+	case MADV_NOHUGEPAGE:
+		set_flag(start, stop, VM_NOHUGEPAGE, VM_HUGEPAGE);
+		return 0;
+	case MADV_REMOVE: /* what the program has is private memory, whatever it is made of */
+		return -EINVAL;
+	case 102 /* MADV_GUARD_INSTALL */:
+	case 103 /* MADV_GUARD_REMOVE */:
+		return -EINVAL; /* the markers of these ranges are in use */
+	default: /* advice that nothing needs to follow: FREE, WILLNEED, COLD, PAGEOUT, HUGEPAGE, MERGEABLE, ... */
+		return 0;
+	}
+}
+
+/* What of MADV_COLLAPSE is not the manager's, which takes its locks itself. => no lock held */
+static int collapse_by_host(uint64_t start, uint64_t stop)
+{
+	int err = fl_file_any() ? fl_file_collapse_elsewhere(start, stop) : 0;
+
+	return err ? err : (int)fl_sys(SYS_madvise, start, stop - start, 25 /* MADV_COLLAPSE */);
+}
+
+static int collapse_file(uint64_t start, uint64_t stop)
+{
+	return fl_collapse(mm, start, stop);
+}
+
+typedef int collapse_fn(uint64_t start, uint64_t stop);
+
+/* Who takes the locks himself; NULL: collapse(), which has them. => mmap_lock held for writing */
+static collapse_fn *collapse_owner(const struct fl_vma *vma)
+{
+	if (!vma || ((vma->flags & VM_SHARED) && (vma->flags & VM_RELEASED)))
+		return collapse_by_host;
+	return vma->file ? collapse_file : NULL;
+}
+
+static int collapse_all(uint64_t at, uint64_t end)
+{
+	uint64_t start, stop, signals = lock();
+	struct fl_vma *vma;
+	int ret = 0, hole = 0;
+
+	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
+		collapse_fn *owner = collapse_owner(vma);
+
+		if (!owner) {
+			ret = fl_vma_reserve(mm, 2);
+			ret = ret ? ret : collapse(vma, start, stop);
+			continue;
+		}
+		fl_mmap_write_unlock(mm);
+		ret = owner(start, stop);
+		fl_mmap_write_lock(mm);
+		if (ret == -ENOMEM && !vma) { /* holes are skipped, and told of at the end */
+			hole = ret;
+			ret = 0;
+		}
+	}
+	unlock(signals);
+	return ret ? ret : hole;
+}
+
+/* An advice that the host does not know is refused by it, before anything is changed. */
+static bool advice_known(int advice)
+{
+	return fl_sys(SYS_madvise, 0, 0, advice) == 0;
+}
+
+static int remove_elsewhere(uint64_t addr, uint64_t len)
+{
+	uint64_t signals = lock();
+	int ret;
+
+	fl_file_remove_elsewhere(addr, addr + PAGE_ALIGN(len));
+	ret = (int)fl_sys(SYS_madvise, addr, len, MADV_REMOVE);
+	unlock(signals);
+	return ret;
+}
+
+int fl_native_madvise(uint64_t addr, uint64_t len, int advice)
+{
+	uint64_t signals, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
+	struct fl_vma *vma;
+	long ret = 0, hole = 0;
+
+	if (advice == MADV_DONTFORK || advice == MADV_WIPEONFORK || advice == MADV_HUGEPAGE)
+		__atomic_store_n(&fl_native.advice, true, __ATOMIC_RELAXED);
+	if (!ours(addr, len) && advice == MADV_REMOVE && fl_file_any())
+		return remove_elsewhere(addr, len);
+	if (!ours(addr, len) && advice == 25 /* MADV_COLLAPSE */ && fl_file_any()) {
+		signals = fl_signals_block();
+		ret = collapse_by_host(addr, end);
+		fl_signals_restore(signals);
+		return (int)ret;
+	}
+	if (!ours(addr, len) || !advice_known(advice))
+		return (int)fl_sys(SYS_madvise, addr, len, advice);
+	if (advice == 25)
+		return collapse_all(addr, end);
+	if (advice == 22 /* MADV_POPULATE_READ */ || advice == 23 /* MADV_POPULATE_WRITE */)
+		fl_native_fault_in(addr, end - addr, advice == 23);
+	signals = advice == MADV_REMOVE ? lock() : lock_range(addr, end); /* that takes pages of others, too */
+	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
+		ret = fl_vma_reserve(mm, 2);
+		if (ret)
+			break;
+		ret = vma ? advise_part(vma, start, stop, advice) : fl_sys(SYS_madvise, start, stop - start, advice);
+		if (ret == -ENOMEM && !vma) { /* holes are skipped, and told of at the end */
+			hole = ret;
+			ret = 0;
+		}
+	}
+	unlock(signals);
+	return (int)(ret ? ret : hole);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * map.c - the program's mapping calls, where they meet ranges of ours. A call that does not is passed to the host
+ * as it is. One that does is cut at the borders of our ranges: the tables change for our parts, the host's mappings for
+ * the rest. Order: what shrinks reaches the cache before the call returns; memory that leaves the tables is unmapped
+ * before anybody could see the pool behind it.
+ */
+#include "native/calls.h"
+
+#include "base/count.h"
+
+#include <fcntl.h>
+#include <linux/mman.h>
+#include <string.h>
+#include <sys/mman.h>
+
+void fl_native_forget(uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(mm, vma, i, start, end) {
+		uint64_t from = fl_max(start, vma->start);
+
+		fl_cache_forget(vma_pfn(vma, from), PAGES(fl_min(end, vma->end) - from));
+	}
+	fl_do_munmap(mm, start, end);
+}
+
+void fl_native_release_unclaimed(uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(mm, vma, i, start, end)
+		if (fl_vma_plain(vma) && !(vma->flags & VM_RELEASED))
+			fl_native_release(mm, vma);
+	fl_vma_merge(mm, start, end);
+}
+
+/* ---- munmap, mmap ---- */
+
+int fl_native_munmap(uint64_t addr, uint64_t len)
+{
+	uint64_t signals, end = addr + PAGE_ALIGN(len);
+	long ret;
+
+	if (ours(addr, len)) {
+		signals = lock_range(addr, end);
+		ret = fl_vma_reserve(mm, 2);
+		if (!ret)
+			ret = WITH_ROOM(fl_sys(SYS_munmap, addr, len));
+		fl_yield_point(mm);
+		if (!ret)
+			fl_native_forget(addr, end);
+		unlock(signals);
+	} else {
+		ret = WITH_ROOM_OUT(fl_sys(SYS_munmap, addr, len));
+	}
+	if (!ret)
+		fl_kept_unmapped(addr, len);
+	return (int)ret;
+}
+
+/* The host gave a range that is ours to the program: libc had unmapped it behind our back, as free() does. */
+static void forget_stale(uint64_t start, uint64_t end)
+{
+	uint64_t signals = lock_range(start, end);
+
+	if (fl_vma_reserve(mm, 2) == 0)
+		fl_native_forget(start, end);
+	unlock(signals);
+}
+
+int64_t fl_native_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset)
+{
+	uint64_t signals;
+	long ret;
+
+	if (!(flags & MAP_FIXED) || !ours(addr, len)) {
+		ret = WITH_ROOM_OUT(fl_kept_mmap(addr, len, prot, flags, fd, offset));
+		if (!fl_sys_failed(ret) && ours((uint64_t)ret, len))
+			forget_stale((uint64_t)ret, (uint64_t)ret + PAGE_ALIGN(len));
+		return ret;
+	}
+	signals = lock_range(addr, addr + PAGE_ALIGN(len));
+	ret = fl_vma_reserve(mm, 2);
+	if (!ret)
+		ret = WITH_ROOM(fl_kept_mmap(addr, len, prot, flags, fd, offset));
+	if (!fl_sys_failed(ret))
+		fl_native_forget(addr, addr + PAGE_ALIGN(len));
+	unlock(signals);
+	return ret;
+}
+
+/* ---- mprotect ---- */
+
+static long protect_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int prot)
+{
+	if (!vma)
+		return WITH_ROOM(fl_sys(SYS_mprotect, start, stop - start, prot));
+	if (vma->flags & VM_RELEASED) {
+		long ret = WITH_ROOM(fl_sys(SYS_mprotect, start, stop - start, prot));
+
+		if (ret)
+			return ret;
+	}
+	fl_do_mprotect(mm, start, stop, access_of(prot));
+	return 0;
+}
+
+int fl_native_mprotect(uint64_t addr, uint64_t len, int prot)
+{
+	uint64_t signals, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
+	struct fl_vma *vma;
+	long ret = 0;
+
+	if (!ours(addr, len) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | 8 /* PROT_SEM: no meaning */)))
+		return (int)WITH_ROOM_OUT(fl_sys(SYS_mprotect, addr, len, prot));
+	signals = lock_range(addr, end);
+	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
+		ret = fl_vma_reserve(mm, 2);
+		if (!ret) /* part by part: what comes before a hole is changed, as by the host */
+			ret = protect_part(vma, start, stop, prot);
+	}
+	unlock(signals);
+	return (int)ret;
+}

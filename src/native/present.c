@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * present.c - which pages are present: faults on behalf of system calls, mlock(2) and its kin, mincore(2).
+ */
+#include "native/calls.h"
+
+#include <sys/mman.h>
+
+/* Is the page hidden although the program may use it: worth a fault? */
+static bool hidden(uint64_t addr, bool write)
+{
+	uint64_t signals = fl_signals_block();
+	struct fl_vma *vma = fl_vma_pin(mm, addr);
+	bool ret = false;
+
+	if (vma && !(vma->flags & VM_RELEASED) && (fl_vma_access(vma) & (write ? VM_WRITE : VM_READ)))
+		ret = !fl_native_caches(vma, addr, write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
+	if (vma)
+		fl_vma_unpin(vma);
+	fl_signals_restore(signals);
+	return ret;
+}
+
+enum fl_present fl_native_fault_in(uint64_t addr, uint64_t len, bool write)
+{
+	uint64_t end = addr + len, signals;
+	bool any = false;
+
+	if (!len || end < addr || !fl_native_touches(addr, end))
+		return FL_NOT_OURS;
+	for (uint64_t at = addr; at < end; at = PAGE_ALIGN_DOWN(at) + PAGE_SIZE) {
+		int err;
+
+		if (!hidden(at, write))
+			continue;
+		signals =
+			fl_signals_block_for_wait(); /* a system call that waits for a page is not interrupted: handlers run after it */
+		err = fl_fault_in_user(fl_ptr(at), write);
+		fl_signals_restore_after_wait(signals);
+		if (err)
+			return any ? FL_MADE_PRESENT : FL_REFUSED;
+		any = true;
+	}
+	return any ? FL_MADE_PRESENT : FL_WAS_PRESENT;
+}
+
+static int populate(uint64_t addr, uint64_t len)
+{
+	uint64_t signals = lock(), at = addr, end = addr + len, start, stop;
+	struct fl_vma *vma;
+	bool write = true;
+
+	while (next_part(&at, end, &start, &stop, &vma))
+		if (vma && !(vma->flags & VM_WRITE))
+			write = false;
+	unlock(signals);
+	fl_native_fault_in(addr, len, write);
+	return 0;
+}
+
+/* Memory of the pool is not swapped where there is no swap, and cannot be locked without losing the markers. */
+int fl_native_mlock(uint64_t addr, uint64_t len, unsigned flags)
+{
+	uint64_t signals, start, stop, at = PAGE_ALIGN_DOWN(addr), end = PAGE_ALIGN(addr + len), first = at;
+	struct fl_vma *vma;
+	long ret = 0;
+
+	if (!len || len > TASK_SIZE || !fl_native_touches(at, end))
+		return (int)(flags ? fl_sys(SYS_mlock2, addr, len, flags) : fl_sys(SYS_mlock, addr, len));
+	signals = lock_range(at, end);
+	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
+		ret = vma ? fl_vma_reserve(mm, 2) : fl_sys(SYS_mlock2, start, stop - start, flags);
+		if (vma && !ret)
+			set_flag(start, stop, VM_LOCKED, 0);
+	}
+	unlock(signals);
+	if (!ret && !flags)
+		ret = populate(first, end - first);
+	return (int)ret;
+}
+
+int fl_native_munlock(uint64_t addr, uint64_t len)
+{
+	uint64_t signals, start, stop, at = PAGE_ALIGN_DOWN(addr), end = PAGE_ALIGN(addr + len);
+	struct fl_vma *vma;
+	long ret = fl_sys(SYS_munlock, addr, len);
+
+	if (ret || !len || len > TASK_SIZE || !fl_native_touches(at, end))
+		return (int)ret;
+	signals = lock_range(at, end);
+	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
+		ret = vma ? fl_vma_reserve(mm, 2) : 0;
+		if (vma && !ret)
+			set_flag(start, stop, 0, VM_LOCKED);
+	}
+	unlock(signals);
+	return (int)ret;
+}
+
+/*
+ * All of the program's memory is not all of the process's: populating the direct map would take the whole pool.
+ * Locked ranges of ours
+ * would refuse markers.
+ */
+int fl_native_mlockall(int flags)
+{
+	uint64_t signals;
+	long ret;
+
+	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE) || !(flags & MCL_CURRENT))
+		return (int)fl_sys(SYS_mlockall, flags);
+	ret = fl_sys(SYS_mlockall, flags | MCL_ONFAULT);
+	signals = lock();
+	fl_sys(SYS_munlock, mm->pool.base, mm->pool.nr_frames << PAGE_SHIFT);
+	for (uint32_t i = 0; i < mm->nr_vmas && !ret; i++) {
+		struct fl_vma *vma = mm->vmas[i];
+
+		fl_sys(SYS_munlock, vma->start, vma->end - vma->start);
+		fl_vma_set(vma, vma->flags | VM_LOCKED, vma->ctx);
+	}
+	fl_vma_merge(mm, 0, TASK_SIZE);
+	unlock(signals);
+	return (int)ret;
+}
+
+int fl_native_munlockall(void)
+{
+	long ret = fl_sys(SYS_munlockall, 0);
+	uint64_t signals;
+
+	if (ret || !__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
+		return (int)ret;
+	signals = lock();
+	for (uint32_t i = 0; i < mm->nr_vmas; i++)
+		fl_vma_set(mm->vmas[i], mm->vmas[i]->flags & ~VM_LOCKED, mm->vmas[i]->ctx);
+	fl_vma_merge(mm, 0, TASK_SIZE);
+	unlock(signals);
+	return 0;
+}
+
+/* What mincore(2) says of a page, if it is ours. => mmap_lock held */
+static void present(uint64_t addr, unsigned char *in)
+{
+	struct fl_vma *vma = fl_vma_lookup(mm, addr);
+
+	if (!vma || (vma->flags & VM_RELEASED))
+		return;
+	*in = pte_present(fl_pte_get(mm, addr));
+	if (*in || !vma->file)
+		return;
+	fl_vma_lock_file(vma); /* of a file it is the cache that counts */
+	*in = vma->file->ops->find(vma->file, vma, addr, fl_vma_page_index(vma, addr)) != FL_PFN_NONE;
+	fl_vma_unlock_file(vma);
+}
+
+int fl_native_mincore(uint64_t addr, uint64_t len, unsigned char *vec)
+{
+	unsigned char part[256];
+	uint64_t signals, end = addr + PAGE_ALIGN(len);
+	long ret = fl_sys(SYS_mincore, addr, len, vec);
+
+	if (ret || !ours(addr, len))
+		return (int)ret;
+	for (uint64_t at = addr; at < end; at += sizeof(part) * PAGE_SIZE) {
+		size_t n = fl_min(PAGES(end - at), (uint64_t)sizeof(part));
+
+		/* the program's vector may fault: it is not for under the lock */
+		if (fl_copy_user(part, vec + PAGES(at - addr), n))
+			return -EFAULT;
+		signals = lock();
+		for (size_t i = 0; i < n; i++)
+			present(at + (i << PAGE_SHIFT), &part[i]);
+		unlock(signals);
+		if (fl_copy_user(vec + PAGES(at - addr), part, n))
+			return -EFAULT;
+	}
+	return 0;
+}

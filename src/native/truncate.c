@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * truncate.c - calls that take pages out of files. They leave our tables first, while nobody faults.
+ */
+#include "native/calls.h"
+
+#include <fcntl.h>
+
+/* => mmap_lock held for writing, so that nobody maps them again before they are gone */
+static void zap_behind(const struct stat *st, uint64_t size)
+{
+	fl_file_zap(st, PAGES(PAGE_ALIGN(size)), UINT64_MAX, true);
+}
+
+int fl_native_ftruncate(int fd, uint64_t size)
+{
+	uint64_t signals = lock();
+	struct stat st;
+	int ret;
+
+	if (fl_sys(SYS_fstat, fd, &st) == 0)
+		zap_behind(&st, size);
+	ret = (int)fl_sys(SYS_ftruncate, fd, size);
+	unlock(signals);
+	return ret;
+}
+
+int fl_native_truncate(const char *path, uint64_t size)
+{
+	uint64_t signals = lock();
+	struct stat st;
+	int ret;
+
+	if (fl_sys(SYS_newfstatat, AT_FDCWD, path, &st, 0) == 0)
+		zap_behind(&st, size);
+	ret = (int)fl_sys(SYS_truncate, path, size);
+	unlock(signals);
+	return ret;
+}
+
+void fl_native_truncated(int fd)
+{
+	uint64_t signals = lock();
+	struct stat st;
+
+	if (fl_sys(SYS_fstat, fd, &st) == 0)
+		zap_behind(&st, 0);
+	unlock(signals);
+}
+
+int fl_native_fallocate(int fd, int mode, uint64_t offset, uint64_t len)
+{
+	uint64_t signals = lock();
+	struct stat st;
+	int ret;
+
+	/* the other modes take nothing that shared memory knows of */
+	if (offset + len > offset && fl_sys(SYS_fstat, fd, &st) == 0)
+		fl_file_zap(&st, PAGES(offset), PAGES(PAGE_ALIGN(offset + len)), false);
+	ret = (int)fl_sys(SYS_fallocate, fd, mode, offset, len);
+	unlock(signals);
+	return ret;
+}
