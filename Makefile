@@ -44,7 +44,7 @@ sim: build
 	$(BUILD)/tests/sim/sim $(if $(BOUND),--bound $(BOUND)) $(if $(FAILURES),--failures $(FAILURES)) --random $(RANDOM) --seed $(SEED) --scenario '$(or $(SCENARIO),*)'
 
 bench: build
-	bench/run $(BUILD)
+	bench/run $(BUILD) $(if $(AGAINST),--against $(AGAINST))
 
 # clang's runtimes are linked in whole, which lets the interposed functions stand before theirs
 SAN_CC ?= clang
