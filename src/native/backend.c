@@ -97,7 +97,7 @@ static int create(void)
 		fl_pool_destroy(&pool);
 		return err;
 	}
-	err = fl_segv_install();
+	err = fl_fault_entry_install();
 	if (err) {
 		fl_mm_exit(&fl_native.mm);
 		fl_pool_destroy(&pool);

@@ -8,6 +8,7 @@
  * very same addresses and offsets, and lets everything be cached anew.
  */
 #include "native/native.h"
+#include "native/sigview.h"
 
 #include "base/alloc.h"
 #include "base/count.h"
@@ -144,7 +145,7 @@ void fl_fork_child(void (*forget_objects)(struct fl_mm *mm))
 
 	fl_rank_forget_all();
 	fl_alloc_fork_done();
-	fl_segv_after_fork();
+	fl_sigview_after_fork();
 	for (unsigned i = 0; i < FL_PT_LOCKS; i++) /* a thread of the parent may have held one */
 		fl_mutex_init(&mm->pt_lock[i], FL_RANK_PT);
 	new_pool();

@@ -5,7 +5,7 @@
  * "Physical memory" is the pool, a sparse memfd that is mapped once, read-write, out of the program's way: the direct
  * map.
  * A registered range gets a contiguous extent of the pool as its home and becomes a mapping of it. The rights that
- * the host's page tables hold are the cache (cache.c); what they refuse arrives as SIGSEGV (segv.c).
+ * the host's page tables hold are the cache (cache.c); what they refuse arrives as SIGSEGV (fault_entry.c).
  *
  * The pool is managed in chunks of 2 MiB. A chunk belongs to one extent, so it also is one aligned 2 MiB of the
  * program's addresses, and what is cached for its 512 pages is a handful of bitmaps.
@@ -270,70 +270,10 @@ int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_r
 /* Does the host map these 2 MiB in one piece? Before 6.7 it cannot be asked: false. */
 bool fl_mapped_huge(uint64_t addr);
 
-/* ---- segv.c: the fault entry ---- */
+/* ---- fault_entry.c ---- */
 
-/* Install the handler, also again. What the program had installed becomes the one that is chained to. */
-int fl_segv_install(void);
-
-/*
- * Masks. In the program's form they say what it believes; in the host's form SIGSEGV is never blocked, and the bit of
- * FL_SHADOW, a signal that nothing on Linux raises, says whether the program has it blocked. FL_SHADOW itself then
- * has no bit of its own left: it is said to be blocked when SIGXFSZ is. All this only where fl_segv_shadowed is set,
- * which is before fl_segv_install().
- */
-#define FL_SHADOW      SIGSTKFLT
-#define FL_SIGBIT(sig) (1ull << ((sig)-1))
-extern bool fl_segv_shadowed;
-
-static inline uint64_t fl_mask_to_host(uint64_t mask)
-{
-	uint64_t shadow = fl_segv_shadowed ? FL_SIGBIT(FL_SHADOW) : 0;
-
-	return (mask & ~shadow & ~FL_SIGBIT(SIGSEGV)) | ((mask & FL_SIGBIT(SIGSEGV)) ? shadow : 0);
-}
-
-static inline uint64_t fl_mask_from_host(uint64_t mask)
-{
-	if (!fl_segv_shadowed)
-		return mask;
-	return (mask & ~FL_SIGBIT(FL_SHADOW)) | ((mask & FL_SIGBIT(FL_SHADOW)) ? FL_SIGBIT(SIGSEGV) : 0) |
-	       ((mask & FL_SIGBIT(SIGXFSZ)) ? FL_SIGBIT(FL_SHADOW) : 0);
-}
-
-/* Is this FL_SHADOW in truth a SIGSEGV that was sent while the program had it blocked? Then make it one. */
-bool fl_segv_relayed(siginfo_t *info);
-
-/*
- * An alternate stack of ours, for a thread whose own stack, or the program's alternate one, is too small for our
- * handler or may be hidden memory itself. It is known by its size, and at its base stands what the program believes.
- */
-#define FL_OWN_STACK_SIZE (64u * 1024 - 16)
-
-struct fl_own_stack {
-	stack_t program;
-	int32_t tid; /* whose it is */
-	bool always; /* also while the program has none */
-};
-
-static inline struct fl_own_stack *fl_own_stack(const stack_t *ss)
-{
-	return !(ss->ss_flags & SS_DISABLE) && ss->ss_size == FL_OWN_STACK_SIZE ? ss->ss_sp : NULL;
-}
-
-/* A signal action as the host's rt_sigaction(2) has it. */
-struct fl_ksigaction {
-	void (*handler)(int);
-	unsigned long flags;
-	void (*restorer)(void);
-	uint64_t mask;
-};
-
-/* sigaction(2) for SIGSEGV or FL_SHADOW as the program sees it. Either may be NULL. */
-void fl_segv_action(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
-/* In a forked child, where only this thread exists. */
-void fl_segv_after_fork(void);
-/* rt_sigaction(2) itself. */
-long fl_host_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
+/* Install the handler of SIGSEGV, also again: sigview.h. 0 or -errno */
+int fl_fault_entry_install(void);
 
 /* ---- init.c ---- */
 

@@ -18,6 +18,7 @@
 
 #include "lib/lib.h"
 #include "native/native.h"
+#include "native/sigview.h"
 
 #include <poll.h>
 #include <sched.h>

@@ -2,7 +2,7 @@
 /*
  * signal.c - SIGSEGV is ours at the host, and the program's as far as it can see: its handler is remembered and
  * chained to, and its masks are translated on their way to the host and back. Nothing is remembered of masks: see
- * native/segv.c.
+ * native/sigview.c.
  */
 #include "preload/preload.h"
 
@@ -66,8 +66,8 @@ void fl_signal_init(void)
 		if (fl_host_sigaction(sig, NULL, &act) == 0 && act.handler != SIG_DFL && act.handler != SIG_IGN)
 			handlers = true;
 	fl_signals_handlers = handlers;
-	fl_segv_shadowed = true;
-	fl_segv_install();
+	fl_sigview_shadowed = true;
+	fl_fault_entry_install();
 	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
 	if (fl_mask_to_host(mask) != mask)
 		fl_sigmask(fl_mask_to_host(mask));
@@ -245,7 +245,7 @@ static int wait_for(const sigset_t *set, siginfo_t *info, const struct timespec 
 	}
 	if (sig < 0)
 		return sig;
-	fl_segv_relayed(&got);
+	fl_sigview_relayed(&got);
 	if (info && fl_copy_user(info, &got, sizeof(got))) {
 		errno = EFAULT;
 		return -1;
@@ -301,7 +301,7 @@ long fl_do_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigact
 	if (act)
 		note_handler(act->handler);
 	if (is_ours(sig)) {
-		fl_segv_action(sig, act, old);
+		fl_sigview_action(sig, act, old);
 		return 0;
 	}
 	if (act) {
@@ -325,7 +325,7 @@ static void our_action(int sig, const struct sigaction *act, struct sigaction *o
 		kact.flags = (unsigned long)act->sa_flags;
 		kact.mask = set_get(&act->sa_mask);
 	}
-	fl_segv_action(sig, act ? &kact : NULL, &kold);
+	fl_sigview_action(sig, act ? &kact : NULL, &kold);
 	if (!old)
 		return;
 	memset(old, 0, sizeof(*old));

@@ -160,6 +160,6 @@ int linked_sigaction(int sig, const struct sigaction *act, struct sigaction *old
 	int ret = sigaction(sig, act, old);
 
 	if (!ret && act && sig == SIGSEGV && __atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
-		ret = (int)result(fl_segv_install());
+		ret = (int)result(fl_fault_entry_install());
 	return ret;
 }

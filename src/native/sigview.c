@@ -1,43 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * segv.c - the fault entry. A SIGSEGV is, in this order:
- *
- *   inside fl_copy_nofault() ........ the copy ends early
- *   a fault on memory of ours ....... resolved, perhaps after a wait; the instruction runs again
- *   inside fl_copy_user() ........... the copy ends early: EFAULT
- *   to be answered with SIGBUS ...... the host delivers one to this thread, exactly here
- *   anything else ................... the program's own handler, called as the host would have
- *
- * The handler runs with all other signals blocked, on the alternate stack when there is one, and leaves errno alone.
- * It may nest: copies inside the engine fault too.
- *
- * Blocking. The host must never have SIGSEGV blocked: a blocked one at a hidden page kills. Where the program's masks
- * pass through our hands (the preloaded library), its wish to block SIGSEGV is carried by the bit of another signal,
- * FL_SHADOW, in the very mask that the host keeps. So handlers, jumps, contexts, new threads and processes have the
- * wish right without our doing. A SIGSEGV that is *sent* to a thread which has it "blocked" is sent on as FL_SHADOW,
- * which the host keeps pending for us.
+ * sigview.c - the virtual SIGSEGV: what the program believes about a signal whose handler is ours. A SIGSEGV that is
+ * the program's own calls its handler as the host would have: with its mask, its flags, the context of the access,
+ * on the stack that it asked for. A SIGSEGV that is *sent* to a thread which has it "blocked" is sent on as FL_SHADOW,
+ * which the host keeps pending for us: sigview.h.
  */
-#include "native/native.h"
+#include "native/sigview.h"
 
 #include "base/count.h"
+#include "base/signals.h"
+#include "base/sys.h"
+#include "base/uaccess.h"
+#include "base/yield.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ucontext.h>
 
-#define KSIGSETSIZE	8
-#define KSA_RESTORER	0x04000000ul
-#define SIGBIT(sig)	FL_SIGBIT(sig)
-#define RELAYED		0x5e600000 /* in si_errno of FL_SHADOW: this is a SIGSEGV. The low byte is -si_code */
-#define TRAP_PAGE_FAULT 14
-#define ERR_WRITE	2
+#define KSIGSETSIZE  8
+#define KSA_RESTORER 0x04000000ul
+#define SIGBIT(sig)  FL_SIGBIT(sig)
+#define RELAYED	     0x5e600000 /* in si_errno of FL_SHADOW: this is a SIGSEGV. The low byte is -si_code */
 
-bool fl_segv_shadowed;
+bool fl_sigview_shadowed;
 
-/*
- * What the program believes to be installed for SIGSEGV and for FL_SHADOW. Written under the sequence count, read by
- * retrying.
- */
+/* The program's actions for SIGSEGV and FL_SHADOW. Written under the sequence count, read by retrying. */
 static struct {
 	uint32_t seq;
 	struct fl_ksigaction act;
@@ -58,48 +43,6 @@ long fl_host_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksiga
 	return fl_sys(SYS_rt_sigaction, sig, act, old, KSIGSETSIZE);
 }
 
-/* ---- the machine's part ---- */
-
-#if defined(__x86_64__)
-static uintptr_t *context_pc(ucontext_t *uc)
-{
-	return (uintptr_t *)&uc->uc_mcontext.gregs[REG_RIP];
-}
-
-/* Is this a page fault, and was it a write? */
-static bool context_fault(const ucontext_t *uc, const siginfo_t *info, bool *write)
-{
-	*write = uc->uc_mcontext.gregs[REG_ERR] & ERR_WRITE;
-	return uc->uc_mcontext.gregs[REG_TRAPNO] == TRAP_PAGE_FAULT &&
-	       (info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR);
-}
-#elif defined(__aarch64__)
-static uintptr_t *context_pc(ucontext_t *uc)
-{
-	return (uintptr_t *)&uc->uc_mcontext.pc;
-}
-
-/* The exception syndrome stands in a record of the signal frame. */
-static bool context_fault(const ucontext_t *uc, const siginfo_t *info, bool *write)
-{
-	const struct _aarch64_ctx *rec = (const void *)uc->uc_mcontext.__reserved;
-
-	*write = false;
-	while (rec->magic && rec->magic != ESR_MAGIC)
-		rec = (const void *)((const char *)rec + rec->size);
-	if (rec->magic == ESR_MAGIC)
-		*write = ((const struct esr_context *)rec)->esr >> 6 & 1; /* WnR */
-	return info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR;
-}
-#endif
-
-static uint64_t *context_mask(ucontext_t *uc)
-{
-	return (uint64_t *)(void *)&uc->uc_sigmask;
-}
-
-/* ---- passing on ---- */
-
 static struct fl_ksigaction app_action(int sig)
 {
 	struct fl_ksigaction act;
@@ -113,7 +56,7 @@ static struct fl_ksigaction app_action(int sig)
 	return act;
 }
 
-void fl_segv_action(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old)
+void fl_sigview_action(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old)
 {
 	struct fl_ksigaction copy; /* client memory may fault, and the fault reads the table */
 	uint32_t *seq = &apps[sig == FL_SHADOW].seq;
@@ -133,7 +76,7 @@ void fl_segv_action(int sig, const struct fl_ksigaction *act, struct fl_ksigacti
 	fl_sigmask(signals);
 }
 
-void fl_segv_after_fork(void)
+void fl_sigview_after_fork(void)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(apps); i++)
 		apps[i].seq &= ~1u; /* a thread that is not here may have been writing */
@@ -145,14 +88,14 @@ static void die_of(int sig, ucontext_t *uc, const siginfo_t *info)
 	struct fl_ksigaction dfl = {0};
 
 	fl_host_sigaction(sig, &dfl, NULL);
-	*context_mask(uc) &= ~SIGBIT(sig);
+	*fl_context_mask(uc) &= ~SIGBIT(sig);
 	if (info->si_code <= 0) /* sent, not caused: it will not come again by itself */
 		fl_sys(SYS_tgkill, fl_sys(SYS_getpid, 0), fl_sys(SYS_gettid, 0), sig);
 }
 
 static bool believed_blocked(uint64_t host_mask)
 {
-	return fl_segv_shadowed && (host_mask & SIGBIT(FL_SHADOW));
+	return fl_sigview_shadowed && (host_mask & SIGBIT(FL_SHADOW));
 }
 
 /* To the thread or to the process, as it was sent: there may be a thread that has not blocked it. */
@@ -169,7 +112,7 @@ static void relay(const siginfo_t *info)
 		fl_sys(SYS_rt_sigqueueinfo, pid, FL_SHADOW, &copy);
 }
 
-bool fl_segv_relayed(siginfo_t *info)
+bool fl_sigview_relayed(siginfo_t *info)
 {
 	if (info->si_signo != FL_SHADOW || (info->si_errno & ~0xff) != RELAYED)
 		return false;
@@ -241,7 +184,7 @@ static bool push_frame(int sig, siginfo_t *info, ucontext_t *uc, const struct fl
 	regs[REG_RDX] = (greg_t)(at + offsetof(struct frame, uc));
 	regs[REG_RAX] = 0;
 	regs[REG_EFL] &= ~0x500; /* direction and trap flags */
-	*context_mask(uc) = mask;
+	*fl_context_mask(uc) = mask;
 	return true;
 }
 
@@ -265,12 +208,12 @@ static uint64_t context_sp(const ucontext_t *uc)
 static void call(int sig, siginfo_t *info, ucontext_t *uc, const struct fl_ksigaction *act, uint64_t mask)
 {
 	fl_sigmask(mask);
-	*context_mask(uc) = fl_mask_from_host(*context_mask(uc));
+	*fl_context_mask(uc) = fl_mask_from_host(*fl_context_mask(uc));
 	if (act->flags & SA_SIGINFO)
 		((void (*)(int, siginfo_t *, void *))(void *)act->handler)(sig, info, uc);
 	else
 		act->handler(sig);
-	*context_mask(uc) = fl_mask_to_host(*context_mask(uc)); /* the handler may have changed it */
+	*fl_context_mask(uc) = fl_mask_to_host(*fl_context_mask(uc)); /* the handler may have changed it */
 }
 
 /* The program's handler, with its mask, its flags, and the context of the access. */
@@ -283,14 +226,14 @@ static void chain(int sig, siginfo_t *info, ucontext_t *uc)
 	fl_count(faults_foreign, 1);
 	if (act.handler == SIG_IGN && sent)
 		return;
-	if (act.handler == SIG_DFL || act.handler == SIG_IGN || (!sent && believed_blocked(*context_mask(uc)))) {
+	if (act.handler == SIG_DFL || act.handler == SIG_IGN || (!sent && believed_blocked(*fl_context_mask(uc)))) {
 		die_of(sig, uc, info);
 		return;
 	}
 	if (act.flags & SA_RESETHAND)
-		fl_segv_action(sig, &dfl, NULL);
+		fl_sigview_action(sig, &dfl, NULL);
 	mask = act.mask | ((act.flags & SA_NODEFER) ? 0 : SIGBIT(sig));
-	mask = (*context_mask(uc) | fl_mask_to_host(mask)) & FL_SIGNALS_MASK;
+	mask = (*fl_context_mask(uc) | fl_mask_to_host(mask)) & FL_SIGNALS_MASK;
 	if (sig == FL_SHADOW &&
 	    !(act.flags & SA_NODEFER)) /* or its handler could be interrupted by itself, without end */
 		mask |= SIGBIT(FL_SHADOW);
@@ -300,12 +243,7 @@ static void chain(int sig, siginfo_t *info, ucontext_t *uc)
 		die_of(SIGSEGV, uc, info);
 }
 
-/*
- * SIGBUS for the access at `addr`: queued for this thread while the signal is blocked, it arrives when this handler
- * returns, at the very instruction, on the stack and with the mask that the program's sigaction() asked for. Blocked
- * or ignored it kills.
- */
-static void raise_sigbus(ucontext_t *uc, void *addr)
+void fl_sigview_raise_sigbus(ucontext_t *uc, void *addr)
 {
 	siginfo_t info;
 	struct fl_ksigaction act;
@@ -315,88 +253,36 @@ static void raise_sigbus(ucontext_t *uc, void *addr)
 	info.si_code = BUS_ADRERR;
 	info.si_addr = addr;
 	fl_host_sigaction(SIGBUS, NULL, &act);
-	if (act.handler == SIG_IGN || (*context_mask(uc) & SIGBIT(SIGBUS))) {
+	if (act.handler == SIG_IGN || (*fl_context_mask(uc) & SIGBIT(SIGBUS))) {
 		struct fl_ksigaction dfl = {0};
 
 		fl_host_sigaction(SIGBUS, &dfl, NULL);
-		*context_mask(uc) &= ~SIGBIT(SIGBUS);
+		*fl_context_mask(uc) &= ~SIGBIT(SIGBUS);
 	}
 	fl_sys(SYS_rt_tgsigqueueinfo, fl_sys(SYS_getpid, 0), fl_sys(SYS_gettid, 0), SIGBUS, &info);
 }
 
-/* ---- the entry ---- */
-
-static enum fl_fault resolve(const siginfo_t *info, ucontext_t *uc, uint32_t flags)
+void fl_sigview_caused(siginfo_t *info, ucontext_t *uc)
 {
-	struct fl_vmf vmf = {
-		.mm = &fl_native.mm,
-		.addr = fl_addr(info->si_addr),
-		.flags = flags,
-		.sigmask = context_mask(uc),
-	};
-	enum fl_fault ret = FL_FOREIGN;
-
-	if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
-		ret = fl_handle_mm_fault(&vmf);
-	if (ret == FL_DONE && vmf.delivered && !(flags & FAULT_WRITE) && fl_cache_writable(vmf.mm, vmf.addr))
-		fl_touch_nofault(info->si_addr);
-	return ret;
-}
-
-/* The host raised it, for something that the thread did. */
-static void caused(siginfo_t *info, ucontext_t *uc)
-{
-	uintptr_t user_fixup = fl_uaccess_user_fixup(*context_pc(uc));
-	enum fl_fault ret = FL_FOREIGN;
-	bool write;
-
-	if (context_fault(uc, info, &write))
-		ret = resolve(info, uc, (write ? FAULT_WRITE : 0) | (user_fixup ? FAULT_KERNEL : 0));
-	if (ret == FL_DONE)
-		return;
-	if (user_fixup) {
-		*context_pc(uc) = user_fixup;
-		return;
-	}
-	if (ret == FL_SIGBUS) {
-		raise_sigbus(uc, info->si_addr);
-		return;
-	}
-	if (ret == FL_SEGV) /* the mapping is there, whatever the host hides it with */
-		info->si_code = SEGV_ACCERR;
 	chain(SIGSEGV, info, uc);
 }
 
-/* Somebody sent it. */
-static void sent(int sig, siginfo_t *info, ucontext_t *uc)
+void fl_sigview_sent(int sig, siginfo_t *info, ucontext_t *uc)
 {
-	if (fl_segv_relayed(info))
+	if (fl_sigview_relayed(info))
 		chain(SIGSEGV, info, uc);
-	else if (sig == SIGSEGV && believed_blocked(*context_mask(uc)))
+	else if (sig == SIGSEGV && believed_blocked(*fl_context_mask(uc)))
 		relay(info);
 	else
 		chain(sig, info, uc);
 }
 
-static void on_signal(int sig, siginfo_t *info, void *context)
-{
-	ucontext_t *uc = context;
-	uintptr_t fixup = fl_uaccess_nofault_fixup(*context_pc(uc));
-	int saved = errno;
+/* ---- the host's handler ---- */
 
-	if (info->si_code <= 0 || sig != SIGSEGV)
-		sent(sig, info, uc);
-	else if (fixup)
-		*context_pc(uc) = fixup;
-	else
-		caused(info, uc);
-	errno = saved;
-}
-
-static int install(int sig)
+static int install(int sig, void (*entry)(int, siginfo_t *, void *))
 {
 	struct fl_ksigaction act = {
-		.handler = (void (*)(int))(void *)on_signal,
+		.handler = (void (*)(int))(void *)entry,
 		/* SA_NODEFER: copies inside the handler may fault, too */
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART,
 		.mask = FL_SIGNALS_MASK,
@@ -410,13 +296,13 @@ static int install(int sig)
 #endif
 	ret = fl_host_sigaction(sig, &act, &old);
 	if (!ret && old.handler != act.handler)
-		fl_segv_action(sig, &old, NULL);
+		fl_sigview_action(sig, &old, NULL);
 	return (int)ret;
 }
 
-int fl_segv_install(void)
+int fl_sigview_install(void (*entry)(int sig, siginfo_t *info, void *context))
 {
-	int ret = install(SIGSEGV);
+	int ret = install(SIGSEGV, entry);
 
-	return ret || !fl_segv_shadowed ? ret : install(FL_SHADOW);
+	return ret || !fl_sigview_shadowed ? ret : install(FL_SHADOW, entry);
 }

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fault_entry.c - from SIGSEGV to fl_handle_mm_fault() and back. A SIGSEGV is, in this order:
+ *
+ *   inside fl_copy_nofault() ........ the copy ends early
+ *   a fault on registered memory .... resolved, perhaps after a wait; the instruction runs again
+ *   inside fl_copy_user() ........... the copy ends early: EFAULT
+ *   to be answered with SIGBUS ...... the host delivers one to this thread, at this instruction
+ *   anything else ................... the program's own: sigview.c
+ *
+ * The handler runs with all other signals blocked, on the alternate stack if there is one, and preserves errno. It
+ * may nest: copies inside the engine fault, too.
+ */
+#include "native/native.h"
+#include "native/sigview.h"
+
+#define TRAP_PAGE_FAULT 14
+#define ERR_WRITE	2
+
+/* ---- the machine's part ---- */
+
+#if defined(__x86_64__)
+static uintptr_t *context_pc(ucontext_t *uc)
+{
+	return (uintptr_t *)&uc->uc_mcontext.gregs[REG_RIP];
+}
+
+/* Is this a page fault, and was it a write? */
+static bool context_fault(const ucontext_t *uc, const siginfo_t *info, bool *write)
+{
+	*write = uc->uc_mcontext.gregs[REG_ERR] & ERR_WRITE;
+	return uc->uc_mcontext.gregs[REG_TRAPNO] == TRAP_PAGE_FAULT &&
+	       (info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR);
+}
+#elif defined(__aarch64__)
+static uintptr_t *context_pc(ucontext_t *uc)
+{
+	return (uintptr_t *)&uc->uc_mcontext.pc;
+}
+
+/* The exception syndrome stands in a record of the signal frame. */
+static bool context_fault(const ucontext_t *uc, const siginfo_t *info, bool *write)
+{
+	const struct _aarch64_ctx *rec = (const void *)uc->uc_mcontext.__reserved;
+
+	*write = false;
+	while (rec->magic && rec->magic != ESR_MAGIC)
+		rec = (const void *)((const char *)rec + rec->size);
+	if (rec->magic == ESR_MAGIC)
+		*write = ((const struct esr_context *)rec)->esr >> 6 & 1; /* WnR */
+	return info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR;
+}
+#endif
+
+/* ---- the entry ---- */
+
+static enum fl_fault resolve(const siginfo_t *info, ucontext_t *uc, uint32_t flags)
+{
+	struct fl_vmf vmf = {
+		.mm = &fl_native.mm,
+		.addr = fl_addr(info->si_addr),
+		.flags = flags,
+		.sigmask = fl_context_mask(uc),
+	};
+	enum fl_fault ret = FL_FOREIGN;
+
+	if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
+		ret = fl_handle_mm_fault(&vmf);
+	if (ret == FL_DONE && vmf.delivered && !(flags & FAULT_WRITE) && fl_cache_writable(vmf.mm, vmf.addr))
+		fl_touch_nofault(info->si_addr);
+	return ret;
+}
+
+/* The host raised the signal for what this thread did. */
+static void caused(siginfo_t *info, ucontext_t *uc)
+{
+	uintptr_t user_fixup = fl_uaccess_user_fixup(*context_pc(uc));
+	enum fl_fault ret = FL_FOREIGN;
+	bool write;
+
+	if (context_fault(uc, info, &write))
+		ret = resolve(info, uc, (write ? FAULT_WRITE : 0) | (user_fixup ? FAULT_KERNEL : 0));
+	if (ret == FL_DONE)
+		return;
+	if (user_fixup) {
+		*context_pc(uc) = user_fixup;
+		return;
+	}
+	if (ret == FL_SIGBUS) {
+		fl_sigview_raise_sigbus(uc, info->si_addr);
+		return;
+	}
+	if (ret == FL_SEGV) /* the mapping is there, whatever the host hides it with */
+		info->si_code = SEGV_ACCERR;
+	fl_sigview_caused(info, uc);
+}
+
+static void on_signal(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+	uintptr_t fixup = fl_uaccess_nofault_fixup(*context_pc(uc));
+	int saved = errno;
+
+	if (info->si_code <= 0 || sig != SIGSEGV)
+		fl_sigview_sent(sig, info, uc);
+	else if (fixup)
+		*context_pc(uc) = fixup;
+	else
+		caused(info, uc);
+	errno = saved;
+}
+
+int fl_fault_entry_install(void)
+{
+	return fl_sigview_install(on_signal);
+}
