@@ -36,7 +36,7 @@ void measure_start_up(const struct run *run, struct series *out)
 
 #define FAULT(...)  .unit = "ns/fault", .measure = measure_fault, __VA_ARGS__
 #define CROWD(...)  .unit = "ns/fault", .measure = measure_threads, .answer = OTHER_CORE, __VA_ARGS__
-#define SLOWS(...)  .unit = "x computing", .measure = measure_threads, .answer = OTHER_CORE, .slows = true, __VA_ARGS__
+#define SLOWS(...)  .unit = "x computing", .measure = measure_threads, .answer = OTHER_CORE, .slows = 1, __VA_ARGS__
 #define FILL(...)   .unit = "ns/page", .measure = measure_fill, __VA_ARGS__
 #define ACCESS(...) .unit = "x plain", .measure = measure_access, __VA_ARGS__
 

@@ -3,8 +3,8 @@
  * tool.h - what the files of the `faultline` command share.
  *
  * main.c parses the command line down to the subcommand; run.c starts a program on faultline, with elf.c (can it be
- * preloaded?), deny.c (the system call filter), inject.c (failures on demand) and stats.c (what happened); doctor.c reports what this host offers,
- * which probe.c finds out by trying.
+ * preloaded?), deny.c (the system call filter), inject.c (failures on demand) and stats.c (what happened); doctor.c
+ * reports what this host offers, which probe.c finds out by trying.
  */
 #ifndef FL_TOOLS_TOOL_H
 #define FL_TOOLS_TOOL_H

@@ -99,8 +99,8 @@ FL_API int fl_copy_to_user(struct fl_mm *mm, uint64_t addr, const void *buf, siz
 struct fl_shmem; /* what a memfd_create(2) file is to processes: it is in memory only, and several may map it */
 
 /*
- * A shared memory object of `size` bytes (up to 512 GiB), whose pages come from the pool of `mm`: `mm`, and spaces that
- * are forked from it, may map it. fl_shmem_close() when the caller needs it no more; mappings keep it.
+ * A shared memory object of `size` bytes (up to 512 GiB), whose pages come from the pool of `mm`: `mm`, and spaces
+ * that are forked from it, may map it. fl_shmem_close() when the caller needs it no more; mappings keep it.
  * ENOMEM. EFBIG. ENODEV: on the process's address space; a process has files.
  */
 FL_API int fl_shmem_create(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem);
@@ -132,7 +132,10 @@ FL_API int64_t fl_shmem_data(struct fl_shmem *shmem, uint64_t offset);
 
 /* ---- what the pages are -------------------------------------------------------------------------------- */
 
-/* Bits of a page's word in /proc/self/pagemap: Documentation/admin-guide/mm/pagemap.rst, and soft-dirty.rst beside it. */
+/*
+ * Bits of a page's word in /proc/self/pagemap: Documentation/admin-guide/mm/pagemap.rst, and soft-dirty.rst beside
+ * it.
+ */
 #define FL_PM_SOFT_DIRTY (1ull << 55)
 #define FL_PM_EXCLUSIVE	 (1ull << 56)
 #define FL_PM_UFFD_WP	 (1ull << 57)
@@ -141,9 +144,9 @@ FL_API int64_t fl_shmem_data(struct fl_shmem *shmem, uint64_t offset);
 #define FL_PM_PRESENT	 (1ull << 63)
 
 /*
- * The words of `nr` pages from the page of `addr` on, as /proc/self/pagemap would have them; frame numbers are 0, as for
- * a reader without CAP_SYS_ADMIN. On the process's own address space the words of memory that was never registered are
- * 0: the system's file has them. EINVAL: not below 2^47.
+ * The words of `nr` pages from the page of `addr` on, as /proc/self/pagemap would have them; frame numbers are 0, as
+ * for a reader without CAP_SYS_ADMIN. On the process's own address space the words of memory that was never
+ * registered are 0: the system's file has them. EINVAL: not below 2^47.
  */
 FL_API int fl_mm_pagemap(struct fl_mm *mm, uint64_t addr, size_t nr, uint64_t *words);
 
@@ -157,8 +160,8 @@ FL_API int fl_mm_clear_soft_dirty(struct fl_mm *mm);
 
 /*
  * A copy of a soft address space, as fork(2) makes one: pages are shared until one of the two writes; nothing is
- * registered in the child, and the parent's registrations and write-protection are as before. The memory that both may
- * use is the parent's pool. The caller ends each with fl_mm_destroy(), in any order.
+ * registered in the child, and the parent's registrations and write-protection are as before. The memory that both
+ * may use is the parent's pool. The caller ends each with fl_mm_destroy(), in any order.
  * ENOMEM. EINVAL: this is the process's address space.
  */
 FL_API int fl_mm_fork(struct fl_mm *parent, struct fl_mm **child);
@@ -183,9 +186,9 @@ FL_API int fl_sample_start(struct fl_mm *mm, uint64_t addr, uint64_t len);
 FL_API int fl_sample_stop(struct fl_mm *mm, uint64_t addr, uint64_t len);
 
 /*
- * Which pages of the range were touched since the last look (or the start)? vec[i], if vec is not NULL, becomes 1 or 0
- * for the ith page; returns how many were. Where MADV_HUGEPAGE was asked for, the pages of a huge one count together.
- * An access during the look is reported by this one or by the next, once.
+ * Which pages of the range were touched since the last look (or the start)? vec[i], if vec is not NULL, becomes 1 or
+ * 0 for the ith page; returns how many were. Where MADV_HUGEPAGE was asked for, the pages of a huge one count
+ * together. An access during the look is reported by this one or by the next, once.
  * EINVAL: not all of the range is watched. EFAULT: vec (some of what it should have got is lost).
  */
 FL_API int64_t fl_sample_look(struct fl_mm *mm, uint64_t addr, uint64_t len, uint8_t *vec);
@@ -286,8 +289,8 @@ FL_API int fl_faultpoint_count(const char *name, uint64_t *hits, uint64_t *faile
  *     POINT[=ERRNO][,after=N][,times=N|all][,ms=N]        copy=EEXIST,after=2,times=3
  *
  * The operation named POINT goes well `after` times (0), then fails `times` times (1) with ERRNO (each point has its
- * own, the first that faultline(1) lists being the default), and has changed nothing; what the points without an errno
- * do is said there. Calls that are bad by themselves do not count. The names are those of fl_inject_name(i), i
+ * own, the first that faultline(1) lists being the default), and has changed nothing; what the points without an
+ * errno do is said there. Calls that are bad by themselves do not count. The names are those of fl_inject_name(i), i
  * from 0, NULL past the end, which the fault points above follow; fl_inject_text(i) is a line of explanation.
  * Specs of one point in one call stand behind one another: what an earlier one makes fail is no hit of a later one.
  * A later call replaces what earlier ones have said of the points that it names; NULL ends all injection.

@@ -15,7 +15,9 @@
 void *fl_alloc(uint64_t *account, size_t size, enum fl_faultpoint fp);
 void fl_free(uint64_t *account, void *ptr, size_t size);
 
-/* Address space without memory: `size` bytes that read as zero and cost memory where they are written. NULL: refused. */
+/*
+ * Address space without memory: `size` bytes that read as zero and cost memory where they are written. NULL: refused.
+ */
 void *fl_reserve(size_t size);
 void fl_unreserve(void *ptr, size_t size);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inject.c - what is to fail, and the countdowns to it. Specs of one point stand behind one another: an operation that
- * an earlier one makes fail is no hit for the later ones, so each fires exactly as often as it says.
+ * inject.c - what is to fail, and the countdowns to it. Specs of one point stand behind one another: an operation
+ * that an earlier one makes fail is no hit for the later ones, so each fires exactly as often as it says.
  */
 #include "base/inject.h"
 
@@ -17,7 +17,9 @@ struct rule {
 	uint32_t value; /* [a] */
 };
 
-/* A point's slots are only ever that point's: a thread that is in the middle of them finds nothing that is not its. */
+/*
+ * A point's slots are only ever that point's: a thread that is in the middle of them finds nothing that is not its.
+ */
 static struct rule rules[FL_NR_INJECT_POINTS][FL_INJECT_SPECS];
 static uint64_t fired[FL_NR_INJECT_POINTS]; /* [a] */
 static uint32_t setter;			    /* [a] the process in which a thread is changing the rules, or 0 */
@@ -52,9 +54,9 @@ void fl_inject_wake_delay(void)
 /* ---- setting ---- */
 
 /*
- * One thread at a time. A child of fork() finds the word as another thread of its parent's had it, who is not there: a
- * mutex would be held for ever. What that one has left half changed is a point of which the child may have half a rule,
- * as it may have a whole one. It is waited for asleep, for it may be of a lower priority.
+ * One thread at a time. A child of fork() finds the word as another thread of its parent's had it, who is not there:
+ * a mutex would be held for ever. What that one has left half changed is a point of which the child may have half a
+ * rule, as it may have a whole one. It is waited for asleep, for it may be of a lower priority.
  */
 static void begin_to_set(void)
 {

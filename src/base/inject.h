@@ -6,7 +6,8 @@
  * A spec is POINT[=ERRNO][,after=N][,times=N|all][,ms=N]; a list of them is joined by ';'. Points are of two kinds:
  * the operations of userfaultfd(2), in the table below, which fail as the kernel's may; and the engine's own fault
  * points (base/faultpoint.h), where the operation finds an errno by itself. The table and the parser
- * (inject_spec.c) keep no state: the `faultline` command has a copy of them, which checks a spec before anything runs.
+ * (inject_spec.c) keep no state: the `faultline` command has a copy of them, which checks a spec before anything
+ * runs.
  *
  * It stands below all that asks: ioctls and reads in abi, waiting threads in uffd.
  */
@@ -39,7 +40,7 @@ enum fl_inject_point {
 #define FL_INJECT_ENUM(sym, ...) FL_INJECT_##sym,
 	FL_INJECT_POINTS(FL_INJECT_ENUM)
 #undef FL_INJECT_ENUM
-		FL_NR_INJECT_POINTS, /* the engine's own are numbered from here on: FL_NR_INJECT_POINTS + enum fl_faultpoint */
+		FL_NR_INJECT_POINTS, /* and the engine's own from here on: FL_NR_INJECT_POINTS + enum fl_faultpoint */
 };
 
 #define FL_INJECT_ALL	  (FL_NR_INJECT_POINTS + FL_NR_FAULTPOINTS)
@@ -86,8 +87,8 @@ extern uint32_t fl_inject_armed; /* [a] a bit for every point that a list has na
 uint32_t fl_inject_fire(enum fl_inject_point point);
 
 /*
- * One more hit of the point: 0, or the spec's value if it is to fire now. Any thread, any lock held, async-signal-safe.
- * With nothing injected, a load and a branch.
+ * One more hit of the point: 0, or the spec's value if it is to fire now. Any thread, any lock held,
+ * async-signal-safe. With nothing injected, a load and a branch.
  */
 static inline uint32_t fl_injected(enum fl_inject_point point)
 {
@@ -96,9 +97,9 @@ static inline uint32_t fl_injected(enum fl_inject_point point)
 }
 
 /*
- * A thread that was woken is about to go on: later, perhaps. It is the woken thread that sleeps, not the one that wakes:
- * that is what a program meets when the scheduler does not come to it, and whoever woke it has gone on meanwhile.
- * => no lock held
+ * A thread that was woken is about to go on: later, perhaps. It is the woken thread that sleeps, not the one that
+ * wakes: that is what a program meets when the scheduler does not come to it, and whoever woke it has gone on
+ * meanwhile. => no lock held
  */
 void fl_inject_wake_delay(void);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inject_spec.c - the points by name, and the specs that name them. Compiled into the library and into the `faultline`
- * command, so that a spec means the same to both; keeps no state and needs nothing but libc.
+ * inject_spec.c - the points by name, and the specs that name them. Compiled into the library and into the
+ * `faultline` command, so that a spec means the same to both; keeps no state and needs nothing but libc.
  */
 #include "base/inject.h"
 

@@ -7,7 +7,10 @@
 #include <linux/futex.h>
 #include <time.h>
 
-/* Critical sections are short, so a moment's spinning often saves two context switches; more would waste the only CPU. */
+/*
+ * Critical sections are short, so a moment's spinning often saves two context switches; more would waste the only
+ * CPU.
+ */
 #define SPINS 40
 
 int fl_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns)
@@ -164,7 +167,10 @@ void fl_write_unlock_tried(struct fl_rwlock *l)
 
 #define WAITED_FOR (1u << 31)
 
-/* Sequentially consistent, as fl_read_seqretry(): either the newcomer sees that he must not, or he is seen and waited for. */
+/*
+ * Sequentially consistent, as fl_read_seqretry(): either the newcomer sees that he must not, or he is seen and waited
+ * for.
+ */
 void fl_pins_get(struct fl_pins *u)
 {
 	fl_yield_point(u);

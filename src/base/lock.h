@@ -4,8 +4,8 @@
  * and no allocation, and may be taken in the fault path: whoever holds one has signals blocked and touches no client
  * memory.
  *
- * Every lock has a rank; locks are taken in rising order of rank, which base/rank.h asserts. mm/mm.h has the theory of
- * the order.
+ * Every lock has a rank; locks are taken in rising order of rank, which base/rank.h asserts. mm/mm.h has the theory
+ * of the order.
  */
 #ifndef FL_BASE_LOCK_H
 #define FL_BASE_LOCK_H
@@ -55,13 +55,16 @@ void fl_read_lock(struct fl_rwlock *l);
 void fl_read_unlock(struct fl_rwlock *l);
 void fl_write_lock(struct fl_rwlock *l);
 void fl_write_unlock(struct fl_rwlock *l);
-/* Only if it is free. It never waits, so no order of locks speaks against it, and none is noted; unlocked by the second. */
+/*
+ * Only if it is free. It never waits, so no order of locks speaks against it, and none is noted; unlocked by the
+ * second.
+ */
 bool fl_write_trylock(struct fl_rwlock *l);
 void fl_write_unlock_tried(struct fl_rwlock *l);
 
 /*
- * Who is at work on something, counted. Who wants to be alone with it first sees to it that nobody else begins, and then
- * waits until those who have begun are done. Only one waits at a time.
+ * Who is at work on something, counted. Who wants to be alone with it first sees to it that nobody else begins, and
+ * then waits until those who have begun are done. Only one waits at a time.
  */
 struct fl_pins {
 	uint32_t word; /* how many; bit 31: somebody waits for the last one */
@@ -73,8 +76,9 @@ void fl_pins_put(struct fl_pins *u);
 void fl_pins_drain(struct fl_pins *u);
 
 /*
- * Data that are read without a lock, and again if somebody has changed them meanwhile. Who reads must be able to bear any
- * mixture until then, and reads by entry_read() or with acquire; who changes them has a lock against others who do.
+ * Data that are read without a lock, and again if somebody has changed them meanwhile. Who reads must be able to bear
+ * any mixture until then, and reads by entry_read() or with acquire; who changes them has a lock against others who
+ * do.
  */
 struct fl_seqcount {
 	uint32_t seq; /* odd while they change */

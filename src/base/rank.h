@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rank.h - the order of locks, asserted. Ranks rise: whoever takes a lock holds none of its rank or of a higher one. So
- * two locks of one rank are never held at once either: not the mmap_locks of two address spaces, nor two page-table
- * locks, nor the queues of two objects; there is no order among equals that could be kept. Shared and exclusive are
- * the same here: a reader that takes mmap_lock twice waits for a writer that waits for the reader.
+ * rank.h - the order of locks, asserted. Ranks rise: whoever takes a lock holds none of its rank or of a higher one.
+ * So two locks of one rank are never held at once either: not the mmap_locks of two address spaces, nor two
+ * page-table locks, nor the queues of two objects; there is no order among equals that could be kept. Shared and
+ * exclusive are the same here: a reader that takes mmap_lock twice waits for a writer that waits for the reader.
  *
  * With -Dchecks=true, and in every test program that has the engine linked in, lock.c asserts it. A wait for a futex
  * and a use of client memory are to hold no lock at all; that is asserted where all waits are seen, in tests/sim.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * signals.c - sleeping with signals let in. A signal that is handled after the mask has changed and before the sleep has
- * begun does not interrupt the sleep, and futex(2) cannot do both in one step as ppoll(2) does. So we look for the
- * traces of a handler: the host puts its frame below our stack pointer, and the last word of the frame is always
+ * signals.c - sleeping with signals let in. A signal that is handled after the mask has changed and before the sleep
+ * has begun does not interrupt the sleep, and futex(2) cannot do both in one step as ppoll(2) does. So we look for
+ * the traces of a handler: the host puts its frame below our stack pointer, and the last word of the frame is always
  * written. Where that is not known, such a signal is handled in time, but the sleep goes on.
  */
 #include "base/signals.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * signals.h - keeping signals out while an engine lock is held. A handler of the program may touch memory that faults,
- * and the fault needs the locks. Where no fault can come by signal (soft address spaces only) this costs nothing.
+ * signals.h - keeping signals out while an engine lock is held. A handler of the program may touch memory that
+ * faults, and the fault needs the locks. Where no fault can come by signal (soft address spaces only) this costs
+ * nothing.
  */
 #ifndef FL_BASE_SIGNALS_H
 #define FL_BASE_SIGNALS_H
@@ -57,8 +58,8 @@ static inline void fl_signals_restore(uint64_t saved)
 
 /*
  * The same for short sections that do not wait. As long as the program has no signal handler, none can interrupt
- * them, and nothing need be blocked, which saves two system calls of those that a fault costs. fl_signals_active counts
- * the threads inside; whoever is about to install the first handler says so and waits for them.
+ * them, and nothing need be blocked, which saves two system calls of those that a fault costs. fl_signals_active
+ * counts the threads inside; whoever is about to install the first handler says so and waits for them.
  */
 extern bool fl_signals_handlers; /* may there be one? true until somebody knows better */
 extern uint32_t fl_signals_active;
@@ -95,8 +96,8 @@ extern __thread uint64_t fl_signals_program __attribute__((tls_model("initial-ex
 void fl_signals_let_act(uint64_t blocked);
 
 /*
- * fl_signals_block() and fl_signals_restore() around what a system call would wait for: memory that has to be made present. Below an
- * in-thread handler the program's mask is not known here, and what an outer wait has said stays.
+ * fl_signals_block() and fl_signals_restore() around what a system call would wait for: memory that has to be made
+ * present. Below an in-thread handler the program's mask is not known here, and what an outer wait has said stays.
  */
 static inline uint64_t fl_signals_block_for_wait(void)
 {

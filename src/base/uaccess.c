@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * uaccess.c - copies from and to client memory that may fault. The mark of "page faults disabled" is the program counter
- * itself: the fault entry finds it inside one of a few short routines and goes on at their end. No per-thread state, so
- * two tasks that share one TLS cannot confuse it, and there is nothing to unwind.
+ * uaccess.c - copies from and to client memory that may fault. The mark of "page faults disabled" is the program
+ * counter itself: the fault entry finds it inside one of a few short routines and goes on at their end. No per-thread
+ * state, so two tasks that share one TLS cannot confuse it, and there is nothing to unwind.
  */
 #include "base/uaccess.h"
 

@@ -15,7 +15,10 @@ size_t fl_copy_nofault(void *dst, const void *src, size_t len);
  * => no lock held
  */
 size_t fl_copy_user(void *dst, const void *src, size_t len);
-/* A write fault, and nothing written: no store of another thread is lost. 0, or 1 for a bad address. As fl_copy_user(). */
+/*
+ * A write fault, and nothing written: no store of another thread is lost. 0, or 1 for a bad address. As
+ * fl_copy_user().
+ */
 size_t fl_touch_user(void *addr);
 /* The same with page faults disabled. */
 size_t fl_touch_nofault(void *addr);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * yield.h - moments between two looks. Most of what threads share is behind locks; where something is looked at or changed
- * without one, and the order of two threads there decides what happens, fl_yield_point() names the place and the thing.
- * It is nothing in the library. In tests/stress a thread may wait there for a while. The scheduler of tests/sim, which has
- * a header of its own in place of this one, lets other threads run there, and learns which steps of two threads may not
- * be exchanged.
+ * yield.h - moments between two looks. Most of what threads share is behind locks; where something is looked at or
+ * changed without one, and the order of two threads there decides what happens, fl_yield_point() names the place and
+ * the thing. It is nothing in the library. In tests/stress a thread may wait there for a while. The scheduler of
+ * tests/sim, which has a header of its own in place of this one, lets other threads run there, and learns which steps
+ * of two threads may not be exchanged.
  */
 #ifndef FL_BASE_YIELD_H
 #define FL_BASE_YIELD_H

@@ -37,10 +37,15 @@ struct fl_uffd {
 	struct fl_uffd *next_free;
 };
 
-/* A new object; *fd is its lowest free descriptor. `flags` as in fl_uffd_open(), checked. -ENOMEM, -EMFILE, -ENFILE */
+/*
+ * A new object; *fd is its lowest free descriptor. `flags` as in fl_uffd_open(), checked. -ENOMEM, -EMFILE, -ENFILE
+ */
 int fl_object_new(struct fl_mm *mm, int flags, struct fl_uffd **object);
 
-/* The object that a descriptor of this process names, with a reference; NULL: it names something else. Async-signal-safe. */
+/*
+ * The object that a descriptor of this process names, with a reference; NULL: it names something else.
+ * Async-signal-safe.
+ */
 struct fl_uffd *fl_object_get(int fd);
 void fl_object_put(struct fl_uffd *object);
 /* Is any descriptor at all one of ours? No lock, for the first instruction of interposed calls. */
@@ -56,7 +61,9 @@ void fl_object_dup(int fd, int copy);
 void fl_object_received(int fd);
 /* Does the descriptor name an object of another process, or of a program that this one was before exec? */
 bool fl_object_foreign(int fd);
-/* A call on the object is in progress between the two: it keeps the object alive, as the kernel keeps an open file. */
+/*
+ * A call on the object is in progress between the two: it keeps the object alive, as the kernel keeps an open file.
+ */
 void fl_object_begin(struct fl_uffd *object);
 void fl_object_end(struct fl_uffd *object);
 /* The same object's ioctl and read, with signals kept out. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* native_space.c - the process itself behind faultline.h. Where there is no native backend, no_native.c stands here. */
+/*
+ * native_space.c - the process itself behind faultline.h. Where there is no native backend, no_native.c stands here.
+ */
 #include "lib/lib.h"
 
 #include "native/native.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* no_native.c - in native_space.c's place on machines for which there is no native backend: every address space is soft. */
+/*
+ * no_native.c - in native_space.c's place on machines for which there is no native backend: every address space is
+ * soft.
+ */
 #include "lib/lib.h"
 
 const struct fl_space *fl_space_of(const struct fl_mm *mm)

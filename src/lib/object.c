@@ -31,7 +31,10 @@ bool fl_object_any(void)
 
 /* ---- lookup, without a lock ---- */
 
-/* Objects' memory stays objects' memory, so a stale pointer can be asked for its count; then the table is asked again. */
+/*
+ * Objects' memory stays objects' memory, so a stale pointer can be asked for its count; then the table is asked
+ * again.
+ */
 struct fl_uffd *fl_object_get(int fd)
 {
 	struct fl_uffd *o;

@@ -205,8 +205,8 @@ static enum fl_fault fault_present_page(struct fl_vmf *vmf, const struct fl_slot
 }
 
 /*
- * Is something about to be noted of a leaf that is to be known of one page? Of a leaf that the program has asked for it
- * is noted as a whole; one that was made because it happened to be possible must not show.
+ * Is something about to be noted of a leaf that is to be known of one page? Of a leaf that the program has asked for
+ * it is noted as a whole; one that was made because it happened to be possible must not show.
  */
 static bool one_of_many(const struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte)
 {

@@ -4,8 +4,8 @@
  * of the mappings that may have it in their tables.
  *
  * The file's lock ranks between mmap_lock and the page-table locks. A fault or fill of a file's mapping holds it from
- * the look into the cache until the entry is set; so a page that was taken out of the cache cannot be mapped any more,
- * and zapping all mappings afterwards finds every entry (fl_unmap_mapping).
+ * the look into the cache until the entry is set; so a page that was taken out of the cache cannot be mapped any
+ * more, and zapping all mappings afterwards finds every entry (fl_unmap_mapping).
  */
 #ifndef FL_MM_FILE_H
 #define FL_MM_FILE_H
@@ -20,20 +20,23 @@ struct fl_file_ops {
 	/* A page of zeros in a hole, as find() would then give it; FL_PFN_NONE: no memory. */
 	uint64_t (*make)(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index);
 	/*
-	 * Where pages have homes: the contents of a page that is in the cache, into the home that a private mapping has
-	 * for it. 0, -ENOMEM
+	 * Where pages have homes: the contents of a page that is in the cache, into the home that a private mapping
+	 * has for it. 0, -ENOMEM
 	 */
 	int (*read)(struct fl_file *file, uint64_t index, uint64_t pfn);
-	/* The page of a hole, whose frame has been filled, goes into the cache, which takes a reference. 0, -ENOMEM */
+	/*
+	 * The page of a hole, whose frame has been filled, goes into the cache, which takes a reference. 0, -ENOMEM
+	 */
 	int (*add)(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t index);
 	/*
-	 * The first frame of 512 in a row, as find() would give each, if the pages from `first` on are one large folio;
-	 * FL_PFN_NONE: they are not.
+	 * The first frame of 512 in a row, as find() would give each, if the pages from `first` on are one large
+	 * folio; FL_PFN_NONE: they are not.
 	 */
 	uint64_t (*find_large)(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t first);
 	/*
-	 * They become one, if they are not yet; nobody maps them. Holes get zeros, unless there must be none (`full`). 0,
-	 * -EINVAL (there is not one of the pages), -EBUSY (a hole), -EAGAIN (somebody uses one of them), -ENOMEM
+	 * They become one, if they are not yet; nobody maps them. Holes get zeros, unless there must be none
+	 * (`full`). 0, -EINVAL (there is not one of the pages), -EBUSY (a hole), -EAGAIN (somebody uses one of them),
+	 * -ENOMEM
 	 */
 	int (*collapse)(struct fl_file *file, uint64_t first, bool full);
 	/* Nobody knows it any more. => no lock held but mmap_lock */
@@ -85,9 +88,9 @@ static inline uint64_t fl_vma_page_index(const struct fl_vma *vma, uint64_t addr
  */
 void fl_unmap_mapping(struct fl_file *file, uint64_t first, uint64_t end, bool cow);
 /*
- * The same for 2 MiB that are about to be one folio, with private copies left, and the tables that are empty then freed:
- * so they are mapped in one piece from then on. Where writes are watched tables stay, for there a marker may be put
- * at any time. => no lock held
+ * The same for 2 MiB that are about to be one folio, with private copies left, and the tables that are empty then
+ * freed: so they are mapped in one piece from then on. Where writes are watched tables stay, for there a marker may
+ * be put at any time. => no lock held
  */
 void fl_unmap_for_collapse(struct fl_file *file, uint64_t first);
 
@@ -112,8 +115,8 @@ static inline bool fl_vma_page_gone(struct fl_vma *vma, uint64_t addr)
 
 /*
  * The frame for an entry of a page that find() has found, counted for the entry. A private mapping that is about to
- * write (`copy`) gets one of its own; where pages have homes it always does, and one that is not written to yet counts
- * as the file's. FL_PFN_NONE: no memory. => file's lock and page-table lock held
+ * write (`copy`) gets one of its own; where pages have homes it always does, and one that is not written to yet
+ * counts as the file's. FL_PFN_NONE: no memory. => file's lock and page-table lock held
  */
 uint64_t fl_map_cached(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t pfn, bool copy);
 

@@ -278,7 +278,8 @@ static bool in_one_mapping(struct fl_mm *mm, const struct fl_vma *vma, uint64_t 
 }
 
 /*
- * May the fill go on? The whole of what is left lies in one mapping, which must be registered; by whom does not matter.
+ * May the fill go on? The whole of what is left lies in one mapping, which must be registered; by whom does not
+ * matter.
  */
 static int fill_check(const struct fl_vma *vma, const struct fl_fill *f)
 {
@@ -292,8 +293,8 @@ static int fill_check(const struct fl_vma *vma, const struct fl_fill *f)
 }
 
 /*
- * The mapping at addr, to be at work in it, if it has all up to `end` that is to be filled. NULL: it has not. Of those that
- * look as one to the program it is the first.
+ * The mapping at addr, to be at work in it, if it has all up to `end` that is to be filled. NULL: it has not. Of
+ * those that look as one to the program it is the first.
  */
 static struct fl_vma *start_fill(struct fl_mm *mm, uint64_t addr, uint64_t end)
 {

@@ -64,7 +64,10 @@ int fl_mm_copy(struct fl_mm *child, struct fl_mm *parent)
 	const uint32_t not_inherited = VM_UFFD | VM_SAMPLED | VM_LOCKED;
 	int err = 0;
 
-	/* a file that it maps leads others to it before it is complete; two locks of one rank, but nobody holds this one */
+	/*
+	 * a file that it maps leads others to it before it is complete; two locks of one rank, but nobody holds this
+	 * one
+	 */
 	FL_BUG_ON(!fl_write_trylock(&child->mmap_lock));
 	fl_mmap_write_lock(parent);
 	for (uint32_t i = 0; i < parent->nr_vmas && !err; i++) {

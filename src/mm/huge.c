@@ -76,8 +76,8 @@ bool fl_huge_anonymous_fault(struct fl_vmf *vmf)
 /* ---- collapse ---- */
 
 /*
- * What the pages of a table are together; -errno if they cannot be one. What comes first says. `full`: only if all are
- * there.
+ * What the pages of a table are together; -errno if they cannot be one. What comes first says. `full`: only if all
+ * are there.
  */
 static int can_collapse(struct fl_mm *mm, const struct fl_vma *vma, const fl_pte_t *ptes, bool full, fl_pte_t *all)
 {
@@ -255,8 +255,9 @@ static bool copy_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint
 }
 
 /*
- * The entry of a leaf over the folio, counted for it; none: no memory, or another process has just taken a page out. The
- * frames are asked for here, since those that were put a moment ago may have forgotten whose they are. => file's lock and page-table lock held
+ * The entry of a leaf over the folio, counted for it; none: no memory, or another process has just taken a page out.
+ * The frames are asked for here, since those that were put a moment ago may have forgotten whose they are. => file's
+ * lock and page-table lock held
  */
 static fl_pte_t map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 {

@@ -4,39 +4,40 @@
  *
  * THEORY. An address space (fl_mm) is a sorted table of mappings (fl_vma) and a tree of page tables. A load or store
  * that the backend has no cached right for becomes a fault: fl_handle_mm_fault() looks at the mapping and at the
- * entry and either repairs the entry (and lets the backend cache the new right), or hands the fault to the userfaultfd
- * object of the mapping, which waits with no lock held, after which the access is simply run again. Rights grow by
- * faults; they shrink only in fl_change_protection(), and where pages go elsewhere or go away (zap, swap, migration,
- * copy-on-write), and these tell the backend before they return.
+ * entry and either repairs the entry (and lets the backend cache the new right), or hands the fault to the
+ * userfaultfd object of the mapping, which waits with no lock held, after which the access is simply run again.
+ * Rights grow by faults; they shrink only in fl_change_protection(), and where pages go elsewhere or go away (zap,
+ * swap, migration, copy-on-write), and these tell the backend before they return.
  *
  * What an entry grants has one source: vma->vm_page_prot, computed from the mapping's flags in one place, and the
  * entry's own bits. No function takes a protection to install. For a page that may be written although vm_page_prot
  * does not say so (all private memory, for which copy-on-write is to be asked first), fl_can_change_pte_writable()
  * decides, and nobody else.
  *
- * LOCK ORDER (ranks of base/lock.h, asserted by base/rank.h): mmap_lock > a mapping (being at work in it) > a file's lock >
- * pt_lock[] > uffd_lock > a userfaultfd object's queue lock > the backend's locks > that of the kept descriptors > the
- * allocator's. No two of one rank are held at once: not the mmap_locks of parent and child in a fork, not two mappings, not
- * two page-table locks when entries move (whoever moves them is alone). mmap_lock is taken for writing to change mappings,
- * for reading to look at several; it is not taken twice. Who faults or fills is at work in one mapping, and holds
- * mmap_lock at most while looking for it (mmap_lock.c has the theory); where it says below that mmap_lock is held, and not
- * for writing, to be at work in the mapping is as good. One page-table lock covers the entries of 2 MiB.
- * Signals are blocked while any lock is held (fl_signals_block), and client memory is not touched, except by the frames_fill()
- * of a backend, which reads it with page faults disabled.
+ * LOCK ORDER (ranks of base/lock.h, asserted by base/rank.h): mmap_lock > a mapping (being at work in it) > a file's
+ * lock > pt_lock[] > uffd_lock > a userfaultfd object's queue lock > the backend's locks > that of the kept
+ * descriptors > the allocator's. No two of one rank are held at once: not the mmap_locks of parent and child in a
+ * fork, not two mappings, not two page-table locks when entries move (whoever moves them is alone). mmap_lock is
+ * taken for writing to change mappings, for reading to look at several; it is not taken twice. Who faults or fills is
+ * at work in one mapping, and holds mmap_lock at most while looking for it (mmap_lock.c has the theory); where it
+ * says below that mmap_lock is held, and not for writing, to be at work in the mapping is as good. One page-table
+ * lock covers the entries of 2 MiB. Signals are blocked while any lock is held (fl_signals_block), and client memory
+ * is not touched, except by the frames_fill() of a backend, which reads it with page faults disabled.
  *
  * A missing page's message is queued under the page-table lock that its fill will take: between the look at the entry
  * and the sleep there is no moment in which a fill could wake nobody. The same for a write-protect fault and its
  * un-protect.
  *
  * INVARIANTS, walked by fl_mm_check():
- *   I1  mappings are sorted, disjoint, not empty, page-aligned, below TASK_SIZE; neighbours that could merge have merged
+ *   I1  mappings are sorted, disjoint, not empty, page-aligned, below TASK_SIZE; neighbours that could merge have
+ *       merged
  *   I2  a VM_UFFD flag is set if and only if the mapping has a userfaultfd object
  *   I3  vm_page_prot is what the flags make of it
  *   I4  every entry that is not none lies inside a mapping that is not VM_RELEASED
  *   I5  an entry with uffd-wp, of whatever kind and level, is not writable, and lies in a mapping registered for
  *       write-protection; a marker has uffd-wp
- *   I6  a writable entry's mapping allows writing, and the entry is dirty: a store that it lets through is not lost to
- *       soft-dirty; with the hint it is not writable
+ *   I6  a writable entry's mapping allows writing, and the entry is dirty: a store that it lets through is not lost
+ *       to soft-dirty; with the hint it is not writable
  *   I7  a present entry's folio has a reference for it, and its mapcount is the number of entries that map it; of a
  *       writable private entry it is the only one
  *   I8  the backend caches no right that the entry does not grant
@@ -54,8 +55,8 @@
 /* ---- address spaces (mm.c) ---- */
 
 /*
- * An empty address space over a pool; the backend's data is its own. Up to the first fl_mmap_write_unlock() the caller is
- * alone with it. -ENOMEM.
+ * An empty address space over a pool; the backend's data is its own. Up to the first fl_mmap_write_unlock() the
+ * caller is alone with it. -ENOMEM.
  */
 int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, const struct fl_pool *pool);
 /* Free everything. Nobody else uses it; no userfaultfd object is left. */
@@ -69,7 +70,9 @@ int fl_mm_copy(struct fl_mm *child, struct fl_mm *parent);
 
 /* ---- who is at work where (mmap_lock.c) ---- */
 
-/* Nobody changes mappings, nor takes page tables away. => no lock held, signals blocked, as for all that takes locks */
+/*
+ * Nobody changes mappings, nor takes page tables away. => no lock held, signals blocked, as for all that takes locks
+ */
 static inline void fl_mmap_read_lock(struct fl_mm *mm)
 {
 	fl_read_lock(&mm->mmap_lock);
@@ -81,8 +84,9 @@ static inline void fl_mmap_read_unlock(struct fl_mm *mm)
 }
 
 /*
- * To change mappings. The caller is alone in those that have a part of [start, end), and no others may be changed: neither
- * their fields, nor their entries but under the page-table locks, nor the tables that they share. Faults in them go on.
+ * To change mappings. The caller is alone in those that have a part of [start, end), and no others may be changed:
+ * neither their fields, nor their entries but under the page-table locks, nor the tables that they share. Faults in
+ * them go on.
  */
 void fl_mmap_write_lock_range(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* The same for all of them. */
@@ -101,16 +105,16 @@ bool fl_vma_sole_pin(const struct fl_vma *vma);
 void fl_mmap_lock_after_fork(struct fl_mm *mm);
 
 /*
- * The mapping that contains addr, in which the caller is at work from now on: it stays as it is, and so do its tables;
- * its neighbours need not. NULL: there is none. => no lock held; the result counts as one
+ * The mapping that contains addr, in which the caller is at work from now on: it stays as it is, and so do its
+ * tables; its neighbours need not. NULL: there is none. => no lock held; the result counts as one
  */
 struct fl_vma *fl_vma_pin(struct fl_mm *mm, uint64_t addr);
 /* The same. => mmap_lock held for reading */
 struct fl_vma *fl_vma_pin_locked(struct fl_mm *mm, uint64_t addr);
 void fl_vma_unpin(struct fl_vma *vma);
 /*
- * The first mapping that ends above addr, as above, but without waiting: for whoever has locks already. NULL: there is
- * none, or somebody is about to change it.
+ * The first mapping that ends above addr, as above, but without waiting: for whoever has locks already. NULL: there
+ * is none, or somebody is about to change it.
  */
 struct fl_vma *fl_vma_trypin(struct fl_mm *mm, uint64_t addr);
 void fl_vma_put(struct fl_vma *vma);
@@ -142,8 +146,8 @@ void fl_vma_merge(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* Set flags and object; recomputes vm_page_prot. */
 void fl_vma_set(struct fl_vma *vma, uint32_t flags, struct fl_uffd_ctx *ctx);
 /*
- * Registered with `uffd_flags` of VM_UFFD, by ctx; 0, NULL: not at all. Where it is registered for write-protection no
- * more, entries lose it, and the right to write comes back to those that may have it.
+ * Registered with `uffd_flags` of VM_UFFD, by ctx; 0, NULL: not at all. Where it is registered for write-protection
+ * no more, entries lose it, and the right to write comes back to those that may have it.
  */
 void fl_vma_set_uffd(struct fl_mm *mm, struct fl_vma *vma, uint32_t uffd_flags, struct fl_uffd_ctx *ctx);
 /* Take mappings out of the table: [start, end) has been split off at both borders. */
@@ -167,8 +171,8 @@ static inline bool fl_vma_tracked(const struct fl_vma *vma)
 }
 
 /*
- * Nothing is asked of the mapping that the host could not do alone: it has what we have. (Of a private mapping of a file
- * it has not, while some of it is still to be copied.)
+ * Nothing is asked of the mapping that the host could not do alone: it has what we have. (Of a private mapping of a
+ * file it has not, while some of it is still to be copied.)
  */
 static inline bool fl_vma_plain(const struct fl_vma *vma)
 {
@@ -256,8 +260,8 @@ static inline void slot_set(const struct fl_slot *s, fl_pte_t pte)
 uint64_t *fl_pgtable_spare(struct fl_mm *mm);
 void fl_pgtable_spare_free(struct fl_mm *mm, uint64_t *table);
 /*
- * Leaves. Their tables are deposited on a list that all addresses of one page-table lock share, so to be alone in a mapping
- * does not stand in for the lock here; to be alone in the space does. It is asserted.
+ * Leaves. Their tables are deposited on a list that all addresses of one page-table lock share, so to be alone in a
+ * mapping does not stand in for the lock here; to be alone in the space does. It is asserted.
  */
 
 /* Put a leaf where nothing is; the table is deposited. false: a table was faster. */
@@ -380,9 +384,9 @@ int fl_fill_range(struct fl_mm *mm, const struct fl_fill *fill, uint64_t *done, 
 #define MM_CP_CLEAR_SOFT_DIRTY	  0x20u
 
 /*
- * Bring the entries of a range of one mapping in line with vma->vm_page_prot and the flags. Tells the backend. Returns
- * the number of pages changed; -ENOMEM, with what comes before the failure changed, when a page table for markers
- * cannot be had: the same call succeeds later.
+ * Bring the entries of a range of one mapping in line with vma->vm_page_prot and the flags. Tells the backend.
+ * Returns the number of pages changed; -ENOMEM, with what comes before the failure changed, when a page table for
+ * markers cannot be had: the same call succeeds later.
  * => mmap_lock held (for writing if vm_page_prot changed); page-table locks not held
  */
 int64_t fl_change_protection(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, uint32_t cp_flags);
@@ -394,8 +398,8 @@ bool fl_huge_anonymous_fault(struct fl_vmf *vmf);
 /* A leaf over a large folio that the cache of a file has, if mapping and memory allow it. => as above */
 bool fl_huge_cached_fault(struct fl_vmf *vmf);
 /*
- * MADV_COLLAPSE: each aligned 2 MiB of [start, end) that can becomes a leaf; holes between mappings are left out. 0, or
- * what is said of the first that cannot (Linux 6.18, observed), which for a file is also the last that is tried:
+ * MADV_COLLAPSE: each aligned 2 MiB of [start, end) that can becomes a leaf; holes between mappings are left out. 0,
+ * or what is said of the first that cannot (Linux 6.18, observed), which for a file is also the last that is tried:
  * -EINVAL (it is empty; a page is write-protected or, of a file, might be; a private mapping has a copy of a page; a
  * mapping's part has no aligned address, or its file no aligned pages there; MADV_NOHUGEPAGE), -EBUSY (a page is
  * missing in registered memory), -EAGAIN (one is on its way, or in use), -ENOMEM. => no lock held, signals blocked
@@ -403,7 +407,9 @@ bool fl_huge_cached_fault(struct fl_vmf *vmf);
 int fl_collapse(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* Its part that is about the file: 512 pages of the cache leave all mappings and become one folio. => no lock held */
 int fl_collapse_cache(struct fl_file *file, uint64_t first);
-/* A leaf over that folio, in place of an empty table. 0, -ENOMEM. => mmap_lock for writing and the file's lock held */
+/*
+ * A leaf over that folio, in place of an empty table. 0, -ENOMEM. => mmap_lock for writing and the file's lock held
+ */
 int fl_map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
 /* The same for a part of one mapping of anonymous memory. => mmap_lock held for writing */
 int fl_collapse_anonymous(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
@@ -437,9 +443,9 @@ int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_
 /* ---- ranges (mmap.c) ---- */
 
 /*
- * A part of what a leaf at addr maps is about to differ from the rest, if there is one. It becomes 512 entries that say
- * the same. But the pages of a file are found again in its cache: there it is dropped, as by the kernel (Linux 6.18,
- * observed), and nothing takes its place, or, if `table`, an empty one. => mmap_lock and page-table lock held
+ * A part of what a leaf at addr maps is about to differ from the rest, if there is one. It becomes 512 entries that
+ * say the same. But the pages of a file are found again in its cache: there it is dropped, as by the kernel (Linux
+ * 6.18, observed), and nothing takes its place, or, if `table`, an empty one. => mmap_lock and page-table lock held
  */
 void fl_leaf_break(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool table);
 
@@ -447,13 +453,18 @@ void fl_leaf_break(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool tab
 void fl_zap_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
 /* The same for MADV_DONTNEED: what is write-protected of a file stays so, as a marker, until it is there again. */
 void fl_zap_advised(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
-/* The same when a file loses its pages, with markers kept; without `cow` private copies of them stay. => the file's lock held as well */
+/*
+ * The same when a file loses its pages, with markers kept; without `cow` private copies of them stay. => the file's
+ * lock held as well
+ */
 void fl_zap_file_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, bool cow);
 /* The present entry of a shared page that has left its file unseen (fl_file_ops.untold). => page-table lock held */
 void fl_zap_gone(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, fl_pte_t *ptep);
 /* Zap and forget [start, end): mappings, tables, frames. Uses up to two reserved. => mmap_lock held for writing */
 void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end);
-/* mprotect on the mappings of [start, end), which the caller has found complete. Uses up to two reserved; as above. */
+/*
+ * mprotect on the mappings of [start, end), which the caller has found complete. Uses up to two reserved; as above.
+ */
 void fl_do_mprotect(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access);
 /* No right to a page of the range is cached any more. => mmap_lock held for writing */
 void fl_hide_range(struct fl_mm *mm, uint64_t start, uint64_t end);
@@ -470,7 +481,9 @@ void fl_move_entries(struct fl_mm *mm, uint64_t old, struct fl_vma *new_vma, uin
 
 /* Is a present page the program's alone, in the kernel's eyes? => mmap_lock held */
 bool fl_page_exclusive(struct fl_mm *mm, fl_pte_t pte);
-/* Overwrite the words of /proc/self/pagemap of those pages of [addr, addr + nr pages) that are ours. => no lock held */
+/*
+ * Overwrite the words of /proc/self/pagemap of those pages of [addr, addr + nr pages) that are ours. => no lock held
+ */
 void fl_pagemap(struct fl_mm *mm, uint64_t addr, uint64_t nr, uint64_t *words);
 /* No page is soft-dirty any more, and writes are noted from now on. 0, -ENOMEM. => no lock held, signals blocked */
 int fl_clear_soft_dirty(struct fl_mm *mm);

@@ -15,8 +15,8 @@ static void put_entry(struct fl_mm *mm, fl_pte_t old, unsigned nr)
 }
 
 /*
- * The order in which a page dies: the entry, then every cached right, then the frame. Where the leaf was nothing is, or
- * an empty table. => page-table lock held
+ * The order in which a page dies: the entry, then every cached right, then the frame. Where the leaf was nothing is,
+ * or an empty table. => page-table lock held
  */
 static void zap_leaf(struct fl_mm *mm, struct fl_vma *vma, fl_pmd_t *pmdp, uint64_t addr, bool table)
 {

@@ -2,10 +2,10 @@
 /*
  * mmap_lock.c - who may be at work in which mappings.
  *
- * Mappings change with mmap_lock held for writing. That alone keeps nobody out but others who want it: whoever changes
- * mappings also says which addresses he is at work on (fl_mmap_exclude), and is then alone in the mappings there.
- * Faults, fills and accesses are at work in one mapping, which they look up without a lock and count themselves into
- * (fl_vma_pin). So they wait for whoever changes the mapping they are in, and for nobody else.
+ * Mappings change with mmap_lock held for writing. That alone keeps nobody out but others who want it: whoever
+ * changes mappings also says which addresses he is at work on (fl_mmap_exclude), and is then alone in the mappings
+ * there. Faults, fills and accesses are at work in one mapping, which they look up without a lock and count
+ * themselves into (fl_vma_pin). So they wait for whoever changes the mapping they are in, and for nobody else.
  *
  *   a fault                                  whoever changes mappings
  *     reads vma_seq                            writes down what is excluded
@@ -13,9 +13,10 @@
  *     counts itself in                         waits until nobody is counted in there
  *     reads vma_seq: has it changed?
  *
- * Either the fault sees that vma_seq has changed, and counts itself out, or it is waited for. vma_seq changes with the table
- * of mappings, too, so a fault that is counted in has found its mapping in a table that was whole. A fault that may not be
- * at work yet, or finds no mapping, waits for mmap_lock, for nobody changes anything while it is held for reading.
+ * Either the fault sees that vma_seq has changed, and counts itself out, or it is waited for. vma_seq changes with
+ * the table of mappings, too, so a fault that is counted in has found its mapping in a table that was whole. A fault
+ * that may not be at work yet, or finds no mapping, waits for mmap_lock, for nobody changes anything while it is held
+ * for reading.
  */
 #include "mm/mm.h"
 

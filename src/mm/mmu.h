@@ -2,8 +2,8 @@
 /*
  * mmu.h - what the memory manager asks of a backend, and all that a backend sees of the manager.
  *
- * The caller may be at work in one mapping while others change: what a backend does for one it does without a look at its
- * neighbours, unless they are got hold of first (fl_vma_trypin).
+ * The caller may be at work in one mapping while others change: what a backend does for one it does without a look at
+ * its neighbours, unless they are got hold of first (fl_vma_trypin).
  *
  * The page tables are the truth; a backend is a cache of them. It may hold fewer rights than an entry grants, never
  * more. It may forget a right at any time, without a word.
@@ -78,12 +78,14 @@ struct fl_mmu_ops {
 	/* The mapping is registered no more: the backend may serve it alone and set VM_RELEASED. */
 	void (*release)(struct fl_mm *mm, struct fl_vma *vma);
 
-	/* Does the frame hold zeros only? It may be asked of many that were never touched: no memory is taken for it. */
+	/*
+	 * Does the frame hold zeros only? It may be asked of many that were never touched: no memory is taken for it.
+	 */
 	bool (*frame_is_zero)(struct fl_mm *mm, uint64_t pfn);
 
 	/*
-	 * Optional (NULL): a swap area. A slot, counted once, or FL_PFN_NONE; one user more, one less; contents out and
-	 * in, 0 or -EIO. => page-table lock held
+	 * Optional (NULL): a swap area. A slot, counted once, or FL_PFN_NONE; one user more, one less; contents out
+	 * and in, 0 or -EIO. => page-table lock held
 	 */
 	uint64_t (*swap_get)(struct fl_mm *mm);
 	void (*swap_dup)(struct fl_mm *mm, uint64_t slot);

@@ -6,8 +6,8 @@
 #include <faultline/faultline.h>
 
 /*
- * Has it a frame of its own, in the kernel's eyes? Zeros that nobody has asked to write to are the zero page there, which
- * is everybody's. Ours may be written without our seeing it, but then they are zeros no more.
+ * Has it a frame of its own, in the kernel's eyes? Zeros that nobody has asked to write to are the zero page there,
+ * which is everybody's. Ours may be written without our seeing it, but then they are zeros no more.
  */
 bool fl_page_exclusive(struct fl_mm *mm, fl_pte_t pte)
 {

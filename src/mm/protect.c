@@ -7,8 +7,8 @@
 #include "mm/mm.h"
 
 /*
- * Is each of the frames this entry's alone? A child of fork() may have some of a leaf's still, and the cache of a file
- * has its pages.
+ * Is each of the frames this entry's alone? A child of fork() may have some of a leaf's still, and the cache of a
+ * file has its pages.
  */
 static bool exclusive(const struct fl_mm *mm, fl_pte_t pte, unsigned nr)
 {
@@ -56,7 +56,9 @@ static fl_pte_t change_absent(fl_pte_t pte, uint32_t cp_flags)
 	return (cp_flags & MM_CP_UFFD_WP_RESOLVE) ? pte_clear_uffd_wp(pte) : pte;
 }
 
-/* One call, and what of it the backend is still to hear: the part in which rights shrank, and the most that is left. */
+/*
+ * One call, and what of it the backend is still to hear: the part in which rights shrank, and the most that is left.
+ */
 struct change {
 	struct fl_mm *mm;
 	struct fl_vma *vma;

@@ -8,8 +8,8 @@
  *   migration  frame << 12 | MIGRATION | kept flags     the contents are on their way to another frame
  *   marker     MARKER | UFFD_WP                         no page; whoever makes one finds it write-protected
  *
- * Kept flags are uffd-wp, soft-dirty and dirty: they stand at the same place in each kind, and come back with the page.
- * A migration entry also keeps what the access sampler has set and noted: the page has not been away.
+ * Kept flags are uffd-wp, soft-dirty and dirty: they stand at the same place in each kind, and come back with the
+ * page. A migration entry also keeps what the access sampler has set and noted: the page has not been away.
  * A leaf among the PMD entries is a present entry with one bit more, for 512 frames in a row: the functions here are
  * for both. So what holds for one level holds for the other.
  *

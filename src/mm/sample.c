@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sample.c - the NUMA hint as an access sampler. A hinted entry grants nothing; the fault of the first access takes the
- * hint away and notes the access in the entry ("young"). To look is to set the hint anew, then to read what was noted:
- * an access in between finds the entry without a hint when it is read, and is left to the next look, so that each is
- * reported once.
+ * sample.c - the NUMA hint as an access sampler. A hinted entry grants nothing; the fault of the first access takes
+ * the hint away and notes the access in the entry ("young"). To look is to set the hint anew, then to read what was
+ * noted: an access in between finds the entry without a hint when it is read, and is left to the next look, so that
+ * each is reported once.
  */
 #include "mm/mm.h"
 

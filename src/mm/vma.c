@@ -6,8 +6,8 @@
  * Nothing here fails once fl_vma_reserve() has succeeded: operations first reserve, then change.
  *
  * Faults look into the table without a lock (mmap_lock.c). So it changes between fl_write_seqbegin() and
- * fl_write_seqend(), by whole stores; and neither mappings nor tables are given back while the address space lives: who
- * looks at one that is no more finds something that was one. A mapping is complete before it is in the table.
+ * fl_write_seqend(), by whole stores; and neither mappings nor tables are given back while the address space lives:
+ * who looks at one that is no more finds something that was one. A mapping is complete before it is in the table.
  */
 #include "mm/file.h"
 #include "mm/mm.h"

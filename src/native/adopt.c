@@ -81,8 +81,8 @@ int fl_prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *any)
 }
 
 /*
- * As the host moves it, but to a place that is as far into 2 MiB: what is mapped in one piece stays so. (A file's would
- * not be mapped at all.)
+ * As the host moves it, but to a place that is as far into 2 MiB: what is mapped in one piece stays so. (A file's
+ * would not be mapped at all.)
  */
 static long move_aligned(uint64_t start, uint64_t len)
 {
@@ -213,8 +213,8 @@ static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgo
 }
 
 /*
- * The host refuses this hint for locked memory, and only for that: madvise(2). Of what it maps in one piece all has to be
- * hinted at, or the piece comes apart.
+ * The host refuses this hint for locked memory, and only for that: madvise(2). Of what it maps in one piece all has
+ * to be hinted at, or the piece comes apart.
  */
 static bool locked(uint64_t start, uint64_t end)
 {
@@ -454,7 +454,10 @@ void fl_native_release(struct fl_mm *mm, struct fl_vma *vma)
 		fl_file_release(mm, vma);
 		return;
 	}
-	/* One fresh mapping has no markers and no splits. If the host has no room for it, the range stays served by us. */
+	/*
+	 * One fresh mapping has no markers and no splits. If the host has no room for it, the range stays served by
+	 * us.
+	 */
 	while ((err = fl_native_map_pool(vma->start, vma->end, vma->pgoff)) && fl_cache_shrink(mm))
 		;
 	if (err)

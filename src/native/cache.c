@@ -2,20 +2,21 @@
 /*
  * cache.c - the host's page tables as a cache of ours.
  *
- * With guard markers a hidden page costs no host mapping: what a mapping has of a chunk is, once in use ("active"), one
- * host mapping with the rights of its pages, and a marker on every page that is hidden. What is not yet in use has no
- * markers, and no rights either. Only pages that may be read but not written, among others that may be written, split the
- * host mapping.
+ * With guard markers a hidden page costs no host mapping: what a mapping has of a chunk is, once in use ("active"),
+ * one host mapping with the rights of its pages, and a marker on every page that is hidden. What is not yet in use
+ * has no markers, and no rights either. Only pages that may be read but not written, among others that may be
+ * written, split the host mapping.
  * Without guard markers PROT_NONE hides, and every border between unlike pages is a split.
  *
  * The number of splits is the capacity of the cache, which the host limits. It is kept below a budget by eviction: a
- * chunk forgets all it showed and becomes one mapping again. Nothing fails for it; the pages fault once more when they
- * are used. Eviction is the only thing that is done to the pages of another mapping than the one that the caller is at
- * work in; a mapping that somebody is about to change is left alone.
+ * chunk forgets all it showed and becomes one mapping again. Nothing fails for it; the pages fault once more when
+ * they are used. Eviction is the only thing that is done to the pages of another mapping than the one that the caller
+ * is at work in; a mapping that somebody is about to change is left alone.
  *
  * Locks: what is cached of a mapping changes under its cache_lock. Rights are given with it held for reading, as the
- * page-table lock keeps others out of the same 2 MiB; they are taken, and pages are evicted, with it held for writing. Of
- * another mapping it is only tried for. Who is alone in a mapping, or has it taken out of the table, needs none.
+ * page-table lock keeps others out of the same 2 MiB; they are taken, and pages are evicted, with it held for
+ * writing. Of another mapping it is only tried for. Who is alone in a mapping, or has it taken out of the table,
+ * needs none.
  *
  * The order of host calls keeps the invariant "never more than the entry": rights are taken before a page is shown,
  * and a page is hidden before rights are given around it.
@@ -151,8 +152,8 @@ static unsigned all_borders(const struct chunk *c)
 }
 
 /*
- * Other mappings of the chunk change beside. Whoever writes down a number looks once more whether it is right still, so
- * the last one to do so has written the last number.
+ * Other mappings of the chunk change beside. Whoever writes down a number looks once more whether it is right still,
+ * so the last one to do so has written the last number.
  */
 static void recount(struct chunk *c)
 {
@@ -190,8 +191,8 @@ void fl_cache_set_budget(void)
 /* ---- eviction ---- */
 
 /*
- * Forget all that a piece shows; afterwards it is one host mapping. Of a range that is being unmapped nothing is in use any
- * more, and its addresses, which the table of mappings still has, may be somebody else's already.
+ * Forget all that a piece shows; afterwards it is one host mapping. Of a range that is being unmapped nothing is in
+ * use any more, and its addresses, which the table of mappings still has, may be somebody else's already.
  * => cache_lock of its mapping held for writing
  */
 static void evict_piece(struct chunk *c, const struct piece *p)
@@ -267,8 +268,8 @@ static void evict(const struct evictor *e, struct chunk *c)
 }
 
 /*
- * Evict, round-robin, until no more than `target` splits are left. Returns whether that has gained anything. Who is alone
- * in the mapping, which is one of the space's, has mmap_lock for writing.
+ * Evict, round-robin, until no more than `target` splits are left. Returns whether that has gained anything. Who is
+ * alone in the mapping, which is one of the space's, has mmap_lock for writing.
  * => own->cache_lock held for writing, or own is NULL and mmap_lock held
  */
 static bool evict_to(struct fl_mm *mm, struct fl_vma *own, uint64_t target, const struct chunk *keep)
@@ -293,7 +294,10 @@ bool fl_cache_shrink(struct fl_mm *mm)
 	return evict_to(mm, NULL, splits() / 2, NULL);
 }
 
-/* mprotect of a part of a mapping; `room`: it makes room when the host's table is full, and cache_lock is held for writing */
+/*
+ * mprotect of a part of a mapping; `room`: it makes room when the host's table is full, and cache_lock is held for
+ * writing
+ */
 static int protect(struct fl_vma *vma, struct chunk *c, uint64_t start, uint64_t end, int prot, bool room)
 {
 	int err = host_mprotect(start, end, prot);
@@ -423,8 +427,8 @@ static int rebase(struct chunk *c, const struct piece *p, bool w)
 }
 
 /*
- * The pages of a file are there already: to have them in the host's tables saves its fault, and shows in others'. What is
- * a leaf of ours it is asked to map in one piece, too: where markers have been it does not do so by itself.
+ * The pages of a file are there already: to have them in the host's tables saves its fault, and shows in others'.
+ * What is a leaf of ours it is asked to map in one piece, too: where markers have been it does not do so by itself.
  */
 static void populate(struct fl_mm *mm, uint64_t addr, uint64_t nr)
 {
@@ -488,7 +492,9 @@ struct batch {
 	int prot;	     /* the host's word for it */
 };
 
-/* The host has done it: so say the bitmaps. `hidden`: the pages were hidden in place of losing the write right only. */
+/*
+ * The host has done it: so say the bitmaps. `hidden`: the pages were hidden in place of losing the write right only.
+ */
 static void batch_done(const struct batch *b, bool hidden)
 {
 	for (uint64_t at = b->start, next; at < b->end; at = next) {
@@ -626,7 +632,10 @@ bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
 
 	if (!vma)
 		return false;
-	/* of a file it may be gone when it is touched: SIGBUS, which is blocked in the fault entry, would end the process */
+	/*
+	 * of a file it may be gone when it is touched: SIGBUS, which is blocked in the fault entry, would end the
+	 * process
+	 */
 	ret = !(vma->flags & (VM_RELEASED | VM_SHARED)) && fl_native_caches(vma, addr, FL_RIGHT_WRITE);
 	fl_vma_unpin(vma);
 	return ret;

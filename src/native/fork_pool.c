@@ -98,7 +98,10 @@ static void new_pool(void)
 	uint64_t bytes = fl_native.mm.pool.nr_frames << PAGE_SHIFT;
 	long fd = fl_sys(SYS_memfd_create, "faultline", MFD_CLOEXEC);
 
-	/* Without memory the child cannot go on: what it would see is the parent's. The kernel kills for want of memory, too. */
+	/*
+	 * Without memory the child cannot go on: what it would see is the parent's. The kernel kills for want of
+	 * memory, too.
+	 */
 	if (fl_sys_failed(fd) || fl_sys(SYS_ftruncate, fd, bytes) || !copy_pool((int)fd, bytes))
 		fl_sys(SYS_exit_group, 137);
 	fl_sys(SYS_dup3, fd, fl_native.pool_fd, 02000000);

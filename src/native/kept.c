@@ -207,7 +207,10 @@ static bool is_shmem(int fd)
 	return fl_sys(SYS_fstatfs, fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
 }
 
-/* By the mapping itself, where the host lets us. What is not shared memory is not opened, for it would be closed again. */
+/*
+ * By the mapping itself, where the host lets us. What is not shared memory is not opened, for it would be closed
+ * again.
+ */
 static long open_mapping(const struct fl_map *map)
 {
 	char buf[PATH_SIZE];
@@ -401,8 +404,8 @@ long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint
 }
 
 /*
- * Between two mappings of a file none is the last. (A look costs a reading of /proc/self/maps. What mremap(2) has moved
- * from the end is found by it; what it has moved from between leaves the ends where they are.)
+ * Between two mappings of a file none is the last. (A look costs a reading of /proc/self/maps. What mremap(2) has
+ * moved from the end is found by it; what it has moved from between leaves the ends where they are.)
  */
 static bool may_be_last(const struct kept *k, uint64_t start, uint64_t end)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * map.c - the program's mapping calls, where they meet ranges of ours. A call that does not is passed to the host
- * as it is. One that does is cut at the borders of our ranges: the tables change for our parts, the host's mappings for
- * the rest. Order: what shrinks reaches the cache before the call returns; memory that leaves the tables is unmapped
- * before anybody could see the pool behind it.
+ * as it is. One that does is cut at the borders of our ranges: the tables change for our parts, the host's mappings
+ * for the rest. Order: what shrinks reaches the cache before the call returns; memory that leaves the tables is
+ * unmapped before anybody could see the pool behind it.
  */
 #include "native/calls.h"
 

@@ -123,7 +123,7 @@ static int read_map(struct reader *r, struct fl_map *map)
 	return 1;
 }
 
-/* ---- the same by ioctl, one mapping at a time: PROCMAP_QUERY, Documentation/filesystems/proc.rst; Linux 6.11 ---- */
+/* ---- the same, a mapping for each ioctl: PROCMAP_QUERY of Linux 6.11, Documentation/filesystems/proc.rst ---- */
 
 struct procmap_query {
 	uint64_t size, query_flags, query_addr;

@@ -71,8 +71,8 @@ static inline uint64_t vma_pfn(const struct fl_vma *vma, uint64_t addr)
 }
 
 /*
- * Bits of pages, 64 in a word. The pages of a word may be of two mappings, which have locks of their own, so each word
- * changes by one instruction.
+ * Bits of pages, 64 in a word. The pages of a word may be of two mappings, which have locks of their own, so each
+ * word changes by one instruction.
  */
 static inline bool bit_get(const uint64_t *map, unsigned i)
 {
@@ -124,7 +124,9 @@ static inline unsigned bit_run(const uint64_t *map, unsigned first, unsigned nr)
 /* Create pool and direct map. 0, -ENOMEM, -ENOSYS */
 int fl_pool_create(struct fl_pool *pool);
 void fl_pool_destroy(struct fl_pool *pool);
-/* A home for [start, end): the page offset, congruent to start in 2 MiB; FL_PFN_NONE: full. => mmap_lock for writing */
+/*
+ * A home for [start, end): the page offset, congruent to start in 2 MiB; FL_PFN_NONE: full. => mmap_lock for writing
+ */
 uint64_t fl_extent_alloc(uint64_t start, uint64_t end);
 /* Its pages are no longer anybody's; their memory goes back to the host. => as above */
 void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff);
@@ -156,7 +158,10 @@ int fl_native_conform(struct fl_mm *mm, struct fl_vma *vma);
 void fl_cache_unhide(struct fl_vma *vma);
 /* Forget what is cached for pages whose host mapping is about to be replaced or removed. */
 void fl_cache_forget(uint64_t pfn, uint64_t nr);
-/* Give host mappings back: the program's own call found the table full. Returns whether anything was given. => mmap_lock held */
+/*
+ * Give host mappings back: the program's own call found the table full. Returns whether anything was given. =>
+ * mmap_lock held
+ */
 bool fl_cache_shrink(struct fl_mm *mm);
 /*
  * Does the program reach the page for writing? Then a write fault of ours on its host page table is cheaper than the
@@ -172,7 +177,10 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen);
 /* ---- adopt.c: turning the program's memory into ours and back ---- */
 
 int fl_native_fit(struct fl_mm *mm, uint64_t start, uint64_t end);
-/* Map the pool there, hidden, and not locked, whatever mlockall() has asked for: markers are refused on locked memory. */
+/*
+ * Map the pool there, hidden, and not locked, whatever mlockall() has asked for: markers are refused on locked
+ * memory.
+ */
 int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff);
 bool fl_native_mapped(struct fl_mm *mm, uint64_t start, uint64_t end);
 int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end);
@@ -184,7 +192,9 @@ bool fl_released_owned(struct fl_vma *vma, uint64_t addr);
 
 /* Can the mapping be registered: is it of shared memory, and can we get at its file? */
 bool fl_file_fit(const struct fl_map *map);
-/* It becomes ours, hidden: one spare fl_vma is reserved. -ENOMEM, -EINVAL. => mmap_lock for writing, as for all below */
+/*
+ * It becomes ours, hidden: one spare fl_vma is reserved. -ENOMEM, -EINVAL. => mmap_lock for writing, as for all below
+ */
 int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map);
 /* The host's rights for all that a mapping's flags allow. */
 int fl_access_prot(uint32_t flags);
@@ -217,8 +227,8 @@ void fl_file_zap(const struct stat *st, uint64_t first, uint64_t end, bool cow);
 /* MADV_REMOVE of mappings that are not ours, but may be of files that ours map, too: the same. */
 void fl_file_remove_elsewhere(uint64_t start, uint64_t end);
 /*
- * MADV_COLLAPSE of mappings that the host serves alone, but may be of files that ours map, too: what ours have of them
- * goes, and -EBUSY if they wait for a page that is missing. 0: it is the host's to do. => no lock held
+ * MADV_COLLAPSE of mappings that the host serves alone, but may be of files that ours map, too: what ours have of
+ * them goes, and -EBUSY if they wait for a page that is missing. 0: it is the host's to do. => no lock held
  */
 int fl_file_collapse_elsewhere(uint64_t start, uint64_t end);
 /* MADV_REMOVE of a part of a mapping. -errno */
@@ -233,7 +243,10 @@ int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, uint64_t src, uint6
 long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset);
 /* The program has unmapped a range, or moved it away: what is mapped nowhere any more is closed. */
 void fl_kept_unmapped(uint64_t start, uint64_t len);
-/* A descriptor, open for reading and writing, of the file behind a mapping, until put. -EINVAL: not to be had; -ENOMEM */
+/*
+ * A descriptor, open for reading and writing, of the file behind a mapping, until put. -EINVAL: not to be had;
+ * -ENOMEM
+ */
 int fl_kept_get(const struct fl_map *map);
 void fl_kept_put(int fd);
 /* Is it one of these descriptors? Are there any? */
@@ -256,13 +269,15 @@ struct fl_map {
 int fl_maps_next(uint64_t addr, struct fl_map *map);
 /* All of them, to fn. 0, -errno: not all. fn may be called for ones that are gone, if there are threads */
 int fl_maps_walk(void (*fn)(const struct fl_map *map, void *data), void *data);
-/* The VM_DONTFORK, VM_WIPEONFORK and VM_HUGEPAGE of a host mapping. Slow: asked only when fl_native.advice was given. */
+/*
+ * The VM_DONTFORK, VM_WIPEONFORK and VM_HUGEPAGE of a host mapping. Slow: asked only when fl_native.advice was given.
+ */
 uint32_t fl_maps_advice(uint64_t addr);
 /* How many mappings the process has. */
 uint64_t fl_maps_count(void);
 /*
- * The next run of pages in [*start, end) that hold data (present or swapped), all of one kind as far as the host tells:
- * of the program's own, the zero page, pages of a file. 1, 0 none, -errno
+ * The next run of pages in [*start, end) that hold data (present or swapped), all of one kind as far as the host
+ * tells: of the program's own, the zero page, pages of a file. 1, 0 none, -errno
  */
 enum fl_run { FL_RUN_DATA, FL_RUN_ZERO, FL_RUN_FILE };
 int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what);
@@ -279,7 +294,10 @@ int fl_fault_entry_install(void);
 
 /* The one instance; the first call creates it. 0, -ENOMEM, -ENOSYS */
 int fl_native_init(void);
-/* Is addr inside the span of ranges that are ours? Cheap, no lock: a first look for calls that mostly are not about us. */
+/*
+ * Is addr inside the span of ranges that are ours? Cheap, no lock: a first look for calls that mostly are not about
+ * us.
+ */
 bool fl_native_touches(uint64_t start, uint64_t end);
 
 /* ---- fork.c ---- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pagemap_words.c - what the process's own /proc/self/pagemap and clear_refs say and do about memory of ours. The tables
- * know what is registered. What was released is the host's alone again, but still a mapping of the pool: its words
- * say so, and know only what was touched since.
+ * pagemap_words.c - what the process's own /proc/self/pagemap and clear_refs say and do about memory of ours. The
+ * tables know what is registered. What was released is the host's alone again, but still a mapping of the pool: its
+ * words say so, and know only what was touched since.
  */
 #include "native/calls.h"
 

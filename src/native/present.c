@@ -33,8 +33,8 @@ enum fl_present fl_native_fault_in(uint64_t addr, uint64_t len, bool write)
 
 		if (!hidden(at, write))
 			continue;
-		signals =
-			fl_signals_block_for_wait(); /* a system call that waits for a page is not interrupted: handlers run after it */
+		/* a system call that waits for a page is not interrupted: handlers run after it */
+		signals = fl_signals_block_for_wait();
 		err = fl_fault_in_user(fl_ptr(at), write);
 		fl_signals_restore_after_wait(signals);
 		if (err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * remap.c - mremap(2) of the process. Memory of the pool moves by copying to another home; a mapping of a shared file is
- * moved by the host. Without the event for it no registration follows.
+ * remap.c - mremap(2) of the process. Memory of the pool moves by copying to another home; a mapping of a shared file
+ * is moved by the host. Without the event for it no registration follows.
  */
 #include "native/calls.h"
 
@@ -11,7 +11,10 @@
 #include <linux/mman.h>
 #include <sys/mman.h>
 
-/* Copy what the pages of [from, from + len) hold to the frames from pgoff on. The range is hidden: nobody writes to it. */
+/*
+ * Copy what the pages of [from, from + len) hold to the frames from pgoff on. The range is hidden: nobody writes to
+ * it.
+ */
 static int copy_frames(uint64_t from, uint64_t len, uint64_t pgoff)
 {
 	uint64_t end = from + len;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shared.c - shared memory of the program's: memfd, tmpfs, shared anonymous memory. The file itself is the page cache, and
- * stays mapped where the program has it; what registering does is to hide it, and to put the file into the direct map at
- * the place of the range's home, so that its pages are frames like others. That a page is in the cache is asked of the
- * file (SEEK_DATA); that it is mapped is what our tables say.
+ * shared.c - shared memory of the program's: memfd, tmpfs, shared anonymous memory. The file itself is the page
+ * cache, and stays mapped where the program has it; what registering does is to hide it, and to put the file into the
+ * direct map at the place of the range's home, so that its pages are frames like others. That a page is in the cache
+ * is asked of the file (SEEK_DATA); that it is mapped is what our tables say.
  *
  * What other processes do to the file is seen as far as it can be asked for: pages that they add are found. That they
  * took one away is not told, and a page that is shown stays shown.

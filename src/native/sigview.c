@@ -140,7 +140,9 @@ static bool wrong_stack(const ucontext_t *uc, uint64_t sp, uint64_t flags)
 }
 
 #if defined(__x86_64__)
-/* What rt_sigreturn(2) finds at the stack pointer; the machine-independent part of a ucontext_t ends with the mask. */
+/*
+ * What rt_sigreturn(2) finds at the stack pointer; the machine-independent part of a ucontext_t ends with the mask.
+ */
 struct frame {
 	void (*restorer)(void);
 	char uc[304];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * space.h - the process as an address space: its mapping calls, and what the system tells of its pages, where they meet
- * registered memory. What is not registered is passed to the host as it is. Results are -errno. => no lock held
+ * space.h - the process as an address space: its mapping calls, and what the system tells of its pages, where they
+ * meet registered memory. What is not registered is passed to the host as it is. Results are -errno. => no lock held
  */
 #ifndef FL_NATIVE_SPACE_H
 #define FL_NATIVE_SPACE_H
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* ---- the process's mapping calls: mmap(2) and its siblings, aware of registered ranges (map.c, remap.c, advise.c) ---- */
+/* ---- mmap(2) and its siblings on the process, aware of registered ranges (map.c, remap.c, advise.c) ---- */
 
 int64_t fl_native_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset);
 int fl_native_munmap(uint64_t addr, uint64_t len);
@@ -34,8 +34,8 @@ int fl_native_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
 /* ---- what the process's pages are (pagemap.c) ---- */
 
 /*
- * `words` is what the host's /proc/self/pagemap says of the pages [addr, addr + nr pages), below TASK_SIZE: correct those
- * that are ours, FL_PAGEMAP_WORDS at most. => no lock held; fl_native is ready
+ * `words` is what the host's /proc/self/pagemap says of the pages [addr, addr + nr pages), below TASK_SIZE: correct
+ * those that are ours, FL_PAGEMAP_WORDS at most. => no lock held; fl_native is ready
  */
 #define FL_PAGEMAP_WORDS 64
 void fl_native_pagemap(uint64_t addr, uint64_t nr, uint64_t *words);

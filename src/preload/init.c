@@ -96,7 +96,8 @@ static void use_inject(void)
  */
 static void before_fork(void)
 {
-	fl_native_fork_prepare(); /* that this failed is found out in the child, where it cannot be refused any more */
+	/* that this failed is found out in the child, where it can no longer be refused */
+	fl_native_fork_prepare();
 }
 
 static void after_fork_parent(void)

@@ -54,7 +54,10 @@ static int look(struct pollfd *fds, nfds_t n, bool spin)
 	return ready;
 }
 
-/* The host's view of the descriptors: an object's socket is asked for reading only. Returns how many objects there are. */
+/*
+ * The host's view of the descriptors: an object's socket is asked for reading only. Returns how many objects there
+ * are.
+ */
 static int host_view(struct pollfd *host, const struct pollfd *fds, nfds_t n)
 {
 	int objects = 0;

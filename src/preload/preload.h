@@ -165,7 +165,10 @@ bool fl_pagemap_scan(int fd, uint64_t arg, int *ret);
 const sigset_t *fl_native_mask(const sigset_t *set, sigset_t *copy);
 /* In a new process or after exec. */
 void fl_signal_init(void);
-/* Around execve() and posix_spawn(): what is started gets the mask that this thread believes in. => nothing hidden is touched between */
+/*
+ * Around execve() and posix_spawn(): what is started gets the mask that this thread believes in. => nothing hidden is
+ * touched between
+ */
 uint64_t fl_signal_exec_begin(void);
 void fl_signal_exec_end(uint64_t mask);
 /* The system calls, for syscall(). */
@@ -202,7 +205,10 @@ int fl_msghdr(const struct msghdr *msg, bool write);
 
 /* The first hidden page of a vector to read into only: for calls that go on from there. */
 int fl_iov_next(const struct iovec *iov, int n);
-/* What read() takes from anything but a file or a stream is lost if it cannot be stored: make the buffer present first. */
+/*
+ * What read() takes from anything but a file or a stream is lost if it cannot be stored: make the buffer present
+ * first.
+ */
 void fl_before_read(int fd, void *buf, size_t len);
 /* A read or write at the file's position has done so much. If a hidden page ended it, do the rest, too. */
 ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool write);

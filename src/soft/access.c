@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* access.c - one load or store: walk, check the right, copy, all under the page-table lock; else fault and try again. */
+/*
+ * access.c - one load or store: walk, check the right, copy, all under the page-table lock; else fault and try again.
+ */
 #include "soft/soft.h"
 
 #include "base/uaccess.h"
 
 /*
- * Copy inside one page, if the entry grants it; *done: as far as that goes with page faults disabled, for the caller's
- * buffer may be hidden. => no lock held
+ * Copy inside one page, if the entry grants it; *done: as far as that goes with page faults disabled, for the
+ * caller's buffer may be hidden. => no lock held
  */
 static bool access_page(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, bool write, size_t *done)
 {

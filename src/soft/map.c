@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * map.c - mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2) on a soft address space. None of them wakes a thread that waits in a fault, as none of the kernel's does.
+ * map.c - mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2) on a soft address space. None of them wakes a thread
+ * that waits in a fault, as none of the kernel's does.
  */
 #include "soft/soft.h"
 

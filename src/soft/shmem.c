@@ -3,9 +3,9 @@
  * shmem.c - shared memory of soft address spaces: a file that is all page cache, its pages frames of the pool. The
  * cache is a tree of tables, as page tables are, from the index of a page to its frame.
  *
- * On request holes are filled 2 MiB at a time, by a large folio, or 2 MiB of pages become one (MADV_COLLAPSE). Its pages
- * are counted one by one; whose they are, only the head knows. It is split, into folios of a page, before the first of
- * its pages leaves the cache. A collapsed one may reach behind the end of the file.
+ * On request holes are filled 2 MiB at a time, by a large folio, or 2 MiB of pages become one (MADV_COLLAPSE). Its
+ * pages are counted one by one; whose they are, only the head knows. It is split, into folios of a page, before the
+ * first of its pages leaves the cache. A collapsed one may reach behind the end of the file.
  */
 #include "soft/soft.h"
 
@@ -413,8 +413,8 @@ static int64_t write_hole(struct fl_shmem *s, uint64_t at, const char *buf, size
 }
 
 /*
- * One page's part of a read or write, as far as that goes with page faults disabled: the caller's buffer may be hidden. How
- * much, or -ENOMEM. => file's lock held
+ * One page's part of a read or write, as far as that goes with page faults disabled: the caller's buffer may be
+ * hidden. How much, or -ENOMEM. => file's lock held
  */
 static int64_t transfer(struct fl_shmem *s, uint64_t at, char *buf, size_t n, bool write)
 {

@@ -325,7 +325,9 @@ struct wakeup {
 	unsigned nr, woken;
 };
 
-/* Wake the waiters of the range on a list, until the batch is full. The futexes' turn comes later, with no lock held. */
+/*
+ * Wake the waiters of the range on a list, until the batch is full. The futexes' turn comes later, with no lock held.
+ */
 static void wake_list(struct fl_list *list, uint64_t start, uint64_t end, struct wakeup *wakeup)
 {
 	struct fl_list *pos, *tmp;
@@ -436,8 +438,8 @@ bool fl_ctx_poll(struct fl_uffd_ctx *ctx)
 }
 
 /*
- * One message. A second copy of one, on demand, is read right after it, whatever has become of its fault: as the message
- * of another thread that faulted on the page just before it was filled, and was told so just after.
+ * One message. A second copy of one, on demand, is read right after it, whatever has become of its fault: as the
+ * message of another thread that faulted on the page just before it was filled, and was told so just after.
  * => ctx->lock held
  */
 static bool take_one(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msg)
@@ -512,7 +514,10 @@ bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns, bool takes)
 	return seen;
 }
 
-/* No lock, so no blocking of signals: a handler that leaves by siglongjmp() leaves nothing worse than a needless wake-up behind. */
+/*
+ * No lock, so no blocking of signals: a handler that leaves by siglongjmp() leaves nothing worse than a needless
+ * wake-up behind.
+ */
 int fl_ctx_sleep(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns)
 {
 	uint32_t seq = __atomic_load_n(&ctx->seq, __ATOMIC_ACQUIRE), *count = poll ? &ctx->pollers : &ctx->sleepers;

@@ -137,8 +137,8 @@ static int check_gap(struct fl_mm *mm, uint64_t start, uint64_t end)
 }
 
 /*
- * Linux 6.18, observed: whether empty anonymous memory is marked is up to the object that has registered it. Of a file
- * it always is: a page that is not in the tables may be in its cache.
+ * Linux 6.18, observed: whether empty anonymous memory is marked is up to the object that has registered it. Of a
+ * file it always is: a page that is not in the tables may be in its cache.
  */
 static uint32_t cp_flags(const struct fl_uffd_ctx *owner, bool file, bool protect)
 {

@@ -88,7 +88,9 @@ void fl_ctx_release(struct fl_uffd_ctx *ctx);
  */
 void fl_ctx_drop_orphans(struct fl_mm *mm, uint64_t start, uint64_t end);
 
-/* In a forked child, where only this thread exists: the objects are the parent's, their ranges no longer registered. */
+/*
+ * In a forked child, where only this thread exists: the objects are the parent's, their ranges no longer registered.
+ */
 void fl_ctx_forget_all(struct fl_mm *mm);
 
 /* ---- ranges (register.c). All: => no lock held, signals blocked; range validated ---- */
@@ -97,8 +99,8 @@ void fl_ctx_forget_all(struct fl_mm *mm);
 int fl_ctx_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t vm_flags);
 int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
 /*
- * -ENOENT: no mapping, or one that is not registered for write-protection; those before it are changed. -ENOMEM: no page
- * table for markers; what comes before is changed, and the same call succeeds later. Wakes nobody.
+ * -ENOENT: no mapping, or one that is not registered for write-protection; those before it are changed. -ENOMEM: no
+ * page table for markers; what comes before is changed, and the same call succeeds later. Wakes nobody.
  */
 int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect);
 

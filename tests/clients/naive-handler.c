@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * naive-handler.c [--tolerant] - a program that fills its memory as it is touched, written as such programs often are:
- * the handler takes any failure of UFFDIO_COPY for the end. That is a bug: EEXIST only says that the page is there
- * already, because two threads touched it at about the same time; EAGAIN that the copy is to be tried again. It hardly
- * ever shows. --tolerant is the same program without it. Knows nothing of faultline; the example of faultline(1).
+ * naive-handler.c [--tolerant] - a program that fills its memory as it is touched, written as such programs often
+ * are: the handler takes any failure of UFFDIO_COPY for the end. That is a bug: EEXIST only says that the page is
+ * there already, because two threads touched it at about the same time; EAGAIN that the copy is to be tried again. It
+ * hardly ever shows. --tolerant is the same program without it. Knows nothing of faultline; the example of
+ * faultline(1).
  */
 #include <errno.h>
 #include <fcntl.h>

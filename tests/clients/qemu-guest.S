@@ -7,8 +7,8 @@
  * has the number of all visits, which tells, at any time, what every byte of memory is. No stack, no interrupts, no
  * other memory. qemu.py has the same numbers.
  *
- *	word w of page p	(w * MUL_WORD) ^ ((p + 1) * MUL_PAGE); but words 0 and 1023 are the number of visits to
- *				it, 0 if p % 4 is 3
+ *	word w of page p	(w * MUL_WORD) ^ ((p + 1) * MUL_PAGE); but words 0 and 1023 are the number of visits
+ *				to it, 0 if p % 4 is 3
  *	the order		visit v is one of page (v * STEP) % PAGES
  *	the state		magic, when all is filled; visits; of a wrong word its page, its number, itself
  *	the debug console	'.' for 256 visits, a newline for a round, 'E' for a wrong word

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* shmem_huge.h - what the cases of large folios in shared memory have in common: mappings of 2 MiB, and how they look. */
+/*
+ * shmem_huge.h - what the cases of large folios in shared memory have in common: mappings of 2 MiB, and how they
+ * look.
+ */
 #ifndef SHMEM_HUGE_H
 #define SHMEM_HUGE_H
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* shmem_piece.c - shared memory that is mapped in one piece of 2 MiB: how a part of it changes, and where it shows. */
+/*
+ * shmem_piece.c - shared memory that is mapped in one piece of 2 MiB: how a part of it changes, and where it shows.
+ */
 #include "shmem_huge.h"
 
 /* ---- a part of it changes ---- */

@@ -2,12 +2,14 @@
 /*
  * explore.c - which schedules are run: all with at most so many preemptions, depth first; then some at random.
  *
- * A preemption is a choice that takes the CPU from a thread that could go on. When the thread cannot, or waits by looking
- * again, whoever goes on instead costs nothing. Bounds are tried from 0 up, so the first failure has the fewest.
+ * A preemption is a choice that takes the CPU from a thread that could go on. When the thread cannot, or waits by
+ * looking again, whoever goes on instead costs nothing. Bounds are tried from 0 up, so the first failure has the
+ * fewest.
  *
- * Reduction: a choice is not gone into twice from the same state, with the same thread at work and no more preemptions
- * left than the first time; the states are told apart by the order of the steps that depend on each other (sched.c). So
- * every state that can be reached within the bound is reached. A schedule that ends for that reason has joined another.
+ * Reduction: a choice is not gone into twice from the same state, with the same thread at work and no more
+ * preemptions left than the first time; the states are told apart by the order of the steps that depend on each other
+ * (sched.c). So every state that can be reached within the bound is reached. A schedule that ends for that reason has
+ * joined another.
  *
  * That a fault point fails is no preemption: it is chosen as often as may be (sim_failures), wherever there is one.
  */
@@ -174,8 +176,8 @@ static uint64_t below(uint64_t n)
 }
 
 /*
- * Goes on in three of four cases: a schedule of nothing but switches comes nowhere near what is rare. Of ten fault points
- * one fails.
+ * Goes on in three of four cases: a schedule of nothing but switches comes nowhere near what is rare. Of ten fault
+ * points one fails.
  */
 static int choose_random(unsigned able, int cur, uint64_t state, bool failure)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * host.c - a model of the host's page tables, and src/native/cache.c on it. The host has a protection and perhaps a guard
- * marker for each page of space A, and nothing where nothing is mapped; a system call on them is one step, all of it or
- * nothing. Where a page of the program's is in the pool is not modelled: what the host shows is the frame that the entry
- * had when it began to show it, as if it had always been there. The host may never begin to give more than the entry does.
+ * host.c - a model of the host's page tables, and src/native/cache.c on it. The host has a protection and perhaps a
+ * guard marker for each page of space A, and nothing where nothing is mapped; a system call on them is one step, all
+ * of it or nothing. Where a page of the program's is in the pool is not modelled: what the host shows is the frame
+ * that the entry had when it began to show it, as if it had always been there. The host may never begin to give more
+ * than the entry does.
  */
 #include "native/native.h"
 
@@ -71,7 +72,10 @@ static enum fl_right right_of(int prot)
 	return (prot & PROT_WRITE) ? FL_RIGHT_WRITE : (prot & PROT_READ) ? FL_RIGHT_READ : FL_RIGHT_NONE;
 }
 
-/* Borders in what one mapping of ours has of 2 MiB, as they are, or as [start, end) of another protection would make them. */
+/*
+ * Borders in what one mapping of ours has of 2 MiB, as they are, or as [start, end) of another protection would make
+ * them.
+ */
 static unsigned borders(uint64_t start, uint64_t end, enum fl_right prot)
 {
 	unsigned n = 0;

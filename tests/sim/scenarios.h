@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * scenarios.h - two to four threads each, and what must have come of it, whatever the schedule. What several scenarios
- * have is here; the scenarios themselves are in scenarios/, in groups. Values of pages: OLD was there before, NEW is what
- * a fill brings, TWO what a store does, 0 is a page of zeros.
+ * scenarios.h - two to four threads each, and what must have come of it, whatever the schedule. What several
+ * scenarios have is here; the scenarios themselves are in scenarios/, in groups. Values of pages: OLD was there
+ * before, NEW is what a fill brings, TWO what a store does, 0 is a page of zeros.
  */
 #ifndef SCENARIOS_H
 #define SCENARIOS_H

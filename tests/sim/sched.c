@@ -4,8 +4,8 @@
  *
  * The state of a schedule so far is told by a number that depends on which step has come after which, and not on the
  * order of steps that have nothing to do with each other: each touch of a thing mixes what the thread has done with
- * what was done to the thing before, and the number is the sum over all touches and all points. Two schedules with the
- * same number have come to the same state.
+ * what was done to the thing before, and the number is the sum over all touches and all points. Two schedules with
+ * the same number have come to the same state.
  */
 #include "sim.h"
 

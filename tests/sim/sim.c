@@ -7,10 +7,10 @@
  *   sim --scenario NAME --replay 0,1,1,2 ...
  *   sim --both [--scenario GLOB] [--bound N]    with the reduction and without it: do they come to the same ends?
  *
- * Without --bound: 3 preemptions with two threads, 2 with more, 1 with four on the host's tables. With --failures so many
- * allocations or host calls of a schedule fail, whichever; then it is 2, and 1 with four threads or on the host's tables.
- * Of those at random the host's tables get a twentieth. A name ends in the backend (world.h): fault-copy/soft. --backend
- * takes those of the name.
+ * Without --bound: 3 preemptions with two threads, 2 with more, 1 with four on the host's tables. With --failures so
+ * many allocations or host calls of a schedule fail, whichever; then it is 2, and 1 with four threads or on the
+ * host's tables. Of those at random the host's tables get a twentieth. A name ends in the backend (world.h):
+ * fault-copy/soft. --backend takes those of the name.
  * A failure is printed with its schedule and every step of it, and the line that makes it happen again.
  */
 #include "sim.h"

@@ -3,15 +3,15 @@
  * sim.h - the engine under a scheduler that owns every lock, wait, wake and yield point.
  *
  * Everything from base/ that can wait or wake has another body here: lock.c, and the headers in instead/. The rest of
- * the engine is compiled as it is. Threads are coroutines; one runs until it comes to a *point*: it is about to take a
- * lock, to sleep, to wake, or to look at something that threads share without a lock (fl_yield_point). There the
+ * the engine is compiled as it is. Threads are coroutines; one runs until it comes to a *point*: it is about to take
+ * a lock, to sleep, to wake, or to look at something that threads share without a lock (fl_yield_point). There the
  * scheduler chooses who goes on. A schedule is the list of these choices where there was one, and the same list makes
  * the same schedule.
  *
- * Releasing a lock need be no point: what another thread could do between it and the next point, it could do as well at
- * the next point. That, and what the explorer leaves out, holds as long as what threads share is behind locks or named by
- * a yield point; with two threads releases are points all the same, so that what is done behind a lock too late is seen.
- * Memory is sequentially consistent: what a CPU or a compiler may reorder is not explored.
+ * Releasing a lock need be no point: what another thread could do between it and the next point, it could do as well
+ * at the next point. That, and what the explorer leaves out, holds as long as what threads share is behind locks or
+ * named by a yield point; with two threads releases are points all the same, so that what is done behind a lock too
+ * late is seen. Memory is sequentially consistent: what a CPU or a compiler may reorder is not explored.
  *
  * If failures are asked for (sim_failures), whether a fault point fails is a choice, too, and a part of the schedule.
  */
@@ -91,8 +91,8 @@ struct sim_run {
 };
 
 /*
- * Who is next? `cur`: who has run until now and could go on, or -1. Below 0: the schedule need not go on. `failure`: it
- * is no thread that is chosen, but whether a fault point fails, 0 or 1.
+ * Who is next? `cur`: who has run until now and could go on, or -1. Below 0: the schedule need not go on. `failure`:
+ * it is no thread that is chosen, but whether a fault point fails, 0 or 1.
  */
 typedef int sim_choose_fn(unsigned able, int cur, uint64_t state, bool failure);
 /* One schedule, from the beginning to the end. `look`: run the checker at points, as long as it is set. */

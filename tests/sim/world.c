@@ -170,7 +170,8 @@ static void use_ops(struct fl_mm *mm)
 }
 
 /*
- * For want of memory, in the running thread: once more? EFAULT is what COPY says if there was none to bring its source.
+ * For want of memory, in the running thread: once more? EFAULT is what COPY says if there was none to bring its
+ * source.
  */
 static bool again(int64_t err)
 {

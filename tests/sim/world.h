@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * world.h - what scenarios are made of: two soft address spaces with their objects, loads and stores, and the calls of
- * whoever handles faults. A page holds one 64-bit value throughout, so that half of one is seen.
+ * world.h - what scenarios are made of: two soft address spaces with their objects, loads and stores, and the calls
+ * of whoever handles faults. A page holds one 64-bit value throughout, so that half of one is seen.
  *
- * Each scenario runs on several backends. `soft` is src/soft as it is, where an access walks the page tables. `mmu` has
- * a cache of rights, as the native backend has in the host's page tables: an access that it grants takes no lock,
+ * Each scenario runs on several backends. `soft` is src/soft as it is, where an access walks the page tables. `mmu`
+ * has a cache of rights, as the native backend has in the host's page tables: an access that it grants takes no lock,
  * another one is a fault. What a fill reads with page faults disabled is read through that cache, also of the other
- * space. It is the simplest there can be, and has src/mm keep I8. The others have src/native/cache.c, as it is, over a
- * model of the host's page tables (host.c), for space A alone, without mremap. Frames have no homes there, so pages are
- * shared and migrate, which they do not natively.
+ * space. It is the simplest there can be, and has src/mm keep I8. The others have src/native/cache.c, as it is, over
+ * a model of the host's page tables (host.c), for space A alone, without mremap. Frames have no homes there, so pages
+ * are shared and migrate, which they do not natively.
  */
 #ifndef WORLD_H
 #define WORLD_H
@@ -97,7 +97,7 @@ void space_forget(struct space *s, uint64_t addr);
 void space_fork(struct space *parent, struct space *child);
 void space_destroy(struct space *s);
 
-/* ---- what threads do. What fails because a fault point has failed is done again: nothing may be half changed ---- */
+/* ---- what threads do; what a fault point has made fail is done again: nothing may be half changed ---- */
 
 uint64_t load(struct space *s, uint64_t addr);
 uint64_t store(struct space *s, uint64_t addr, uint64_t value); /* 0, or what it got */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * beside.c - several mappings at a time, each with threads of its own: so many pages that are protected among others that
- * the host has no room to show all of them, and a thread that maps, registers, cuts, joins and unmaps beside. Everything
- * works, every byte is right.
+ * beside.c - several mappings at a time, each with threads of its own: so many pages that are protected among others
+ * that the host has no room to show all of them, and a thread that maps, registers, cuts, joins and unmaps beside.
+ * Everything works, every byte is right.
  */
 #include "stress.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * linked.h - for a stress program that has the library in it instead of running under it: included before all else, it
- * sends those calls to linked.c that `faultline run` would have interposed. The thread sanitizer's runtime interposes the
- * same names, so this is the way for it to see a program and the engine beneath it.
+ * linked.h - for a stress program that has the library in it instead of running under it: included before all else,
+ * it sends those calls to linked.c that `faultline run` would have interposed. The thread sanitizer's runtime
+ * interposes the same names, so this is the way for it to see a program and the engine beneath it.
  */
 #ifndef LINKED_H
 #define LINKED_H

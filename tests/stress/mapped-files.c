@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * mapped-files.c - shared memory in a process without the right to open its mappings again, as in a container: it can
- * be registered whether it has a descriptor or not, and what faultline holds open for that is neither in the way of the
- * program nor outlives the memory.
+ * be registered whether it has a descriptor or not, and what faultline holds open for that is neither in the way of
+ * the program nor outlives the memory.
  */
 #include "stress.h"
 #include "unprivileged.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * metadata.c - what a large sparse range costs: 16 GiB registered, one page in a hundred filled, at random. The engine's own
- * data must stay below one hundredth of the range. On the process and on a soft address space; TAP.
+ * metadata.c - what a large sparse range costs: 16 GiB registered, one page in a hundred filled, at random. The
+ * engine's own data must stay below one hundredth of the range. On the process and on a soft address space; TAP.
  */
 #include <faultline/faultline.h>
 

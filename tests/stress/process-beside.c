@@ -157,7 +157,10 @@ static uint64_t map_piece(uint64_t hint, int prot)
 	return at;
 }
 
-/* The mapping that the workers use becomes three and is one again; they are at work in the outer two when these merge. */
+/*
+ * The mapping that the workers use becomes three and is one again; they are at work in the outer two when these
+ * merge.
+ */
 static void split_and_join(uint64_t from, uint64_t pages)
 {
 	CHECK_INT(fl_madvise(mm, base + BYTES(from), BYTES(pages), MADV_DONTFORK), 0);
@@ -217,7 +220,9 @@ static void *map_beside(void *arg)
 
 /* ---- all together ---- */
 
-/* The first half of 2 MiB. The second is free, and so much above it that others, who get the top of that, stay away. */
+/*
+ * The first half of 2 MiB. The second is free, and so much above it that others, who get the top of that, stay away.
+ */
 static void set_up(void)
 {
 	uint64_t room;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rounds.h - two to four threads that do something at the same time, again and again, with signals on top in half of the
- * rounds; and accesses that may end in a signal.
+ * rounds.h - two to four threads that do something at the same time, again and again, with signals on top in half of
+ * the rounds; and accesses that may end in a signal.
  */
 #ifndef ROUNDS_H
 #define ROUNDS_H

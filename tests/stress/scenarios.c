@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * scenarios.c - what tests/sim explores, with real threads: two to four of them and a few pages, thousands of rounds, and
- * what must have come of each round. Half of the rounds have signals on top. A round that does not end is a failure: the
- * runner says which scenario hung. Where the library has delays at its yield points (the suites "delays"), windows of a
- * few instructions are open for as long as a system call.
+ * scenarios.c - what tests/sim explores, with real threads: two to four of them and a few pages, thousands of rounds,
+ * and what must have come of each round. Half of the rounds have signals on top. A round that does not end is a
+ * failure: the runner says which scenario hung. Where the library has delays at its yield points (the suites
+ * "delays"), windows of a few instructions are open for as long as a system call.
  *
  * Values of pages: OLD was there before, NEW and TWO are what fills and stores bring, 0 is a page of zeros.
  */
@@ -410,8 +410,8 @@ static void store_then_drop(void)
 }
 
 /*
- * Resolve a message: the value is the page's number plus one. false: somebody has already. A thread that a signal takes out
- * of its wait faults once more, and there are two messages.
+ * Resolve a message: the value is the page's number plus one. false: somebody has already. A thread that a signal
+ * takes out of its wait faults once more, and there are two messages.
  */
 static bool resolve(const struct uffd_msg *msg)
 {

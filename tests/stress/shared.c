@@ -92,7 +92,9 @@ static void *handler(void *arg)
 
 /* ---- what happens to the pages ---- */
 
-/* They go, but in one of four collapses not before it is done: however slow the machine is, there are large folios. */
+/*
+ * They go, but in one of four collapses not before it is done: however slow the machine is, there are large folios.
+ */
 static void wait_for_calm_to_end(void)
 {
 	while (atomic_load(&calm) && !atomic_load(&stop))

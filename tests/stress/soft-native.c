@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * soft-native.c - two address spaces of one process: what goes into a soft one, and comes out of it, lies on pages of the
- * process that are registered and missing. Whoever resolves them first takes every lock of the soft space that the copy
- * could hold. Ten thousand times; and pointers that lead nowhere are errors, not crashes.
+ * soft-native.c - two address spaces of one process: what goes into a soft one, and comes out of it, lies on pages of
+ * the process that are registered and missing. Whoever resolves them first takes every lock of the soft space that
+ * the copy could hold. Ten thousand times; and pointers that lead nowhere are errors, not crashes.
  */
 #include "stress.h"
 
@@ -213,7 +213,9 @@ static void fill_from_missing(void)
 	fl_uffd_copy(soft_uffd, base, (uintptr_t)missing(0, 0), PAGE, 0, NULL);
 }
 
-/* SIGTERM ends a process that waits for its own buffer, and has no other thread to take it, as it would end read(2). */
+/*
+ * SIGTERM ends a process that waits for its own buffer, and has no other thread to take it, as it would end read(2).
+ */
 static void ended_by_sigterm(void (*wait)(void))
 {
 	double began = now();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * soft-soak.c - the soak through faultline.h: on a soft address space, or, as `process-soak`, natively in the process's
- * own. Both run under the thread sanitizer, which knows of no library that is preloaded.
+ * soft-soak.c - the soak through faultline.h: on a soft address space, or, as `process-soak`, natively in the
+ * process's own. Both run under the thread sanitizer, which knows of no library that is preloaded.
  */
 #include "soak.h"
 

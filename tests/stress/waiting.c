@@ -462,8 +462,8 @@ static void test_task(void)
 			expect_fault(0);
 		else
 			CHECK(fault_waits(10000));
-		sleep_ms(
-			1); /* killed in the moment between its message and its sleep it would leave its locks behind */
+		/* killed in the moment between its message and its sleep it would leave its locks behind */
+		sleep_ms(1);
 		CHECK_INT(kill(pid, i & 2 ? SIGKILL : SIGTERM), 0);
 		CHECK_INT(waitpid(pid, &status, 0), pid);
 		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == (i & 2 ? SIGKILL : SIGTERM));

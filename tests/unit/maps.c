@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* maps.c - what the host has mapped, asked for one mapping at a time, is what the text of /proc/self/maps says of all. */
+/*
+ * maps.c - what the host has mapped, asked for one mapping at a time, is what the text of /proc/self/maps says of
+ * all.
+ */
 #include "unit.h"
 
 #include <string.h>

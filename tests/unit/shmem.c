@@ -231,7 +231,10 @@ static void not_for_swap_or_migration(void **state)
 	}
 }
 
-/* COPY of a page where there is a large hole adds that page; where there is no room for a folio, holes are filled singly. */
+/*
+ * COPY of a page where there is a large hole adds that page; where there is no room for a folio, holes are filled
+ * singly.
+ */
 static void no_larger_than_the_hole(void **state)
 {
 	static const char source[PAGE] = "a";

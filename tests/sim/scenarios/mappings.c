@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* mappings.c - a mapping, while others beside it change, merge and split; faults and fills beside a writer that waits for them. */
+/*
+ * mappings.c - a mapping, while others beside it change, merge and split; faults and fills beside a writer that waits
+ * for them.
+ */
 #include "scenarios.h"
 
 #include <sys/mman.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* rank.h - in place of the engine's: what a thread holds is the scheduler's to know, also where the engine says it. */
+/*
+ * rank.h - in place of the engine's: what a thread holds is the scheduler's to know, also where the engine says it.
+ */
 #ifndef FL_SIM_BASE_RANK_H
 #define FL_SIM_BASE_RANK_H
 
