@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "mm/mm.h"
 
-/* Take away what was allocated ahead. => nobody else is at work in the space */
+/* Frees what was allocated ahead. => no mapping of the space is pinned */
 static inline void starve(struct fl_mm *mm)
 {
 	while (mm->spare) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * unprivileged.h - for tests that run as in a container: without the rights by which a process may open what it has
- * mapped (proc_pid_map_files(5)), whoever runs them.
+ * mapped (proc_pid_map_files(5)), whatever user runs them.
  */
 #ifndef TESTS_UNPRIVILEGED_H
 #define TESTS_UNPRIVILEGED_H
@@ -17,7 +17,7 @@ static inline void give_up(struct __user_cap_data_struct sets[2], unsigned cap)
 	sets[cap / 32].inheritable &= ~(1u << cap % 32);
 }
 
-/* 0, or -1 and errno. Until the next exec. */
+/* Returns 0, or -1 with errno set. Lasts until the next exec. */
 static inline int be_unprivileged(void)
 {
 	struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * alloc.c - base/alloc.h from one arena that is empty at the beginning of each schedule. What is given back is filled
- * with POISON and not used again, so that a use after it is seen: a pointer read from it leads nowhere, and what was
- * written to it stands out at the end. No lock is taken: the allocator's is innermost, and its order means nothing.
+ * alloc.c - base/alloc.h from one arena, empty at the start of each schedule. Freed memory is filled with POISON and
+ * never reused, so a use after free shows: a pointer read from it leads nowhere, and a write to it is seen at the
+ * end. No lock is taken: the allocator's is innermost, and its order does not matter.
  */
 #include "sim.h"
 
@@ -13,7 +13,7 @@
 #define ARENA  (4u << 20)
 #define BLOCKS 4096u
 #define POISON 0xfd
-#define SMALL  512u /* up to here, a block is one thing */
+#define SMALL  512u /* up to this size a block is one thing */
 
 struct block {
 	char *start;
@@ -42,7 +42,7 @@ static void *take(size_t size)
 	return arena + at;
 }
 
-/* The block that the address is in, by bisection, or NULL. */
+/* The block that contains the address, by bisection; NULL if there is none. */
 static struct block *block_of(const void *ptr)
 {
 	unsigned lo = 0, hi = nr_blocks;

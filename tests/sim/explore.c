@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * explore.c - which schedules are run: all with at most so many preemptions, depth first; then some at random.
+ * explore.c - which schedules are run: all with a bounded number of preemptions, depth first; then some at random.
  *
- * A preemption is a choice that takes the CPU from a thread that could go on. When the thread cannot, or waits by
- * looking again, whoever goes on instead costs nothing. Bounds are tried from 0 up, so the first failure has the
- * fewest.
+ * A preemption is a choice that takes the CPU from a thread that could continue. When the thread cannot, or is
+ * polling, switching to another costs nothing. Bounds are tried from 0 up, so the first failure has the fewest
+ * preemptions.
  *
- * Reduction: a choice is not gone into twice from the same state, with the same thread at work and no more
- * preemptions left than the first time; the states are told apart by the order of the steps that depend on each other
- * (sched.c). So every state that can be reached within the bound is reached. A schedule that ends for that reason has
- * joined another.
+ * Reduction: a choice is not explored twice from the same state with the same running thread and no more preemptions
+ * left than the first time. States are told apart by the order of dependent steps (sched.c). So every state within
+ * the bound is still reached. A schedule cut short for this reason has joined another.
  *
- * That a fault point fails is no preemption: it is chosen as often as may be (sim_failures), wherever there is one.
+ * A failing fault point is no preemption: wherever there is one, failure is a choice, up to sim_failures times.
  */
 #include "sim.h"
 
@@ -24,18 +23,18 @@
 struct choice {
 	uint8_t able, used; /* preemptions before it */
 	int8_t cur, chosen;
-	bool failure; /* of a fault point: 0, 1 */
+	bool failure; /* for a fault point: 0 or 1 */
 };
 
 static struct choice path[DEPTH];
 static unsigned depth, at;
 static unsigned bound;
-static bool cut; /* the bound has kept us from something */
+static bool cut; /* the bound has cut something off */
 static uint64_t rng;
 
 bool sim_reduce = true;
 
-/* ---- states that were seen ---- */
+/* ---- states seen ---- */
 
 #define SEEN (1u << 22)
 
@@ -45,7 +44,7 @@ struct seen {
 	uint32_t used;
 };
 
-/* States, each with the fewest preemptions that it was come to with. */
+/* States, each with the fewest preemptions that reached it. */
 struct states {
 	struct seen *seen;
 	uint32_t turn;
@@ -64,7 +63,7 @@ static void forget(struct states *s)
 	s->nr = 0;
 }
 
-/* With as many preemptions left, or more? Notes it. A table that is full leaves out nothing any more. */
+/* Was it reached before with at least as many preemptions left? Records it. A full table prunes nothing further. */
 static bool seen_before(struct states *s, uint64_t state, unsigned used)
 {
 	struct seen *e = &s->seen[state % SEEN];
@@ -92,7 +91,7 @@ static unsigned used_now(void)
 	return at ? path[at - 1].used + cost(&path[at - 1], path[at - 1].chosen) : 0;
 }
 
-/* The order in which choices are tried: who runs, then the others. */
+/* The order in which choices are tried: the running thread, then the others. */
 static int first_choice(const struct choice *c)
 {
 	return c->cur >= 0 ? c->cur : __builtin_ctz(c->able);
@@ -148,7 +147,7 @@ static int choose_dfs(unsigned able, int cur, uint64_t state, bool failure)
 	return c->chosen;
 }
 
-/* The next schedule in order: another last choice. false: there is none */
+/* The next schedule in order: changes the last choice. false: there is none. */
 static bool backtrack(void)
 {
 	for (; depth; depth--) {
@@ -176,8 +175,8 @@ static uint64_t below(uint64_t n)
 }
 
 /*
- * Goes on in three of four cases: a schedule of nothing but switches comes nowhere near what is rare. Of ten fault
- * points one fails.
+ * Keeps the running thread in three of four cases: a schedule of nothing but switches comes nowhere near rare states.
+ * One fault point in ten fails.
  */
 static int choose_random(unsigned able, int cur, uint64_t state, bool failure)
 {
@@ -234,7 +233,7 @@ static struct sim_run one(const struct sim_scenario *s, sim_choose_fn *choose)
 	return r;
 }
 
-/* All within the bound. false: one has failed, or the limit was reached */
+/* All schedules within the bound. false: one has failed, or the limit was reached. */
 static bool explore_bound(const struct sim_scenario *s, struct sim_result *res, uint64_t limit)
 {
 	uint64_t runs = 0;

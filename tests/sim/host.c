@@ -20,7 +20,7 @@
 #define FIRST_CHUNK (REGION(0) >> PMD_SHIFT)
 #define END_CHUNK   ((ELSEWHERE >> PMD_SHIFT) + 1)
 
-/* By address, for a mapping's page offset is that of its address. */
+/* By address, since a mapping's page offset is that of its address. */
 static struct chunk chunks[END_CHUNK];
 struct fl_native fl_native;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lock.c - base/lock.h over the scheduler, and the rest of base/ that waits. Ranks are asserted at every acquisition,
- * and that nobody sleeps with a lock held.
+ * lock.c - base/lock.h on the scheduler, and the rest of base/ that waits. Asserts ranks at every acquisition, and
+ * that no thread sleeps with a lock held.
  */
 #include "sim.h"
 
@@ -10,7 +10,7 @@
 
 #define WRITER (1u << 31)
 
-/* What the mapping was when the thread began to be at work in it. */
+/* The mapping as it was when the thread pinned it. */
 static struct {
 	const struct fl_vma *vma;
 	uint64_t start, end;
@@ -35,7 +35,7 @@ static void check_mapping(const struct fl_vma *vma)
 	unsigned i = sim_number();
 
 	if (was[i].vma !=
-	    vma) /* a thread that is in two has broken the order of locks, and is let go on to see what comes of it */
+	    vma) /* a thread with two pins has broken the lock order, and goes on so that we see the consequence */
 		return;
 	SIM_CHECK(fl_vma_lookup(vma->mm, vma->start) == vma && was[i].start == vma->start && was[i].end == vma->end &&
 			  was[i].flags == vma->flags && was[i].ctx == vma->ctx && was[i].file == vma->file,
@@ -53,7 +53,7 @@ void fl_rank_acquire(const void *lock, unsigned rank)
 		sim_held()->lock[rank] = lock;
 }
 
-/* A point comes when it can be had again, which may be later. */
+/* The point comes at the next acquisition, which may be later. */
 void fl_rank_release(const void *lock, unsigned rank)
 {
 	if (rank == FL_RANK_VMA)
@@ -120,7 +120,7 @@ void fl_read_unlock(struct fl_rwlock *l)
 	released(l, l->rank);
 }
 
-/* A writer that cannot have it at once says so first, and from then on keeps new readers out. */
+/* A writer that has to wait announces itself first, and from then on keeps new readers out. */
 void fl_write_lock(struct fl_rwlock *l)
 {
 	sim_point(SIM_RUN, l, doing(l, "mmap_lock, to write", "cache_lock, to write"));
@@ -144,7 +144,7 @@ void fl_write_unlock(struct fl_rwlock *l)
 	released(l, l->rank);
 }
 
-/* Of a lock that nobody else holds: it is not noted, and does not wait. */
+/* For a lock that no other thread holds: not recorded, and does not wait. */
 bool fl_write_trylock(struct fl_rwlock *l)
 {
 	sim_point(SIM_RUN, l, doing(l, "mmap_lock, tried", "cache_lock, tried"));
@@ -163,7 +163,7 @@ void fl_write_unlock_tried(struct fl_rwlock *l)
 	sim_changed();
 }
 
-/* ---- users ---- */
+/* ---- pins ---- */
 
 void fl_pins_get(struct fl_pins *u)
 {
@@ -193,7 +193,7 @@ uint32_t fl_read_seqbegin(const struct fl_seqcount *s)
 	return s->seq;
 }
 
-/* Time stands still, so no wait comes to its end by it: a wake-up that is lost is seen, and not waited out. */
+/* Time stands still, so no wait times out: a lost wake-up shows as a deadlock instead of a delay. */
 int fl_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns)
 {
 	SIM_CHECK(fl_held_none(sim_held()), "a thread sleeps with a lock held");
@@ -238,7 +238,7 @@ int sim_getcpu(unsigned *cpu, unsigned *node)
 	return 0;
 }
 
-/* ---- base/signals.h: no signals come, so nobody waits with some let in ---- */
+/* ---- base/signals.h: no signals come, so no wait lets any in ---- */
 
 bool fl_signals_handlers;
 uint32_t fl_signals_active;

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""planted.py - bugs of the kinds that an engine like this one has, planted in copies of its files, for the explorer to find.
+"""planted.py - typical bugs of such an engine, planted in copies of its files for the explorer to find.
 
   planted.py --make NAME IN OUT     write the file with the bug in it (the build does)
   planted.py --run DIRECTORY NAME...    find each with DIRECTORY/sim-NAME, and see the printed schedule show it again (TAP)
 
-The text that is replaced stands in its file exactly once: if it does not, the build fails, and this table has to follow
-the code. Rank assertions would find some of them at the first step; --no-ranks shows what would come of it.
+The replaced text stands in its file exactly once; if not, the build fails, and this table has to follow the code.
+Rank assertions would find some of them at the first step; --no-ranks shows the consequence.
 """
 import os
 import re
@@ -48,19 +48,19 @@ PLANTED = {
         '\tif (!pte_migration(pte) || pte_pfn(pte) != old)\n', '\tif (!ptep)\n',
         ('dontneed-migrate/*', 'is back|invariant|in use', [])),
     'table-after-free': (
-        'a use of a page table after its free: an empty one goes that a fault beside is about to use',
+        'a page table used after its free: an empty one is freed that a neighbouring fault is about to use',
         'if (nobody_else(mm, lo, hi) && table_empty(below)) {', 'if ((nobody_else(mm, lo, hi) || lo) && table_empty(below)) {',
         ('fault-munmap-beside/*', r'after it was freed|leads nowhere|a frame is left', [])),
     'not-waited-for': (
-        'a mapping is changed while a fault is at work in it',
+        'a mapping is changed while a fault has it pinned',
         '\t\tfl_pins_drain(&vma->pins);\n', '\t\t;\n',
         ('fault-munmap/*', 'a mapping has changed|leads nowhere', [])),
     'no-second-look': (
-        'a fault does not look again whether its mapping is about to be changed',
+        'a fault does not re-check whether its mapping is about to change',
         '\t*again = fl_read_seqretry(&mm->vma_seq, seq);\n', '\t*again = seq & 1;\n',
         ('fault-munmap/*', 'a mapping has changed|leads nowhere', [])),
     'merged-alone': (
-        'a mapping merges with one that a fault is at work in',
+        'a mapping merges with one that a fault has pinned',
         '\tfl_mmap_exclude(mm, vma->start, upper->end);\n', '',
         ('faults-merge/*', 'a mapping has changed', [])),
     'late-register': (
@@ -68,12 +68,12 @@ PLANTED = {
         'int err = ctx->released ? -ESRCH : check_fit(mm, start, end);', 'int err = check_fit(mm, start, end);',
         ('fault-register-close/*', 'an object that is closed', [])),
     'sleep-without-wait': (
-        'a fault for whose wait there is no memory sleeps for the next message, and misses what resolves it',
+        'a fault without memory for its wait sleeps until the next message, and misses what resolves it',
         '\t\tfl_vmf_unlock(vmf);\n\t\tfl_sys(SYS_sched_yield, 0);\n',
         '\t\tfl_vmf_unlock(vmf);\n\t\tfl_futex_wait(&ctx->seq, ctx->seq, 0);\n',
         ('fault-copy/*', 'deadlock', ['--failures', '1'])),
     'undone-unseen': (
-        'a migration that finds no frame puts its page back without a look at what has come of it meanwhile',
+        'a migration that finds no frame puts its page back without a look at what happened to it meanwhile',
         '\t*new = mm->ops->frame_get(mm, vma, addr);\n\tif (*new == FL_PFN_NONE)\n\t\treturn FL_PFN_NONE;\n'
         '\tset_pte(ptep, mk_migration_pte(old));\n',
         '\tset_pte(ptep, mk_migration_pte(old));\n\tfl_mutex_unlock(fl_pt_lock(mm, addr));\n'
@@ -81,11 +81,11 @@ PLANTED = {
         '\tif (*new == FL_PFN_NONE) {\n\t\tset_pte(ptep, old);\n\t\treturn FL_PFN_NONE;\n\t}\n',
         ('dontneed-migrate/*', 'is back|invariant|in use', ['--failures', '1'])),
     'waits-for-writer': (
-        'who evicts looks again, without end, while the table of mappings changes',
+        'an eviction looks again without end while the table of mappings changes',
         '\treturn ret && !fl_read_seqretry(&mm->vma_seq, seq);\n',
         '\twhile (fl_read_seqretry(&mm->vma_seq, seq))\n\t\tseq = fl_read_seqbegin(&mm->vma_seq);\n\treturn ret;\n',
         ('truncate-fault-mmap/guard-full', 'livelock', [])),
-    # of the cache of rights in the host's page tables, on backends that have it
+    # in the cache of rights, on backends that have it
     'rights-first': (
         'rights are given to pages of the host before markers hide them',
         '\tint err = host_guard(p->start, p->end, MADV_GUARD_INSTALL);\n\n\tif (err)\n\t\treturn err;\n'
@@ -101,18 +101,18 @@ PLANTED = {
         '0)\n\t\treturn p.end;\n\ttried = false;\n',
         ('borders*/guard-full', 'gives more|does not know', [])),
     'evict-late': (
-        'whoever takes rights evicts other pages of the mapping after its lock is released',
+        'other pages of the mapping are evicted after its lock is released',
         '\tif (splits() > fl_native.budget)\n\t\tevict_to(mm, vma, fl_native.budget - fl_native.budget / 8, NULL);\n'
         '\tfl_write_unlock(&vma->cache_lock);\n',
         '\tfl_write_unlock(&vma->cache_lock);\n\tif (splits() > fl_native.budget)\n'
         '\t\tevict_to(mm, vma, fl_native.budget - fl_native.budget / 8, NULL);\n',
         ('borders-of-one-protect/guard-full', 'gives more|does not know', [])),
     'stale-number': (
-        'a number of borders is not looked at again by whoever has written it down',
+        'a count of borders is not re-checked after it was published',
         '\t} while (!right);\n', '\t} while (right && !right);\n',
         ('truncate-fault-munmap/guard', 'number of borders is wrong', [])),
     'evict-anybody': (
-        'a piece is evicted of which nothing is in use: it may be unmapped',
+        'a part is evicted of which nothing is in use: it may be unmapped',
         '\tif (!piece_active(p))\n\t\treturn;\n\tif (fl_native.guard', '\tif (fl_native.guard',
         ('fault-munmap-beside/guard-full', 'somebody else', [])),
     'shown-after-error': (
@@ -120,7 +120,7 @@ PLANTED = {
         'if (!err && fl_native.guard && bit_any(c->shown', 'if (fl_native.guard && bit_any(c->shown',
         ('store-writeprotect/guard*', 'gives more|does not know', ['--failures', '1'])),
     'double-free': (
-        'a double free of a folio: whoever drops a page that migrates gives its frame back, too',
+        'a folio freed twice: dropping a page under migration frees its frame, too',
         '\tif (pte_swap(old))\n\t\tmm->ops->swap_free(mm, pte_pfn(old));\n',
         '\tif (pte_swap(old))\n\t\tmm->ops->swap_free(mm, pte_pfn(old));\n'
         '\tif (pte_migration(old))\n\t\tfl_folio_put(mm, pte_pfn(old));\n',

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* scenarios.c - what several scenarios have, and the list of their groups. */
+/* scenarios.c - what several scenarios share, and the list of their groups. */
 #include "scenarios.h"
 
 #include <sys/mman.h>
@@ -27,7 +27,7 @@ void missing(void)
 	registered_at(&a, MISSING);
 }
 
-/* The source is memory of the space itself, on a page that another page-table lock is for. */
+/* The source is memory of the space itself, on a page under another page-table lock. */
 void missing_with_source(void)
 {
 	begin();
@@ -156,7 +156,7 @@ void unmap_source(void)
 	unmap(&a, REGION(1), REGION_SIZE);
 }
 
-/* ---- what must have come of it ---- */
+/* ---- expected results ---- */
 
 void saw_new(void)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * scenarios.h - two to four threads each, and what must have come of it, whatever the schedule. What several
- * scenarios have is here; the scenarios themselves are in scenarios/, in groups. Values of pages: OLD was there
- * before, NEW is what a fill brings, TWO what a store does, 0 is a page of zeros.
+ * scenarios.h - two to four threads each, and the result they must have whatever the schedule. What several scenarios
+ * share is here; the scenarios themselves are in scenarios/, by group. Values of pages: OLD was there before, NEW is
+ * what a fill brings, TWO what a store writes, 0 is a page of zeros.
  */
 #ifndef SCENARIOS_H
 #define SCENARIOS_H
@@ -22,19 +22,19 @@ extern uint64_t saw[8];
 
 /* ---- setups ---- */
 
-void begin(void);				    /* nobody has seen anything */
+void begin(void);				    /* no thread has seen anything yet */
 void registered_at(struct space *s, uint64_t mode); /* region 0, empty */
-void missing(void);				    /* so in A */
-void missing_with_source(void);			    /* NEW is on a page of region 1, which is memory like any other */
+void missing(void);				    /* the same in A */
+void missing_with_source(void);			    /* NEW is on a page of region 1, which is ordinary memory */
 void present(void); /* page 0 is OLD; registered for missing pages and write protection */
 void present_protected(void);
 void unregistered(void); /* empty memory, and no object */
 void unregistered_present(void);
-void shared(uint64_t mode); /* page 0 of a file is OLD, and in the cache only; mode 0: not registered */
+void shared(uint64_t mode); /* page 0 of a file is OLD, in the cache only; mode 0: not registered */
 void shared_minor(void);
 void shared_plain(void);
 
-/* ---- threads, all on A; the number is the page's ---- */
+/* ---- threads, all on A; the number is the page ---- */
 
 void load_0(void);
 void load_1(void);
@@ -51,7 +51,7 @@ void map_in_a(void);
 void unmap_1(void);
 void unmap_source(void);
 
-/* ---- what must have come of it ---- */
+/* ---- expected results ---- */
 
 void saw_new(void);
 void saw_zero(void);
@@ -60,7 +60,7 @@ void saw_segv(void);
 void stored(void);
 void file_is_gone(void);
 
-/* ---- the groups, each in a file of its own ---- */
+/* ---- the groups, one file each ---- */
 
 extern const struct sim_group sim_calls, sim_wakeups, sim_borders, sim_memory, sim_mappings, sim_spaces,
 	sim_shrinking;

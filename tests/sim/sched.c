@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sched.c - coroutines, points, and one schedule from its beginning to its end.
+ * sched.c - coroutines, points, and one schedule from start to end.
  *
- * The state of a schedule so far is told by a number that depends on which step has come after which, and not on the
- * order of steps that have nothing to do with each other: each touch of a thing mixes what the thread has done with
- * what was done to the thing before, and the number is the sum over all touches and all points. Two schedules with
- * the same number have come to the same state.
+ * The state reached so far is identified by a number that depends on the order of dependent steps only: each touch of
+ * a thing mixes the thread's history with that of the thing, and the number is the sum over all touches and all
+ * points. Two schedules with the same number have reached the same state.
  */
 #include "sim.h"
 
@@ -20,7 +19,7 @@
 #include <ucontext.h>
 
 #define STACK	 (256u << 10)
-#define TOO_LONG 3000u /* points of one schedule */
+#define TOO_LONG 3000u /* points in one schedule */
 
 struct thread {
 	const char *name;
@@ -29,7 +28,7 @@ struct thread {
 	const void *on;
 	const char *doing;
 	bool ended, woken, relaxed, failed;
-	uint64_t asleep_since; /* in sleeps */
+	uint64_t asleep_since; /* counted in sleeps */
 	uint64_t now, hash;
 	struct fl_held held;
 	jmp_buf at, beginning;
@@ -43,7 +42,7 @@ static jmp_buf end;
 static const struct sim_scenario *scenario;
 static sim_choose_fn *choose;
 static struct sim_run run;
-static struct thread *current; /* NULL: setting up, looking, taking down */
+static struct thread *current; /* NULL: setting up, checking or taking down */
 static struct fl_held outside;
 static unsigned nr, nr_ended, failures;
 static uint64_t sleeps, state;
@@ -62,13 +61,13 @@ unsigned sim_nr_threads(const struct sim_scenario *s)
 	return n;
 }
 
-/* ---- what has been touched ---- */
+/* ---- things touched ---- */
 
 #define THINGS 8192u
 
 static struct thing {
 	const void *what;
-	uint32_t schedule; /* in which it was touched last */
+	uint32_t schedule; /* the schedule that last touched it */
 	uint64_t changed, looks;
 } things[THINGS];
 static uint32_t schedule;
@@ -232,7 +231,7 @@ static struct thread *next_thread(void)
 	return &threads[next];
 }
 
-/* Whatever a thread does, it has come further. */
+/* Whatever the thread does, it has advanced. */
 static void step(void)
 {
 	current->hash = mix(current->hash, 2);
@@ -307,7 +306,7 @@ bool sim_fails(enum fl_faultpoint fp)
 	if (chosen < 0)
 		stop(SIM_JOINED);
 	current->hash =
-		mix(current->hash, chosen ? 5 : 4); /* it has come further, whatever follows touches nothing */
+		mix(current->hash, chosen ? 5 : 4); /* it has advanced, even if nothing is touched next */
 	state += current->hash;
 	if (!chosen)
 		return false;
@@ -327,7 +326,7 @@ bool sim_failed(void)
 	return failed;
 }
 
-/* ---- who asks ---- */
+/* ---- called by the engine ---- */
 
 unsigned sim_number(void)
 {
@@ -355,7 +354,7 @@ long sim_sys(long nr_call, long a, long b, long c)
 	case SYS_gettid:
 		return current ? current - threads + 1 : 100;
 	case SYS_tkill:
-		return 0; /* the thread lives */
+		return 0; /* the thread exists */
 	case SYS_sched_yield:
 		sim_relax();
 		return 0;
@@ -366,7 +365,7 @@ long sim_sys(long nr_call, long a, long b, long c)
 
 /* ---- coroutines ---- */
 
-/* Each begins here once; a schedule goes back to where this has been. */
+/* Each thread starts here once; a new schedule jumps back to this point. */
 static void trampoline(void)
 {
 	struct thread *t = current;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sim.c - explore the scenarios and say for each how many schedules there were. Prints TAP.
+ * sim.c - explore the scenarios and print how many schedules each has. Prints TAP.
  *
  *   sim [--scenario GLOB] [--backend GLOB] [--bound N] [--failures N] [--random N] [--seed N] [--limit N]
  *       [--no-reduction] [--no-ranks] [--list]
  *   sim --scenario NAME --replay 0,1,1,2 ...
- *   sim --both [--scenario GLOB] [--bound N]    with the reduction and without it: do they come to the same ends?
+ *   sim --both [--scenario GLOB] [--bound N]    with and without the reduction: do both reach the same end states?
  *
- * Without --bound: 3 preemptions with two threads, 2 with more, 1 with four on the host's tables. With --failures so
- * many allocations or host calls of a schedule fail, whichever; then it is 2, and 1 with four threads or on the
- * host's tables. Of those at random the host's tables get a twentieth. A name ends in the backend (world.h):
- * fault-copy/soft. --backend takes those of the name.
- * A failure is printed with its schedule and every step of it, and the line that makes it happen again.
+ * Without --bound: 3 preemptions with two threads, 2 with more, 1 with four on the host's tables. With --failures, up
+ * to that many allocations or host calls of a schedule fail; the bound is then 2, or 1 with four threads or on the
+ * host's tables. The host's tables get a twentieth of the random schedules. A name ends in the backend (world.h), as
+ * in fault-copy/soft; --backend selects by that. A failure is printed with its schedule, every step of it, and the
+ * command that replays it.
  */
 #include "sim.h"
 #include "world.h"
@@ -25,7 +25,7 @@
 
 static struct options {
 	const char *scenario, *backend, *replay;
-	int bound; /* -1: by the number of threads */
+	int bound; /* -1: depends on the number of threads */
 	uint64_t limit, random, seed;
 	bool list, both;
 } options = {.scenario = "*", .backend = "*", .bound = -1, .limit = UINT64_MAX, .random = 500, .seed = 1};
@@ -38,7 +38,7 @@ static double seconds(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* The same schedule once more, step by step. Whether it fails again, in the same words */
+/* Run the same schedule again, step by step. Does it fail again with the same message? */
 static bool show_failure(const struct sim_scenario *s, const char *name, const char *what, const char *schedule)
 {
 	struct sim_run again;
@@ -119,7 +119,7 @@ static bool replay(const struct sim_scenario *s, const char *name, unsigned numb
 	return r.outcome != SIM_FAILED;
 }
 
-/* What the reduction leaves out must not have led anywhere else. */
+/* What the reduction leaves out must lead nowhere new. */
 static bool compare(const struct sim_scenario *s, const char *name, unsigned number)
 {
 	unsigned bound = options.bound >= 0 ? (unsigned)options.bound : 2;

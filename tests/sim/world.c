@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* world.c - spaces, accesses, calls; the backend with a cache; what must hold at points and at the end. */
+/* world.c - spaces, accesses, calls; the backend with a cache; checks at points and at the end. */
 #include "world.h"
 
 #include "lib/lib.h"
@@ -29,7 +29,7 @@ const unsigned world_nr_backends = ARRAY_SIZE(world_backends);
 const struct backend *world_backend = world_backends;
 
 static struct space *const spaces[] = {&a, &b};
-static struct fl_mmu_ops ops; /* src/soft's, with what is watched or replaced */
+static struct fl_mmu_ops ops; /* src/soft's, with what is watched or replaced here */
 static const struct fl_mmu_ops *soft;
 
 static struct space *space_of(const struct fl_mm *mm)
@@ -110,7 +110,7 @@ static struct space *source(struct fl_mm *mm, uint64_t *addr)
 	return other_space(s);
 }
 
-/* With page faults disabled. dst NULL only looks */
+/* With page faults disabled. dst NULL: only check. */
 static uint64_t read_nofault(struct fl_mm *mm, char *dst, uint64_t src, uint64_t len)
 {
 	struct space *s = source(mm, &src);
@@ -139,7 +139,7 @@ static uint64_t probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_
 	return src_is_host ? len : read_nofault(mm, NULL, src, len);
 }
 
-/* Both backends: a frame goes back once, and when nobody has it. */
+/* For both backends: a frame is freed once, and only when unused. */
 static void frame_put(struct fl_mm *mm, uint64_t pfn)
 {
 	struct fl_soft_pool *p = ((struct fl_soft *)mm->backend)->pool;
@@ -170,8 +170,8 @@ static void use_ops(struct fl_mm *mm)
 }
 
 /*
- * For want of memory, in the running thread: once more? EFAULT is what COPY says if there was none to bring its
- * source.
+ * Did it fail for lack of memory in the running thread, so that it is retried? COPY says EFAULT if there was no
+ * memory to fill its source.
  */
 static bool again(int64_t err)
 {
@@ -185,7 +185,7 @@ static bool again(int64_t err)
 	__extension__({                                                                                              \
 		int64_t ret_;                                                                                        \
 		do {                                                                                                 \
-			sim_failed(); /* what was absorbed before is no excuse */                                    \
+			sim_failed(); /* an earlier failure is no excuse */                                    \
 			ret_ = (call);                                                                               \
 		} while (again(ret_));                                                                               \
 		ret_;                                                                                                \
@@ -264,7 +264,7 @@ void space_cache(struct space *s, unsigned index, uint64_t value)
 
 void space_fork(struct space *parent, struct space *child)
 {
-	struct fl_soft *made; /* nobody knows the child before it is complete */
+	struct fl_soft *made; /* no other thread knows the child before it is complete */
 
 	must(REPEATED(fl_soft_fork(parent->soft, &made)), "no child");
 	child->soft = made;
@@ -276,7 +276,7 @@ void space_destroy(struct space *s)
 {
 	struct fl_soft *soft_space = s->soft;
 
-	s->soft = NULL; /* not to be looked at any more */
+	s->soft = NULL; /* not to be used any longer */
 	fl_soft_destroy(soft_space);
 	s->mm = NULL;
 }
@@ -288,7 +288,7 @@ static uint64_t got(enum fl_fault fault)
 	return fault == FL_SIGBUS ? GOT_SIGBUS : GOT_SEGV;
 }
 
-/* One access of a whole page, whichever backend it is. 0, or what it got */
+/* One access of a whole page, on either backend. Returns 0, or what it got. */
 static uint64_t access_once(struct space *s, uint64_t addr, uint64_t *page, bool write)
 {
 	uint32_t flags = write ? FAULT_WRITE : 0;
@@ -313,7 +313,7 @@ static uint64_t access_once(struct space *s, uint64_t addr, uint64_t *page, bool
 	}
 }
 
-/* A fault that finds no memory is a SIGBUS. */
+/* A fault that finds no memory gets SIGBUS. */
 static uint64_t access_page(struct space *s, uint64_t addr, uint64_t *page, bool write)
 {
 	uint64_t bad;
@@ -368,7 +368,7 @@ static int fault_in(struct fl_mm *mm, uint64_t addr)
 
 static const struct fl_caller caller = {copy_in, copy_out, fault_in};
 
-/* Whoever makes a call has a reference, as a descriptor that is in use. */
+/* Every call holds a reference, as a descriptor in use does. */
 static int do_ioctl(struct space *s, unsigned long cmd, const void *arg)
 {
 	return (int)REPEATED(fl_abi_ioctl(s->ctx, &caller, cmd, fl_addr(arg)));
@@ -572,7 +572,7 @@ static void say(const char *invariant, uint64_t addr)
 	snprintf(broken, sizeof(broken), "broken invariant: %s, at %#llx", invariant, (unsigned long long)addr);
 }
 
-/* A cached right leads to the frame that the entry has, too. */
+/* A cached right also leads to the entry's frame. */
 static void verify_cache(struct space *s)
 {
 	for (unsigned r = 0; r < NR_REGIONS; r++)
@@ -582,7 +582,7 @@ static void verify_cache(struct space *s)
 				  "broken invariant: a cached right leads to another frame than the entry");
 }
 
-/* Whose count is below zero was given back by somebody who did not have it. */
+/* A count below zero means that a reference was dropped that was not held. */
 static void verify_folios(struct space *s)
 {
 	for (uint64_t i = 0; i < s->mm->pool.nr_frames; i++)
@@ -590,7 +590,7 @@ static void verify_folios(struct space *s)
 			  "a folio was given back twice");
 }
 
-/* A message is readable if and only if one is queued; whoever waits is in one of the lists or has been woken. */
+/* A message is readable if and only if one is queued; each waiter is in one of the lists or has been woken. */
 static void verify_object(struct space *s)
 {
 	struct fl_uffd_ctx *ctx = s->ctx;
@@ -607,8 +607,8 @@ static void verify_object(struct space *s)
 }
 
 /*
- * Page tables and cached rights are changed by those who hold mmap_lock, for reading or writing, or are at work in a
- * mapping, and may be at odds until they are done.
+ * Page tables and cached rights are changed under mmap_lock (reading or writing) or under a pin on the mapping, and
+ * may be inconsistent until that is released.
  */
 static bool at_work(const struct space *s)
 {
@@ -630,7 +630,7 @@ void world_verify(void)
 		seq = s->mm->vma_seq;
 		if (fl_mm_verify(s->mm, say))
 			sim_fail(broken);
-		s->mm->vma_seq = seq; /* nothing has changed, for whoever is between two looks */
+		s->mm->vma_seq = seq; /* nothing has changed for a thread between its two looks */
 		verify_cache(s);
 #ifdef SIM_HOST
 		if (world_backend->host)

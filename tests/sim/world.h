@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * world.h - what scenarios are made of: two soft address spaces with their objects, loads and stores, and the calls
- * of whoever handles faults. A page holds one 64-bit value throughout, so that half of one is seen.
+ * of a fault handler. A page holds one 64-bit value throughout, so that a half-written page is seen.
  *
- * Each scenario runs on several backends. `soft` is src/soft as it is, where an access walks the page tables. `mmu`
- * has a cache of rights, as the native backend has in the host's page tables: an access that it grants takes no lock,
- * another one is a fault. What a fill reads with page faults disabled is read through that cache, also of the other
- * space. It is the simplest there can be, and has src/mm keep I8. The others have src/native/cache.c, as it is, over
- * a model of the host's page tables (host.c), for space A alone, without mremap. Frames have no homes there, so pages
- * are shared and migrate, which they do not natively.
+ * Each scenario runs on several backends. `soft` is src/soft as it is, where every access walks the page tables.
+ * `mmu` has a cache of rights, as the native backend has in the host's page tables: an access it grants takes no
+ * lock, any other is a fault. What a fill reads with page faults disabled is read through that cache, the other
+ * space's included. It is the simplest cache possible, and makes src/mm keep I8. The others have src/native/cache.c
+ * as it is, over a model of the host's page tables (host.c), for space A alone and without mremap. Frames have no
+ * homes there, so pages are shared and migrate, which they do not natively.
  */
 #ifndef WORLD_H
 #define WORLD_H
@@ -18,7 +18,7 @@
 
 #include "sim.h"
 
-/* Two regions of four pages, 2 MiB apart: they have page-table locks of their own. Low, for host.c's sake. */
+/* Two regions of four pages, 2 MiB apart, so with different page-table locks. Low addresses, for host.c. */
 #define REGION_PAGES 4u
 #define NR_REGIONS   2u
 #define REGION(i)    ((1 + (i)) * PMD_SIZE)
@@ -26,9 +26,9 @@
 #define FAR_PAGE(i)  (REGION(1) + (i)*PAGE_SIZE)
 #define REGION_SIZE  (REGION_PAGES * PAGE_SIZE)
 #define ELSEWHERE    (8 * PMD_SIZE)
-#define OTHERS(addr) ((addr) | 1ull << 46) /* as the source of a copy: of the other space (mmu only) */
+#define OTHERS(addr) ((addr) | 1ull << 46) /* as a copy's source: in the other space (mmu only) */
 
-/* What an access came to, where it was no value. */
+/* What an access got instead of a value. */
 #define GOT_SEGV   (UINT64_MAX - 1)
 #define GOT_SIGBUS (UINT64_MAX - 2)
 
@@ -57,7 +57,7 @@ struct backend {
 	const char *name;
 	bool mmu;
 	bool host, guard; /* by guard markers, or by protection alone */
-	uint64_t budget;  /* of mappings that the host splits; 0: whatever splits one evicts all others */
+	uint64_t budget;  /* of mappings that the host splits; 0: each split evicts all others */
 	bool no_room;	  /* the host splits none: ENOMEM */
 };
 
@@ -68,15 +68,15 @@ extern const struct backend *world_backend;
 /* ---- the host's page tables, and src/native/cache.c on them (host.c) ---- */
 
 void host_begin(void);
-/* Instead of what is there for rights. */
+/* Replaces the functions for rights. */
 void host_use(struct fl_mmu_ops *ops);
 long host_sys(long nr, uint64_t start, uint64_t len, int how);
-/* The program's calls; the range is to be mapped. */
+/* The program's calls; the range is about to be mapped. */
 int host_munmap(struct space *s, uint64_t start, uint64_t end);
 void host_map(uint64_t start, uint64_t end);
 /* Evict half of the borders. => mmap_lock held */
 void host_shrink(struct space *s);
-/* The host gives no page that the cache does not know of. => nobody is at work in the space */
+/* The host shows no page the cache does not know of. => no mapping of the space is pinned */
 void host_verify(const struct space *s);
 struct cached *cached_at(struct space *s, uint64_t addr);
 
@@ -87,13 +87,13 @@ void space_make_wide(struct space *s);	 /* one mapping from region 0 to the end 
 void space_make_shared(struct space *s); /* region 0 is a file of its size */
 void space_object(struct space *s, uint32_t flags, uint64_t features);
 void space_register(struct space *s, unsigned region, uint64_t mode);
-/* Pages that are there, with a value, as if stored by a thread. */
+/* Present pages with a value, as if a thread had stored it. */
 void space_fill(struct space *s, uint64_t addr, uint64_t value);
 /* A page of the shared file, in the cache only. */
 void space_cache(struct space *s, unsigned index, uint64_t value);
 /* The backend forgets a right, as it may at any time. */
 void space_forget(struct space *s, uint64_t addr);
-/* The child of a fork, in its struct. */
+/* The child of a fork, in its own struct. */
 void space_fork(struct space *parent, struct space *child);
 void space_destroy(struct space *s);
 
@@ -112,14 +112,14 @@ int unregister_page(struct space *s, uint64_t addr);
 int register_pages(struct space *s, uint64_t addr, uint64_t len, uint64_t mode);
 int map_page(struct space *s, uint64_t addr);
 int unmap(struct space *s, uint64_t addr, uint64_t len);
-int64_t move(struct space *s, uint64_t from, uint64_t to); /* a page; to 0: wherever there is room */
-int advise(struct space *s, uint64_t addr, int advice);	   /* on a page */
+int64_t move(struct space *s, uint64_t from, uint64_t to); /* a page; `to` 0: wherever there is room */
+int advise(struct space *s, uint64_t addr, int advice);	   /* on one page */
 int protect_page(struct space *s, uint64_t addr, int prot);
 void close_object(struct space *s);
-/* A read(): the page that a message is about, or -errno. */
+/* A read(): the page the message is about, or -errno. */
 int64_t read_message(struct space *s);
 int64_t read_object(struct fl_uffd_ctx *ctx);
-/* Sleep until the descriptor is readable, as a poll() of several would, and read. */
+/* Sleep until the descriptor is readable, as a poll() of several would, then read. */
 int64_t poll_message(struct space *s);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* borders.c - pages of unlike rights side by side, of which a host has room for few. */
+/* borders.c - adjacent pages with different rights, on a host with room for few such borders. */
 #include "scenarios.h"
 
 static void make_borders(void)
@@ -27,7 +27,7 @@ static void borders_of_one(void)
 	make_borders();
 }
 
-/* Page 1 is missing between two that are there. */
+/* Page 1 is missing between two present pages. */
 static void hole_between(void)
 {
 	begin();
@@ -144,7 +144,7 @@ static const struct sim_scenario scenarios[] = {
 const struct sim_group sim_borders = {scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE};
 
 #ifdef SIM_HOST
-/* The program's own mmap() has found the host's table full. */
+/* The program's own mmap() found the host's mapping table full. */
 static void shrink(void)
 {
 	fl_mmap_read_lock(a.mm);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* calls.c - a fault, or a store, against each of the calls that fill, un-protect, unregister, unmap or close. */
+/* calls.c - a fault or a store against each call that fills, un-protects, unregisters, unmaps or closes. */
 #include "scenarios.h"
 
 #include <sys/mman.h>
@@ -53,7 +53,7 @@ static void old_or_new(void)
 	SIM_CHECK(load(&a, PAGE(0)) == NEW, "what was dropped is back");
 }
 
-/* A waiter that finds the descriptor closed does that too, whatever calls are still on their way. */
+/* A waiter that finds the descriptor closed does the same, whatever calls are still in progress. */
 static void do_release(void)
 {
 	fl_ctx_release(a.ctx);
@@ -72,7 +72,7 @@ static void saw_zero_or_closed(void)
 
 /* ---- write protection ---- */
 
-/* While it is protected, the page does not change. */
+/* The page does not change while it is protected. */
 static void protect_look_unprotect(void)
 {
 	uint64_t first, second;

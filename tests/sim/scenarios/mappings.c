@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * mappings.c - a mapping, while others beside it change, merge and split; faults and fills beside a writer that waits
- * for them.
- */
+/* mappings.c - a mapping while its neighbours change, merge and split; faults and fills beside a waiting writer. */
 #include "scenarios.h"
 
 #include <sys/mman.h>
 
-/* ---- rights that change ---- */
+/* ---- changing rights ---- */
 
-/* The right to execute comes and goes: all is hidden anew. */
+/* The right to execute comes and goes: everything is hidden anew. */
 static void executable_and_back(void)
 {
 	SIM_CHECK(!protect_page(&a, PAGE(0), PROT_READ | PROT_WRITE | PROT_EXEC), "mprotect()");
 	SIM_CHECK(!protect_page(&a, PAGE(0), PROT_READ | PROT_WRITE), "mprotect()");
 }
 
-/* ---- a mapping, while others change ---- */
+/* ---- a mapping while its neighbours change ---- */
 
 static bool done;
 
-/* The first page is a mapping of its own, with a neighbour in the same table. */
+/* The first page is a mapping of its own, with a neighbour under the same page table. */
 static void neighbours(void)
 {
 	begin();
@@ -29,7 +26,7 @@ static void neighbours(void)
 	space_fill(&a, PAGE(1), OLD);
 }
 
-/* Pages 0 and 2 are mapped, and what comes between them makes one of the two. */
+/* Pages 0 and 2 are mapped; mapping the page between them joins the two. */
 static void gap(void)
 {
 	unregistered();
@@ -53,7 +50,7 @@ static void one_mapping_of_zeros(void)
 	SIM_CHECK(fl_vma_lookup(a.mm, PAGE(0))->end == REGION(0) + REGION_SIZE, "the mappings have not merged");
 }
 
-/* Cut off from page 0, changed, and joined again. */
+/* Split from page 0, changed, and merged again. */
 static void protect_1_and_back(void)
 {
 	SIM_CHECK(!protect_page(&a, PAGE(1), PROT_READ), "mprotect()");
@@ -66,7 +63,7 @@ static void register_1_and_back(void)
 	SIM_CHECK(!register_pages(&a, PAGE(1), PAGE_SIZE, MISSING), "REGISTER");
 }
 
-/* Faults and fills elsewhere do not wait for whoever is about to change a mapping: this one waits for them. */
+/* Faults and fills elsewhere do not wait for a writer that is waiting to change a mapping. */
 static void write_elsewhere(void)
 {
 	fl_mmap_write_lock_range(a.mm, REGION(1), REGION(1) + REGION_SIZE);

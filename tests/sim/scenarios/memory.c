@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* memory.c - a file that gets shorter or holes, pages that are elsewhere, page tables that come and go. */
+/* memory.c - a file truncated or punched, pages that are elsewhere, page tables that come and go. */
 #include "scenarios.h"
 
 #include <sys/mman.h>

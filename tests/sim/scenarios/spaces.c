@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* spaces.c - two address spaces, and memory that moves: copies across, fork, mremap. */
+/* spaces.c - two address spaces, and memory that moves: copies across spaces, fork, mremap. */
 #include "scenarios.h"
 
 #include "mm/file.h"
@@ -44,7 +44,7 @@ static void moved(void)
 
 /* ---- two spaces ---- */
 
-/* A page of each is copied from the other, where its source is missing and somebody has to bring it. */
+/* In each space a page is copied from the other, where its source is missing and another thread has to fill it. */
 static void cross(void)
 {
 	begin();
@@ -57,7 +57,7 @@ static void cross(void)
 	}
 }
 
-/* On `soft` the source is memory of the space that is filled: there is no copying from another one. */
+/* On `soft` the source is in the space that is filled: it cannot copy from another space. */
 static uint64_t cross_source(void)
 {
 	return world_backend->mmu ? OTHERS(FAR_PAGE(1)) : FAR_PAGE(1);
@@ -127,9 +127,9 @@ static void destroy_b(void)
 	space_destroy(&b);
 }
 
-/* ---- what takes all of a space for itself ---- */
+/* ---- operations that exclude the whole space ---- */
 
-/* What a collapse begins with, in every space that maps the file, be it one that is just being made. */
+/* A collapse begins with this, in every space that maps the file, one still being made included. */
 static void unmap_for_collapse(void)
 {
 	fl_unmap_for_collapse(fl_shmem_file(a.shmem), 0);
@@ -140,7 +140,7 @@ static void both_have_old(void)
 	SIM_CHECK(saw[4] == OLD && saw[5] == OLD && load(&a, PAGE(0)) == OLD, "a page of the file is lost");
 }
 
-/* What takes all of a space for itself. */
+/* What excludes a whole space. */
 static void move_elsewhere(struct space *s)
 {
 	move(s, REGION(1) + REGION_SIZE, 0);

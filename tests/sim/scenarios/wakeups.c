@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* wakeups.c - two faults, two fills, readers and pollers: nobody is woken too early, or never. */
+/* wakeups.c - two faults, two fills, readers and pollers: no wake-up comes too early or is lost. */
 #include "scenarios.h"
 
 #include <fcntl.h>
@@ -30,7 +30,7 @@ static void both_new(void)
 	SIM_CHECK(saw[1] == NEW, "the second load did not see what was copied");
 }
 
-/* One of two copies wins. */
+/* One of the two copies wins. */
 static void one_copied(void)
 {
 	uint64_t is = load(&a, PAGE(0));
@@ -41,7 +41,7 @@ static void one_copied(void)
 	SIM_CHECK(saw[0] == UINT64_MAX || saw[0] == is, "the load saw the other copy");
 }
 
-/* Read one message, and resolve it: the value is the page's number plus one. */
+/* Read one message and resolve it: the value is the page's number plus one. */
 static void resolve(int64_t addr)
 {
 	SIM_CHECK(addr == (int64_t)PAGE(0) || addr == (int64_t)PAGE(1), "a message is not of a page that was loaded");
@@ -67,7 +67,7 @@ static void nonblocking(void)
 	fl_ctx_watched(a.ctx);
 }
 
-/* Both sides look again for a while before they sleep. */
+/* Both sides poll for a while before they sleep. */
 static void missing_two_cpus(void)
 {
 	missing();
@@ -93,7 +93,7 @@ static void read_two(void)
 	read_and_copy();
 }
 
-/* The read has a reference of its own; in fl_object_read() that is the descriptor's. */
+/* The read holds a reference of its own; in fl_object_read() that is the descriptor's. */
 static struct fl_uffd_ctx *kept;
 
 static void missing_kept(void)

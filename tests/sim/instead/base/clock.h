@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* clock.h - in place of the engine's: time stands still, but for whoever waits by looking again. */
+/* clock.h - in place of the engine's: time stands still, except for a thread that polls. */
 #ifndef FL_BASE_CLOCK_H
 #define FL_BASE_CLOCK_H
 

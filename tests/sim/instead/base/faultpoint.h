@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* faultpoint.h - the engine's, but that what fails is chosen by the explorer. */
+/* faultpoint.h - as the engine's, but the explorer chooses what fails. */
 #ifndef SIM_FAULTPOINT_H
 #define SIM_FAULTPOINT_H
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * rank.h - in place of the engine's: what a thread holds is the scheduler's to know, also where the engine says it.
- */
+/* rank.h - in place of the engine's: the scheduler keeps what each thread holds, also where the engine records it. */
 #ifndef FL_SIM_BASE_RANK_H
 #define FL_SIM_BASE_RANK_H
 

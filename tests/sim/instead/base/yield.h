@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* yield.h - in place of the engine's: here another thread may run. */
+/* yield.h - in place of the engine's: another thread may run here. */
 #ifndef FL_BASE_YIELD_H
 #define FL_BASE_YIELD_H
 
