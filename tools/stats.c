@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stats.c - what happened, for people and as JSON. The counters and their texts come from base/stats.h.
+ * stats.c - what happened, for people and as JSON. The counters and their texts come from host/stats.h.
  */
 #include <inttypes.h>
 

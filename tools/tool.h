@@ -15,7 +15,7 @@
 #include <stdio.h>
 
 #include "base/inject.h"
-#include "base/stats.h"
+#include "host/stats.h"
 
 #ifndef FL_VERSION
 #define FL_VERSION "unknown"

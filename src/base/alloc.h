@@ -6,7 +6,8 @@
 #ifndef FL_BASE_ALLOC_H
 #define FL_BASE_ALLOC_H
 
-#include "base/faultpoint.h"
+#include "base/types.h"
+#include "host/faultpoint.h"
 
 /*
  * `size` zeroed bytes, aligned to 64 if size >= 64 (to 4096 if size >= 4096), or NULL. `account` is charged.

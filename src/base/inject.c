@@ -5,9 +5,9 @@
  */
 #include "base/inject.h"
 
-#include "base/count.h"
 #include "base/signals.h"
 #include "base/sys.h"
+#include "host/count.h"
 
 #include <string.h>
 #include <time.h>

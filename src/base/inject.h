@@ -5,7 +5,7 @@
  *
  * A spec is POINT[=ERRNO][,after=N][,times=N|all][,ms=N]; a list of them is joined by ';'. Points are of two kinds:
  * the operations of userfaultfd(2), in the table below, which fail as the kernel's may; and the engine's own fault
- * points (base/faultpoint.h), where the operation finds an errno by itself. The table and the parser
+ * points (host/faultpoint.h), where the operation finds an errno by itself. The table and the parser
  * (inject_spec.c) keep no state: the `faultline` command has a copy of them, which checks a spec before anything
  * runs.
  *
@@ -14,7 +14,8 @@
 #ifndef FL_BASE_INJECT_H
 #define FL_BASE_INJECT_H
 
-#include "base/faultpoint.h"
+#include "base/types.h"
+#include "host/faultpoint.h"
 
 /*
  * X(symbol, name, what happens, the errnos that the kernel may answer with: the first is the default)

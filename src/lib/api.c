@@ -4,8 +4,8 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/count.h"
 #include "base/inject.h"
+#include "host/count.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -4,7 +4,7 @@
  */
 #include "lib/lib.h"
 
-#include "base/count.h"
+#include "host/count.h"
 #include "native/native.h"
 
 /* This thread has prepared: it holds every lock. The child's one thread inherits that. */

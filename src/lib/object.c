@@ -3,7 +3,7 @@
 #include "lib/lib.h"
 
 #include "base/alloc.h"
-#include "base/count.h"
+#include "host/count.h"
 
 #include <fcntl.h>
 #include <poll.h>

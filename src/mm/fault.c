@@ -26,7 +26,7 @@
 #include "mm/mm.h"
 
 #include "base/clock.h"
-#include "base/count.h"
+#include "host/count.h"
 
 #include <string.h>
 

@@ -7,7 +7,7 @@
 #include "mm/file.h"
 #include "mm/mm.h"
 
-#include "base/count.h"
+#include "host/count.h"
 
 #define RUN_PAGES 64u /* the longest run, so that a large fill does not keep the lock from the faults beside it */
 

@@ -20,8 +20,8 @@
  */
 #include "mm/mm.h"
 
-#include "base/count.h"
 #include "base/rank.h"
+#include "host/count.h"
 
 #define TRIES 2 /* to find a mapping while the table changes; then mmap_lock */
 

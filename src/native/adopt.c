@@ -9,7 +9,7 @@
  */
 #include "native/native.h"
 
-#include "base/count.h"
+#include "host/count.h"
 #include "mm/file.h"
 
 #include <sys/mman.h>

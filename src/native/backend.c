@@ -4,7 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/count.h"
+#include "host/count.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -23,7 +23,7 @@
  */
 #include "native/native.h"
 
-#include "base/count.h"
+#include "host/count.h"
 
 #include <sys/mman.h>
 

@@ -11,8 +11,8 @@
 #include "native/sigview.h"
 
 #include "base/alloc.h"
-#include "base/count.h"
 #include "base/rank.h"
+#include "host/count.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

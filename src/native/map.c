@@ -7,7 +7,7 @@
  */
 #include "native/calls.h"
 
-#include "base/count.h"
+#include "host/count.h"
 
 #include <fcntl.h>
 #include <linux/mman.h>

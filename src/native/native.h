@@ -13,8 +13,8 @@
 #ifndef FL_NATIVE_NATIVE_H
 #define FL_NATIVE_NATIVE_H
 
-#include "base/faultpoint.h"
 #include "base/uaccess.h"
+#include "host/faultpoint.h"
 #include "mm/mm.h"
 
 #include <sys/stat.h>

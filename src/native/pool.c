@@ -9,7 +9,7 @@
 #include "native/native.h"
 
 #include "base/alloc.h"
-#include "base/count.h"
+#include "host/count.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>

@@ -5,7 +5,7 @@
  */
 #include "native/calls.h"
 
-#include "base/count.h"
+#include "host/count.h"
 #include "mm/file.h"
 
 #include <linux/mman.h>

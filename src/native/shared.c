@@ -11,7 +11,7 @@
 #include "native/native.h"
 
 #include "base/alloc.h"
-#include "base/count.h"
+#include "host/count.h"
 #include "mm/file.h"
 
 #include <linux/falloc.h>

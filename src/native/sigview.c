@@ -7,11 +7,11 @@
  */
 #include "native/sigview.h"
 
-#include "base/count.h"
 #include "base/signals.h"
 #include "base/sys.h"
 #include "base/uaccess.h"
 #include "base/yield.h"
+#include "host/count.h"
 
 #include <string.h>
 

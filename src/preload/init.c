@@ -2,8 +2,8 @@
 /* init.c - start-up of the preloaded library: libc's functions, the shared counters, what an exec has left behind. */
 #include "preload/preload.h"
 
-#include "base/count.h"
 #include "base/inject.h"
+#include "host/count.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>

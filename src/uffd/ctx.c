@@ -3,7 +3,7 @@
 #include "uffd/uffd.h"
 
 #include "base/alloc.h"
-#include "base/count.h"
+#include "host/count.h"
 
 static void silent(struct fl_uffd_ctx *ctx, bool readable)
 {

@@ -10,8 +10,8 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/count.h"
 #include "base/inject.h"
+#include "host/count.h"
 
 #include <sched.h>
 

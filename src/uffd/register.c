@@ -2,7 +2,7 @@
 /* register.c - which ranges an object watches, and write-protecting them. Look at everything first, then change. */
 #include "uffd/uffd.h"
 
-#include "base/count.h"
+#include "host/count.h"
 
 /* Does a mapping intersect the range, and do all that do fit? Where the host may have mappings the backend knows. */
 static int check_fit(struct fl_mm *mm, uint64_t start, uint64_t end)

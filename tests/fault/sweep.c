@@ -5,7 +5,7 @@
  */
 #include "sweep.h"
 
-#include "base/faultpoint.h"
+#include "host/faultpoint.h"
 #include "starve.h"
 
 #include <dirent.h>

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/count.h"
+#include "host/count.h"
 
 #define SECONDS 60
 

@@ -9,8 +9,8 @@
 #include "sim.h"
 
 #include "base/clock.h"
-#include "base/faultpoint.h"
 #include "base/sys.h"
+#include "host/faultpoint.h"
 
 #include <setjmp.h>
 #include <signal.h>

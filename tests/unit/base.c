@@ -11,7 +11,7 @@
 #include "base/alloc.h"
 #include "base/list.h"
 #include "base/lock.h"
-#include "base/stats.h"
+#include "host/stats.h"
 
 /* ---- alloc ---- */
 

@@ -8,8 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/count.h"
 #include "base/inject.h"
+#include "host/count.h"
 
 #include <faultline/faultline.h>
 

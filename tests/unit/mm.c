@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/faultpoint.h"
+#include "host/faultpoint.h"
 
 #define BASE 0x10000000ull /* aligned to 2 MiB */
 #define RW   (VM_READ | VM_WRITE)

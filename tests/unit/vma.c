@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "base/faultpoint.h"
+#include "host/faultpoint.h"
 
 #define BASE	     0x7f0000000000ull
 #define PAGES_IN_MAP 64u

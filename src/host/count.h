@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* count.h - counting into base/stats.h's struct. */
-#ifndef FL_BASE_COUNT_H
-#define FL_BASE_COUNT_H
+/* count.h - counting into host/stats.h's struct. */
+#ifndef FL_HOST_COUNT_H
+#define FL_HOST_COUNT_H
 
 #include <stdbool.h>
 
-#include "base/stats.h"
+#include "host/stats.h"
 
 extern struct fl_stats *fl_stats;
 

@@ -3,7 +3,7 @@
 #ifndef SIM_FAULTPOINT_H
 #define SIM_FAULTPOINT_H
 
-#include_next "base/faultpoint.h"
+#include_next "host/faultpoint.h"
 
 bool sim_fails(enum fl_faultpoint fp);
 

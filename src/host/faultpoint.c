@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* faultpoint.c - the state of every fault point: a countdown to the first failure, then a count of failures. */
-#include "base/faultpoint.h"
+#include "host/faultpoint.h"
 
-#include "base/count.h"
+#include "host/count.h"
 
+#include <errno.h>
 #include <string.h>
 
 static struct point {
@@ -45,7 +46,7 @@ bool fl_fail(enum fl_faultpoint fp)
 	struct point *p = &points[fp];
 
 	__atomic_fetch_add(&p->hits, 1, __ATOMIC_RELAXED);
-	if (likely(!fl_countdown_armed(&p->countdown)) || !fl_countdown_fires(&p->countdown))
+	if (!fl_countdown_armed(&p->countdown) || !fl_countdown_fires(&p->countdown))
 		return false;
 	__atomic_fetch_add(&p->failed, 1, __ATOMIC_RELAXED);
 	fl_count(injected, 1);

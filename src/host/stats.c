@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* stats.c - where the counters live: in the process, until somebody offers memory that outlives it. */
-#include "base/count.h"
+#include "host/count.h"
 
 static struct fl_stats own = {.magic = FL_STATS_MAGIC, .size = sizeof(struct fl_stats)};
 

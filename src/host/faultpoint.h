@@ -3,10 +3,12 @@
  * faultpoint.h - named places where an allocation or a host call can be made to fail. One line in the table, one
  * `if (fl_fail(FL_FP_X)) return -ENOMEM;` at the place; tests sweep over the whole table.
  */
-#ifndef FL_BASE_FAULTPOINT_H
-#define FL_BASE_FAULTPOINT_H
+#ifndef FL_HOST_FAULTPOINT_H
+#define FL_HOST_FAULTPOINT_H
 
-#include "base/types.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* X(symbol, name, what fails) */
 #define FL_FAULTPOINTS(X)                                                                                            \
@@ -38,7 +40,8 @@ enum fl_faultpoint {
 #define FL_FP_ENUM(sym, name, text) FL_FP_##sym,
 	FL_FAULTPOINTS(FL_FP_ENUM)
 #undef FL_FP_ENUM
-		FL_NR_FAULTPOINTS
+		FL_NR_FAULTPOINTS,
+	FL_FP_NONE = FL_NR_FAULTPOINTS, /* for functions that are told which one: none */
 };
 
 /* true: fail here now. Any thread, async-signal-safe. */

@@ -4,8 +4,8 @@
  * can live in memory that `faultline run --stats` shares with every process of the program it runs.
  * Latencies go into log-linear buckets: eight a power of two, exact to 1/8.
  */
-#ifndef FL_BASE_STATS_H
-#define FL_BASE_STATS_H
+#ifndef FL_HOST_STATS_H
+#define FL_HOST_STATS_H
 
 #include <stdint.h>
 

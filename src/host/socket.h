@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * socket.h - the descriptors of userfaultfd objects: pairs of sockets. A byte in an end makes it readable; the last
+ * copy of an end that is closed, in whatever process, hangs up the other. What host.h says of every function holds
+ * here, too.
+ */
+#ifndef FL_HOST_SOCKET_H
+#define FL_HOST_SOCKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* -EMFILE, -ENFILE. [SOCKET: -ENFILE] */
+int fl_host_socket_pair(bool cloexec, int pair[2]);
+/* A name in the abstract namespace, by which others can tell what it is. It may be taken: then there is none. */
+void fl_host_socket_name(int fd, const char *name, size_t len);
+/* Has the socket such a name, beginning so? */
+bool fl_host_socket_is_named(int fd, const char *name, size_t len);
+/* Put a byte in at one end, false if there is no room; take all out at the other that were put in by one call. */
+bool fl_host_socket_put(int fd);
+void fl_host_socket_take(int fd);
+/* Is the other end gone, in every process? */
+bool fl_host_socket_hung_up(int fd);
+/* Wait until the descriptor is readable: 1, 0 after timeout_ns, -EINTR. */
+int fl_host_wait_readable(int fd, uint64_t timeout_ns);
+
+#endif
