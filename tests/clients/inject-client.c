@@ -599,7 +599,7 @@ int main(int argc, char **argv)
 		return 2;
 	times = atoi(argv[2]);
 	argument = argc > 3 ? atoi(argv[3]) : 0;
-	alarm(30);
+	alarm(150);
 	mem = map();
 	source = map();
 	for (unsigned long i = 0; i < NR_PAGES; i++)

@@ -43,7 +43,7 @@ class Way:
     def __init__(self, name, prefix=(), env=None):
         self.name, self.prefix, self.env = name, list(prefix), env or {}
 
-    def run(self, argv, cpus=None, timeout=120):
+    def run(self, argv, cpus=None, timeout=600):
         """(status, output); the status is 'timeout' for a program that had to be ended."""
         pin = (lambda: os.sched_setaffinity(0, cpus)) if cpus else None
         try:

@@ -28,7 +28,7 @@ def run(specs, *program, options=("--deny-kernel",), env=None):
     inject = ["--inject=" + s for s in specs]
     try:
         p = subprocess.run([FAULTLINE, "run", *options, *inject, "--", *program], capture_output=True, text=True,
-                           stdin=subprocess.DEVNULL, timeout=60, check=False, env={**ENVIRON, **(env or {})})
+                           stdin=subprocess.DEVNULL, timeout=300, check=False, env={**ENVIRON, **(env or {})})
     except subprocess.TimeoutExpired:
         return "timeout", "", ""
     return p.returncode, p.stdout, p.stderr
@@ -211,7 +211,7 @@ def test_environment():
     status, out, err = run([], CLIENT, "copy", "2", "1", env={"FAULTLINE_INJECT": "cpoy"}, options=("--stats",))
     same("and starts nothing to count", (status, out, err.count("\n"), "`cpoy'" in err), (125, "", 1, True))
     library = os.path.join(os.path.dirname(FAULTLINE), "libfaultline-preload.so")
-    p = subprocess.run([CLIENT, "userfaultfd", "1"], capture_output=True, text=True, check=False, timeout=60,
+    p = subprocess.run([CLIENT, "userfaultfd", "1"], capture_output=True, text=True, check=False, timeout=300,
                        env={**ENVIRON, "LD_PRELOAD": library, "FAULTLINE_INJECT": "copy,times=0"})
     same("nor does it when the library is preloaded by hand",
          (p.returncode, p.stdout, p.stderr.count("\n"), "times=0" in p.stderr), (125, "", 1, True))

@@ -28,7 +28,7 @@ class Skip(Exception):
 
 
 def run(*args, tool=None, **kwargs):
-    kwargs.setdefault("timeout", 60)
+    kwargs.setdefault("timeout", 300)
     kwargs.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.run([tool or FAULTLINE, *args], capture_output=True, text=True, check=False, **kwargs)
 
@@ -446,7 +446,7 @@ def test_library_that_does_not_attach():
 # ---- --deny-kernel ----
 
 def raw(*command):
-    r = subprocess.run([*command, RAW], capture_output=True, text=True, timeout=60, check=False)
+    r = subprocess.run([*command, RAW], capture_output=True, text=True, timeout=300, check=False)
     equal(r.returncode, 0, "tool-raw")
     return dict(line.split() for line in r.stdout.splitlines())
 

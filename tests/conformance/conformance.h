@@ -67,6 +67,7 @@ void check_eq(const char *file, int line, const char *what, int64_t got, int64_t
 #define CHECK_OK(call)	    CHECK_EQ(call, 0)
 
 #define PAGE	  4096ull
+#define CHILD_S	  90		       /* then a child hangs; below the runner's limit */
 #define UNTOUCHED 0x5a5a5a5a5a5a5a5all /* what an output field holds before the call */
 
 #define MISSING FL_UFFDIO_REGISTER_MODE_MISSING
@@ -89,9 +90,16 @@ bool soft_dirty(uint64_t addr); /* bit 55 */
 
 #define W_NONE	    0ull			      /* never touched */
 #define W_ZERO	    FL_PM_PRESENT		      /* the zero page, which is nobody's own */
+#define W_LOADED    w_loaded()			      /* a load left it: the zero page, or one of its own */
 #define W_OWN	    (FL_PM_PRESENT | FL_PM_EXCLUSIVE) /* a page of its own */
 #define W_PROTECTED (FL_PM_PRESENT | FL_PM_EXCLUSIVE | FL_PM_UFFD_WP)
 #define W_MARKER    (FL_PM_SWAP | FL_PM_UFFD_WP) /* protected before it is there */
+
+/* What a load of an untouched page leaves is the kernel's choice, which is asked for (zero_page.c). */
+bool kernel_has_zero_page(void);
+uint64_t w_loaded(void);	/* the target has loaded it */
+uint64_t w_loaded_before(void); /* the same before it was registered: natively, too, the kernel has */
+long ask_kernel(long nr, long a, long b, long c, long d); /* as an instruction; the result, or -errno */
 
 /* ---- ioctls: 0 or -errno; an output that the call did not write stays UNTOUCHED ---- */
 

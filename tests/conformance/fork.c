@@ -23,7 +23,7 @@ static pid_t child(void (*run)(struct area *), struct area *a)
 
 	CHECK(pid >= 0);
 	if (!pid) {
-		alarm(8);
+		alarm(CHILD_S);
 		run(a);
 		_exit(0);
 	}

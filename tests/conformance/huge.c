@@ -214,7 +214,7 @@ CASE(huge_unpopulated, SEEN ": UFFD_FEATURE_WP_UNPOPULATED, and a load makes one
 	CHECK(words_are(a.mem, SMALL, W_MARKER));
 	CHECK_EQ(peek(a.mem + 9 * PAGE), 0);
 	expect_wp(a.u, a.mem + 19 * PAGE);
-	CHECK_EQ(word(a.mem + 9 * PAGE), W_ZERO | FL_PM_UFFD_WP);
+	CHECK_EQ(word(a.mem + 9 * PAGE), W_LOADED | FL_PM_UFFD_WP);
 	CHECK_EQ(word(a.mem + 19 * PAGE), W_OWN);
 	CHECK(words_are(a.mem, 9, W_MARKER));
 	CHECK(words_are(a.mem + 10 * PAGE, 9, W_MARKER));
@@ -441,7 +441,7 @@ CASE_ON(huge_fork, ON_LIBC, PROCESS, SEEN ": the child's pages are not protected
 
 	CHECK(pid >= 0);
 	if (!pid) {
-		alarm(8);
+		alarm(CHILD_S);
 		_exit(child_checks(a.mem));
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);

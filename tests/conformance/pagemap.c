@@ -53,12 +53,12 @@ CASE(pagemap_stored_before_registration, RST)
 	}
 }
 
-CASE(pagemap_loaded, SEEN ": the zero page is present, and not exclusively mapped")
+CASE(pagemap_loaded, SEEN ": present; the zero page is not exclusively mapped")
 {
 	struct area a = area(1, WP, 0);
 
 	CHECK_EQ(peek(a.mem), 0);
-	CHECK_EQ(word(a.mem), W_ZERO);
+	CHECK_EQ(word(a.mem), W_LOADED);
 	CHECK_EQ(poke(a.mem, 1), 0);
 	CHECK_EQ(word(a.mem), W_OWN);
 }
@@ -70,7 +70,7 @@ CASE(pagemap_loaded_before_registration, SEEN)
 
 		CHECK_EQ(peek(mem), 0);
 		CHECK_OK(reg(uffd(0), mem, 2 * PAGE, modes[m]));
-		CHECK_EQ(word(mem), W_ZERO);
+		CHECK_EQ(word(mem), w_loaded_before());
 		CHECK_EQ(word(mem + PAGE), W_NONE);
 		CHECK_EQ(peek(mem), 0);
 		CHECK_EQ(poke(mem, 1), 0);
@@ -84,7 +84,7 @@ CASE(pagemap_system_calls, SEEN ": as a load, as a store")
 	uint8_t byte = 0;
 
 	CHECK_OK(T->kernel_read(a.mem, &byte, 1));
-	CHECK_EQ(word(a.mem), W_ZERO);
+	CHECK_EQ(word(a.mem), W_LOADED);
 	CHECK_OK(T->kernel_write(a.mem + PAGE, &byte, 1));
 	CHECK_EQ(word(a.mem + PAGE), W_OWN);
 }
@@ -98,7 +98,7 @@ CASE_ON(pagemap_populate, ON_LIBC, "soft memory has no such advice",
 	if (r == -EINVAL && on_kernel())
 		skip("this kernel has no MADV_POPULATE_READ");
 	CHECK_OK(r);
-	CHECK_EQ(word(a.mem), W_ZERO);
+	CHECK_EQ(word(a.mem), W_LOADED);
 	CHECK_OK(T->advise(a.mem + PAGE, PAGE, MADV_POPULATE_WRITE));
 	CHECK_EQ(word(a.mem + PAGE), W_OWN);
 }
@@ -211,7 +211,7 @@ CASE(pagemap_protected_loaded, SEEN)
 
 	CHECK_EQ(peek(a.mem), 0);
 	CHECK_OK(protect(a.u, a.mem, PAGE, SET));
-	CHECK_EQ(word(a.mem), W_WP_ZERO);
+	CHECK_EQ(word(a.mem), W_LOADED | FL_PM_UFFD_WP);
 }
 
 CASE(pagemap_store_waits, SEEN ": nothing changes until it is let through")
@@ -370,7 +370,7 @@ CASE(pagemap_unregistered_then_touched, SEEN)
 		CHECK_EQ(peek(a.mem + PAGE), 0);
 		CHECK_EQ(poke(a.mem + 2 * PAGE, 1), 0);
 		CHECK_EQ(word(a.mem), W_OWN);
-		CHECK_EQ(word(a.mem + PAGE), W_ZERO);
+		CHECK_EQ(word(a.mem + PAGE), W_LOADED);
 		CHECK_EQ(word(a.mem + 2 * PAGE), W_OWN);
 	}
 }

@@ -281,7 +281,7 @@ SHARED_KINDS_ON(shmem_pagemap_fork, ON_LIBC, PROCESS,
 		pid = fork();
 		CHECK(pid >= 0);
 		if (!pid) {
-			alarm(8);
+			alarm(CHILD_S);
 			maps_nothing_before_it_looks(&s);
 			_exit(0);
 		}

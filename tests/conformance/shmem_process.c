@@ -21,7 +21,7 @@ static pid_t start(void (*fn)(struct shmem *s), struct shmem *s)
 	CHECK(pid >= 0);
 	if (pid)
 		return pid;
-	alarm(8);
+	alarm(CHILD_S);
 	fn(s);
 	_exit(0);
 }

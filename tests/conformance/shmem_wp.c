@@ -674,7 +674,7 @@ static pid_t child_of(void (*run)(const struct shmem *), const struct shmem *s)
 
 	CHECK(pid >= 0);
 	if (!pid) {
-		alarm(8);
+		alarm(CHILD_S);
 		run(s);
 		_exit(0);
 	}

@@ -198,7 +198,7 @@ CASE(marker_in_a_read_only_mapping, SEEN ": a store has no right, a load passes"
 	CHECK_EQ(word(a.mem), W_MARKER);
 	CHECK_EQ(peek(a.mem), 0);
 	CHECK(quiet(a.u));
-	CHECK_EQ(word(a.mem), W_ZERO | FL_PM_UFFD_WP);
+	CHECK_EQ(word(a.mem), W_LOADED | FL_PM_UFFD_WP);
 	CHECK_OK(T->protect(a.mem, 2 * PAGE, RW));
 	expect_wp(a.u, a.mem);
 	expect_wp(a.u, a.mem + PAGE);
@@ -284,7 +284,7 @@ CASE(marker_unregister_then_touch, SEEN)
 		CHECK_EQ(peek(a.mem), 0);
 		CHECK_EQ(poke(a.mem + PAGE, 1), 0);
 		CHECK(quiet(a.u));
-		CHECK_EQ(word(a.mem), W_ZERO);
+		CHECK_EQ(word(a.mem), W_LOADED);
 		CHECK_EQ(word(a.mem + PAGE), W_OWN);
 	}
 }
@@ -390,7 +390,7 @@ static int in_child(int (*check)(uint64_t mem), uint64_t mem)
 
 	CHECK(pid >= 0);
 	if (!pid) {
-		alarm(8);
+		alarm(CHILD_S);
 		_exit(check(mem));
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
@@ -420,7 +420,7 @@ CASE_LIBC(marker_fork_child_has_none, SEEN)
 
 static int child_touches(uint64_t mem)
 {
-	if (peek(mem) || word(mem) != W_ZERO)
+	if (peek(mem) || word(mem) != W_LOADED)
 		return 1;
 	if (poke(mem + PAGE, 3) || peek(mem + PAGE) != 3)
 		return 2;

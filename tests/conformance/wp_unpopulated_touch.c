@@ -18,12 +18,12 @@ CASE(marker_load, SEEN ": passes, zero, no message")
 	CHECK(quiet(a.u));
 }
 
-CASE(marker_load_word, SEEN ": the zero page, protected; its neighbour is as it was")
+CASE(marker_load_word, SEEN ": a page of zeros, protected; its neighbour is as it was")
 {
 	struct area a = marked(2, WP);
 
 	CHECK_EQ(peek(a.mem), 0);
-	CHECK_EQ(word(a.mem), W_ZERO | FL_PM_UFFD_WP);
+	CHECK_EQ(word(a.mem), W_LOADED | FL_PM_UFFD_WP);
 	CHECK_EQ(word(a.mem + PAGE), W_MARKER);
 }
 
@@ -43,7 +43,7 @@ CASE(marker_load_then_unset, SEEN)
 
 	CHECK_EQ(peek(a.mem), 0);
 	CHECK_OK(protect(a.u, a.mem, PAGE, 0));
-	CHECK_EQ(word(a.mem), W_ZERO);
+	CHECK_EQ(word(a.mem), W_LOADED);
 	CHECK_EQ(poke(a.mem, 4), 0);
 	CHECK(quiet(a.u));
 	CHECK_EQ(word(a.mem), W_OWN);
@@ -56,7 +56,7 @@ CASE(marker_load_then_copy, SEEN ": EEXIST, it is there now")
 	CHECK_EQ(peek(a.mem), 0);
 	CHECK_EQ(copy(a.u, a.mem, source(1, 9), PAGE, 0, NULL), -EEXIST);
 	CHECK_EQ(zero(a.u, a.mem, PAGE, 0, NULL), -EEXIST);
-	CHECK_EQ(word(a.mem), W_ZERO | FL_PM_UFFD_WP);
+	CHECK_EQ(word(a.mem), W_LOADED | FL_PM_UFFD_WP);
 }
 
 CASE(marker_load_of_many, SEEN)
@@ -66,7 +66,7 @@ CASE(marker_load_of_many, SEEN)
 	for (unsigned i = 0; i < 64; i += 2)
 		CHECK_EQ(peek(a.mem + i * PAGE), 0);
 	for (unsigned i = 0; i < 64; i++)
-		CHECK_EQ(word(a.mem + i * PAGE), i % 2 ? W_MARKER : W_ZERO | FL_PM_UFFD_WP);
+		CHECK_EQ(word(a.mem + i * PAGE), i % 2 ? W_MARKER : W_LOADED | FL_PM_UFFD_WP);
 	expect_wp(a.u, a.mem + 10 * PAGE);
 	expect_wp(a.u, a.mem + 11 * PAGE);
 }
@@ -186,7 +186,7 @@ CASE(marker_kernel_read, SEEN ": a system call that reads it finds zero")
 	CHECK_OK(T->kernel_read(a.mem, &byte, 1));
 	CHECK_EQ(byte, 0);
 	CHECK(quiet(a.u));
-	CHECK_EQ(word(a.mem), W_ZERO | FL_PM_UFFD_WP);
+	CHECK_EQ(word(a.mem), W_LOADED | FL_PM_UFFD_WP);
 }
 
 CASE(marker_kernel_write, SEEN ": a system call that writes it is trapped")

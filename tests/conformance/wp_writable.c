@@ -292,7 +292,7 @@ CASE_ON(writable_after_fork, ON_LIBC, PROCESS,
 	pid = fork();
 	CHECK(pid >= 0);
 	if (!pid) {
-		alarm(8);
+		alarm(CHILD_S);
 		if (read(go[0], &c, 1) != 1)
 			_exit(1);
 		_exit(page_is(a.mem, 1) && page_is(a.mem + PAGE, 2) ? 0 : 2);

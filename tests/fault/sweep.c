@@ -32,7 +32,7 @@
 #define STRIDE	   47
 #define MAX_POINTS 64
 #define FIRED	   77  /* exit status */
-#define SECONDS	   120 /* then a case hangs */
+#define SECONDS	   900 /* then a case hangs */
 
 static const struct shape shapes[] = {
 	{"1 page", PAGE, PAGE, PAGE},

@@ -13,7 +13,7 @@
 
 #include "host/count.h"
 
-#define SECONDS 60
+#define SECONDS 300
 
 struct fl_mm *mm;
 const struct world *world;

@@ -141,7 +141,7 @@ def make(name, source, target):
 
 def sim(directory, name, arguments):
     return subprocess.run([f'{directory}/sim-{name}', '--random', '0', *arguments], stdout=subprocess.PIPE, text=True,
-                          check=False, timeout=120).stdout
+                          check=False, timeout=600).stdout
 
 
 def find(directory, name, scenario, words, arguments):

@@ -66,7 +66,7 @@ static void start_waiters(void)
 
 static void expect_release(void)
 {
-	if (!wait_for(&released, 2, 20))
+	if (!wait_for(&released, 2, PATIENCE))
 		FAIL("%d of 2 waiters went on", released);
 	join(waiters[0]);
 	join(waiters[1]);
@@ -137,7 +137,7 @@ static void by_other_thread(void)
 static void by_unregister(void)
 {
 	CHECK_INT(uffd_unregister(fd, range, PAGES * PAGE), 0);
-	CHECK(wait_for(&released, 2, 20));
+	CHECK(wait_for(&released, 2, PATIENCE));
 	by_close();
 }
 
@@ -150,7 +150,7 @@ static void test_close(void)
 		stage(O_CLOEXEC | O_NONBLOCK);
 		start_waiters();
 		ways[i]();
-		if (!wait_for(&released, 2, 20))
+		if (!wait_for(&released, 2, PATIENCE))
 			FAIL("way %zu: %d of 2 waiters went on", i, released);
 		expect_release();
 	}
@@ -248,7 +248,7 @@ static void test_keep(void)
 		CHECK(uffd_next(fd, &msg, 1000)); /* the one that was not read yet */
 		CHECK(msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP);
 		CHECK_INT(uffd_protect(fd, range + PAGE, PAGE, false), 0);
-		CHECK(wait_for(&released, 1, 20));
+		CHECK(wait_for(&released, 1, PATIENCE));
 		struct handler h = {.fd = fd};
 		handler_start(&h);
 		CHECK(stamped(range + 5 * PAGE, (uintptr_t)range + 5 * PAGE));
@@ -536,7 +536,7 @@ static void test_readers(void)
 		t[i] = spawn(serial_toucher, range + i * PAGE);
 	for (int i = 0; i < 4; i++)
 		join(t[i]);
-	CHECK(wait_for(&served, FAULTS, 5));
+	CHECK(wait_for(&served, FAULTS, PATIENCE));
 	CHECK_INT(served, FAULTS);
 }
 
@@ -565,7 +565,7 @@ static void test_interrupted(void)
 	pthread_t t = spawn(interrupted_reader, NULL);
 	for (int tries = 0; !wait_for(&released, 1, 0.1);
 	     tries++) { /* one that comes before the read interrupts nothing */
-		CHECK(tries < 100);
+		CHECK(tries < 600);
 		CHECK_INT(pthread_kill(t, SIGUSR1), 0);
 	}
 	sa.sa_flags = SA_RESTART;
@@ -573,7 +573,7 @@ static void test_interrupted(void)
 	sleep_ms(50);
 	int before = failed;
 	CHECK_INT(pthread_kill(t, SIGUSR1), 0);
-	CHECK(wait_for(&failed, before + 1, 10));
+	CHECK(wait_for(&failed, before + 1, PATIENCE));
 	sleep_ms(20);
 	CHECK_INT(peek(range), 0);
 	join(t);

@@ -403,7 +403,7 @@ static void register_under_writers(uint64_t mode, bool protect)
 	handler_start(&handler);
 	for (int i = 0; i < 4; i++)
 		t[i] = spawn(adder, mine[i]);
-	for (double end = now() + 1.5; now() < end; rounds++) {
+	for (double began = now(); goes_on(began, 1.5, rounds > 5); rounds++) {
 		uffd_register(handler.fd, counters, BUSY * PAGE, mode);
 		if (protect)
 			CHECK_INT(uffd_protect(handler.fd, counters, BUSY * PAGE, true), 0);
@@ -459,7 +459,7 @@ static void test_mprotect_under_writers(void)
 	handler_start(&handler);
 	for (int i = 0; i < 4; i++)
 		t[i] = spawn(writer_with_barrier, p + i * 2 * PAGE);
-	for (double end = now() + 1.0; now() < end; rounds++) {
+	for (double began = now(); goes_on(began, 1.0, handler.wp > 4); rounds++) {
 		CHECK_INT(mprotect(p, 8 * PAGE, PROT_READ), 0);
 		CHECK_INT(uffd_protect(handler.fd, p, 8 * PAGE, true), 0);
 		CHECK_INT(mprotect(p, 8 * PAGE, PROT_NONE), 0);

@@ -238,6 +238,11 @@ static void set_up(void)
 	CHECK_INT(fl_uffd_register(uffd, base, BYTES(PAGES), MISSING | WP, NULL), 0);
 }
 
+static bool worked(void)
+{
+	return found_again > 100 && fills > 100 && unprotects > 100 && changes > 10 && rounds > 10 && near > rounds;
+}
+
 static void test_beside(void)
 {
 	pthread_t handlers[HANDLERS], workers[WORKERS], dropper, mapper;
@@ -249,7 +254,8 @@ static void test_beside(void)
 		workers[i] = spawn(work, (void *)(uintptr_t)i);
 	dropper = spawn(drop_and_protect, NULL);
 	mapper = spawn(map_beside, NULL);
-	sleep_ms((int)(stress_seconds(6) * 1000));
+	for (double began = now(); goes_on(began, stress_seconds(6), worked());)
+		sleep_ms(20);
 	stop_access = 1;
 	join(dropper);
 	join(mapper);
@@ -262,7 +268,7 @@ static void test_beside(void)
 	     "%lu near",
 	     stores, found_again, fills, unprotects, changes, rounds, near);
 	CHECK_INT(fl_mm_check(mm), 0);
-	CHECK(found_again > 100 && fills > 100 && unprotects > 100 && changes > 10 && rounds > 10 && near > rounds);
+	CHECK(worked());
 }
 
 static const struct test tests[] = {

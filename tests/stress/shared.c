@@ -171,9 +171,9 @@ static bool seen(void)
 /* On a busy machine it goes on until it has. */
 static void wait_and_look(void)
 {
-	double end = now() + stress_seconds(6), late = end + 60;
+	double began = now();
 
-	while (now() < end || (!seen() && now() < late)) {
+	while (goes_on(began, stress_seconds(6), seen())) {
 		sleep_ms(100);
 		if (s->look)
 			s->look();

@@ -157,7 +157,7 @@ static void *mover(void *arg)
 static void test_leaf(void)
 {
 	pthread_t threads[WRITERS + 3];
-	double end = now() + SECONDS;
+	double began = now();
 	uint64_t at;
 
 	CHECK_INT(fl_mm_create(&mm, 64ull << 20), 0);
@@ -174,7 +174,7 @@ static void test_leaf(void)
 	threads[WRITERS] = spawn(protector, NULL);
 	threads[WRITERS + 1] = spawn(dropper, NULL);
 	threads[WRITERS + 2] = spawn(mover, NULL);
-	while (now() < end) {
+	while (goes_on(began, SECONDS, atomic_load(&noticed) && atomic_load(&still))) {
 		sleep_ms(100);
 		CHECK_INT(fl_mm_check(mm), 0);
 	}

@@ -217,7 +217,7 @@ static void unmapped(void)
 	from.comes_and_goes = true;
 	serve(&from);
 	thread = spawn(mapper, &from);
-	for (double end = now() + 30; (good < 1000 || bad < 100) && now() < end;) {
+	for (double end = now() + PATIENCE; (good < 1000 || bad < 100) && now() < end;) {
 		int err = uffd_copy(to.fd, to.mem, from.mem, PAGE, 0);
 
 		CHECK(err == 0 || err == -EFAULT);

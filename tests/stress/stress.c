@@ -70,6 +70,8 @@ void skip(const char *why)
 	_exit(getenv("STRESS_NO_SKIP") ? 1 : EXIT_SKIP);
 }
 
+#define BUSY 5 /* so many times as long may a case take on a busy machine, or where faults are slow */
+
 /* The status of a child, or -1 if it had to be ended. Polls: a timer or SIGCHLD would reach into the cases. */
 static int wait_child(pid_t pid, int seconds)
 {
@@ -90,7 +92,7 @@ static bool run_one(const char *self, const struct test *t, int number)
 		execl("/proc/self/exe", self, t->name, (char *)NULL);
 		_exit(1);
 	}
-	int status = wait_child(pid, t->seconds ? t->seconds : 60);
+	int status = wait_child(pid, BUSY * (t->seconds ? t->seconds : 60));
 	bool skipped = status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIP;
 	bool ok = status == 0 || skipped;
 	if (status == -1)
@@ -137,6 +139,12 @@ double now(void)
 	struct timespec ts;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+bool goes_on(double began, double usual, bool enough)
+{
+	double t = now() - began;
+	return t < usual || (!enough && t < usual + 2 * PATIENCE);
 }
 
 double stress_seconds(double usual)

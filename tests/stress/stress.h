@@ -29,7 +29,7 @@
 struct test {
 	const char *name; /* NULL ends the table */
 	void (*fn)(void);
-	int seconds; /* until it counts as hung; 0: 60 */
+	int seconds; /* until it counts as hung, on an idle machine; 0: 60 */
 };
 
 /* Run the case named by argv[1] in this process, or, without arguments, every case in a process of its own. */
@@ -72,6 +72,12 @@ pthread_t spawn(void *(*fn)(void *), void *arg);
 void *join(pthread_t thread);
 /* fn in a forked child, which exits 0 if fn returns; the status of waitpid(2) */
 int in_child(void (*fn)(void *), void *arg);
+
+#define PATIENCE 60.0 /* seconds, for what must happen */
+
+/* Has a loop that began then to go on? For so many seconds, and on a busy machine until it has done enough. */
+bool goes_on(double began, double usual, bool enough);
+
 /* Wait until *flag is at least `value`; false after `seconds`. */
 bool wait_for(const atomic_int *flag, int value, double seconds);
 int lines_in(const char *path); /* /proc/self/maps: the number of mappings */

@@ -27,7 +27,7 @@
 #define READERS	 2
 #define BATCH	 1000u
 #define SECOND	 1000u
-#define PATIENCE (20 * SECOND)
+#define PATIENCE (120 * SECOND)
 #define FLIPS	 1000000u /* that a run which saw no mixture must have made */
 #define CHANGES	 20u	  /* that each reader must have seen by then */
 

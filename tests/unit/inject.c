@@ -316,7 +316,7 @@ static void test_fork_while_set(void **state)
 		pid_t pid = fork();
 
 		if (pid == 0) {
-			alarm(10);
+			alarm(60);
 			_exit(fl_inject("copy") || fl_injected(FL_INJECT_COPY) != EAGAIN);
 		}
 		assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);
