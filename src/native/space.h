@@ -46,12 +46,11 @@ int fl_native_clear_refs(void);
  * A system call came back with EFAULT: make the pages of [addr, addr + len) that are ours and hidden present, for
  * reading or writing, as the kernel would have.
  */
-enum fl_present {
-	FL_REFUSED =
-		-1,  /* ours, and the kernel would say EFAULT, too: no right, or no faults on behalf of the kernel */
-	FL_NOT_OURS, /* the fault is the program's */
-	FL_WAS_PRESENT,	 /* nothing is hidden now, but may have been a moment ago */
-	FL_MADE_PRESENT, /* the call is worth repeating */
+enum fl_present {		   /* of several ranges the greatest counts */
+		  FL_NOT_OURS,	   /* the fault is the program's */
+		  FL_WAS_PRESENT,  /* nothing is hidden now, but may have been a moment ago */
+		  FL_REFUSED,	   /* the kernel would say EFAULT, too: it may not fault on this page */
+		  FL_MADE_PRESENT, /* the call is worth repeating */
 };
 enum fl_present fl_native_fault_in(uint64_t addr, uint64_t len, bool write);
 

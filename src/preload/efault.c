@@ -65,23 +65,7 @@
 #define IN(p, n)  fl_in(p, n)
 #define OUT(p, n) fl_out(p, n)
 #define STR(s)	  fl_in_str(s)
-/*
- * Every argument once: fl_max() with the calls in it would look again, and find present what the first look has made
- * so. What one argument is refused the others cannot make good.
- */
-#define ALL(...)  all_of((const int[]){__VA_ARGS__}, sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
-
-static int all_of(const int *present, size_t n)
-{
-	int ret = FL_NOT_OURS;
-
-	for (size_t i = 0; i < n; i++) {
-		if (present[i] == FL_REFUSED)
-			return FL_REFUSED;
-		ret = fl_max(ret, present[i]);
-	}
-	return ret;
-}
+#define ALL	  FL_ALL
 
 bool fl_again(struct fl_retry *r, int present)
 {
@@ -148,7 +132,7 @@ static int next_page(const void *p, size_t len, bool write)
 		if (present == FL_NOT_OURS && !fl_native_touches(at, end))
 			break;
 		present = (int)fl_native_fault_in(at, 1, write);
-		ret = fl_max(ret, present);
+		ret = ALL(ret, present);
 	}
 	return ret;
 }
@@ -156,15 +140,13 @@ static int next_page(const void *p, size_t len, bool write)
 static int vector(const struct iovec *iov, int n, bool write, bool all)
 {
 	struct iovec part;
-	int present, ret;
+	int ret;
 
 	if (n <= 0 || n > IOV_MAX)
 		return FL_NOT_OURS;
 	ret = fl_in(iov, (size_t)n * sizeof(*iov));
-	for (int i = 0; i < n && peek(&part, &iov[i], sizeof(part)) && (all || ret != FL_MADE_PRESENT); i++) {
-		present = (all ? in_or_out : next_page)(part.iov_base, part.iov_len, write);
-		ret = fl_max(ret, present);
-	}
+	for (int i = 0; i < n && peek(&part, &iov[i], sizeof(part)) && (all || ret != FL_MADE_PRESENT); i++)
+		ret = ALL(ret, (all ? in_or_out : next_page)(part.iov_base, part.iov_len, write));
 	return ret;
 }
 
@@ -203,14 +185,13 @@ int fl_msghdr(const struct msghdr *msg, bool write)
 /* The messages of recvmmsg(2) and sendmmsg(2): their heads get a length either way. */
 static int mmsghdr(struct mmsghdr *msgs, unsigned n, bool write, bool data)
 {
-	int present, ret = FL_NOT_OURS;
+	int ret = FL_NOT_OURS;
 
 	for (unsigned i = 0; i < n && i < IOV_MAX; i++) {
 		struct msghdr *msg = &msgs[i].msg_hdr;
 
-		present = ALL(fl_out(&msgs[i], sizeof(msgs[i])),
-			      data ? fl_msghdr(msg, write) : msghdr_head(msg, write));
-		ret = fl_max(ret, present);
+		ret = ALL(ret, fl_out(&msgs[i], sizeof(msgs[i])),
+			  data ? fl_msghdr(msg, write) : msghdr_head(msg, write));
 	}
 	return ret;
 }
@@ -295,13 +276,11 @@ static bool part_at(const struct iovec *iov, int n, size_t done, struct iovec *p
 /* What comes after the first `done` bytes. */
 static int rest(const struct iovec *iov, int n, size_t done, bool write)
 {
-	int present, ret = FL_NOT_OURS;
+	int ret = FL_NOT_OURS;
 	struct iovec part;
 
-	for (; part_at(iov, n, done, &part); done += part.iov_len) {
-		present = in_or_out(part.iov_base, part.iov_len, write);
-		ret = fl_max(ret, present);
-	}
+	for (; part_at(iov, n, done, &part); done += part.iov_len)
+		ret = ALL(ret, in_or_out(part.iov_base, part.iov_len, write));
 	return ret;
 }
 
@@ -357,27 +336,35 @@ static int end_of(transfer_fn *f, const struct iovec *iov, int n, size_t done, b
 }
 
 /*
+ * Where the page is there now, the cause may have been that it was not: one more call finds out, unless it could
+ * wait, for the cause may as well have been a signal.
+ */
+static bool worth_a_call(int end, bool waits)
+{
+	return end == FL_MADE_PRESENT || (end == FL_WAS_PRESENT && !waits);
+}
+
+/*
  * A transfer that has done less than it was asked to. If a hidden page was the cause, it goes on, a part of the
- * vector at a time, until the end of either. Where the page is there now, the cause may have been that it was not:
- * one more call finds out, unless it could wait, for the cause may as well have been a signal.
+ * vector at a time, until the end of either.
  */
 static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off64_t offset, int flags, ssize_t done,
 		     bool write)
 {
 	struct iovec part;
-	bool whole = false;
-	int cause;
+	bool whole = false, waits;
 	ssize_t ret;
 
 	if (likely(done <= 0 || !fl_maybe_ours()) || !part_at(iov, n, (size_t)done, &part))
 		return done;
-	cause = may_wait(f, fd, offset) ? FL_MADE_PRESENT : FL_WAS_PRESENT;
-	if (f == from_file && cause == FL_MADE_PRESENT) {
+	waits = may_wait(f, fd, offset);
+	if (f == from_file && waits) {
 		if (takes_once(fd))
 			return done;
 		flags |= RWF_NOWAIT; /* a stream: only what there is already */
 	}
-	while (part_at(iov, n, (size_t)done, &part) && (whole || end_of(f, iov, n, (size_t)done, write) >= cause)) {
+	while (part_at(iov, n, (size_t)done, &part) &&
+	       (whole || worth_a_call(end_of(f, iov, n, (size_t)done, write), waits))) {
 		ret = FL_RETRY(ssize_t, f(fd, &part, 1, offset == -1 ? -1 : offset + done, flags),
 			       (write ? next_page : in_or_out)(part.iov_base, part.iov_len, write));
 		if (ret <= 0)

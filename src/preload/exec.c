@@ -185,24 +185,20 @@ static char *const *with_kept(struct list *l, char *const *envp)
 
 static int strings(char *const *list)
 {
-	int present, ret = FL_NOT_OURS;
+	int ret = FL_NOT_OURS;
 	char *s;
 
 	for (;; list++) {
-		present = fl_in(list, sizeof(*list));
-		ret = fl_max(ret, present);
+		ret = FL_ALL(ret, fl_in(list, sizeof(*list)));
 		if (!peek(&s, list, sizeof(s)) || !s)
 			return ret;
-		present = fl_in_str(s);
-		ret = fl_max(ret, present);
+		ret = FL_ALL(ret, fl_in_str(s));
 	}
 }
 
 static int program(const char *path, char *const *argv, char *const *envp)
 {
-	int p = fl_in_str(path), a = strings(argv), e = strings(envp);
-
-	return fl_max(p, fl_max(a, e));
+	return FL_ALL(fl_in_str(path), strings(argv), strings(envp));
 }
 
 /* What is started takes its signal mask from this thread. */

@@ -99,7 +99,7 @@ static bool names_device(const char *path)
 		va_start(ap, flags);                                                                                 \
 		mode = mode_of(flags, ap);                                                                           \
 		va_end(ap);                                                                                          \
-		if (fl_in_str(path) >= 0 && names_device(path))                                                      \
+		if (fl_in_str(path) != FL_REFUSED && names_device(path))                                             \
 			return open_device(flags);                                                                   \
 		return fl_opened(path, FL_RETRY(int, fl_real()->call, fl_in_str(path)), flags);                      \
 	}
@@ -150,7 +150,7 @@ static FILE *stream_open(FILE *(*real)(const char *, const char *), const char *
 	struct fl_retry retry = {0};
 	FILE *f;
 
-	if (fl_in_str(path) >= 0 && names_device(path)) {
+	if (fl_in_str(path) != FL_REFUSED && names_device(path)) {
 		int fd = open_device(O_CLOEXEC);
 
 		return fd < 0 ? NULL : fdopen(fd, mode);
@@ -158,7 +158,7 @@ static FILE *stream_open(FILE *(*real)(const char *, const char *), const char *
 	do
 		f = real(path, mode);
 	while (!f && errno == EFAULT && fl_maybe_ours() &&
-	       fl_again(&retry, fl_best(fl_in_str(path), fl_in_str(mode))));
+	       fl_again(&retry, FL_ALL(fl_in_str(path), fl_in_str(mode))));
 	return f ? fl_stream_opened(path, mode, f) : NULL;
 }
 

@@ -227,7 +227,7 @@ FL_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout
 	if (fl_object_any() && any_object(fds, n) && (limit = timeout_of(timeout)) > -2)
 		return do_poll(fds, n, limit, mask);
 	return FL_RETRY(int, fl_real()->ppoll(fds, n, timeout, mask),
-			fl_best(fl_out(fds, n * sizeof(*fds)), fl_in(timeout, sizeof(*timeout))));
+			FL_ALL(fl_out(fds, n * sizeof(*fds)), fl_in(timeout, sizeof(*timeout))));
 }
 
 FL_EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size);
@@ -347,7 +347,7 @@ static int sets_present(const struct sets *s)
 {
 	size_t size = sizeof(fd_set);
 
-	return fl_best(fl_out(s->r, size), fl_best(fl_out(s->w, size), fl_out(s->e, size)));
+	return FL_ALL(fl_out(s->r, size), fl_out(s->w, size), fl_out(s->e, size));
 }
 
 static bool refused_sets(const struct sets *s)
@@ -381,7 +381,7 @@ FL_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv)
 	if (fl_object_any() && !sets_bad(n, &s) && select_has_object(n, &s) &&
 	    (timeout = timeout_of(tv ? &(struct timespec){tv->tv_sec, tv->tv_usec * 1000} : NULL)) > -2)
 		return select_left(n, &s, timeout, tv);
-	return FL_RETRY(int, fl_real()->select(n, r, w, e, tv), fl_best(sets_present(&s), fl_out(tv, sizeof(*tv))));
+	return FL_RETRY(int, fl_real()->select(n, r, w, e, tv), FL_ALL(sets_present(&s), fl_out(tv, sizeof(*tv))));
 }
 
 FL_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *ts, const sigset_t *mask)

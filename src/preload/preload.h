@@ -185,7 +185,7 @@ struct fl_retry {
 	unsigned idle;
 };
 
-/* One argument's memory: present now? The results of several are combined with fl_best(). */
+/* One argument's memory: is it present now? */
 static inline int fl_in(const void *p, size_t len)
 {
 	return (int)fl_native_fault_in(fl_addr(p), len, false);
@@ -194,10 +194,19 @@ static inline int fl_out(void *p, size_t len)
 {
 	return (int)fl_native_fault_in(fl_addr(p), len, true);
 }
-/* Of two arguments' results the one that says more; a function, for the two are calls. */
-static inline int fl_best(int a, int b)
+/*
+ * All arguments' memory: the one way to combine such results. What was made present is worth another call; then
+ * what is refused decides, for what is present cannot make up for it (enum fl_present). Each argument is evaluated
+ * once, unlike by fl_max().
+ */
+#define FL_ALL(...) fl_all_of((const int[]){__VA_ARGS__}, sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
+static inline int fl_all_of(const int *present, size_t n)
 {
-	return a > b ? a : b;
+	int ret = FL_NOT_OURS;
+
+	for (size_t i = 0; i < n; i++)
+		ret = fl_max(ret, present[i]);
+	return ret;
 }
 int fl_in_str(const char *s);
 int fl_iov(const struct iovec *iov, int n, bool write);
@@ -218,7 +227,7 @@ ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool writ
 /* Remember what a program started by this one needs in its environment to be run on faultline, too. */
 void fl_exec_init(void);
 
-/* After a call that failed: is it worth repeating? `present` is the best of its arguments' results. */
+/* After a call that failed: is it worth repeating? `present` is FL_ALL of its arguments. */
 bool fl_again(struct fl_retry *r, int present);
 
 /* Could an EFAULT be ours at all? Keeps the fast path of every wrapper to a load and a branch. */

@@ -47,7 +47,7 @@ static long do_clone(long nr, const struct args *a)
 static int do_openat2(const struct args *a)
 {
 	int fd = FL_RETRY(int, (int)fl_ret(fl_sys(SYS_openat2, a->a, a->b, a->c, a->d)),
-			  fl_best(fl_in_str(P(a->b)), fl_in(P(a->c), Z(a->d))));
+			  FL_ALL(fl_in_str(P(a->b)), fl_in(P(a->c), Z(a->d))));
 	uint64_t flags = 0;
 
 	if (fd >= 0 && fl_file_any())
@@ -196,13 +196,13 @@ static bool known(long nr, const struct args *a, long *ret)
 static int guess(const struct args *a)
 {
 	long v[] = {a->a, a->b, a->c, a->d, a->e, a->f};
-	int best = FL_NOT_OURS;
+	int ret = FL_NOT_OURS;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(v); i++)
-		best = fl_max(best, fl_in(P(v[i]), 1));
-	for (unsigned i = 0; i < ARRAY_SIZE(v) && best == FL_WAS_PRESENT; i++)
-		best = fl_max(best, fl_out(P(v[i]), 1));
-	return best;
+		ret = FL_ALL(ret, fl_in(P(v[i]), 1));
+	for (unsigned i = 0; i < ARRAY_SIZE(v) && ret != FL_NOT_OURS && ret != FL_MADE_PRESENT; i++)
+		ret = FL_ALL(ret, fl_out(P(v[i]), 1));
+	return ret;
 }
 
 FL_EXPORT long syscall(long nr, ...)

@@ -403,3 +403,65 @@ CASE_LIBC(mincore_of_missing_pages, "mincore(2)")
 	CHECK_EQ(vec[2] & 1, 0);
 	CHECK(quiet(a.u));
 }
+
+/* ---- a buffer whose end refuses the kernel's faults: EFAULT, at once, whatever its beginning is ---- */
+
+#define DATAGRAMS 4
+
+/* What is left of DATAGRAMS in a socket after one call that should have failed. */
+static int left_after(ssize_t (*call)(int fd, char *border))
+{
+	uint64_t mem = map(2);
+	uffd_t u = uffd_flags(O_CLOEXEC | O_NONBLOCK | FL_UFFD_USER_MODE_ONLY, 0);
+	int fd[2], left = 0;
+	char got[LEN];
+
+	CHECK_OK(reg(u, mem, 2 * PAGE, MISSING));
+	fill(u, mem, 1, 4);
+	CHECK_OK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, fd));
+	for (int i = 0; i < DATAGRAMS; i++)
+		CHECK_EQ(send(fd[0], TEXT, (size_t)LEN, 0), LEN);
+	errno = 0;
+	CHECK_EQ(call(fd[1], (char *)(uintptr_t)(mem + PAGE)), -1);
+	CHECK_EQ(errno, EFAULT);
+	CHECK(quiet(u));
+	while (recv(fd[1], got, sizeof(got), 0) == LEN)
+		left++;
+	return left;
+}
+
+static ssize_t refused_read(int fd, char *border)
+{
+	return read(fd, border - 4, (size_t)LEN);
+}
+
+static ssize_t refused_recvmsg(int fd, char *border)
+{
+	struct iovec iov[2] = {{border - 4, 4}, {border, (size_t)LEN - 4}};
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
+
+	return recvmsg(fd, &msg, 0);
+}
+
+static ssize_t refused_syscall(int fd, char *border)
+{
+	socklen_t *len = (socklen_t *)(void *)(border - 64);
+
+	*len = sizeof(struct sockaddr_storage);
+	return syscall(SYS_recvfrom, fd, border, LEN, 0, border - 512, len);
+}
+
+CASE_LIBC(refused_read_takes_one_datagram, "kernel 6.18, observed")
+{
+	CHECK_EQ(left_after(refused_read), DATAGRAMS - 1);
+}
+
+CASE_LIBC(refused_recvmsg_takes_one_datagram, "kernel 6.18, observed")
+{
+	CHECK_EQ(left_after(refused_recvmsg), DATAGRAMS - 1);
+}
+
+CASE_LIBC(refused_syscall_takes_one_datagram, "kernel 6.18, observed")
+{
+	CHECK_EQ(left_after(refused_syscall), DATAGRAMS - 1);
+}
