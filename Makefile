@@ -36,12 +36,13 @@ check-clients:
 	$(MAKE) build
 	$(TEST) $(BUILD) --suite qemu --logbase clients
 
-# the engine under a scheduler: every schedule within the bound (tests/sim/sim.c says which), then RANDOM more from SEED
-# on; with FAILURES=1 also those in which one allocation or host call fails
+# the engine under a scheduler: every schedule within the bound (tests/sim/sim.c says which), then RANDOM more from
+# SEED on; with FAILURES=1 also those in which one allocation or host call fails
 RANDOM = 20000
 SEED = 1
 sim: build
-	$(BUILD)/tests/sim/sim $(if $(BOUND),--bound $(BOUND)) $(if $(FAILURES),--failures $(FAILURES)) --random $(RANDOM) --seed $(SEED) --scenario '$(or $(SCENARIO),*)'
+	$(BUILD)/tests/sim/sim $(if $(BOUND),--bound $(BOUND)) $(if $(FAILURES),--failures $(FAILURES)) \
+		--random $(RANDOM) --seed $(SEED) --scenario '$(or $(SCENARIO),*)'
 
 bench: build
 	bench/run $(BUILD) $(if $(AGAINST),--against $(AGAINST))

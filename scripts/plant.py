@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """plant.py - put a bug into a source text: one place, found whatever its white space, replaced by another.
 
-What plants bugs (check-mutants, tests/sim/planted.py) names the place by its text, which must stand there exactly once.
-How a formatter breaks and aligns it does not matter.
+What plants bugs (check-mutants, tests/sim/planted.py) names the place by its text, which must stand there exactly
+once. How a formatter breaks and aligns it does not matter.
 """
 import re
 

@@ -2,8 +2,8 @@
 /*
  * sigview.c - the virtual SIGSEGV: what the program believes about a signal whose handler is ours. A SIGSEGV that is
  * the program's own calls its handler as the host would have: with its mask, its flags, the context of the access,
- * on the stack that it asked for. A SIGSEGV that is *sent* to a thread which has it "blocked" is sent on as FL_SHADOW,
- * which the host keeps pending for us: sigview.h.
+ * on the stack that it asked for. A SIGSEGV that is *sent* to a thread which has it "blocked" is sent on as
+ * FL_SHADOW, which the host keeps pending for us: sigview.h.
  */
 #include "native/sigview.h"
 

@@ -81,14 +81,16 @@ void fl_sigview_after_fork(void);
  * becomes the program's action. May be called again. 0 or -errno
  */
 int fl_sigview_install(void (*entry)(int sig, siginfo_t *info, void *context));
-/* The host raised SIGSEGV for an access that is the program's own: call its handler. => called by `entry`, as below */
+/*
+ * The host raised SIGSEGV for an access that is the program's own: call its handler. => called by `entry`, as below
+ */
 void fl_sigview_caused(siginfo_t *info, ucontext_t *uc);
 /* The signal was sent, not caused: pass it on, or keep it pending while the program has it blocked. */
 void fl_sigview_sent(int sig, siginfo_t *info, ucontext_t *uc);
 /*
- * SIGBUS for the access at `addr`. It is queued to this thread while the signal is blocked, so it arrives when `entry`
- * returns: at the faulting instruction, with the mask and on the stack that the program's sigaction() asked for.
- * Blocked or ignored, it kills.
+ * SIGBUS for the access at `addr`. It is queued to this thread while the signal is blocked, so it arrives when
+ * `entry` returns: at the faulting instruction, with the mask and on the stack that the program's sigaction() asked
+ * for. Blocked or ignored, it kills.
  */
 void fl_sigview_raise_sigbus(ucontext_t *uc, void *addr);
 

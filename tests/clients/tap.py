@@ -57,4 +57,5 @@ class Way:
 def ways(faultline):
     """The kernel, then every way to run under faultline."""
     prefix = [faultline, "run", "--deny-kernel", "--"]
-    return Way("kernel"), [Way("faultline", prefix), Way("faultline without guards", prefix, {"FAULTLINE_GUARD": "off"})]
+    return Way("kernel"), [
+        Way("faultline", prefix), Way("faultline without guards", prefix, {"FAULTLINE_GUARD": "off"})]

@@ -89,7 +89,8 @@ def test_every_errno(points):
         good, fails = TRIES[point]
         for errno in errnos:
             for options, tries in WHEN:
-                client("%s=%s%s" % (point, errno, options), ["%s=%s%s" % (point, errno, options)], [point, len(tries), 2],
+                client("%s=%s%s" % (point, errno, options), ["%s=%s%s" % (point, errno, options)],
+                    [point, len(tries), 2],
                        [fails(errno) if t == "x" else good for t in tries])
         client("%s without an errno takes the first" % point, [point], [point, 2, 2], [fails(errnos[0]), good])
 
@@ -98,7 +99,8 @@ def test_tested(points):
     """What has no errnos is named here, below."""
     done = {"read", "copy-short", "zeropage-short", "wake-delay", "message-twice", "alloc.mm", "alloc.vma",
             "alloc.vma_table", "alloc.file", "alloc.cache", "alloc.swap", "swap.read", "alloc.pgtable", "alloc.uffd",
-            "alloc.wait", "alloc.frame", "alloc.extent", "host.pool", "host.fill", "host.adopt", "host.keep", "host.look",
+            "alloc.wait", "alloc.frame", "alloc.extent", "host.pool", "host.fill", "host.adopt", "host.keep",
+            "host.look",
             "host.maps", "host.mprotect", "host.guard", "host.socket", "host.fork",
             "host.collapse"}
     same("every listed point is tested here", {p for p, e in points.items() if not e} - done, set())
@@ -116,11 +118,13 @@ def test_read():
 def test_short():
     for fill in ("copy", "zeropage"):
         point = fill + "-short"
-        client(point + " of 2 pages", [point], [fill, 3, 2], ["EAGAIN %d" % PAGE, "ok %d" % PAGE, "ok %d" % (2 * PAGE)])
+        client(point + " of 2 pages", [point], [fill, 3, 2], ["EAGAIN %d" % PAGE, "ok %d" % PAGE,
+            "ok %d" % (2 * PAGE)])
         client(point + " of 7 pages, twice", [point + ",times=2"], [fill, 4, 7],
                ["EAGAIN %d" % (3 * PAGE), "EAGAIN %d" % (2 * PAGE), "ok %d" % (2 * PAGE), "ok %d" % (7 * PAGE)])
         client(point + " of 700 pages", [point], [fill, 2, 700], ["EAGAIN %d" % (350 * PAGE), "ok %d" % (350 * PAGE)])
-        client(point + " of one page", [point + ",after=1"], [fill, 3, 1], ["ok %d" % PAGE, "EAGAIN -11", "ok %d" % PAGE])
+        client(point + " of one page", [point + ",after=1"], [fill, 3, 1],
+            ["ok %d" % PAGE, "EAGAIN -11", "ok %d" % PAGE])
         client(point + ",times=all never gets over a page", [point + ",times=all"], [fill, 4, 3],
                ["EAGAIN %d" % PAGE, "EAGAIN %d" % PAGE, "EAGAIN -11", "EAGAIN -11"])
         client("%s that fails is not short" % fill, [point, fill + "=ENOMEM"], [fill, 3, 2],
@@ -145,7 +149,8 @@ def test_twice():
             client("message-twice%s, by %s" % (options, ("poll", "epoll")[int(how)]), ["message-twice" + options],
                    ["twice", len(tries), how], want)
     client("message-twice, by reads that block", ["message-twice,times=all"], ["twice", 9, 2], [filled, twice] * 9)
-    client("message-twice, in one read", ["message-twice,after=1,times=2"], ["batch", 4], ["ok 1", "ok 2", "ok 2", "ok 1"])
+    client("message-twice, in one read", ["message-twice,after=1,times=2"], ["batch", 4],
+        ["ok 1", "ok 2", "ok 2", "ok 1"])
 
 
 # ---- the engine's own ----
@@ -166,7 +171,8 @@ def test_engine():
             client("alloc.pgtable,after=%d,times=%s fails WRITEPROTECT of empty memory" % (after, times),
                    ["alloc.pgtable,after=%d,times=%s" % (after, times)], ["mark", 5],
                    ["ENOMEM 0"] * failed + ["ok 0"] * (5 - failed))
-    client("host.collapse fails MADV_COLLAPSE", ["host.collapse,times=2"], ["collapse", 4], ["ENOMEM 0"] * 2 + ["ok 0"] * 2)
+    client("host.collapse fails MADV_COLLAPSE", ["host.collapse,times=2"], ["collapse", 4],
+        ["ENOMEM 0"] * 2 + ["ok 0"] * 2)
     for spec in ("host.guard", "host.mprotect", "alloc.extent", "alloc.wait"):
         client("%s shows in nothing" % spec, [spec], ["twice", 2, 0], ["ok %d" % PAGE] * 2)
     client("an operation's errno comes before the engine's", ["copy=ESRCH", "alloc.frame"], ["copy", 3, 2],
@@ -186,7 +192,8 @@ def test_several():
 
 def test_threads():
     for _ in range(5):
-        client("exact with threads", ["copy=EEXIST,after=100,times=333"], ["threads", 250, 8], ["ok %d" % (2000 - 333),
+        client("exact with threads", ["copy=EEXIST,after=100,times=333"], ["threads", 250, 8],
+            ["ok %d" % (2000 - 333),
                                                                                               "EEXIST 333"])
 
 

@@ -91,7 +91,8 @@ def test_help():
 
 
 def test_bad_command_line():
-    for args in ([], [""], ["walk"], ["--walk"], ["-x"], ["doctor", "--walk"], ["doctor", "x"], ["doctor", "--json=1"]):
+    for args in ([], [""], ["walk"], ["--walk"], ["-x"], ["doctor", "--walk"], ["doctor", "x"],
+                 ["doctor", "--json=1"]):
         refused(run(*args), 2)
 
 
@@ -172,7 +173,8 @@ def test_static_program():
     compiler = shutil.which("cc")
     source = in_dir("static.c", "int main(void) { return 0; }\n")
     path = os.path.join(DIR, "static")
-    if not compiler or subprocess.run([compiler, "-static", source, "-o", path], capture_output=True, check=False).returncode:
+    if not compiler or subprocess.run([compiler, "-static", source, "-o", path], capture_output=True,
+                                      check=False).returncode:
         raise Skip("no static C library")
     equal(subprocess.run([path], check=False).returncode, 0, "the program by itself")
     refused(run("run", path), 126, "statically linked")
@@ -430,7 +432,7 @@ def test_statistics_that_cannot_be_written():
 
 
 def test_library_that_does_not_attach():
-    """A library that is loaded and never counts stands for one that is not loaded: never a silent run on the kernel."""
+    """A library that is loaded and never counts stands for one that is not loaded: no silent run on the kernel."""
     compiler = shutil.which("cc")
     if not compiler:
         raise Skip("no compiler")

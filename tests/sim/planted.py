@@ -3,7 +3,7 @@
 """planted.py - typical bugs of such an engine, planted in copies of its files for the explorer to find.
 
   planted.py --make NAME IN OUT     write the file with the bug in it (the build does)
-  planted.py --run DIRECTORY NAME...    find each with DIRECTORY/sim-NAME, and see the printed schedule show it again (TAP)
+  planted.py --run DIRECTORY NAME...    find each with DIRECTORY/sim-NAME, and see the schedule show it again (TAP)
 
 The replaced text stands in its file exactly once; if not, the build fails, and this table has to follow the code.
 Rank assertions would find some of them at the first step; --no-ranks shows the consequence.
@@ -49,7 +49,8 @@ PLANTED = {
         ('dontneed-migrate/*', 'is back|invariant|in use', [])),
     'table-after-free': (
         'a page table used after its free: an empty one is freed that a neighbouring fault is about to use',
-        'if (nobody_else(mm, lo, hi) && table_empty(below)) {', 'if ((nobody_else(mm, lo, hi) || lo) && table_empty(below)) {',
+        'if (nobody_else(mm, lo, hi) && table_empty(below)) {',
+        'if ((nobody_else(mm, lo, hi) || lo) && table_empty(below)) {',
         ('fault-munmap-beside/*', r'after it was freed|leads nowhere|a frame is left', [])),
     'not-waited-for': (
         'a mapping is changed while a fault has it pinned',
@@ -90,8 +91,10 @@ PLANTED = {
         'rights are given to pages of the host before markers hide them',
         '\tint err = host_guard(p->start, p->end, MADV_GUARD_INSTALL);\n\n\tif (err)\n\t\treturn err;\n'
         '\tbit_fill(c->shown, p->first, p->nr, false);\n\tfl_yield_point(c);\n'
-        '\terr = protect(p->vma, c, p->start, p->end, right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ), room);\n',
-        '\tint err = protect(p->vma, c, p->start, p->end, right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ), room);\n\n'
+        '\terr = protect(p->vma, c, p->start, p->end, '
+        'right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ), room);\n',
+        '\tint err = protect(p->vma, c, p->start, p->end, '
+        'right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ), room);\n\n'
         '\tif (err)\n\t\treturn err;\n\terr = host_guard(p->start, p->end, MADV_GUARD_INSTALL);\n'
         '\tbit_fill(c->shown, p->first, p->nr, false);\n',
         ('fault-copy/guard', 'gives more than the entry', [])),
