@@ -235,14 +235,13 @@ static int aio_data(struct aiocb *cb, bool write)
 	FL_EXPORT ret name params;                                                                                   \
 	ret name params                                                                                              \
 	{                                                                                                            \
-		ret(*f) params = FL_FIND(name);                                                                      \
 		struct fl_retry retry = {0};                                                                         \
 		ret ret_;                                                                                            \
                                                                                                                      \
 		if ((first) && unlikely(fl_maybe_ours()))                                                            \
 			(void)(faults);                                                                              \
 		do                                                                                                   \
-			ret_ = f args;                                                                               \
+			ret_ = FL_FIND(name) args;                                                                   \
 		while (unlikely(failed) && fl_maybe_ours() && fl_again(&retry, (faults)));                           \
 		return ret_;                                                                                         \
 	}
@@ -386,12 +385,11 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 	FL_EXPORT ssize_t name params;                                                                               \
 	ssize_t name params                                                                                          \
 	{                                                                                                            \
-		ssize_t(*first) params = FL_FIND(name);                                                              \
 		ssize_t done;                                                                                        \
                                                                                                                      \
 		if (FL_SPECIAL(&done, fd, vector, at, flags, !(write)))                                              \
 			return done;                                                                                 \
-		done = FL_RETRY(ssize_t, first args, faults);                                                        \
+		done = FL_RETRY(ssize_t, FL_FIND(name) args, faults);                                                \
 		return go_on(f, fd, vector, offset, flags, done, write);                                             \
 	}
 
@@ -426,16 +424,12 @@ TRANSFER(NOWHERE, sendto,
 
 static ssize_t from_file(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
 {
-	transfer_fn *f = FL_FIND(preadv64v2);
-
-	return f(fd, iov, n, offset, flags);
+	return FL_FIND(preadv64v2)(fd, iov, n, offset, flags);
 }
 
 static ssize_t to_file(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
 {
-	transfer_fn *f = FL_FIND(pwritev64v2);
-
-	return f(fd, iov, n, offset, flags);
+	return FL_FIND(pwritev64v2)(fd, iov, n, offset, flags);
 }
 
 /* For read() and write(): the file has the position. */
@@ -451,16 +445,12 @@ static ssize_t random_bytes(int fd, const struct iovec *iov, int n, off64_t offs
 
 static ssize_t to_socket(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
 {
-	typeof(send) *f = FL_FIND(send);
-
-	return f(fd, iov->iov_base, iov->iov_len, flags);
+	return FL_FIND(send)(fd, iov->iov_base, iov->iov_len, flags);
 }
 
 static ssize_t from_socket(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
 {
-	typeof(recv) *f = FL_FIND(recv);
-
-	return f(fd, iov->iov_base, iov->iov_len, flags);
+	return FL_FIND(recv)(fd, iov->iov_base, iov->iov_len, flags);
 }
 
 /* What <bits/unistd.h> calls in fortified programs; the C library's way to end one. */
@@ -485,13 +475,12 @@ ssize_t __pread64_chk(int fd, void *buf, size_t len, off64_t offset, size_t size
 	FL_EXPORT ssize_t name(pid_t pid, const struct iovec *iov, unsigned long n, const struct iovec *remote,      \
 			       unsigned long nr, unsigned long flags)                                                \
 	{                                                                                                            \
-		typeof(name) *f = FL_FIND(name);                                                                     \
 		int self = pid == getpid() ? (int)fl_min(nr, (unsigned long)INT_MAX) : 0;                            \
 		int here = (int)fl_min(n, (unsigned long)INT_MAX);                                                   \
 		ssize_t done;                                                                                        \
                                                                                                                      \
 		do                                                                                                   \
-			done = FL_RETRY(ssize_t, f(pid, iov, n, remote, nr, flags),                                  \
+			done = FL_RETRY(ssize_t, FL_FIND(name)(pid, iov, n, remote, nr, flags),                      \
 					ALL(fl_iov(iov, here, write), fl_iov(remote, self, !(write)),                \
 					    in_or_out(remote, nr * sizeof(*remote), false)));                        \
 		while (done > 0 && unlikely(fl_maybe_ours()) &&                                                      \
@@ -532,10 +521,8 @@ static ssize_t after_recv(int fd, void *buf, size_t len, int flags, ssize_t done
 	FL_EXPORT ssize_t name params;                                                                               \
 	ssize_t name params                                                                                          \
 	{                                                                                                            \
-		ssize_t(*f) params = FL_FIND(name);                                                                  \
-                                                                                                                     \
 		before_recv(fd, buf, len, flags, addr, addr_len);                                                    \
-		return after_recv(fd, buf, len, flags, FL_RETRY(ssize_t, f args, faults));                           \
+		return after_recv(fd, buf, len, flags, FL_RETRY(ssize_t, FL_FIND(name) args, faults));               \
 	}
 
 RECV(recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags), NULL, NULL, next_page(buf, len, true))
@@ -553,12 +540,11 @@ RECV(__recvfrom_chk,
 
 FL_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
-	typeof(recvmsg) *f = FL_FIND(recvmsg);
 	ssize_t ret;
 
 	if (unlikely(fl_maybe_ours()) && !(flags & MSG_PEEK))
 		(void)(takes_once(fd) ? fl_msghdr(msg, true) : msghdr_head(msg, true));
-	ret = FL_RETRY(ssize_t, f(fd, msg, flags), fl_msghdr(msg, true));
+	ret = FL_RETRY(ssize_t, FL_FIND(recvmsg)(fd, msg, flags), fl_msghdr(msg, true));
 	if (ret >= 0)
 		fl_received(msg);
 	return ret;
@@ -566,12 +552,11 @@ FL_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 
 FL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
 {
-	typeof(recvmmsg) *f = FL_FIND(recvmmsg);
 	int ret;
 
 	if (unlikely(fl_maybe_ours()))
 		(void)ALL(mmsghdr(msgs, n, true, takes_once(fd)), OUT(timeout, sizeof(*timeout)));
-	ret = FL_RETRY(int, f(fd, msgs, n, flags, timeout),
+	ret = FL_RETRY(int, FL_FIND(recvmmsg)(fd, msgs, n, flags, timeout),
 		       ALL(mmsghdr(msgs, n, true, true), OUT(timeout, sizeof(*timeout))));
 	for (int i = 0; i < ret; i++)
 		fl_received(&msgs[i].msg_hdr);
@@ -580,11 +565,9 @@ FL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, stru
 
 FL_EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 {
-	typeof(sendmmsg) *f = FL_FIND(sendmmsg);
-
 	if (unlikely(fl_maybe_ours())) /* where a length cannot be stored, the message is sent already */
 		(void)mmsghdr(msgs, n, false, false);
-	return FL_RETRY(int, f(fd, msgs, n, flags), mmsghdr(msgs, n, false, true));
+	return FL_RETRY(int, FL_FIND(sendmmsg)(fd, msgs, n, flags), mmsghdr(msgs, n, false, true));
 }
 
 /* ---- streams: libc transfers large blocks straight from and to the program's memory ---- */
@@ -620,8 +603,8 @@ static size_t stream_transfer(stream_fn *f, void *buf, size_t size, size_t n, FI
 #define STREAM(name, qualifier, write)                                                                               \
 	FL_EXPORT size_t name(qualifier void *restrict buf, size_t size, size_t n, FILE *restrict stream)            \
 	{                                                                                                            \
-                                                                                                                     \
-		return stream_transfer(FL_FIND(name), fl_ptr(fl_addr(buf)), size, n, stream, write);                 \
+		return stream_transfer((stream_fn *)(void *)FL_FIND(name), fl_ptr(fl_addr(buf)), size, n, stream,    \
+				       write);                                                                       \
 	}
 
 STREAM(fread, , true)
@@ -661,7 +644,6 @@ static int prctl_args(int option, const unsigned long *a)
 
 FL_EXPORT int prctl(int option, ...)
 {
-	typeof(prctl) *f = FL_FIND(prctl);
 	unsigned long a[4];
 	va_list ap;
 
@@ -669,5 +651,5 @@ FL_EXPORT int prctl(int option, ...)
 	for (int i = 0; i < 4; i++)
 		a[i] = va_arg(ap, unsigned long);
 	va_end(ap);
-	return FL_RETRY(int, f(option, a[0], a[1], a[2], a[3]), prctl_args(option, a));
+	return FL_RETRY(int, FL_FIND(prctl)(option, a[0], a[1], a[2], a[3]), prctl_args(option, a));
 }

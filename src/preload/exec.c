@@ -215,7 +215,6 @@ static int program(const char *path, char *const *argv, char *const *envp)
 #define EXEC(name, params, path, argv, envp, ...)                                                                    \
 	FL_EXPORT int name params                                                                                    \
 	{                                                                                                            \
-		typeof(name) *f = FL_FIND(name);                                                                     \
 		struct list l = {.mapped = 0};                                                                       \
 		char *const *with = with_kept(&l, envp);                                                             \
 		int ret;                                                                                             \
@@ -224,7 +223,7 @@ static int program(const char *path, char *const *argv, char *const *envp)
 			return no_memory();                                                                          \
 		if (fl_maybe_ours())                                                                                 \
 			program(path, argv, with);                                                                   \
-		ret = FL_RETRY(int, WITH_MASK(f(__VA_ARGS__)), program(path, argv, with));                           \
+		ret = FL_RETRY(int, WITH_MASK(FL_FIND(name)(__VA_ARGS__)), program(path, argv, with));               \
 		list_free(&l);                                                                                       \
 		return ret;                                                                                          \
 	}
@@ -296,7 +295,6 @@ EXECL(execle, execve(path, l.at, va_arg(ap, char **)))
 		pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,  \
 		const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])      \
 	{                                                                                                            \
-		typeof(name) *f = FL_FIND(name);                                                                     \
 		struct list l = {.mapped = 0};                                                                       \
 		char *const *with = with_kept(&l, envp);                                                             \
 		struct fl_retry retry = {0};                                                                         \
@@ -309,7 +307,7 @@ EXECL(execle, execve(path, l.at, va_arg(ap, char **)))
 		}                                                                                                    \
 		if (with || !envp)                                                                                   \
 			do                                                                                           \
-				ret = WITH_MASK(f(pid, path, actions, attr, argv, with));                            \
+				ret = WITH_MASK(FL_FIND(name)(pid, path, actions, attr, argv, with));                \
 			while (ret == EFAULT && fl_maybe_ours() && fl_again(&retry, program(path, argv, with)));     \
 		list_free(&l);                                                                                       \
 		return ret;                                                                                          \

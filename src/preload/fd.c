@@ -90,7 +90,7 @@ static bool names_device(const char *path)
 }
 
 /* The path is looked at before libc's own function is: a hidden one faults in user mode here, which resolves it. */
-#define OPEN(name, params, path, call)                                                                               \
+#define OPEN(name, params, args)                                                                                     \
 	FL_EXPORT int name params                                                                                    \
 	{                                                                                                            \
 		mode_t mode;                                                                                         \
@@ -101,13 +101,13 @@ static bool names_device(const char *path)
 		va_end(ap);                                                                                          \
 		if (fl_in_str(path) != FL_REFUSED && names_device(path))                                             \
 			return open_device(flags);                                                                   \
-		return fl_opened(path, FL_RETRY(int, fl_real()->call, fl_in_str(path)), flags);                      \
+		return fl_opened(path, FL_RETRY(int, FL_FIND(name) args, fl_in_str(path)), flags);                   \
 	}
 
-OPEN(open, (const char *path, int flags, ...), path, open(path, flags, mode))
-OPEN(open64, (const char *path, int flags, ...), path, open64(path, flags, mode))
-OPEN(openat, (int dir, const char *path, int flags, ...), path, openat(dir, path, flags, mode))
-OPEN(openat64, (int dir, const char *path, int flags, ...), path, openat64(dir, path, flags, mode))
+OPEN(open, (const char *path, int flags, ...), (path, flags, mode))
+OPEN(open64, (const char *path, int flags, ...), (path, flags, mode))
+OPEN(openat, (int dir, const char *path, int flags, ...), (dir, path, flags, mode))
+OPEN(openat64, (int dir, const char *path, int flags, ...), (dir, path, flags, mode))
 
 FL_EXPORT int creat(const char *path, mode_t mode)
 {
@@ -164,12 +164,12 @@ static FILE *stream_open(FILE *(*real)(const char *, const char *), const char *
 
 FL_EXPORT FILE *fopen(const char *restrict path, const char *restrict mode)
 {
-	return stream_open(fl_real()->fopen, path, mode);
+	return stream_open(FL_FIND(fopen), path, mode);
 }
 
 FL_EXPORT FILE *fopen64(const char *restrict path, const char *restrict mode)
 {
-	return stream_open(fl_real()->fopen64, path, mode);
+	return stream_open(FL_FIND(fopen64), path, mode);
 }
 
 /* ---- closing and copying ---- */
@@ -186,14 +186,14 @@ FL_EXPORT int close(int fd)
 	int ret;
 
 	if (likely(!any_ours()))
-		return fl_real()->close(fd);
+		return FL_FIND(close)(fd);
 	if (fl_object_private_fd(fd)) {
 		errno = EBADF;
 		return -1;
 	}
 	closing = fl_object_closing(fd);
 	fl_set_fd_kind(fd, FL_FD_PLAIN);
-	ret = fl_real()->close(fd);
+	ret = FL_FIND(close)(fd);
 	fl_object_closed(closing);
 	return ret;
 }
@@ -244,7 +244,7 @@ static int copied(int fd, int copy)
 
 FL_EXPORT int dup(int fd)
 {
-	return copied(fd, fl_real()->dup(fd));
+	return copied(fd, FL_FIND(dup)(fd));
 }
 
 /* A copy onto a descriptor closes that. */
@@ -269,12 +269,12 @@ static int dup_onto(int fd, int copy, int (*real)(int, int, int), int flags)
 
 static int real_dup2(int fd, int copy, int flags)
 {
-	return fl_real()->dup2(fd, copy);
+	return FL_FIND(dup2)(fd, copy);
 }
 
 static int real_dup3(int fd, int copy, int flags)
 {
-	return fl_real()->dup3(fd, copy, flags);
+	return FL_FIND(dup3)(fd, copy, flags);
 }
 
 FL_EXPORT int dup2(int fd, int copy)
@@ -338,7 +338,7 @@ static int do_fcntl(int (*real)(int, int, ...), int fd, int cmd, uint64_t arg)
 		va_start(ap, cmd);                                                                                   \
 		arg = (uint64_t)va_arg(ap, long);                                                                    \
 		va_end(ap);                                                                                          \
-		return do_fcntl(fl_real()->name, fd, cmd, arg);                                                      \
+		return do_fcntl(FL_FIND(name), fd, cmd, arg);                                                        \
 	}
 
 FCNTL(fcntl)
@@ -365,7 +365,7 @@ int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours)
 	*ours = o || is_device(fd);
 	if (!*ours && (request & 0xff00) == 0xaa00) {
 		*ours = true; /* the host's own userfaultfd is not for this program */
-		if (fl_real()->fcntl(fd, F_GETFD) < 0)
+		if (FL_FIND(fcntl)(fd, F_GETFD) < 0)
 			return -EBADF;
 		return fl_object_foreign(fd) ? -ESRCH
 					     : -ENOTTY; /* ESRCH: as from the kernel, when the memory is gone */
@@ -400,7 +400,7 @@ FL_EXPORT int ioctl(int fd, unsigned long request, ...)
 		if (ours)
 			return (int)fl_ret(ret);
 	}
-	return FL_RETRY(int, fl_real()->ioctl(fd, request, arg), fl_out(fl_ptr(arg), ioctl_size(request)));
+	return FL_RETRY(int, FL_FIND(ioctl)(fd, request, arg), fl_out(fl_ptr(arg), ioctl_size(request)));
 }
 
 /* ---- reading and writing ---- */
@@ -419,7 +419,7 @@ FL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 	if (FL_SPECIAL(&ret, fd, &iov, 1, -1, 0, false))
 		return ret;
 	fl_before_read(fd, buf, len);
-	ret = FL_RETRY(ssize_t, fl_real()->read(fd, buf, len), fl_iov_next(&iov, 1));
+	ret = FL_RETRY(ssize_t, FL_FIND(read)(fd, buf, len), fl_iov_next(&iov, 1));
 	return fl_go_on(fd, &iov, 1, ret, true);
 }
 
@@ -470,7 +470,7 @@ FL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 	}
 	if (FL_SPECIAL(&ret, fd, iov, n, -1, 0, false))
 		return ret;
-	ret = FL_RETRY(ssize_t, fl_real()->readv(fd, iov, n), fl_iov_next(iov, n));
+	ret = FL_RETRY(ssize_t, FL_FIND(readv)(fd, iov, n), fl_iov_next(iov, n));
 	return fl_go_on(fd, iov, n, ret, true);
 }
 
@@ -494,7 +494,7 @@ FL_EXPORT ssize_t write(int fd, const void *buf, size_t len)
 		return -1;
 	if (FL_SPECIAL(&ret, fd, &iov, 1, -1, 0, true))
 		return ret;
-	ret = FL_RETRY(ssize_t, fl_real()->write(fd, buf, len), fl_in(buf, len));
+	ret = FL_RETRY(ssize_t, FL_FIND(write)(fd, buf, len), fl_in(buf, len));
 	return fl_go_on(fd, &iov, 1, ret, false);
 }
 
@@ -506,7 +506,7 @@ FL_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 		return -1;
 	if (FL_SPECIAL(&ret, fd, iov, n, -1, 0, true))
 		return ret;
-	ret = FL_RETRY(ssize_t, fl_real()->writev(fd, iov, n), fl_iov(iov, n, false));
+	ret = FL_RETRY(ssize_t, FL_FIND(writev)(fd, iov, n), fl_iov(iov, n, false));
 	return fl_go_on(fd, iov, n, ret, false);
 }
 
@@ -515,7 +515,7 @@ FL_EXPORT off64_t lseek64(int fd, off64_t offset, int whence)
 	struct fl_uffd *o = fl_object_get(fd);
 
 	if (!o)
-		return fl_real()->lseek64(fd, offset, whence);
+		return FL_FIND(lseek64)(fd, offset, whence);
 	fl_object_put(o);
 	return 0;
 }

@@ -13,42 +13,22 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-struct fl_real fl_real_table;
-
+/* Every FL_FIND() of the library: the linker gathers them in a section. */
 extern struct fl_find __start_fl_finds[], __stop_fl_finds[];
 
-void *fl_preload_find(struct fl_find *find)
+void *fl_find_now(struct fl_find *find)
 {
-	void *f = __atomic_load_n(&find->found, __ATOMIC_RELAXED);
+	void *f = dlsym(RTLD_NEXT, find->name);
 
-	if (unlikely(!f)) { /* a constructor that ran before ours */
-		f = dlsym(RTLD_NEXT, find->name);
-		__atomic_store_n(&find->found, f, __ATOMIC_RELAXED);
-	}
+	__atomic_store_n(&find->found, f, __ATOMIC_RELAXED);
 	return f;
 }
 
 static void find_all(void)
 {
 	for (struct fl_find *f = __start_fl_finds; f < __stop_fl_finds; f++)
-		fl_preload_find(f);
-}
-
-/* `read` is stored last: whoever sees it sees all. */
-void fl_preload_init(void)
-{
-	struct fl_real r;
-	ssize_t (*read_fn)(int, void *, size_t);
-
-#define FIND(ret, name, params) *(void **)(void *)&r.name = dlsym(RTLD_NEXT, #name);
-	FL_REAL_FUNCTIONS(FIND)
-#undef FIND
-	read_fn = r.read;
-	r.read = NULL;
-	if (__atomic_load_n(&fl_real_table.read, __ATOMIC_ACQUIRE))
-		return;
-	fl_real_table = r;
-	__atomic_store_n(&fl_real_table.read, read_fn, __ATOMIC_RELEASE);
+		if (!f->found)
+			fl_find_now(f);
 }
 
 /* Count into the memory that the `faultline` command shares with us, if it is of this version. */
@@ -113,7 +93,6 @@ static void after_fork_child(void)
 
 __attribute__((constructor(101))) static void start(void)
 {
-	fl_preload_init();
 	find_all();
 	fl_signal_init();
 	fl_stack_init();

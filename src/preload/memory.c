@@ -141,7 +141,7 @@ FL_EXPORT pid_t fork(void)
 		errno = -err;
 		return -1;
 	}
-	return fl_real()->fork();
+	return FL_FIND(fork)();
 }
 
 static void forked_child(void)
@@ -158,7 +158,7 @@ FL_EXPORT pid_t _Fork(void)
 		errno = ENOMEM;
 		return -1;
 	}
-	pid = fl_real()->_Fork();
+	pid = FL_FIND(_Fork)();
 	if (pid)
 		fl_native_fork_parent();
 	else
@@ -192,12 +192,12 @@ FL_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	ctid = va_arg(ap, void *);
 	va_end(ap);
 	if (flags & CLONE_VM)
-		return fl_real()->clone(fn, stack, flags, arg, ptid, tls, ctid);
+		return FL_FIND(clone)(fn, stack, flags, arg, ptid, tls, ctid);
 	if (fl_native_fork_prepare()) {
 		errno = ENOMEM;
 		return -1;
 	}
-	pid = fl_real()->clone(clone_child, stack, flags, &start, ptid, tls, ctid);
+	pid = FL_FIND(clone)(clone_child, stack, flags, &start, ptid, tls, ctid);
 	fl_native_fork_parent();
 	return pid;
 }

@@ -116,7 +116,7 @@ static int poll_objects(struct pollfd *fds, struct pollfd *host, nfds_t n, int64
 		if (!ready && left > 0)
 			ts = (struct timespec){left / 1000000000, left % 1000000000};
 		host_view(host, fds, n);
-		ret = fl_real()->ppoll(host, n, !ready && timeout < 0 ? NULL : &ts, mask);
+		ret = FL_FIND(ppoll)(host, n, !ready && timeout < 0 ? NULL : &ts, mask);
 		if (ret < 0)
 			return ready ? ready : ret;
 		ready = look(fds, n, false) + merge_view(fds, host, n);
@@ -134,7 +134,7 @@ static int poll_one(struct pollfd *p, int64_t timeout)
 	bool dead;
 
 	if (!o) /* closed this moment */
-		return fl_real()->poll(p, 1, 0);
+		return FL_FIND(poll)(p, 1, 0);
 	fl_object_begin(o);
 	ready = look(p, 1, timeout);
 	while (!ready && left && err != -EINTR && !o->ctx->released) {
@@ -148,7 +148,7 @@ static int poll_one(struct pollfd *p, int64_t timeout)
 	fl_object_end(o);
 	fl_object_put(o);
 	if (!ready && dead && left && err != -EINTR)
-		return fl_real()->poll(NULL, 0, timeout < 0 ? -1 : (int)((end - now_ns()) / 1000000));
+		return FL_FIND(poll)(NULL, 0, timeout < 0 ? -1 : (int)((end - now_ns()) / 1000000));
 	if (ready || err != -EINTR)
 		return ready;
 	errno = EINTR;
@@ -203,7 +203,7 @@ FL_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 		return -1;
 	if (fl_object_any() && any_object(fds, n))
 		return do_poll(fds, n, timeout < 0 ? -1 : (int64_t)timeout * 1000000, NULL);
-	return FL_RETRY(int, fl_real()->poll(fds, n, timeout), fl_out(fds, n * sizeof(*fds)));
+	return FL_RETRY(int, FL_FIND(poll)(fds, n, timeout), fl_out(fds, n * sizeof(*fds)));
 }
 
 /* Nanoseconds, -1 for ever, -2 when the time is no time. */
@@ -226,7 +226,7 @@ FL_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout
 	mask = fl_native_mask(mask, &copy);
 	if (fl_object_any() && any_object(fds, n) && (limit = timeout_of(timeout)) > -2)
 		return do_poll(fds, n, limit, mask);
-	return FL_RETRY(int, fl_real()->ppoll(fds, n, timeout, mask),
+	return FL_RETRY(int, FL_FIND(ppoll)(fds, n, timeout, mask),
 			FL_ALL(fl_out(fds, n * sizeof(*fds)), fl_in(timeout, sizeof(*timeout))));
 }
 
@@ -381,7 +381,7 @@ FL_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv)
 	if (fl_object_any() && !sets_bad(n, &s) && select_has_object(n, &s) &&
 	    (timeout = timeout_of(tv ? &(struct timespec){tv->tv_sec, tv->tv_usec * 1000} : NULL)) > -2)
 		return select_left(n, &s, timeout, tv);
-	return FL_RETRY(int, fl_real()->select(n, r, w, e, tv), FL_ALL(sets_present(&s), fl_out(tv, sizeof(*tv))));
+	return FL_RETRY(int, FL_FIND(select)(n, r, w, e, tv), FL_ALL(sets_present(&s), fl_out(tv, sizeof(*tv))));
 }
 
 FL_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *ts, const sigset_t *mask)
@@ -395,7 +395,7 @@ FL_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct times
 	mask = fl_native_mask(mask, &copy);
 	if (fl_object_any() && !sets_bad(n, &s) && select_has_object(n, &s) && (limit = timeout_of(ts)) > -2)
 		return select_poll(n, &s, limit, mask);
-	return FL_RETRY(int, fl_real()->pselect(n, r, w, e, ts, mask), sets_present(&s));
+	return FL_RETRY(int, FL_FIND(pselect)(n, r, w, e, ts, mask), sets_present(&s));
 }
 
 /* An object's socket could be written to; the object cannot. */
@@ -412,12 +412,12 @@ FL_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 		}
 		fl_object_put(o);
 	}
-	return FL_RETRY(int, fl_real()->epoll_ctl(epfd, op, fd, event), fl_in(event, sizeof(*event)));
+	return FL_RETRY(int, FL_FIND(epoll_ctl)(epfd, op, fd, event), fl_in(event, sizeof(*event)));
 }
 
 FL_EXPORT int epoll_wait(int epfd, struct epoll_event *events, int n, int timeout)
 {
-	return FL_RETRY(int, fl_real()->epoll_wait(epfd, events, n, timeout),
+	return FL_RETRY(int, FL_FIND(epoll_wait)(epfd, events, n, timeout),
 			fl_out(events, (size_t)fl_max(n, 0) * sizeof(*events)));
 }
 
@@ -426,6 +426,6 @@ FL_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int n, int timeo
 	sigset_t copy;
 
 	mask = fl_native_mask(mask, &copy);
-	return FL_RETRY(int, fl_real()->epoll_pwait(epfd, events, n, timeout, mask),
+	return FL_RETRY(int, FL_FIND(epoll_pwait)(epfd, events, n, timeout, mask),
 			fl_out(events, (size_t)fl_max(n, 0) * sizeof(*events)));
 }

@@ -31,72 +31,23 @@
 
 #define FL_EXPORT __attribute__((visibility("default")))
 
-/* libc's functions: X(result, name, parameters) */
-#define FL_REAL_FUNCTIONS(X)                                                                                         \
-	X(int, open, (const char *, int, ...))                                                                       \
-	X(int, open64, (const char *, int, ...))                                                                     \
-	X(int, openat, (int, const char *, int, ...))                                                                \
-	X(int, openat64, (int, const char *, int, ...))                                                              \
-	X(FILE *, fopen, (const char *, const char *))                                                               \
-	X(FILE *, fopen64, (const char *, const char *))                                                             \
-	X(int, close, (int))                                                                                         \
-	X(int, dup, (int))                                                                                           \
-	X(int, dup2, (int, int))                                                                                     \
-	X(int, dup3, (int, int, int))                                                                                \
-	X(int, fcntl, (int, int, ...))                                                                               \
-	X(int, fcntl64, (int, int, ...))                                                                             \
-	X(int, ioctl, (int, unsigned long, ...))                                                                     \
-	X(int, poll, (struct pollfd *, nfds_t, int))                                                                 \
-	X(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))                          \
-	X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                                        \
-	X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))              \
-	X(int, epoll_ctl, (int, int, int, struct epoll_event *))                                                     \
-	X(int, epoll_wait, (int, struct epoll_event *, int, int))                                                    \
-	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))                                 \
-	X(ssize_t, read, (int, void *, size_t))                                                                      \
-	X(ssize_t, write, (int, const void *, size_t))                                                               \
-	X(ssize_t, readv, (int, const struct iovec *, int))                                                          \
-	X(ssize_t, writev, (int, const struct iovec *, int))                                                         \
-	X(ssize_t, pread64, (int, void *, size_t, off64_t))                                                          \
-	X(ssize_t, pwrite64, (int, const void *, size_t, off64_t))                                                   \
-	X(ssize_t, preadv64, (int, const struct iovec *, int, off64_t))                                              \
-	X(ssize_t, pwritev64, (int, const struct iovec *, int, off64_t))                                             \
-	X(off64_t, lseek64, (int, off64_t, int))                                                                     \
-	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                       \
-	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                   \
-	X(pid_t, fork, (void))                                                                                       \
-	X(pid_t, _Fork, (void))
-
-struct fl_real {
-#define FL_REAL_FIELD(ret, name, params) ret(*name) params;
-	FL_REAL_FUNCTIONS(FL_REAL_FIELD)
-#undef FL_REAL_FIELD
-};
-
-extern struct fl_real fl_real_table;
-void fl_preload_init(void);
 /*
- * libc's function of a name. All that are named so in the library are looked up at start: dlsym() takes the dynamic
- * linker's lock, and a thread that waits for it under a dlopen() would never get it.
+ * libc's own function of an interposed name, of its type. All that are named so in the library are looked up at
+ * start: dlsym() takes the dynamic linker's lock, and a thread that waits for it under a dlopen() would never get it.
  */
 struct fl_find {
 	const char *name;
 	void *found;
 };
-void *fl_preload_find(struct fl_find *find);
+/* Look it up now: a constructor that runs before ours asks. */
+void *fl_find_now(struct fl_find *find);
 #define FL_FIND(symbol)                                                                                              \
 	({                                                                                                           \
 		static struct fl_find find_ __attribute__((section("fl_finds"), used)) = {#symbol, NULL};            \
-		fl_preload_find(&find_);                                                                             \
+		void *found_ = __atomic_load_n(&find_.found, __ATOMIC_RELAXED);                                      \
+                                                                                                                     \
+		(__typeof__(&symbol))(likely(found_) ? found_ : fl_find_now(&find_));                                \
 	})
-
-/* libc's functions, also for constructors that run before ours. */
-static inline const struct fl_real *fl_real(void)
-{
-	if (unlikely(!__atomic_load_n(&fl_real_table.read, __ATOMIC_ACQUIRE)))
-		fl_preload_init();
-	return &fl_real_table;
-}
 
 /* -errno to libc's convention. */
 static inline long fl_ret(int64_t ret)

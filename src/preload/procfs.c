@@ -217,11 +217,10 @@ static int cookie_close(void *cookie)
 FL_EXPORT FILE *fdopen(int fd, const char *mode)
 {
 	static const cookie_io_functions_t calls = {cookie_read, cookie_write, cookie_seek, cookie_close};
-	typeof(fdopen) *f = FL_FIND(fdopen);
 	FILE *stream;
 
 	if (likely(fl_fd_kind(fd) < FL_FD_PAGEMAP) || !verified(fd))
-		return f(fd, mode);
+		return FL_FIND(fdopen)(fd, mode);
 	stream = fopencookie(fl_ptr((uint64_t)fd), mode, calls);
 	if (stream)
 		stream->_fileno = fd; /* for fileno(), which alone looks at it in a stream of this kind */

@@ -11,9 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-/* libc's function of a name. */
-#define REAL(name) ((__typeof__(&name))FL_FIND(name))
-
 #define KSIGSET	    8		 /* bytes of a set that the host knows */
 #define LIBC_OWN    (3ull << 31) /* signals 32 and 33, which libc lets nobody block */
 #define SA_RESTORER 0x04000000ul
@@ -153,19 +150,19 @@ FL_EXPORT int sigsuspend(const sigset_t *set)
 {
 	sigset_t copy;
 
-	return set_in(set, &copy) ? REAL(sigsuspend)(&copy) : -1;
+	return set_in(set, &copy) ? FL_FIND(sigsuspend)(&copy) : -1;
 }
 
 FL_EXPORT int pthread_attr_setsigmask_np(pthread_attr_t *attr, const sigset_t *set)
 {
 	sigset_t copy;
 
-	return REAL(pthread_attr_setsigmask_np)(attr, fl_native_mask(set, &copy));
+	return FL_FIND(pthread_attr_setsigmask_np)(attr, fl_native_mask(set, &copy));
 }
 
 FL_EXPORT int pthread_attr_getsigmask_np(const pthread_attr_t *attr, sigset_t *set)
 {
-	int ret = REAL(pthread_attr_getsigmask_np)(attr, set);
+	int ret = FL_FIND(pthread_attr_getsigmask_np)(attr, set);
 
 	set_put(set, fl_mask_from_host(set_get(set)));
 	return ret;
@@ -217,7 +214,7 @@ FL_EXPORT int siggetmask(void)
 
 FL_EXPORT int sigpending(sigset_t *set)
 {
-	int ret = FL_RETRY(int, REAL(sigpending)(set), fl_out(set, KSIGSET));
+	int ret = FL_RETRY(int, FL_FIND(sigpending)(set), fl_out(set, KSIGSET));
 
 	if (!ret)
 		set_put(set, fl_mask_from_host(set_get(set)));
@@ -237,9 +234,9 @@ static int wait_for(const sigset_t *set, siginfo_t *info, const struct timespec 
 
 	if (!set_in(set, &copy))
 		return -1;
-	sig = FL_RETRY(int, REAL(sigtimedwait)(&copy, &got, ts), fl_in(ts, sizeof(*ts)));
+	sig = FL_RETRY(int, FL_FIND(sigtimedwait)(&copy, &got, ts), fl_in(ts, sizeof(*ts)));
 	if (sig < 0 && errno == EINTR && sigismember(&copy, FL_SHADOW)) {
-		sig = REAL(sigtimedwait)(&copy, &got, &now);
+		sig = FL_FIND(sigtimedwait)(&copy, &got, &now);
 		if (sig < 0)
 			errno = EINTR;
 	}
@@ -350,7 +347,7 @@ FL_EXPORT int sigaction(int sig, const struct sigaction *restrict act, struct si
 		to_host(set_get(&act->sa_mask), &copy.sa_mask);
 		act = &copy;
 	}
-	ret = FL_RETRY(int, fl_real()->sigaction(sig, act, old), old ? fl_out(old, sizeof(*old)) : 0);
+	ret = FL_RETRY(int, FL_FIND(sigaction)(sig, act, old), old ? fl_out(old, sizeof(*old)) : 0);
 	if (!ret && old)
 		set_put(&old->sa_mask, fl_mask_from_host(set_get(&old->sa_mask)));
 	return ret;
@@ -374,19 +371,20 @@ FL_EXPORT sighandler_t signal(int sig, sighandler_t handler)
 	if (is_ours(sig))
 		return set_handler(sig, handler, SA_RESTART);
 	note_handler(handler);
-	return REAL(signal)(sig, handler); /* it knows what siginterrupt() has asked for */
+	return FL_FIND(signal)(sig, handler); /* it knows what siginterrupt() has asked for */
 }
 
 /* The old ways set a handler inside libc. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 FL_EXPORT sighandler_t sigset(int sig, sighandler_t handler)
 {
-	sighandler_t (*f)(int, sighandler_t) = FL_FIND(sigset);
-
 	if (is_ours(sig) && handler != SIG_HOLD)
 		return set_handler(sig, handler, 0);
 	note_handler(handler);
-	return f(sig, handler);
+	return FL_FIND(sigset)(sig, handler);
 }
+#pragma GCC diagnostic pop
 
 FL_EXPORT sighandler_t ssignal(int sig, sighandler_t handler)
 {
@@ -402,11 +400,9 @@ sighandler_t bsd_signal(int sig, sighandler_t handler)
 /* A thread that may be cancelled anywhere may be cancelled inside the engine. */
 FL_EXPORT int pthread_setcanceltype(int type, int *old)
 {
-	typeof(pthread_setcanceltype) *f = FL_FIND(pthread_setcanceltype);
-
 	if (type == PTHREAD_CANCEL_ASYNCHRONOUS)
 		fl_signals_expect_handlers();
-	return f(type, old);
+	return FL_FIND(pthread_setcanceltype)(type, old);
 }
 
 FL_EXPORT sighandler_t sysv_signal(int sig, sighandler_t handler)

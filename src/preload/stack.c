@@ -136,7 +136,6 @@ static void touch_top(char *base, size_t size)
 FL_EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attr, void *(*fn)(void *),
 			     void *restrict arg)
 {
-	int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = FL_FIND(pthread_create);
 	void *base = NULL;
 	size_t size = 0;
 	struct start *start;
@@ -144,17 +143,17 @@ FL_EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *r
 	int err;
 
 	if (!attr || pthread_attr_getstack(attr, &base, &size))
-		return real(thread, attr, fn, arg);
+		return FL_FIND(pthread_create)(thread, attr, fn, arg);
 	given = fl_addr(base) + size != 0; /* one that was not given ends at 0; its size may be 0, the default */
 	if (!given && (!size || size >= SMALL_STACK))
-		return real(thread, attr, fn, arg);
+		return FL_FIND(pthread_create)(thread, attr, fn, arg);
 	start = malloc(sizeof(*start));
 	if (!start)
 		return EAGAIN;
 	*start = (struct start){fn, arg};
 	if (given)
 		touch_top(base, size);
-	err = real(thread, attr, start_thread, start);
+	err = FL_FIND(pthread_create)(thread, attr, start_thread, start);
 	if (err)
 		free(start);
 	return err;
