@@ -19,7 +19,7 @@ static inline void starve(struct fl_mm *mm)
 	mm->cap_vmas = mm->nr_vmas; /* as if it were full */
 	if (mm->nr_vmas)
 		return;
-	fl_vma_free_tables(mm);
+	fl_vma_table_free(mm);
 	mm->vmas = NULL;
 }
 

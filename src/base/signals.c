@@ -13,6 +13,8 @@
 #include <linux/futex.h>
 #include <time.h>
 
+bool fl_signals_enabled;
+__thread uintptr_t fl_signals_frame;
 bool fl_signals_handlers = true;
 uint32_t fl_signals_active;
 

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* check.c - walks the invariants that mm.h states, I1 to I9. */
-#include "mm/file.h"
-#include "mm/mm.h"
+#include "mm/check.h"
 
-#include "base/alloc.h"
+#include "mm/folio.h"
+#include "mm/mmap_lock.h"
+#include "mm/pgtable.h"
+#include "mm/vma.h"
+
+#include "base/signals.h"
 
 struct walk {
 	struct fl_mm *mm;

@@ -22,8 +22,17 @@
  * The code is structured as that list is. "A page" is an entry of either level: what is done to a leaf is done to its
  * 512 pages.
  */
+#include "mm/fault.h"
+
 #include "mm/file.h"
-#include "mm/mm.h"
+#include "mm/folio.h"
+#include "mm/huge.h"
+#include "mm/migrate.h"
+#include "mm/mmap_lock.h"
+#include "mm/protect.h"
+#include "mm/swap.h"
+#include "mm/vma.h"
+#include "mm/zap.h"
 
 #include "base/clock.h"
 #include "host/count.h"

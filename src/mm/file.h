@@ -10,7 +10,7 @@
 #ifndef FL_MM_FILE_H
 #define FL_MM_FILE_H
 
-#include "mm/mmu.h"
+#include "mm/types.h"
 
 struct fl_file_ops {
 	/* How many pages it has; behind them, SIGBUS. => file->lock held, as for all but release() */
@@ -82,18 +82,6 @@ static inline uint64_t fl_vma_page_index(const struct fl_vma *vma, uint64_t addr
 	return vma->index + PAGES(addr - vma->start);
 }
 
-/*
- * Zap every entry for the pages [first, end) of the file, in all address spaces; `cow`: the private copies, too. What
- * stays mapped afterwards has been mapped since. => no lock held
- */
-void fl_unmap_mapping(struct fl_file *file, uint64_t first, uint64_t end, bool cow);
-/*
- * The same for 2 MiB that are about to be one folio, with private copies left, and the tables that are empty then
- * freed: so they are mapped in one piece from then on. Where writes are watched tables stay, for there a marker may
- * be put at any time. => no lock held
- */
-void fl_unmap_for_collapse(struct fl_file *file, uint64_t first);
-
 /* Do pages that are filled for the mapping become pages of the file? */
 static inline bool fl_vma_adds(const struct fl_vma *vma)
 {
@@ -119,32 +107,5 @@ static inline bool fl_vma_page_gone(struct fl_vma *vma, uint64_t addr)
  * counts as the file's. FL_PFN_NONE: no memory. => file's lock and page-table lock held
  */
 uint64_t fl_map_cached(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t pfn, bool copy);
-
-/* ---- folios ---- */
-
-/* One entry more maps a page. */
-static inline void fl_folio_map(const struct fl_mm *mm, uint64_t pfn)
-{
-	__atomic_fetch_add(&fl_folio(mm, pfn)->refcount, 1, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&fl_folio(mm, pfn)->mapcount, 1, __ATOMIC_RELAXED);
-}
-
-/*
- * Does a page belong to the page cache of a file? It is asked of its folio, that is of the head, never of the page
- * itself. A folio that is split meanwhile is asked again: its head may have been freed.
- * => an entry maps the page, page-table lock held
- */
-static inline struct fl_file *fl_page_mapping(const struct fl_mm *mm, uint64_t pfn)
-{
-	const struct fl_folio *page = fl_folio(mm, pfn);
-	struct fl_file *mapping;
-	uint16_t tail;
-
-	do {
-		tail = __atomic_load_n(&page->tail, __ATOMIC_ACQUIRE);
-		mapping = __atomic_load_n(&(page - tail)->mapping, __ATOMIC_ACQUIRE);
-	} while (__atomic_load_n(&page->tail, __ATOMIC_ACQUIRE) != tail);
-	return mapping;
-}
 
 #endif

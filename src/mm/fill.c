@@ -4,8 +4,15 @@
  * pages of one mapping under one page-table lock whose frames are consecutive too. The frames are written while no
  * entry and no cached right leads to them, then the entries are set: other threads see a page whole or not at all.
  */
+#include "mm/fill.h"
+
 #include "mm/file.h"
-#include "mm/mm.h"
+#include "mm/folio.h"
+#include "mm/mmap_lock.h"
+#include "mm/pgtable.h"
+#include "mm/protect.h"
+#include "mm/vma.h"
+#include "mm/zap.h"
 
 #include "host/count.h"
 

@@ -4,7 +4,13 @@
  * the entries of both are read-only, and a frame that two entries map is copied by the fault. Registrations stay with
  * the parent, and so does the write-protection of its entries.
  */
-#include "mm/mm.h"
+#include "mm/fork.h"
+
+#include "mm/folio.h"
+#include "mm/mmap_lock.h"
+#include "mm/pgtable.h"
+#include "mm/protect.h"
+#include "mm/vma.h"
 
 /* What the child gets of an entry, and its share of what is behind it. */
 static fl_pte_t share(struct fl_mm *mm, fl_pte_t pte, unsigned nr)

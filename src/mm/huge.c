@@ -9,8 +9,16 @@
  * takes its pages out of all mappings, and then the leaf; any fault makes one where the folio is there already, and
  * nothing else is.
  */
+#include "mm/huge.h"
+
 #include "mm/file.h"
-#include "mm/mm.h"
+#include "mm/folio.h"
+#include "mm/mmap_lock.h"
+#include "mm/pgtable.h"
+#include "mm/protect.h"
+#include "mm/rmap.h"
+#include "mm/vma.h"
+#include "mm/zap.h"
 
 #include <string.h>
 

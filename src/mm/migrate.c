@@ -4,8 +4,11 @@
  * for the page: nobody has rights to it, whoever faults waits, and whoever changes protection changes what the entry
  * will be. If it has gone by the time the copy is done, the page was dropped meanwhile.
  */
-#include "mm/file.h"
-#include "mm/mm.h"
+#include "mm/migrate.h"
+
+#include "mm/folio.h"
+#include "mm/pgtable.h"
+#include "mm/protect.h"
 
 #include <string.h>
 

@@ -6,9 +6,6 @@
 
 #include <string.h>
 
-bool fl_signals_enabled;
-__thread uintptr_t fl_signals_frame;
-
 int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, const struct fl_pool *pool)
 {
 	memset(mm, 0, sizeof(*mm));
@@ -22,7 +19,7 @@ int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, co
 	mm->pool = *pool;
 	mm->ops = ops;
 	mm->backend = backend;
-	mm->excl_end = UINT64_MAX; /* nobody else knows it yet */
+	mm->excl_end = UINT64_MAX; /* no other thread knows it yet */
 	mm->excl_done = true;
 	mm->pgd = fl_alloc(&mm->metadata, PAGE_SIZE, FL_FP_PGTABLE);
 	return mm->pgd ? 0 : -ENOMEM;
@@ -34,12 +31,6 @@ void fl_mm_exit(struct fl_mm *mm)
 	fl_do_munmap(mm, 0, TASK_SIZE); /* no mapping is split by that, so nothing need be reserved */
 	fl_mmap_write_unlock(mm);
 	fl_pins_drain(&mm->pins);
-	while (mm->spare) {
-		struct fl_vma *v = mm->spare;
-
-		mm->spare = fl_vma_next_spare(v);
-		fl_free(&mm->metadata, v, sizeof(*v));
-	}
-	fl_vma_free_tables(mm);
+	fl_vma_table_free(mm);
 	fl_free(&mm->metadata, mm->pgd, PAGE_SIZE);
 }

@@ -18,7 +18,9 @@
  * that may not be at work yet, or finds no mapping, waits for mmap_lock, for nobody changes anything while it is held
  * for reading.
  */
-#include "mm/mm.h"
+#include "mm/mmap_lock.h"
+
+#include "mm/vma_table.h"
 
 #include "base/rank.h"
 #include "host/count.h"

@@ -11,7 +11,7 @@
 #ifndef FL_MM_MMU_H
 #define FL_MM_MMU_H
 
-#include "mm/mm_types.h"
+#include "mm/types.h"
 
 /* A cached right. */
 enum fl_right { FL_RIGHT_NONE, FL_RIGHT_READ, FL_RIGHT_WRITE };
@@ -101,68 +101,5 @@ struct fl_mmu_ops {
 	/* Bytes of the backend's own metadata. */
 	uint64_t (*metadata)(struct fl_mm *mm);
 };
-
-/* The first mapping that ends above addr, or NULL. => mmap_lock held */
-struct fl_vma *fl_find_vma(const struct fl_mm *mm, uint64_t addr);
-
-/* The memory of a frame: an address of this process, valid for ever. */
-static inline void *fl_kmap_local(const struct fl_mm *mm, uint64_t pfn)
-{
-	return mm->pool.base + (pfn << PAGE_SHIFT);
-}
-
-static inline struct fl_folio *fl_folio(const struct fl_mm *mm, uint64_t pfn)
-{
-	return &mm->pool.folios[pfn];
-}
-
-static inline bool fl_page_is_zero(const void *page)
-{
-	const uint64_t *p = page;
-
-	for (unsigned i = 0; i < PAGE_SIZE / sizeof(*p); i++)
-		if (__atomic_load_n(&p[i], __ATOMIC_RELAXED))
-			return false;
-	return true;
-}
-
-/* A reference on a frame that may be being freed: false when it is free. */
-static inline bool fl_folio_try_get(struct fl_folio *folio)
-{
-	int32_t n = __atomic_load_n(&folio->refcount, __ATOMIC_RELAXED);
-
-	while (n > 0)
-		if (__atomic_compare_exchange_n(&folio->refcount, &n, n + 1, true, __ATOMIC_ACQUIRE,
-						__ATOMIC_RELAXED))
-			return true;
-	return false;
-}
-
-/*
- * One entry less maps it. Who finds himself alone afterwards may write to it: all that was read through the other
- * entry has been read by then.
- */
-static inline void fl_folio_unmapped(struct fl_folio *folio)
-{
-	fl_yield_point(folio); /* another address space, with locks of its own, may be asking */
-	__atomic_fetch_sub(&folio->mapcount, 1, __ATOMIC_RELEASE);
-}
-
-/* Does one entry alone map it? */
-static inline bool fl_folio_alone(const struct fl_folio *folio)
-{
-	fl_yield_point(folio);
-	return __atomic_load_n(&folio->mapcount, __ATOMIC_ACQUIRE) == 1;
-}
-
-/* Drop a reference; the last one gives the frame back. */
-static inline void fl_folio_put(struct fl_mm *mm, uint64_t pfn)
-{
-	fl_yield_point(fl_folio(mm, pfn));
-	if (__atomic_sub_fetch(&fl_folio(mm, pfn)->refcount, 1, __ATOMIC_ACQ_REL) == 0) {
-		__atomic_store_n(&fl_folio(mm, pfn)->mapping, NULL, __ATOMIC_RELEASE); /* a tail page may be asking */
-		mm->ops->frame_put(mm, pfn);
-	}
-}
 
 #endif

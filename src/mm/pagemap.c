@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* pagemap.c - the words of /proc/self/pagemap for memory of ours, and clearing soft-dirty. */
-#include "mm/file.h"
-#include "mm/mm.h"
+#include "mm/pagemap.h"
+
+#include "mm/folio.h"
+#include "mm/mmap_lock.h"
+#include "mm/pgtable.h"
+#include "mm/protect.h"
+#include "mm/vma.h"
+
+#include "base/signals.h"
 
 #include <faultline/faultline.h>
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * pgtable.c - four levels of 512 entries. An upper entry is the address of the next table; it goes from 0 to a table
- * by compare-and-swap, so that faults need no lock on the way down, and back to 0 only under mmap_lock for writing,
- * when nobody is at work in any mapping that the table could be for.
+ * by compare-and-swap, so that faults need no lock on the way down, and back to 0 only under mmap_lock for writing, when
+ * no mapping that the table could be for is pinned.
  *
- * In the lowest upper level, the PMD, an entry may also be a leaf. It comes and goes under the page-table lock: from
- * 0 and back; to the table that was deposited for it (fl_pmd_split, fl_pmd_to_table); from a table only under
- * mmap_lock for writing (fl_pmd_collapse). So whoever holds mmap_lock, or is at work in the mapping, and has read a
- * table's address may use the table.
+ * In the lowest upper level, the PMD, an entry may also be a leaf. It comes and goes under the page-table lock: from 0
+ * and back; to the table that was deposited for it (fl_pmd_split, fl_pmd_to_table); from a table only under mmap_lock
+ * for writing (fl_pmd_collapse). So a thread that holds mmap_lock or a pin on the mapping, and has read a table's address,
+ * may use the table.
  */
-#include "mm/mm.h"
+#include "mm/pgtable.h"
 
 #include "base/alloc.h"
 
@@ -111,15 +111,15 @@ int fl_pte_alloc(struct fl_mm *mm, uint64_t addr)
 
 /* ---- leaves ---- */
 
-static bool alone_in_space(const struct fl_mm *mm)
+static bool sole_access_to_space(const struct fl_mm *mm)
 {
 	return !entry_read(&mm->excl_start) && entry_read(&mm->excl_end) == UINT64_MAX;
 }
 
-/* The list is of all addresses that share the page-table lock: to be alone in a mapping is not enough. */
+/* The list is of all addresses that share the page-table lock: sole access to one mapping is not enough. */
 static uint64_t **deposits(struct fl_mm *mm, uint64_t addr)
 {
-	FL_BUG_ON(!fl_mutex_is_locked(fl_pt_lock(mm, addr)) && !alone_in_space(mm));
+	FL_BUG_ON(!fl_mutex_is_locked(fl_pt_lock(mm, addr)) && !sole_access_to_space(mm));
 	return &mm->deposit[fl_pt_index(addr)];
 }
 
@@ -177,8 +177,7 @@ void fl_pmd_split(struct fl_mm *mm, fl_pmd_t *pmdp, uint64_t addr)
 
 	for (unsigned i = 0; i < PTRS; i++)
 		table[i] = pmd_pte_at(leaf, i).val;
-	entry_write(&pmdp->val,
-		    fl_addr(table)); /* the table's entries first: whoever reads the one reads the others */
+	entry_write(&pmdp->val, fl_addr(table)); /* after its entries: a reader of the one reads the others */
 }
 
 fl_pte_t *fl_pte_split(struct fl_mm *mm, uint64_t addr)
@@ -231,20 +230,9 @@ static bool table_empty(const uint64_t *table)
 	return true;
 }
 
-/* Is nobody at work in a mapping of [lo, hi)? They might be about to set an entry. */
-static bool nobody_else(const struct fl_mm *mm, uint64_t lo, uint64_t hi)
-{
-	struct fl_vma *vma;
-	uint32_t i;
-
-	fl_for_each_vma(mm, vma, i, lo, hi)
-		if (!fl_vma_excluded(vma))
-			return false;
-	return true;
-}
-
 /* Free what is empty below `table`, whose entries each cover 1 << shift bytes from `base`. */
-static void free_level(struct fl_mm *mm, uint64_t *table, unsigned shift, uint64_t base, uint64_t start, uint64_t end)
+static void free_level(struct fl_mm *mm, uint64_t *table, unsigned shift, uint64_t base, uint64_t start, uint64_t end,
+		       bool (*unused)(const struct fl_mm *mm, uint64_t start, uint64_t end))
 {
 	for (unsigned i = 0; i < PTRS; i++) {
 		uint64_t lo = base + ((uint64_t)i << shift), hi = lo + (1ull << shift);
@@ -253,16 +241,17 @@ static void free_level(struct fl_mm *mm, uint64_t *table, unsigned shift, uint64
 		if (!entry || hi <= start || lo >= end || pmd_leaf((fl_pmd_t){entry}))
 			continue;
 		if (shift > PMD_SHIFT)
-			free_level(mm, below, shift - 9, lo, start, end);
-		if (nobody_else(mm, lo, hi) &&
-		    table_empty(below)) { /* in this order: who is at work there sets entries */
+			free_level(mm, below, shift - 9, lo, start, end, unused);
+		/* in this order: a fault that is in progress there sets entries */
+		if (unused(mm, lo, hi) && table_empty(below)) {
 			entry_write(&table[i], 0);
 			fl_free(&mm->metadata, below, PAGE_SIZE);
 		}
 	}
 }
 
-void fl_free_pgtables(struct fl_mm *mm, uint64_t start, uint64_t end)
+void fl_pgtable_free(struct fl_mm *mm, uint64_t start, uint64_t end,
+		     bool (*unused)(const struct fl_mm *mm, uint64_t start, uint64_t end))
 {
-	free_level(mm, mm->pgd, 39, 0, start, end);
+	free_level(mm, mm->pgd, 39, 0, start, end, unused);
 }

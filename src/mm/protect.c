@@ -3,8 +3,13 @@
  * protect.c - change_protection(): the only way in which rights of existing entries change. It takes no protection:
  * what an entry may grant follows from the mapping's vm_page_prot and from the entry's own bits.
  */
-#include "mm/file.h"
-#include "mm/mm.h"
+#include "mm/protect.h"
+
+#include "mm/folio.h"
+#include "mm/mmu.h"
+#include "mm/pgtable.h"
+#include "mm/vma.h"
+#include "mm/zap.h"
 
 /*
  * Is each of the frames this entry's alone? A child of fork() may have some of a leaf's still, and the cache of a

@@ -19,7 +19,7 @@
 #ifndef FL_MM_PTE_H
 #define FL_MM_PTE_H
 
-#include "mm/mm_types.h"
+#include "mm/types.h"
 
 #define PTE_PRESENT    (1ull << 0)
 #define PTE_WRITE      (1ull << 1)

@@ -5,7 +5,12 @@
  * noted: an access in between finds the entry without a hint when it is read, and is left to the next look, so that
  * each is reported once.
  */
-#include "mm/mm.h"
+#include "mm/sample.h"
+
+#include "mm/mmap_lock.h"
+#include "mm/pgtable.h"
+#include "mm/protect.h"
+#include "mm/vma.h"
 
 #include "base/clock.h"
 

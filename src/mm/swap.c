@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* swap.c - pages whose contents are in the backend's swap area. The entry keeps what must come back with the page. */
-#include "mm/file.h"
-#include "mm/mm.h"
+#include "mm/swap.h"
+
+#include "mm/folio.h"
+#include "mm/protect.h"
 
 /* A page that nobody else maps. => page-table lock held. Returns whether it went out */
 static bool swap_out(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t *ptep, uint64_t addr)

@@ -240,6 +240,8 @@ int sim_getcpu(unsigned *cpu, unsigned *node)
 
 /* ---- base/signals.h: no signals come, so no wait lets any in ---- */
 
+bool fl_signals_enabled;
+__thread uintptr_t fl_signals_frame;
 bool fl_signals_handlers;
 uint32_t fl_signals_active;
 __thread uint64_t fl_signals_program;

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* mmap.c - what mapping calls do to the tables: drop pages, forget ranges, change access, move entries. */
-#include "mm/file.h"
-#include "mm/mm.h"
+/* zap.c - taking pages out of page tables, and freeing the tables that are then empty. */
+#include "mm/zap.h"
 
-/* What an entry that is gone has held. Of a migration entry the migration itself holds it. */
-static void put_entry(struct fl_mm *mm, fl_pte_t old, unsigned nr)
+#include "mm/file.h"
+#include "mm/folio.h"
+#include "mm/mmap_lock.h"
+#include "mm/vma_table.h"
+
+/* What a migration entry stands for the migration itself holds. */
+void fl_put_entry(struct fl_mm *mm, fl_pte_t old, unsigned nr)
 {
 	if (pte_swap(old))
 		mm->ops->swap_free(mm, pte_pfn(old));
@@ -27,7 +31,7 @@ static void zap_leaf(struct fl_mm *mm, struct fl_vma *vma, fl_pmd_t *pmdp, uint6
 	else
 		fl_pmd_clear_leaf(mm, pmdp, addr);
 	mm->ops->invalidate(mm, vma, addr, addr + PMD_SIZE, FL_RIGHT_NONE);
-	put_entry(mm, old, PTRS_PER_TABLE);
+	fl_put_entry(mm, old, PTRS_PER_TABLE);
 }
 
 void fl_leaf_break(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool table)
@@ -79,7 +83,7 @@ static void zap_table(const struct zap *z, uint64_t addr, uint64_t end)
 		if (nr)
 			z->mm->ops->invalidate(z->mm, z->vma, first, addr, FL_RIGHT_NONE);
 		for (unsigned i = 0; i < nr; i++)
-			put_entry(z->mm, gone[i], 1);
+			fl_put_entry(z->mm, gone[i], 1);
 	}
 }
 
@@ -120,74 +124,24 @@ void fl_zap_gone(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, fl_pte_t *
 
 	set_pte(ptep, pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){0});
 	mm->ops->invalidate(mm, vma, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
-	put_entry(mm, old, 1);
+	fl_put_entry(mm, old, 1);
 }
 
-void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end)
+/* Has the caller sole access to all mappings of [lo, hi)? A fault might be about to set an entry. */
+static bool sole_access(const struct fl_mm *mm, uint64_t lo, uint64_t hi)
 {
 	struct fl_vma *vma;
 	uint32_t i;
 
-	fl_vma_split(mm, start);
-	fl_vma_split(mm, end);
-	fl_for_each_vma(mm, vma, i, start, end) {
-		fl_zap_range(mm, vma, vma->start, vma->end);
-		mm->ops->unmapped(mm, vma->start, vma->end, vma->pgoff);
-	}
-	fl_vma_remove(mm, start, end);
-	fl_free_pgtables(mm, start, end);
+	fl_for_each_vma(mm, vma, i, lo, hi)
+		if (!fl_vma_excluded(vma))
+			return false;
+	return true;
 }
 
-void fl_do_mprotect(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access)
+void fl_free_pgtables(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
-	struct fl_vma *vma;
-	uint32_t i;
-
-	fl_vma_split(mm, start);
-	fl_vma_split(mm, end);
-	fl_for_each_vma(mm, vma, i, start, end) {
-		uint32_t old = vma->flags;
-
-		fl_vma_set(vma, (old & ~VM_ACCESS) | access, vma->ctx);
-		if (vma->flags == old)
-			continue;
-		while (((old ^ access) & VM_EXEC) && !(old & VM_RELEASED) && mm->ops->conform &&
-		       mm->ops->conform(mm, vma))
-			; /* to take the right to execute away has no alternative */
-		/* writable again at once what was so before: it changes no right that the mapping has kept */
-		fl_change_protection(mm, vma, vma->start, vma->end, MM_CP_TRY_CHANGE_WRITABLE);
-	}
-	fl_vma_merge(mm, start, end);
-}
-
-/*
- * An entry at its new place: not write-protected, since without the event for it a registration does not follow its
- * memory; and soft-dirty, for the contents of that address have changed.
- */
-static fl_pte_t moved(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t old, uint64_t pfn)
-{
-	fl_pte_t pte = pte_mkdirty(pte_clear_uffd_wp(old));
-
-	if (!pte_present(pte))
-		return pte;
-	return fl_maybe_mkwrite(mm, vma, pte_modify(pte_set_pfn(pte, pfn), vma), 1);
-}
-
-static void move_entry(struct fl_mm *mm, fl_pte_t *from, struct fl_vma *vma, uint64_t addr, bool rehome)
-{
-	fl_pte_t old = ptep_get(from);
-	uint64_t pfn = pte_pfn(old);
-
-	set_pte(from, (fl_pte_t){0});
-	if (pte_marker(old))
-		return;
-	if (rehome && pte_present(old)) {
-		pfn = vma->pgoff + PAGES(addr - vma->start);
-		*fl_folio(mm, pfn) = (struct fl_folio){
-			.refcount = 1, .mapcount = 1, .mapping = fl_folio(mm, pte_pfn(old))->mapping};
-		put_entry(mm, old, 1);
-	}
-	set_pte(fl_pte_offset(mm, addr), moved(mm, vma, old, pfn));
+	fl_pgtable_free(mm, start, end, sole_access);
 }
 
 void fl_hide_range(struct fl_mm *mm, uint64_t start, uint64_t end)
@@ -197,33 +151,4 @@ void fl_hide_range(struct fl_mm *mm, uint64_t start, uint64_t end)
 
 	fl_for_each_vma(mm, vma, i, start, end)
 		mm->ops->invalidate(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end), FL_RIGHT_NONE);
-}
-
-int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len)
-{
-	fl_for_each_pmd(mm, addr, next, old, old + len) {
-		fl_pte_t *ptep;
-
-		if (next - addr < PMD_SIZE || ((new - old) & ~PMD_MASK))
-			fl_leaf_break(mm, fl_vma_lookup(mm, addr), addr, true);
-		for (ptep = fl_pte_split(mm, addr); addr < next; addr += PAGE_SIZE, ptep++)
-			if (!pte_none(ptep_get(ptep)) && fl_pte_alloc(mm, new + (addr - old))) {
-				fl_free_pgtables(mm, new, new + len);
-				return -ENOMEM;
-			}
-	}
-	return 0;
-}
-
-/* => mmap_lock held for writing, so the page-table locks are not needed: nobody else looks at entries */
-void fl_move_entries(struct fl_mm *mm, uint64_t old, struct fl_vma *new_vma, uint64_t new, uint64_t len, bool rehome)
-{
-	fl_hide_range(mm, old, old + len);
-	fl_for_each_pmd(mm, addr, next, old, old + len) {
-		fl_pte_t *ptep = fl_pte_offset(mm, addr);
-
-		for (; addr < next; addr += PAGE_SIZE, ptep++)
-			if (!pte_none(ptep_get(ptep)))
-				move_entry(mm, ptep, new_vma, new + (addr - old), rehome);
-	}
 }

@@ -1,35 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* file.c - taking the pages of a file out of all mappings that have them: truncation, hole punching, collapse. */
+/* rmap.c - taking the pages of a file out of all mappings that have them: truncation, hole punching, collapse. */
+#include "mm/rmap.h"
+
 #include "mm/file.h"
-#include "mm/mm.h"
-
-uint64_t fl_map_cached(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t pfn, bool copy)
-{
-	struct fl_file *file = vma->file;
-	uint64_t own;
-	bool ok;
-
-	copy = copy && !(vma->flags & VM_SHARED);
-	if (!copy && !(mm->ops->homes && !(vma->flags & VM_SHARED))) {
-		fl_folio_map(mm, pfn);
-		return pfn;
-	}
-	own = mm->ops->frame_get(mm, vma, addr);
-	if (own == FL_PFN_NONE)
-		return own;
-	if (mm->ops->homes)
-		ok = file->ops->read(file, fl_vma_page_index(vma, addr), own) == 0;
-	else
-		ok = mm->ops->frames_fill(mm, own, fl_addr(fl_kmap_local(mm, pfn)), PAGE_SIZE, true) ==
-		     (int64_t)PAGE_SIZE;
-	if (!ok) {
-		fl_folio_put(mm, own);
-		return FL_PFN_NONE;
-	}
-	fl_folio(mm, own)->mapcount = 1;
-	fl_folio(mm, own)->mapping = copy ? NULL : file;
-	return own;
-}
+#include "mm/mmap_lock.h"
+#include "mm/pte.h"
+#include "mm/zap.h"
 
 /* What is taken out of all mappings, and how. */
 struct unmap {

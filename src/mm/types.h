@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mm_types.h - the data of the memory manager: address space, mapping, page-table entry, folio. The letter beside a
- * field is the lock that protects it: [m] mmap_lock, or, to read it, being at work in the mapping (fl_vma_pin());
- * [s] the same, and also read without any lock, under vma_seq; [f] the file's lock, [p] the page-table lock of the
- * address, [c] constant once created, [a] atomic.
+ * types.h - the data of the memory manager: address space, mapping, page-table entry, folio. The letter beside a
+ * field is the lock that protects it: [m] mmap_lock, or, to read it, a pin on the mapping (fl_vma_pin()); [s] the same,
+ * and also read without any lock, under vma_seq; [f] the file's lock, [p] the page-table lock of the address,
+ * [c] constant once created, [a] atomic.
  */
-#ifndef FL_MM_MM_TYPES_H
-#define FL_MM_MM_TYPES_H
+#ifndef FL_MM_TYPES_H
+#define FL_MM_TYPES_H
 
 #include "base/entry.h"
 #include "base/list.h"
@@ -69,7 +69,7 @@ struct fl_vma {
 	struct fl_file *file;	  /* [m] whose pages it maps; NULL: anonymous memory */
 	uint64_t index;		  /* [m][f] of the file's page at `start` */
 	struct fl_mm *mm;	  /* [c] */
-	struct fl_pins pins;	  /* [a] faults, fills and accesses that are at work in it */
+	struct fl_pins pins;	  /* [a] faults, fills and accesses in progress in it */
 	struct fl_rwlock cache_lock; /* the backend's, for what it caches of the mapping */
 	struct fl_list by_file;	     /* [f] in file->vmas */
 	uint64_t unmapped;	     /* [f] the turn of fl_unmap_mapping() that has been here last */
@@ -81,7 +81,7 @@ struct fl_file {
 	const struct fl_file_ops *ops; /* [c] */
 	struct fl_mutex lock;	       /* rank FILE: the page cache, and which mappings are where */
 	struct fl_list vmas;	       /* [f] of whatever address space */
-	uint32_t refs;		       /* [a] mappings, and whoever else knows it */
+	uint32_t refs;		       /* [a] mappings, and other users */
 };
 
 /* ---- folios: one for every page frame of the pool ---- */
@@ -110,7 +110,7 @@ struct fl_sampling {
 	uint64_t since;	   /* ns; 0: no range is sampled */
 	uint64_t faults;   /* on hints */
 	uint64_t fault_ns; /* spent in them */
-	uint64_t entry_ns; /* what the host takes to bring one to us and back */
+	uint64_t entry_ns; /* what the host takes to deliver one and return */
 };
 
 struct fl_mm {
@@ -122,9 +122,9 @@ struct fl_mm {
 	uint32_t cap_vmas;    /* [m] */
 	struct fl_seqcount vma_seq;
 	fl_entry_word excl_start,
-		excl_end; /* [s] what whoever has mmap_lock for writing is at work on; excl_end 0: nothing */
-	bool excl_done;	  /* [a] nobody else is at work in it any more */
-	struct fl_vma_table *tables; /* [m] the newest, and those that somebody without a lock may still look at */
+		excl_end; /* [s] the range that the holder of mmap_lock for writing changes; excl_end 0: none */
+	bool excl_done;	  /* [a] all other pins in it have gone */
+	struct fl_vma_table *tables; /* [m] the newest, and older ones that a reader without a lock may still use */
 	struct fl_vma *spare; /* [m] allocated ahead, so that splitting cannot fail. Never freed: as with tables */
 	uint32_t nr_spare;    /* [m] */
 

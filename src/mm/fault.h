@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fault.h - one fault of a load or store, from the backend's side and from that of the userfaultfd layer.
+ * "=>" states a precondition: locks held, signals blocked.
+ */
+#ifndef FL_MM_FAULT_H
+#define FL_MM_FAULT_H
+
+#include "mm/types.h"
+
+#define FAULT_WRITE	 0x1u
+#define FAULT_KERNEL	 0x2u /* on behalf of a system call */
+#define FAULT_NO_HANDLER 0x4u /* the in-thread handler has passed this one on */
+
+enum fl_fault {
+	FL_DONE,     /* run the access again */
+	FL_FOREIGN,  /* no registered memory: what the host would do */
+	FL_SEGV,     /* the mapping forbids it */
+	FL_SIGBUS,   /* as UFFD_FEATURE_SIGBUS asks; or no memory */
+	FL_HANDOFF,  /* internal: the in-thread handler wants the message queued */
+	FL_RELEASED, /* internal */
+};
+
+/* What user space is asked for. */
+enum fl_asked { FL_ASKED_MISSING, FL_ASKED_MINOR, FL_ASKED_WP };
+
+struct fl_vmf {
+	struct fl_mm *mm;
+	uint64_t addr;
+	uint32_t flags;
+	const uint64_t *sigmask; /* the signals that are blocked while the thread waits; NULL: leave them */
+	/* set by the fault path for the userfaultfd object */
+	struct fl_vma *vma;
+	enum fl_asked asked;
+	bool hinted;	/* the access sampler's hint was in the way */
+	bool delivered; /* user space has had this fault */
+};
+
+/* Drop what a fault holds when it asks the userfaultfd layer: page-table lock, file's lock, the pin. */
+void fl_vmf_unlock(struct fl_vmf *vmf);
+
+/* Resolve one fault, waiting as long as it takes. => no lock held, signals blocked as fl_signals_block() does */
+enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf);
+
+/*
+ * The userfaultfd layer's side of a fault: set once, by that layer. It is called with the mapping pinned, the file's lock
+ * (if it is a file's mapping) and the page-table lock of vmf->addr held, and drops them: fl_vmf_unlock().
+ */
+typedef enum fl_fault fl_userfault_fn(struct fl_vmf *vmf);
+extern fl_userfault_fn *fl_handle_userfault;
+
+#endif

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* munmap.h - unmapping, at the level of mappings. "=>" states a precondition: locks held, signals blocked. */
+#ifndef FL_MM_MUNMAP_H
+#define FL_MM_MUNMAP_H
+
+#include "mm/types.h"
+
+/* Zap and forget [start, end): mappings, tables, frames. Uses up to two reserved. => mmap_lock held for writing */
+void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end);
+
+#endif

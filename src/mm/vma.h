@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vma.h - mappings: what they allow, and how they are inserted, split, merged and removed.
+ * "=>" states a precondition: locks held, signals blocked.
+ */
+#ifndef FL_MM_VMA_H
+#define FL_MM_VMA_H
+
+#include "mm/file.h"
+#include "mm/mmu.h"
+#include "mm/pte.h"
+#include "mm/vma_table.h"
+
+/* => mmap_lock held for writing, one reserved where it says so, as for all functions below */
+
+/* Add a mapping to a free range, with one of those reserved; flags and ctx decide vm_page_prot. */
+struct fl_vma *fl_vma_insert(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff, uint32_t flags,
+			     struct fl_uffd_ctx *ctx);
+/* It maps a file from page `index` on; NULL: it no longer maps one. Takes and drops references. */
+void fl_vma_set_file(struct fl_vma *vma, struct fl_file *file, uint64_t index);
+/* Split so that `addr` is a border; uses one of those reserved when it lies inside a mapping. */
+void fl_vma_split(struct fl_mm *mm, uint64_t addr);
+/* Merge what can be merged in [start, end] and with its neighbours. */
+void fl_vma_merge(struct fl_mm *mm, uint64_t start, uint64_t end);
+/* Set flags and object; recomputes vm_page_prot. */
+void fl_vma_set(struct fl_vma *vma, uint32_t flags, struct fl_uffd_ctx *ctx);
+/* Take mappings out of the table: [start, end) has been split off at both borders. */
+void fl_vma_remove(struct fl_mm *mm, uint64_t start, uint64_t end);
+
+uint32_t fl_vm_page_prot(uint32_t flags);
+
+/* What the program may do there, of VM_ACCESS: x86 has no write-only pages. */
+static inline uint32_t fl_vma_access(const struct fl_vma *vma)
+{
+	return (vma->flags & VM_ACCESS) | ((vma->flags & VM_WRITE) ? VM_READ : 0);
+}
+
+/* Must stores to clean pages be noticed, for soft-dirty? Only once the program has cleared it. */
+static inline bool fl_vma_tracked(const struct fl_vma *vma)
+{
+	return !(vma->flags & VM_SOFTDIRTY);
+}
+
+/*
+ * Nothing is asked of the mapping that the host could not do alone, with the same memory. (The host does not have that of
+ * a private mapping of a file while some of it is still to be copied.)
+ */
+static inline bool fl_vma_plain(const struct fl_vma *vma)
+{
+	return !(vma->flags & (VM_UFFD | VM_SAMPLED)) && !fl_vma_tracked(vma) &&
+	       (!vma->file || (vma->flags & VM_SHARED));
+}
+
+/* Does b, which begins where a ends, go on with what a maps? */
+static inline bool fl_vma_continues(const struct fl_vma *a, const struct fl_vma *b)
+{
+	return a->file == b->file && (!a->file || a->index + PAGES(a->end - a->start) == b->index);
+}
+
+/* Are they one mapping to the program, if they touch? */
+static inline bool fl_vma_alike(const struct fl_vma *a, const struct fl_vma *b)
+{
+	return !((a->flags ^ b->flags) & ~VM_UNSEEN) && a->ctx == b->ctx && fl_vma_continues(a, b);
+}
+
+/* The right that an entry grants. */
+static inline enum fl_right pte_right(fl_pte_t p, const struct fl_vma *vma)
+{
+	if (!pte_present(p) || pte_hint(p) || !fl_vma_access(vma))
+		return FL_RIGHT_NONE;
+	return pte_write(p) ? FL_RIGHT_WRITE : FL_RIGHT_READ;
+}
+
+#endif
