@@ -43,8 +43,8 @@ void fl_vmf_unlock(struct fl_vmf *vmf);
 enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf);
 
 /*
- * The userfaultfd layer's side of a fault: set once, by that layer. It is called with the mapping pinned, the file's lock
- * (if it is a file's mapping) and the page-table lock of vmf->addr held, and drops them: fl_vmf_unlock().
+ * The userfaultfd layer's side of a fault: set once, by that layer. It is called with the mapping pinned, the file's
+ * lock (if it is a file's mapping) and the page-table lock of vmf->addr held, and drops them: fl_vmf_unlock().
  */
 typedef enum fl_fault fl_userfault_fn(struct fl_vmf *vmf);
 extern fl_userfault_fn *fl_handle_userfault;

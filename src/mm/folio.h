@@ -50,8 +50,8 @@ static inline void fl_folio_map(const struct fl_mm *mm, uint64_t pfn)
 }
 
 /*
- * Drop one mapping of the page. If the caller's entry is then the only one, it may write: every read through the other
- * entry has completed.
+ * Drop one mapping of the page. If the caller's entry is then the only one, it may write: every read through the
+ * other entry has completed.
  */
 static inline void fl_folio_unmapped(struct fl_folio *folio)
 {
@@ -77,9 +77,8 @@ static inline void fl_folio_put(struct fl_mm *mm, uint64_t pfn)
 }
 
 /*
- * The file whose page cache has the page, or NULL. The folio's head knows, never the page itself. If the folio is split
- * meanwhile, ask again: its head may have been freed.
- * => an entry maps the page, page-table lock held
+ * The file whose page cache has the page, or NULL. The folio's head knows, never the page itself. If the folio is
+ * split meanwhile, ask again: its head may have been freed. => an entry maps the page, page-table lock held
  */
 static inline struct fl_file *fl_page_mapping(const struct fl_mm *mm, uint64_t pfn)
 {

@@ -13,8 +13,8 @@ bool fl_huge_anonymous_fault(struct fl_vmf *vmf);
 /* A leaf over a large folio that the cache of a file has, if mapping and memory allow it. => as above */
 bool fl_huge_cached_fault(struct fl_vmf *vmf);
 /*
- * MADV_COLLAPSE: each aligned 2 MiB of [start, end) that can becomes a leaf; holes between mappings are left out. 0, or
- * what is said of the first that cannot (Linux 6.18, observed), which for a file is also the last that is tried:
+ * MADV_COLLAPSE: each aligned 2 MiB of [start, end) that can becomes a leaf; holes between mappings are left out. 0,
+ * or what is said of the first that cannot (Linux 6.18, observed), which for a file is also the last that is tried:
  * -EINVAL (it is empty; a page is write-protected or, of a file, might be; a private mapping has a copy of a page; a
  * mapping's part has no aligned address, or its file no aligned pages there; MADV_NOHUGEPAGE), -EBUSY (a page is
  * missing in registered memory), -EAGAIN (one is on its way, or in use), -ENOMEM. => no lock held, signals blocked
@@ -22,7 +22,9 @@ bool fl_huge_cached_fault(struct fl_vmf *vmf);
 int fl_collapse(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* Its part that is about the file: 512 pages of the cache leave all mappings and become one folio. => no lock held */
 int fl_collapse_cache(struct fl_file *file, uint64_t first);
-/* A leaf over that folio, in place of an empty table. 0, -ENOMEM. => mmap_lock for writing and the file's lock held */
+/*
+ * A leaf over that folio, in place of an empty table. 0, -ENOMEM. => mmap_lock for writing and the file's lock held
+ */
 int fl_map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
 /* The same for a part of one mapping of anonymous memory. => mmap_lock held for writing */
 int fl_collapse_anonymous(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);

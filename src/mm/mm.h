@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mm.h - the memory manager: address spaces, mappings, page tables, faults, fills, protection. A header for each module;
- * this one has what is common to all, birth and death of an address space, and includes the others.
+ * mm.h - the memory manager: address spaces, mappings, page tables, faults, fills, protection. A header for each
+ * module; this one has what is common to all, birth and death of an address space, and includes the others.
  *
  * THEORY. An address space (fl_mm) is a sorted table of mappings (fl_vma) and a tree of page tables. A load or store
  * that the backend has no cached right for becomes a fault: fl_handle_mm_fault() looks at the mapping and at the
@@ -12,25 +12,25 @@
  *
  * What an entry grants has one source: vma->vm_page_prot, computed from the mapping's flags in one place, and the
  * entry's own bits. No function takes a protection to install. For a page that may be written although vm_page_prot
- * does not say so (all private memory, for which copy-on-write is to be asked first), only fl_can_change_pte_writable()
- * decides.
+ * does not say so (all private memory, for which copy-on-write is to be asked first), only
+ * fl_can_change_pte_writable() decides.
  *
  * LOCK ORDER (ranks of base/lock.h, asserted by base/rank.h): mmap_lock > a pin on a mapping > a file's lock >
- * pt_lock[] > the lock of a space's userfaultfd objects > an object's queue lock > the backend's locks > that of the kept
- * descriptors > the allocator's. No two of one rank are held at once: not the mmap_locks of parent and child in a fork,
- * not two mappings, not two page-table locks when entries move (the mover has sole access). mmap_lock is taken for writing
- * to change mappings, for reading to look at several; it is not taken twice. A fault or fill pins one mapping, and takes
- * mmap_lock only to look it up (mmap_lock.c has the theory). Wherever a comment asks for mmap_lock without "for writing",
- * a pin on the mapping is enough. One page-table lock covers the entries of 2 MiB.
+ * pt_lock[] > the lock of a space's userfaultfd objects > an object's queue lock > the backend's locks > that of the
+ * kept descriptors > the allocator's. No two of one rank are held at once: not the mmap_locks of parent and child in
+ * a fork, not two mappings, not two page-table locks when entries move (the mover has sole access). mmap_lock is
+ * taken for writing to change mappings, for reading to look at several; it is not taken twice. A fault or fill pins
+ * one mapping, and takes mmap_lock only to look it up (mmap_lock.c has the theory). Wherever a comment asks for
+ * mmap_lock without "for writing", a pin on the mapping is enough. One page-table lock covers the entries of 2 MiB.
  * Signals are blocked while any lock is held (fl_signals_block), and client memory is not touched, except by the
  * frames_fill() of a backend, which reads it with page faults disabled.
  *
  * A missing page's message is queued under the page-table lock that its fill will take: between the look at the entry
- * and the sleep there is no moment in which a fill would find no thread to wake. The same holds for a write-protect fault
- * and its un-protect.
+ * and the sleep there is no moment in which a fill would find no thread to wake. The same holds for a write-protect
+ * fault and its un-protect.
  *
  * INVARIANTS, walked by fl_mm_verify():
- *   I1  mappings are sorted, disjoint, not empty, page-aligned, below TASK_SIZE; neighbours that could merge have merged
+ *   I1  mappings are sorted and disjoint, not empty, page-aligned, below TASK_SIZE; what can merge has merged
  *   I2  a VM_UFFD flag is set if and only if the mapping has a userfaultfd object
  *   I3  vm_page_prot is what the flags make of it
  *   I4  every entry that is not none lies inside a mapping that is not VM_RELEASED
@@ -76,8 +76,8 @@
 /* clang-format on */
 
 /*
- * An empty address space over a pool; the backend's data is its own. Until the first fl_mmap_write_unlock() the caller
- * has sole access to it. -ENOMEM.
+ * An empty address space over a pool; the backend's data is its own. Until the first fl_mmap_write_unlock() the
+ * caller has sole access to it. -ENOMEM.
  */
 int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, const struct fl_pool *pool);
 /* Free everything. => no other user; no userfaultfd object is left */

@@ -21,8 +21,8 @@ static inline void fl_mmap_read_unlock(struct fl_mm *mm)
 
 /*
  * To change mappings. The caller has sole access to those that have a part of [start, end), and may change no others:
- * neither their fields, nor their entries except under the page-table locks, nor the tables that they share. Faults in
- * those go on.
+ * neither their fields, nor their entries except under the page-table locks, nor the tables that they share. Faults
+ * in those go on.
  */
 void fl_mmap_write_lock_range(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* The same for all of them. */
@@ -41,16 +41,16 @@ bool fl_vma_sole_pin(const struct fl_vma *vma);
 void fl_mmap_lock_after_fork(struct fl_mm *mm);
 
 /*
- * Pin the mapping that contains addr: until it is unpinned, it and its tables stay as they are; its neighbours need not.
- * NULL: there is none. => no lock held; the pin ranks as one
+ * Pin the mapping that contains addr: until it is unpinned, it and its tables stay as they are; its neighbours need
+ * not. NULL: there is none. => no lock held; the pin ranks as one
  */
 struct fl_vma *fl_vma_pin(struct fl_mm *mm, uint64_t addr);
 /* The same. => mmap_lock held for reading */
 struct fl_vma *fl_vma_pin_locked(struct fl_mm *mm, uint64_t addr);
 void fl_vma_unpin(struct fl_vma *vma);
 /*
- * Pin the first mapping that ends above addr, without waiting: for a caller that holds locks already. NULL: there is none,
- * or it is about to be changed. It is unpinned by fl_vma_put().
+ * Pin the first mapping that ends above addr, without waiting: for a caller that holds locks already. NULL: there is
+ * none, or it is about to be changed. It is unpinned by fl_vma_put().
  */
 struct fl_vma *fl_vma_trypin(struct fl_mm *mm, uint64_t addr);
 void fl_vma_put(struct fl_vma *vma);

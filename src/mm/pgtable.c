@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * pgtable.c - four levels of 512 entries. An upper entry is the address of the next table; it goes from 0 to a table
- * by compare-and-swap, so that faults need no lock on the way down, and back to 0 only under mmap_lock for writing, when
- * no mapping that the table could be for is pinned.
+ * by compare-and-swap, so that faults need no lock on the way down, and back to 0 only under mmap_lock for writing,
+ * when no mapping that the table could be for is pinned.
  *
- * In the lowest upper level, the PMD, an entry may also be a leaf. It comes and goes under the page-table lock: from 0
- * and back; to the table that was deposited for it (fl_pmd_split, fl_pmd_to_table); from a table only under mmap_lock
- * for writing (fl_pmd_collapse). So a thread that holds mmap_lock or a pin on the mapping, and has read a table's address,
- * may use the table.
+ * In the lowest upper level, the PMD, an entry may also be a leaf. It comes and goes under the page-table lock: from
+ * 0 and back; to the table that was deposited for it (fl_pmd_split, fl_pmd_to_table); from a table only under
+ * mmap_lock for writing (fl_pmd_collapse). So a thread that holds mmap_lock or a pin on the mapping, and has read a
+ * table's address, may use the table.
  */
 #include "mm/pgtable.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pgtable.h - page tables: the way from an address to its entry, tables and leaves made, split and collapsed.
- * "=>" states a precondition: locks held, signals blocked. Where it asks for mmap_lock, though not for writing, a pin on
+ * pgtable.h - page tables: the way from an address to its entry, tables and leaves made, split and collapsed. "=>"
+ * states a precondition: locks held, signals blocked. Where it asks for mmap_lock, though not for writing, a pin on
  * the mapping is enough.
  */
 #ifndef FL_MM_PGTABLE_H

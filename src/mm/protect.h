@@ -10,9 +10,9 @@
 #include "mm/types.h"
 
 /*
- * May a present entry that is not writable become so unnoticed? The mapping allows writing, neither a write-protect fault
- * nor a hint is set there, and soft-dirty need not note the store; and a private page is this entry's alone, a shared one
- * is dirty already. `nr`: 512 for a leaf.
+ * May a present entry that is not writable become so unnoticed? The mapping allows writing, neither a write-protect
+ * fault nor a hint is set there, and soft-dirty need not note the store; and a private page is this entry's alone, a
+ * shared one is dirty already. `nr`: 512 for a leaf.
  */
 bool fl_can_change_pte_writable(const struct fl_mm *mm, const struct fl_vma *vma, fl_pte_t pte, unsigned nr);
 /* The entry, writable if it may be. */
@@ -29,10 +29,10 @@ static inline fl_pte_t fl_maybe_mkwrite(const struct fl_mm *mm, const struct fl_
 #define MM_CP_CLEAR_SOFT_DIRTY	  0x20u
 
 /*
- * Bring the entries of a range of one mapping in line with vma->vm_page_prot and the flags, and tell the backend. Returns
- * the number of pages changed; -ENOMEM, with what comes before the failure changed, if a page table for markers cannot be
- * had: the same call succeeds later.
- * => mmap_lock held (for writing if vm_page_prot changed); page-table locks not held
+ * Bring the entries of a range of one mapping in line with vma->vm_page_prot and the flags, and tell the backend.
+ * Returns the number of pages changed; -ENOMEM, with what comes before the failure changed, if a page table for
+ * markers cannot be had: the same call succeeds later. => mmap_lock held (for writing if vm_page_prot changed);
+ * page-table locks not held
  */
 int64_t fl_change_protection(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, uint32_t cp_flags);
 /*

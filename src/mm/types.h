@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * types.h - the data of the memory manager: address space, mapping, page-table entry, folio. The letter beside a
- * field is the lock that protects it: [m] mmap_lock, or, to read it, a pin on the mapping (fl_vma_pin()); [s] the same,
- * and also read without any lock, under vma_seq; [f] the file's lock, [p] the page-table lock of the address,
+ * field is the lock that protects it: [m] mmap_lock, or, to read it, a pin on the mapping (fl_vma_pin()); [s] the
+ * same, and also read without any lock, under vma_seq; [f] the file's lock, [p] the page-table lock of the address,
  * [c] constant once created, [a] atomic.
  */
 #ifndef FL_MM_TYPES_H

@@ -5,7 +5,9 @@
 #include "mm/mmap_lock.h"
 #include "mm/zap.h"
 
-/* Is a store to be noticed? By copy-on-write in all private memory, a write-protect registration, tracked soft-dirty. */
+/*
+ * Is a store to be noticed? By copy-on-write in all private memory, a write-protect registration, tracked soft-dirty.
+ */
 static bool notes_writes(uint32_t flags)
 {
 	return !(flags & VM_SHARED) || (flags & VM_UFFD_WP) || !(flags & VM_SOFTDIRTY);

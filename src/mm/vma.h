@@ -42,8 +42,8 @@ static inline bool fl_vma_tracked(const struct fl_vma *vma)
 }
 
 /*
- * Nothing is asked of the mapping that the host could not do alone, with the same memory. (The host does not have that of
- * a private mapping of a file while some of it is still to be copied.)
+ * Nothing is asked of the mapping that the host could not do alone, with the same memory. (The host does not have
+ * that of a private mapping of a file while some of it is still to be copied.)
  */
 static inline bool fl_vma_plain(const struct fl_vma *vma)
 {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vma_table.c - the table of mappings: a sorted array, searched by bisection. A process registers few ranges, so copying
- * pointers at an insertion is cheaper than a tree's indirections in every fault.
+ * vma_table.c - the table of mappings: a sorted array, searched by bisection. A process registers few ranges, so
+ * copying pointers at an insertion is cheaper than a tree's indirections in every fault.
  *
  * Nothing here fails once fl_vma_reserve() has succeeded: operations first reserve, then change.
  *
  * Faults look into the table without a lock (mmap_lock.c). So it changes between fl_write_seqbegin() and
- * fl_write_seqend(), by whole stores; and neither mappings nor tables are freed while the address space lives: a reader
- * of one that is no longer in use finds something that was one. A mapping is complete before it is in the table.
+ * fl_write_seqend(), by whole stores; and neither mappings nor tables are freed while the address space lives: a
+ * reader of one that is no longer in use finds something that was one. A mapping is complete before it is in the
+ * table.
  */
 #include "mm/vma_table.h"
 
