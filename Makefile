@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# The short way to everything; Meson does the work. BUILD=dir builds elsewhere, SUITES="--suite NAME" tests less.
+# The short way to everything; Meson does the work. BUILD=dir builds elsewhere, SUITES="--suite NAME" tests less;
+# PREFIX=dir and DESTDIR=dir say where to install.
 
 BUILD ?= build
 CLANG_FORMAT ?= clang-format
@@ -8,7 +9,8 @@ CLANG_FORMAT ?= clang-format
 NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 TEST = meson test --print-errorlogs -C
 
-.PHONY: build demo check check-32 check-clients sim bench asan tsan clang cross tidy install clean format deps
+.PHONY: build demo check check-32 check-clients check-debian sim bench asan tsan clang cross tidy \
+	install uninstall clean format deps
 build: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 
@@ -18,9 +20,13 @@ $(BUILD)/build.ninja:
 deps:
 	scripts/install-deps
 
-demo: deps
-	$(MAKE) build
-	scripts/demo $(BUILD)
+# what the demo needs and no more: in the build of everything if there is one, or else in one without the tests
+DEMO_BUILD = $(if $(wildcard $(BUILD)/build.ninja),$(BUILD),$(BUILD)-demo)
+demo:
+	scripts/install-deps --demo
+	test -e $(DEMO_BUILD)/build.ninja || meson setup -Dtests=false $(DEMO_BUILD)
+	ninja -C $(DEMO_BUILD) faultline libfaultline-preload.so examples/lazy-snapshot
+	scripts/demo $(DEMO_BUILD)
 
 check: deps
 	$(MAKE) build
@@ -67,11 +73,22 @@ cross:
 tidy: build
 	git ls-files 'src/*.c' 'tools/*.c' | xargs clang-tidy --quiet -p $(BUILD)
 
-install: build
-	meson install -C $(BUILD)
+# DEBIAN="bookworm trixie" says which; DEBIAN_DIR=dir keeps the bare roots
+DEBIAN =
+check-debian:
+	scripts/check-debian $(DEBIAN)
+
+# the library and the command, without the tests; a build of its own, for the prefix is compiled in
+PREFIX = /usr/local
+export PREFIX DESTDIR
+install:
+	scripts/install $(BUILD)-install
+
+uninstall:
+	scripts/install --remove $(BUILD)-install
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-clang build-32
+	rm -rf $(BUILD) $(BUILD)-demo $(BUILD)-install $(BUILD)-asan $(BUILD)-tsan $(BUILD)-clang build-32
 
 format:
 	git ls-files '*.[ch]' | xargs $(CLANG_FORMAT) -i
