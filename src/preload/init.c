@@ -7,7 +7,6 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -70,35 +69,13 @@ static void use_inject(void)
 	_exit(125);
 }
 
-/*
- * fork() and whatever in libc forks runs these handlers. Ours are the first to be registered, so that ours run last
- * before the fork and first after it, with no code of the program's between.
- */
-static void before_fork(void)
-{
-	/* that this failed is found out in the child, where it can no longer be refused */
-	fl_native_fork_prepare();
-}
-
-static void after_fork_parent(void)
-{
-	fl_native_fork_parent();
-}
-
-static void after_fork_child(void)
-{
-	fl_native_fork_child();
-	fl_fds_after_fork();
-}
-
 __attribute__((constructor(101))) static void start(void)
 {
 	find_all();
 	fl_signal_init();
 	fl_stack_init();
-	fl_exec_init();
+	fl_process_init();
 	use_shared_stats();
 	use_inject();
 	fl_count(processes, 1);
-	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }

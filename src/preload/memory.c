@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* memory.c - mmap and its siblings, and the ways to a new process that libc's fork handlers do not see. */
+/* memory.c - mmap(2) and its siblings; sizes of files, whose pages may be mapped by registered ranges. */
 #include "preload/preload.h"
 
 #include <fcntl.h>
@@ -124,80 +124,4 @@ FL_EXPORT int mincore(void *addr, size_t len, unsigned char *vec)
 {
 	return (int)FL_RETRY(long, fl_ret(fl_native_mincore(fl_addr(addr), len, vec)),
 			     fl_out(vec, PAGES(PAGE_ALIGN(len))));
-}
-
-/* ---- new processes ---- */
-
-/*
- * Here a fork that cannot be done right can still be refused. The handlers that libc then runs find it prepared. (The
- * program's own fork handlers run while nothing may touch registered memory: those that do would wait for ever, so we
- * prepare last.)
- */
-FL_EXPORT pid_t fork(void)
-{
-	int err = fl_native_fork_check();
-
-	if (err) {
-		errno = -err;
-		return -1;
-	}
-	return FL_FIND(fork)();
-}
-
-static void forked_child(void)
-{
-	fl_native_fork_child();
-	fl_fds_after_fork();
-}
-
-FL_EXPORT pid_t _Fork(void)
-{
-	pid_t pid;
-
-	if (fl_native_fork_prepare()) {
-		errno = ENOMEM;
-		return -1;
-	}
-	pid = FL_FIND(_Fork)();
-	if (pid)
-		fl_native_fork_parent();
-	else
-		forked_child();
-	return pid;
-}
-
-struct clone_start {
-	int (*fn)(void *);
-	void *arg;
-};
-
-static int clone_child(void *arg)
-{
-	struct clone_start start = *(struct clone_start *)arg; /* the child's own copy of the parent's stack */
-
-	forked_child();
-	return start.fn(start.arg);
-}
-
-FL_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
-{
-	struct clone_start start = {fn, arg};
-	void *ptid, *tls, *ctid;
-	va_list ap;
-	int pid;
-
-	va_start(ap, arg);
-	ptid = va_arg(ap, void *);
-	tls = va_arg(ap, void *);
-	ctid = va_arg(ap, void *);
-	va_end(ap);
-	if (flags & CLONE_VM)
-		return FL_FIND(clone)(fn, stack, flags, arg, ptid, tls, ctid);
-	if (fl_native_fork_prepare()) {
-		errno = ENOMEM;
-		return -1;
-	}
-	pid = FL_FIND(clone)(clone_child, stack, flags, &start, ptid, tls, ctid);
-	fl_native_fork_parent();
-	return pid;
 }

@@ -5,9 +5,10 @@
  *
  *   init.c     finding libc's functions; start-up
  *   fd.c       descriptors that are userfaultfd objects: open, close, dup, fcntl, ioctl, read, write
- *   pagemap.c  /proc/self/pagemap and clear_refs
+ *   procfs.c   /proc/self/pagemap and clear_refs
  *   poll.c     waiting for them: poll, select, epoll
- *   memory.c   mmap and its siblings, fork and clone
+ *   memory.c   mmap and its siblings
+ *   process.c  fork and clone; the programs that this one starts
  *   signal.c   the program's SIGSEGV handler and signal masks
  *   stack.c    alternate signal stacks
  *   efault.c   system calls whose buffers lie on hidden pages
@@ -62,7 +63,7 @@ static inline long fl_ret(int64_t ret)
 
 /*
  * Descriptors that are special without being an object: those that stand for an open /dev/userfaultfd, and two files
- * of /proc. Of the latter the table only says that it is worth a look (pagemap.c): a descriptor may have been closed
+ * of /proc. Of the latter the table only says that it is worth a look (procfs.c): a descriptor may have been closed
  * behind our back, or come from a parent.
  */
 enum fl_fd_kind {
@@ -90,7 +91,7 @@ int fl_do_userfaultfd(int flags);
 void fl_received(const struct msghdr *msg);
 int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours);
 
-/* ---- pagemap.c ---- */
+/* ---- procfs.c ---- */
 
 #define FL_PAGEMAP_SCAN 0xc0606610u
 
@@ -112,7 +113,7 @@ bool fl_pagemap_scan(int fd, uint64_t arg, int *ret);
 
 /* ---- signal.c ---- */
 
-/* A mask of the program in the host's form (host.h). NULL stays NULL. */
+/* A mask of the program in the host's form (native/sigview.h). NULL stays NULL. */
 const sigset_t *fl_native_mask(const sigset_t *set, sigset_t *copy);
 /* In a new process or after exec. */
 void fl_signal_init(void);
@@ -125,6 +126,13 @@ void fl_signal_exec_end(uint64_t mask);
 /* The system calls, for syscall(). */
 long fl_do_sigprocmask(int how, const void *set, void *old);
 long fl_do_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
+
+/* ---- process.c ---- */
+
+/* At start, before the program's own fork handlers. */
+void fl_process_init(void);
+/* clone(2), and fork(2) where there is one, as system calls: -errno. */
+long fl_do_clone(long nr, long flags, long stack, long ptid, long d, long e);
 
 /* ---- stack.c ---- */
 
@@ -172,11 +180,6 @@ int fl_iov_next(const struct iovec *iov, int n);
 void fl_before_read(int fd, void *buf, size_t len);
 /* A read or write at the file's position has done so much. If a hidden page ended it, do the rest, too. */
 ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool write);
-
-/* ---- exec.c ---- */
-
-/* Remember what a program started by this one needs in its environment to be run on faultline, too. */
-void fl_exec_init(void);
 
 /* After a call that failed: is it worth repeating? `present` is FL_ALL of its arguments. */
 bool fl_again(struct fl_retry *r, int present);

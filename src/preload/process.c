@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * exec.c - programs that this one starts run on faultline, too, whatever environment they are given: what this one
- * was started with is added where it is missing. That may happen in a child of vfork(), in its parent's memory and on
- * a small stack: nothing is allocated but pages from the host, and those only for lists out of the ordinary.
+ * process.c - processes and programs that this one starts. A forked child gets memory and objects of its own, by
+ * whatever call it is made. A program runs on faultline, too, whatever environment it is given: what this one was
+ * started with is added where it is missing. That may happen in a child of vfork(), in its parent's memory and on a
+ * small stack: nothing is allocated but pages from the host, and those only for lists out of the ordinary.
  */
 #include "preload/preload.h"
 
 #include <dlfcn.h>
 #include <limits.h>
+#include <pthread.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <string.h>
@@ -19,6 +21,110 @@
 #define MAX_KEPT   8
 #define FEW	   256
 #define LIST_SPACE 4096
+
+/* ---- fork and clone ---- */
+
+static void forked_child(void)
+{
+	fl_native_fork_child();
+	fl_fds_after_fork();
+}
+
+/*
+ * fork(), and whatever else in libc forks, runs these handlers. Ours are registered first, so they run last before
+ * the fork and first after it, with none of the program's code between.
+ */
+static void before_fork(void)
+{
+	fl_native_fork_prepare(); /* a failure shows in the child: here it can no longer be refused */
+}
+
+/*
+ * Here a fork that cannot be done right can still be refused. The handlers that libc then runs find it prepared. (The
+ * program's own fork handlers run while nothing may touch registered memory: those that do would wait for ever, so we
+ * prepare last.)
+ */
+FL_EXPORT pid_t fork(void)
+{
+	int err = fl_native_fork_check();
+
+	if (err) {
+		errno = -err;
+		return -1;
+	}
+	return FL_FIND(fork)();
+}
+
+FL_EXPORT pid_t _Fork(void)
+{
+	pid_t pid;
+
+	if (fl_native_fork_prepare()) {
+		errno = ENOMEM;
+		return -1;
+	}
+	pid = FL_FIND(_Fork)();
+	if (pid)
+		fl_native_fork_parent();
+	else
+		forked_child();
+	return pid;
+}
+
+struct clone_start {
+	int (*fn)(void *);
+	void *arg;
+};
+
+static int clone_child(void *arg)
+{
+	struct clone_start start = *(struct clone_start *)arg; /* the child's own copy of the parent's stack */
+
+	forked_child();
+	return start.fn(start.arg);
+}
+
+FL_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
+{
+	struct clone_start start = {fn, arg};
+	void *ptid, *tls, *ctid;
+	va_list ap;
+	int pid;
+
+	va_start(ap, arg);
+	ptid = va_arg(ap, void *);
+	tls = va_arg(ap, void *);
+	ctid = va_arg(ap, void *);
+	va_end(ap);
+	if (flags & CLONE_VM)
+		return FL_FIND(clone)(fn, stack, flags, arg, ptid, tls, ctid);
+	if (fl_native_fork_prepare()) {
+		errno = ENOMEM;
+		return -1;
+	}
+	pid = FL_FIND(clone)(clone_child, stack, flags, &start, ptid, tls, ctid);
+	fl_native_fork_parent();
+	return pid;
+}
+
+long fl_do_clone(long nr, long flags, long stack, long ptid, long d, long e)
+{
+	long ret;
+
+	if (nr == SYS_clone && ((flags & CLONE_VM) || stack)) /* a child on another stack does not come back here */
+		return fl_sys(nr, flags, stack, ptid, d, e);
+	ret = fl_native_fork_prepare();
+	if (ret)
+		return ret;
+	ret = fl_sys(nr, flags, stack, ptid, d, e);
+	if (ret)
+		fl_native_fork_parent();
+	else
+		forked_child();
+	return ret;
+}
+
+/* ---- what this program was started with ---- */
 
 /* What this program was started with. Written by the constructor. */
 static struct {
@@ -39,7 +145,7 @@ static void keep(const char *var)
 	kept.used += len;
 }
 
-void fl_exec_init(void)
+static void keep_environment(void)
 {
 	Dl_info info;
 	const char *slash;
@@ -56,7 +162,13 @@ void fl_exec_init(void)
 			keep(*e);
 }
 
-/* ---- the environment ---- */
+void fl_process_init(void)
+{
+	keep_environment();
+	pthread_atfork(before_fork, fl_native_fork_parent, forked_child);
+}
+
+/* ---- the environment of what is started ---- */
 
 /* An environment that is being put together, or a list of arguments. */
 struct list {
