@@ -48,14 +48,9 @@ PLANTED = {
         '\tif (!pte_migration(pte) || pte_pfn(pte) != old)\n', '\tif (!ptep)\n',
         ('dontneed-migrate/*', 'is back|invariant|in use', [])),
     'table-after-free': (
-<<<<<<< HEAD
         'a page table used after its free: an empty one is freed that a neighbouring fault is about to use',
-        'if (nobody_else(mm, lo, hi) && table_empty(below)) {',
-        'if ((nobody_else(mm, lo, hi) || lo) && table_empty(below)) {',
-=======
-        'a use of a page table after its free: an empty one goes that a fault beside is about to use',
-        'if (unused(mm, lo, hi) && table_empty(below)) {', 'if ((unused(mm, lo, hi) || lo) && table_empty(below)) {',
->>>>>>> 2ab0e6c (mm: a header for each module, in an order without arrows that run up)
+        'if (unused(mm, lo, hi) && table_empty(below)) {',
+        'if ((unused(mm, lo, hi) || lo) && table_empty(below)) {',
         ('fault-munmap-beside/*', r'after it was freed|leads nowhere|a frame is left', [])),
     'not-waited-for': (
         'a mapping is changed while a fault has it pinned',
