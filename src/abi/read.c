@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* read.c - reading messages, readiness, and the flags of creation. */
+/* read.c - read(2) on the object: messages. */
 #include "abi/abi.h"
 
 #include "base/inject.h"
 
 #include <fcntl.h>
-#include <poll.h>
 
 #define BATCH 8u /* messages taken at a time: kept small, for small stacks */
 
@@ -67,19 +66,4 @@ int64_t fl_abi_read(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uin
 		if (__atomic_load_n(&ctx->released, __ATOMIC_RELAXED))
 			return -EBADF;
 	}
-}
-
-int fl_abi_poll(struct fl_uffd_ctx *ctx)
-{
-	if (!__atomic_load_n(&ctx->features, __ATOMIC_ACQUIRE) ||
-	    !(__atomic_load_n(&ctx->flags, __ATOMIC_RELAXED) & O_NONBLOCK))
-		return POLLERR;
-	return fl_ctx_poll(ctx) ? POLLIN : 0;
-}
-
-int fl_abi_check_flags(int flags)
-{
-	if (flags & ~(O_CLOEXEC | O_NONBLOCK | FL_UFFD_USER_MODE_ONLY))
-		return -EINVAL;
-	return -(int)fl_injected(FL_INJECT_USERFAULTFD);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* register.c - which ranges an object watches, and write-protecting them. Look at everything first, then change. */
+/* register.c - which ranges an object watches. Look at everything first, then change. */
 #include "uffd/uffd.h"
 
 #include "host/count.h"
@@ -99,7 +99,7 @@ int fl_ctx_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint3
 	return err;
 }
 
-/* Only those who waited for missing pages go on: whoever waits at a write-protected page waits for WAKE or close. */
+/* Only the waiters for missing pages go on: those at a write-protected page wait for WAKE or close. */
 static void wake_unregistered(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma;
@@ -122,84 +122,10 @@ int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 	if (!err)
 		err = fl_vma_reserve(mm, 2);
 	if (!err) {
-		wake_unregistered(ctx, start,
-				  end); /* they queue up at mmap_lock and then find the range unregistered */
+		/* they queue up at mmap_lock, and then find the range unregistered */
+		wake_unregistered(ctx, start, end);
 		set_range(ctx, start, end, 0);
 	}
 	fl_mmap_write_unlock(mm);
-	return err;
-}
-
-/* A gap between our mappings is a hole, unless the host knows better: then it is memory that is not registered. */
-static int check_gap(struct fl_mm *mm, uint64_t start, uint64_t end)
-{
-	return start < end && mm->ops->mapped && mm->ops->mapped(mm, start, end) ? -ENOENT : 0;
-}
-
-/*
- * Linux 6.18, observed: whether empty anonymous memory is marked is up to the object that has registered it. Of a
- * file it always is: a page that is not in the tables may be in its cache.
- */
-static uint32_t cp_flags(const struct fl_uffd_ctx *owner, bool file, bool protect)
-{
-	if (!protect)
-		return MM_CP_UFFD_WP_RESOLVE | MM_CP_TRY_CHANGE_WRITABLE;
-	if (file || (__atomic_load_n(&owner->features, __ATOMIC_RELAXED) & FL_UFFD_FEATURE_WP_UNPOPULATED))
-		return MM_CP_UFFD_WP | MM_CP_UFFD_WP_MARKERS;
-	return MM_CP_UFFD_WP;
-}
-
-/* What one mapping has of the range. => at work in it, or mmap_lock held */
-static int protect_part(struct fl_vma *vma, uint64_t start, uint64_t end, bool protect, int64_t *changed)
-{
-	int64_t ret = -ENOENT;
-
-	if (vma->flags & VM_UFFD_WP)
-		ret = fl_change_protection(vma->mm, vma, fl_max(start, vma->start), fl_min(end, vma->end),
-					   cp_flags(vma->ctx, vma->file, protect));
-	if (ret < 0)
-		return (int)ret;
-	*changed += ret;
-	return 0;
-}
-
-/* More than one mapping, or a hole. */
-static int protect_parts(struct fl_mm *mm, uint64_t start, uint64_t end, bool protect, int64_t *changed)
-{
-	struct fl_vma *vma;
-	uint64_t at = start;
-	int err = -ENOENT;
-	uint32_t i;
-
-	fl_mmap_read_lock(mm);
-	fl_for_each_vma(mm, vma, i, start, end) {
-		err = (vma->flags & VM_UFFD_WP) ? check_gap(mm, at, vma->start) : -ENOENT;
-		if (!err)
-			err = protect_part(vma, start, end, protect, changed);
-		if (err) /* what came before it stays changed, as in the kernel */
-			break;
-		at = vma->end;
-	}
-	if (!err)
-		err = check_gap(mm, at, end);
-	fl_mmap_read_unlock(mm);
-	return err;
-}
-
-int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect)
-{
-	struct fl_vma *vma = fl_vma_pin(ctx->mm, start);
-	bool one = vma && vma->end >= end;
-	int64_t changed = 0;
-	int err = one ? protect_part(vma, start, end, protect, &changed) : 0;
-
-	if (vma)
-		fl_vma_unpin(vma);
-	if (!one)
-		err = protect_parts(ctx->mm, start, end, protect, &changed);
-	if (protect)
-		fl_count(wp_pages, changed);
-	else
-		fl_count(wp_resolved, changed);
 	return err;
 }

@@ -93,7 +93,7 @@ void fl_ctx_drop_orphans(struct fl_mm *mm, uint64_t start, uint64_t end);
  */
 void fl_ctx_forget_all(struct fl_mm *mm);
 
-/* ---- ranges (register.c). All: => no lock held, signals blocked; range validated ---- */
+/* ---- ranges (register.c, writeprotect.c). All: => no lock held, signals blocked; range validated ---- */
 
 /* -EINVAL: no mapping; -EBUSY: another object's; -ENOMEM */
 int fl_ctx_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t vm_flags);
