@@ -59,8 +59,7 @@ static void measure_in_thread(const struct run *run, struct series *out)
 	write_pattern(source, PAGE);
 	if (fl_mm_process(&mm) || fl_uffd_open(mm, 0, &uffd))
 		die("opening the object: %s", strerror(errno));
-	addr = fl_mmap(mm, 0, RANGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
-	if (addr == FL_MAP_FAILED)
+	if (fl_mmap(mm, 0, RANGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, &addr))
 		die("fl_mmap: %s", strerror(errno));
 	loop.base = (char *)addr;
 	loop.obj = uffd;

@@ -114,9 +114,8 @@ static struct fl_uffd *map_snapshot(struct snapshot *snap)
 
 	if (fl_mm_process(&mm))
 		fail("fl_mm_process");
-	snap->addr = fl_mmap(mm, 0, snap->pages * PAGE, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
-	if (snap->addr == FL_MAP_FAILED)
+	if (fl_mmap(mm, 0, snap->pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		    &snap->addr))
 		fail("fl_mmap");
 	if (fl_uffd_open(mm, O_CLOEXEC, &uffd))
 		fail("fl_uffd_open");

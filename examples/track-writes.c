@@ -68,8 +68,7 @@ static void set_up(struct tracker *t)
 {
 	if (t->soft ? fl_mm_create(&t->mm, 0) : fl_mm_process(&t->mm))
 		fail(t->soft ? "fl_mm_create" : "fl_mm_process");
-	t->addr = fl_mmap(t->mm, 0, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
-	if (t->addr == FL_MAP_FAILED)
+	if (fl_mmap(t->mm, 0, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, &t->addr))
 		fail("fl_mmap");
 
 	/* Only pages that exist can be protected: a hole in the range would not be tracked. */

@@ -66,8 +66,7 @@ int main(int argc, char **argv)
 
 	if (fl_mm_process(&mm))
 		fail("the process's address space");
-	table = fl_mmap(mm, 0, (uint64_t)PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
-	if (table == FL_MAP_FAILED)
+	if (fl_mmap(mm, 0, (uint64_t)PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, &table))
 		fail("mmap");
 	memset((void *)(uintptr_t)table, 1, (size_t)PAGES * PAGE);
 	if ((errno = pthread_create(&thread, NULL, look_things_up, (void *)(uintptr_t)table)))
@@ -76,11 +75,11 @@ int main(int argc, char **argv)
 		fail("fl_sample_start");
 	for (unsigned i = 0; i < looks; i++) {
 		nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000l}, NULL);
-		int64_t touched = fl_sample_look(mm, table, (uint64_t)PAGES * PAGE, NULL);
+		uint64_t touched;
 
-		if (touched < 0)
+		if (fl_sample_look(mm, table, (uint64_t)PAGES * PAGE, NULL, &touched))
 			fail("fl_sample_look");
-		printf("%5lld of %u pages\n", (long long)touched, PAGES);
+		printf("%5llu of %u pages\n", (unsigned long long)touched, PAGES);
 	}
 	fl_sample_get_cost(mm, &cost);
 	fl_sample_stop(mm, table, (uint64_t)PAGES * PAGE);

@@ -16,12 +16,17 @@ static void print_point(unsigned point)
 	putchar('\n');
 }
 
+static void print_points(enum fl_inject_kind kind)
+{
+	for (unsigned i = 0; i < FL_NR_INJECT_POINTS; i++)
+		if (fl_inject_point_kind(i) == kind)
+			print_point(i);
+}
+
 void list_inject_points(void)
 {
 	printf("Operations of userfaultfd, and the errnos to choose from; the first is the default:\n");
-	for (unsigned i = 0; i < FL_NR_INJECT_POINTS; i++)
-		print_point(i);
+	print_points(FL_INJECT_KIND_ABI);
 	printf("\nFailures inside faultline, which the operation answers by itself, mostly with ENOMEM:\n");
-	for (unsigned i = FL_NR_INJECT_POINTS; i < FL_INJECT_ALL; i++)
-		print_point(i);
+	print_points(FL_INJECT_KIND_ENGINE);
 }

@@ -102,7 +102,7 @@ static void *heap_take(unsigned shift)
 	return b;
 }
 
-void *fl_alloc(uint64_t *account, size_t size, enum fl_faultpoint fp)
+void *fl_alloc(uint64_t *account, size_t size, enum fl_inject_point fp)
 {
 	unsigned shift = size_shift(size);
 	void *p = NULL;

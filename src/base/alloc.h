@@ -7,13 +7,13 @@
 #define FL_BASE_ALLOC_H
 
 #include "base/types.h"
-#include "host/faultpoint.h"
+#include "host/inject.h"
 
 /*
  * `size` zeroed bytes, aligned to 64 if size >= 64 (to 4096 if size >= 4096), or NULL. `account` is charged.
  * => any lock below FL_RANK_ALLOC may be held; does not sleep but for the allocator's own lock.
  */
-void *fl_alloc(uint64_t *account, size_t size, enum fl_faultpoint fp);
+void *fl_alloc(uint64_t *account, size_t size, enum fl_inject_point fp);
 void fl_free(uint64_t *account, void *ptr, size_t size);
 
 /*

@@ -14,13 +14,11 @@
 
 static const struct {
 	const char *name, *text;
+	enum fl_inject_kind kind;
 	int errnos[MAX_ERRNOS]; /* 0 ends them */
 } points[] = {
-#define POINT(sym, point, what, ...) {point, what, {__VA_ARGS__}},
+#define POINT(kind, sym, point, what, ...) {point, what, FL_INJECT_KIND_##kind, {__VA_ARGS__}},
 	FL_INJECT_POINTS(POINT)
-#undef POINT
-#define POINT(sym, point, what) {point, what, {0}},
-		FL_FAULTPOINTS(POINT)
 #undef POINT
 };
 
@@ -35,17 +33,22 @@ static const struct {
 
 const char *fl_inject_point_name(unsigned point)
 {
-	return point < FL_INJECT_ALL ? points[point].name : NULL;
+	return point < FL_NR_INJECT_POINTS ? points[point].name : NULL;
 }
 
 const char *fl_inject_point_text(unsigned point)
 {
-	return point < FL_INJECT_ALL ? points[point].text : NULL;
+	return point < FL_NR_INJECT_POINTS ? points[point].text : NULL;
+}
+
+enum fl_inject_kind fl_inject_point_kind(unsigned point)
+{
+	return points[point].kind;
 }
 
 int fl_inject_point_errno(unsigned point, unsigned i)
 {
-	return point < FL_INJECT_ALL && i < MAX_ERRNOS ? points[point].errnos[i] : 0;
+	return point < FL_NR_INJECT_POINTS && i < MAX_ERRNOS ? points[point].errnos[i] : 0;
 }
 
 const char *fl_inject_errno_name(int err)
@@ -118,14 +121,14 @@ static bool parse_number(const char *point, struct word option, struct word valu
 
 static bool parse_point(struct word name, struct fl_inject_spec *s, char why[FL_INJECT_WHY])
 {
-	for (s->point = 0; s->point < FL_INJECT_ALL; s->point++)
+	for (s->point = 0; s->point < FL_NR_INJECT_POINTS; s->point++)
 		if (is(name, points[s->point].name))
 			return true;
 	if (!name.len)
 		complain(why, "no point is named; want " GRAMMAR ", where POINT is");
 	else
 		complain(why, "no point is called `%.*s'; the points are", SHOW(name));
-	for (unsigned i = 0; i < FL_INJECT_ALL; i++)
+	for (unsigned i = 0; i < FL_NR_INJECT_POINTS; i++)
 		add(why, points[i].name, i == 0);
 	return false;
 }
@@ -201,20 +204,17 @@ bool fl_inject_next(const char **at, struct fl_inject_spec *s, char why[FL_INJEC
 
 bool fl_inject_check(const char *list, char why[FL_INJECT_WHY])
 {
-	uint8_t nr[FL_INJECT_ALL] = {0};
+	uint8_t nr[FL_NR_INJECT_POINTS] = {0};
 	struct fl_inject_spec s;
 
 	if (strlen(list) >= FL_INJECT_LENGTH)
 		return complain(why, "that is more than %d characters", FL_INJECT_LENGTH - 1);
 	while (list) {
-		unsigned max;
-
 		if (!fl_inject_next(&list, &s, why))
 			return false;
-		max = s.point < FL_NR_INJECT_POINTS ? FL_INJECT_SPECS : 1;
-		if (++nr[s.point] > max)
+		if (++nr[s.point] > FL_INJECT_SPECS)
 			return complain(why, "%s is named %u times; at most %u will do", points[s.point].name,
-					nr[s.point], max);
+					nr[s.point], FL_INJECT_SPECS);
 	}
 	return true;
 }

@@ -21,7 +21,7 @@
 #ifndef FL_HOST_HOST_H
 #define FL_HOST_HOST_H
 
-#include "host/faultpoint.h"
+#include "host/inject.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -92,7 +92,7 @@ int fl_host_map_over(uint64_t addr, uint64_t len);
 int fl_host_map_beside(uint64_t addr, uint64_t len);
 /* A file, shared, anywhere; or at `addr`, in place of what is there. [fp] */
 long fl_host_map_file(int fd, uint64_t offset, uint64_t len, int prot);
-int fl_host_map_file_at(int fd, uint64_t offset, uint64_t len, int prot, uint64_t addr, enum fl_faultpoint fp);
+int fl_host_map_file_at(int fd, uint64_t offset, uint64_t len, int prot, uint64_t addr, enum fl_inject_point fp);
 /*
  * Move the pages of a private mapping elsewhere, at the same offset into 2 MiB, and leave it mapped and empty. Before
  * 5.7 the range is unmapped for a moment. => no access to the range succeeds: it is without rights
@@ -173,7 +173,7 @@ struct fl_host_file {
 int fl_host_fstat(int fd, struct fl_host_file *file);
 int fl_host_stat(const char *path, struct fl_host_file *file);
 /* A file in memory, of size 0, close-on-exec. `name` is for people. [fp] */
-int fl_host_memfd(const char *name, enum fl_faultpoint fp);
+int fl_host_memfd(const char *name, enum fl_inject_point fp);
 /* openat(2) from the working directory, close-on-exec unless O_CLOEXEC is not among the flags. */
 int fl_host_open(const char *path, int flags);
 void fl_host_close(int fd);
@@ -182,7 +182,7 @@ void fl_host_close(int fd);
  * numbers, or close them all. -EMFILE, -EINVAL: there is no such place. [fp]
  */
 #define FL_HOST_FD_HIGH 900
-int fl_host_fd_high(int fd, bool cloexec, enum fl_faultpoint fp);
+int fl_host_fd_high(int fd, bool cloexec, enum fl_inject_point fp);
 /*
  * The descriptor itself, moved there; it stays where it is if there is no such place. => nothing else uses the number
  */

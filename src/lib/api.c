@@ -20,60 +20,84 @@ static int64_t ret_errno(int64_t ret)
 	return -1;
 }
 
+static int ret_int(int64_t ret)
+{
+	return (int)ret_errno(ret);
+}
+
+/* A result that is given out through a pointer, which may be NULL. */
+static int ret_value(int64_t ret, uint64_t *value)
+{
+	if (ret >= 0 && value)
+		*value = (uint64_t)ret;
+	return ret < 0 ? ret_int(ret) : 0;
+}
+
+static const struct fl_space *space_of(const struct fl_mm *mm)
+{
+	const struct fl_space *native = fl_native_space(mm);
+
+	return native ? native : &fl_soft_space;
+}
+
+const char *fl_version(void)
+{
+	return FL_VERSION_STRING;
+}
+
 /* ---- address spaces ---- */
 
 int fl_mm_create(struct fl_mm **mm, uint64_t mem_bytes)
 {
-	uint64_t signals = fl_signals_block();
 	struct fl_soft *soft;
-	int err = fl_soft_create(mem_bytes ? mem_bytes : 1ull << 30, &soft);
+	int err = FL_SIGNALS_OUT(fl_soft_create(mem_bytes ? mem_bytes : 1ull << 30, &soft));
 
-	fl_signals_restore(signals);
 	if (!err)
 		*mm = &soft->mm;
-	return (int)ret_errno(err);
+	return ret_int(err);
 }
 
 int fl_mm_destroy(struct fl_mm *mm)
 {
-	return (int)ret_errno(fl_space_of(mm)->destroy(mm));
+	return ret_int(space_of(mm)->destroy(mm));
 }
 
 int fl_mm_process(struct fl_mm **mm)
 {
-	return (int)ret_errno(fl_native_open(mm));
+	return ret_int(fl_native_open(mm));
 }
 
-uint64_t fl_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags)
+int fl_mmap(struct fl_mm *mm, uint64_t hint, uint64_t len, int prot, int flags, uint64_t *addr)
 {
-	return (uint64_t)ret_errno(fl_space_of(mm)->mmap(mm, addr, len, prot, flags, NULL, 0));
+	return ret_value(space_of(mm)->mmap(mm, hint, len, prot, flags, NULL, 0), addr);
 }
 
 int fl_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
-	return (int)ret_errno(fl_space_of(mm)->munmap(mm, addr, len));
+	return ret_int(space_of(mm)->munmap(mm, addr, len));
 }
 
 int fl_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 {
-	return (int)ret_errno(fl_space_of(mm)->mprotect(mm, addr, len, prot));
+	return ret_int(space_of(mm)->mprotect(mm, addr, len, prot));
 }
 
-uint64_t fl_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+int fl_mremap(struct fl_mm *mm, uint64_t old_addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr,
+	      uint64_t *addr)
 {
-	return (uint64_t)ret_errno(fl_space_of(mm)->mremap(mm, addr, old_len, new_len, flags, new_addr));
+	return ret_value(space_of(mm)->mremap(mm, old_addr, old_len, new_len, flags, new_addr), addr);
 }
 
 int fl_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 {
-	return (int)ret_errno(fl_space_of(mm)->madvise(mm, addr, len, advice));
+	return ret_int(space_of(mm)->madvise(mm, addr, len, advice));
 }
 
 /* ---- loads and stores ---- */
 
 static enum fl_fault do_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done)
 {
-	return fl_space_of(mm)->access(mm, addr, buf, len, flags, done);
+	return space_of(mm)->access(mm, addr, buf, len, flags, done);
 }
 
 static int fault_signal(enum fl_fault fault)
@@ -120,7 +144,7 @@ int fl_copy_from_user(struct fl_mm *mm, void *buf, uint64_t addr, size_t len)
 {
 	size_t done;
 
-	return (int)ret_errno(do_access(mm, addr, buf, len, FAULT_KERNEL, &done) == FL_DONE ? 0 : -EFAULT);
+	return ret_int(do_access(mm, addr, buf, len, FAULT_KERNEL, &done) == FL_DONE ? 0 : -EFAULT);
 }
 
 int fl_copy_to_user(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len)
@@ -131,8 +155,7 @@ int fl_copy_to_user(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len
 	} b = {.in = buf};
 	size_t done;
 
-	return (int)ret_errno(
-		do_access(mm, addr, b.out, len, FAULT_KERNEL | FAULT_WRITE, &done) == FL_DONE ? 0 : -EFAULT);
+	return ret_int(do_access(mm, addr, b.out, len, FAULT_KERNEL | FAULT_WRITE, &done) == FL_DONE ? 0 : -EFAULT);
 }
 
 /* ---- the object ---- */
@@ -141,7 +164,7 @@ int fl_uffd_open(struct fl_mm *mm, int flags, struct fl_uffd **uffd)
 {
 	int err = fl_abi_check_flags(flags & ~FL_UFFD_SRC_HOST);
 
-	return (int)ret_errno(err ? err : fl_object_new(mm, flags, uffd));
+	return ret_int(err ? err : fl_object_new(mm, &space_of(mm)->caller, flags, uffd));
 }
 
 int fl_uffd_close(struct fl_uffd *uffd)
@@ -150,7 +173,7 @@ int fl_uffd_close(struct fl_uffd *uffd)
 	struct fl_uffd *closing = fl_object_closing(fd);
 
 	if (!closing)
-		return (int)ret_errno(-EBADF);
+		return ret_int(-EBADF);
 	fl_sys(SYS_close, fd);
 	fl_object_closed(closing);
 	return 0;
@@ -163,7 +186,7 @@ int fl_uffd_fd(const struct fl_uffd *uffd)
 
 int fl_uffd_ioctl(struct fl_uffd *uffd, unsigned long cmd, void *arg)
 {
-	return (int)ret_errno(fl_object_ioctl(uffd, cmd, fl_addr(arg)));
+	return ret_int(fl_object_ioctl(uffd, cmd, fl_addr(arg)));
 }
 
 ssize_t fl_uffd_read(struct fl_uffd *uffd, void *buf, size_t len)
@@ -236,6 +259,16 @@ int fl_uffd_zeropage(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t
 	return ret;
 }
 
+int fl_uffd_continue(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t mode, int64_t *mapped)
+{
+	struct fl_uffdio_continue c = {.range = {addr, len}, .mode = mode};
+	int ret = fl_uffd_ioctl(uffd, FL_UFFDIO_CONTINUE, &c);
+
+	if (mapped)
+		*mapped = c.mapped;
+	return ret;
+}
+
 int fl_uffd_writeprotect(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint64_t mode)
 {
 	struct fl_uffdio_writeprotect w = {.range = {addr, len}, .mode = mode};
@@ -243,26 +276,11 @@ int fl_uffd_writeprotect(struct fl_uffd *uffd, uint64_t addr, uint64_t len, uint
 	return fl_uffd_ioctl(uffd, FL_UFFDIO_WRITEPROTECT, &w);
 }
 
-/* ---- fault points, checking ---- */
-
-int fl_faultpoint_set(const char *name, uint32_t after, uint32_t times)
-{
-	return (int)ret_errno(fl_fp_set(name, after, times));
-}
-
-const char *fl_faultpoint_name(unsigned index)
-{
-	return fl_fp_name(index);
-}
-
-int fl_faultpoint_count(const char *name, uint64_t *hits, uint64_t *failed)
-{
-	return (int)ret_errno(fl_fp_count(name, hits, failed));
-}
+/* ---- testing.h ---- */
 
 int fl_inject(const char *specs)
 {
-	return (int)ret_errno(fl_inject_set(specs));
+	return ret_int(fl_inject_set(specs));
 }
 
 const char *fl_inject_name(unsigned index)
@@ -275,9 +293,24 @@ const char *fl_inject_text(unsigned index)
 	return fl_inject_point_text(index);
 }
 
-int fl_inject_count(const char *name, uint64_t *fired)
+size_t fl_inject_why(const char *specs, char *why, size_t size)
 {
-	return (int)ret_errno(fl_inject_fired(name, fired));
+	char line[FL_INJECT_WHY];
+
+	if (!specs || fl_inject_check(specs, line))
+		*line = '\0';
+	if (size) {
+		size_t n = fl_min(strlen(line), size - 1);
+
+		memcpy(why, line, n);
+		why[n] = '\0';
+	}
+	return strlen(line);
+}
+
+int fl_inject_count(const char *name, uint64_t *hits, uint64_t *fired)
+{
+	return ret_int(fl_inject_count_of(name, hits, fired));
 }
 
 static void say(const char *invariant, uint64_t addr)
@@ -297,7 +330,7 @@ static void say(const char *invariant, uint64_t addr)
 
 int fl_mm_check(struct fl_mm *mm)
 {
-	return (int)ret_errno(fl_mm_verify(mm, say) ? -EUCLEAN : 0);
+	return ret_int(fl_mm_verify(mm, say) ? -EUCLEAN : 0);
 }
 
 int fl_mm_pagemap(struct fl_mm *mm, uint64_t addr, size_t nr, uint64_t *words)
@@ -306,7 +339,7 @@ int fl_mm_pagemap(struct fl_mm *mm, uint64_t addr, size_t nr, uint64_t *words)
 
 	addr = PAGE_ALIGN_DOWN(addr);
 	if (addr >= TASK_SIZE || nr > PAGES(TASK_SIZE - addr))
-		return (int)ret_errno(-EINVAL);
+		return ret_int(-EINVAL);
 	for (size_t at = 0, n; at < nr; at += n) {
 		n = fl_min(nr - at, ARRAY_SIZE(part));
 		memset(part, 0, sizeof(part));
@@ -318,84 +351,74 @@ int fl_mm_pagemap(struct fl_mm *mm, uint64_t addr, size_t nr, uint64_t *words)
 
 int fl_mm_clear_soft_dirty(struct fl_mm *mm)
 {
-	uint64_t signals = fl_signals_block();
-	int err = fl_clear_soft_dirty(mm);
-
-	fl_signals_restore(signals);
-	return (int)ret_errno(err);
+	return ret_int(FL_SIGNALS_OUT(fl_clear_soft_dirty(mm)));
 }
 
 int fl_mm_fork(struct fl_mm *parent, struct fl_mm **child)
 {
-	return (int)ret_errno(fl_space_of(parent)->fork(parent, child));
+	return ret_int(space_of(parent)->fork(parent, child));
 }
 
-int64_t fl_mm_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
+int fl_mm_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len, uint64_t *moved)
 {
-	return ret_errno(fl_space_of(mm)->migrate(mm, addr, len));
+	return ret_value(space_of(mm)->migrate(mm, addr, len), moved);
 }
 
 /* ---- shared memory ---- */
 
 int fl_shmem_create(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem)
 {
-	return (int)ret_errno(fl_space_of(mm)->shmem_new(mm, size, shmem));
+	return ret_int(space_of(mm)->shmem_new(mm, size, shmem));
 }
 
 void fl_shmem_huge(struct fl_shmem *shmem, int on)
 {
-	uint64_t signals = fl_signals_block();
-
-	fl_shmem_set_huge(shmem, on);
-	fl_signals_restore(signals);
+	FL_SIGNALS_OUT((fl_shmem_set_huge(shmem, on), 0));
 }
 
 void fl_shmem_close(struct fl_shmem *shmem)
 {
-	uint64_t signals = fl_signals_block();
-
-	fl_shmem_put(shmem);
-	fl_signals_restore(signals);
+	FL_SIGNALS_OUT((fl_shmem_put(shmem), 0));
 }
 
-uint64_t fl_mmap_shmem(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
-		       uint64_t offset)
+int fl_mmap_shmem(struct fl_mm *mm, uint64_t hint, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
+		  uint64_t offset, uint64_t *addr)
 {
-	return (uint64_t)ret_errno(fl_space_of(mm)->mmap(mm, addr, len, prot, flags, shmem, offset));
+	return ret_value(space_of(mm)->mmap(mm, hint, len, prot, flags, shmem, offset), addr);
 }
 
-/* The file's calls are made with signals kept out. */
+/* A call on the object, with signals kept out but for what a fault on the caller's buffer waits for. -errno */
 #define SHMEM(call)                                                                                                  \
 	({                                                                                                           \
 		uint64_t shmem_signals = fl_signals_block_for_wait();                                                \
 		int64_t shmem_ret = (call);                                                                          \
 		fl_signals_restore_after_wait(shmem_signals);                                                        \
-		ret_errno(shmem_ret);                                                                                \
+		shmem_ret;                                                                                           \
 	})
 
 int fl_shmem_truncate(struct fl_shmem *shmem, uint64_t size)
 {
-	return (int)SHMEM(fl_shmem_resize(shmem, size));
+	return ret_int(SHMEM(fl_shmem_resize(shmem, size)));
 }
 
 int fl_shmem_punch(struct fl_shmem *shmem, uint64_t offset, uint64_t len)
 {
-	return (int)SHMEM(fl_shmem_punch_hole(shmem, offset, len));
+	return ret_int(SHMEM(fl_shmem_punch_hole(shmem, offset, len)));
 }
 
 ssize_t fl_shmem_read(struct fl_shmem *shmem, void *buf, size_t len, uint64_t offset)
 {
-	return (ssize_t)SHMEM(fl_shmem_pread(shmem, buf, len, offset));
+	return (ssize_t)ret_errno(SHMEM(fl_shmem_pread(shmem, buf, len, offset)));
 }
 
 ssize_t fl_shmem_write(struct fl_shmem *shmem, const void *buf, size_t len, uint64_t offset)
 {
-	return (ssize_t)SHMEM(fl_shmem_pwrite(shmem, buf, len, offset));
+	return (ssize_t)ret_errno(SHMEM(fl_shmem_pwrite(shmem, buf, len, offset)));
 }
 
-int64_t fl_shmem_data(struct fl_shmem *shmem, uint64_t offset)
+int fl_shmem_data(struct fl_shmem *shmem, uint64_t offset, uint64_t *data)
 {
-	return SHMEM(fl_shmem_seek_data(shmem, offset));
+	return ret_value(SHMEM(fl_shmem_seek_data(shmem, offset)), data);
 }
 
 /* ---- the access sampler ---- */
@@ -407,15 +430,9 @@ static bool sample_args_ok(uint64_t addr, uint64_t len)
 
 static int sample_range(struct fl_mm *mm, uint64_t addr, uint64_t len, bool on)
 {
-	uint64_t signals;
-	int err;
-
 	if (!sample_args_ok(addr, len))
-		return (int)ret_errno(-EINVAL);
-	signals = fl_signals_block();
-	err = fl_sample_range(mm, addr, addr + len, on);
-	fl_signals_restore(signals);
-	return (int)ret_errno(err);
+		return ret_int(-EINVAL);
+	return ret_int(FL_SIGNALS_OUT(fl_sample_range(mm, addr, addr + len, on)));
 }
 
 int fl_sample_start(struct fl_mm *mm, uint64_t addr, uint64_t len)
@@ -428,28 +445,26 @@ int fl_sample_stop(struct fl_mm *mm, uint64_t addr, uint64_t len)
 	return sample_range(mm, addr, len, false);
 }
 
-int64_t fl_sample_look(struct fl_mm *mm, uint64_t addr, uint64_t len, uint8_t *vec)
+int fl_sample_look(struct fl_mm *mm, uint64_t addr, uint64_t len, uint8_t *vec, uint64_t *touched)
 {
 	uint8_t part[256]; /* the caller's may be memory that is watched */
-	int64_t touched = 0;
+	int64_t sum = 0;
 
 	if (!sample_args_ok(addr, len))
-		return ret_errno(-EINVAL);
+		return ret_int(-EINVAL);
 	for (uint64_t at = addr, next; at < addr + len; at = next) {
-		uint64_t signals = fl_signals_block();
-		int64_t ret;
+		int64_t n;
 
 		next = fl_min(at + sizeof(part) * PAGE_SIZE, addr + len);
-		ret = fl_sample_collect(mm, at, next, part);
-		fl_signals_restore(signals);
-		if (ret < 0)
-			return ret_errno(ret);
-		touched += ret;
-		if (vec && fl_space_of(mm)->caller.copy_out(mm, fl_addr(vec) + PAGES(at - addr), part,
-							    (size_t)PAGES(next - at)))
-			return ret_errno(-EFAULT);
+		n = FL_SIGNALS_OUT(fl_sample_collect(mm, at, next, part));
+		if (n < 0)
+			return ret_int(n);
+		sum += n;
+		if (vec && space_of(mm)->caller.copy_out(mm, fl_addr(vec) + PAGES(at - addr), part,
+							 (size_t)PAGES(next - at)))
+			return ret_int(-EFAULT);
 	}
-	return touched;
+	return ret_value(sum, touched);
 }
 
 void fl_sample_get_cost(struct fl_mm *mm, struct fl_sample_cost *cost)

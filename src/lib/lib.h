@@ -11,7 +11,16 @@
 #include "native/space.h"
 #include "soft/soft.h"
 
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
+
+/* The result of a call that is made with signals kept out. */
+#define FL_SIGNALS_OUT(call)                                                                                         \
+	({                                                                                                           \
+		uint64_t signals_out = fl_signals_block();                                                           \
+		__typeof__(call) call_ret = (call);                                                                  \
+		fl_signals_restore(signals_out);                                                                     \
+		call_ret;                                                                                            \
+	})
 
 /* ---- objects (object.c) ---- */
 
@@ -38,9 +47,10 @@ struct fl_uffd {
 };
 
 /*
- * A new object; *fd is its lowest free descriptor. `flags` as in fl_uffd_open(), checked. -ENOMEM, -EMFILE, -ENFILE
+ * A new object, with the lowest free descriptor. `caller` says how the arguments of its ioctls are reached; `flags` as
+ * in fl_uffd_open(), checked. -ENOMEM, -EMFILE, -ENFILE
  */
-int fl_object_new(struct fl_mm *mm, int flags, struct fl_uffd **object);
+int fl_object_new(struct fl_mm *mm, const struct fl_caller *caller, int flags, struct fl_uffd **object);
 
 /*
  * The object that a descriptor of this process names, with a reference; NULL: it names something else.
@@ -97,10 +107,13 @@ struct fl_space {
 	struct fl_caller caller; /* how ioctl arguments and the sources of fills are reached */
 };
 
-extern const struct fl_space fl_soft_space; /* soft.c */
+extern const struct fl_space fl_soft_space; /* soft_space.c */
 
 /* native_space.c, or no_native.c on machines for which there is no native backend */
-const struct fl_space *fl_space_of(const struct fl_mm *mm);
+
+/* NULL: it is not the process's address space */
+const struct fl_space *fl_native_space(const struct fl_mm *mm);
+extern const struct fl_caller fl_native_caller;
 /* The process as an address space. -ENOSYS: there is no backend for it; others as fl_native_init() */
 int fl_native_open(struct fl_mm **mm);
 /* Is it a descriptor of the native backend? */

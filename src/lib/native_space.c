@@ -90,6 +90,8 @@ static int native_fault_in(struct fl_mm *mm, uint64_t addr)
 	return fl_fault_in_user(fl_ptr(addr), false);
 }
 
+const struct fl_caller fl_native_caller = {native_in, native_out, native_fault_in};
+
 static const struct fl_space process_space = {
 	.mmap = process_mmap,
 	.munmap = process_munmap,
@@ -104,9 +106,9 @@ static const struct fl_space process_space = {
 	.caller = {native_in, native_out, native_fault_in},
 };
 
-const struct fl_space *fl_space_of(const struct fl_mm *mm)
+const struct fl_space *fl_native_space(const struct fl_mm *mm)
 {
-	return mm == &fl_native.mm ? &process_space : &fl_soft_space;
+	return mm == &fl_native.mm ? &process_space : NULL;
 }
 
 int fl_native_open(struct fl_mm **mm)

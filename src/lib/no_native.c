@@ -5,9 +5,9 @@
  */
 #include "lib/lib.h"
 
-const struct fl_space *fl_space_of(const struct fl_mm *mm)
+const struct fl_space *fl_native_space(const struct fl_mm *mm)
 {
-	return &fl_soft_space;
+	return NULL;
 }
 
 int fl_native_open(struct fl_mm **mm)

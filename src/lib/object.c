@@ -207,7 +207,7 @@ static uint64_t inode_of(int fd)
 	return fl_sys(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) ? 0 : st.st_ino;
 }
 
-static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, int fd, int peer)
+static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, const struct fl_caller *caller, int fd, int peer)
 {
 	o->nr_fds = 1;
 	o->in_flight = false;
@@ -219,7 +219,7 @@ static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, int fd, int 
 	o->peer = peer;
 	o->pid = (int32_t)fl_sys(SYS_getpid, 0);
 	o->ctx = ctx;
-	o->caller = &fl_space_of(ctx->mm)->caller;
+	o->caller = caller;
 	o->handler = NULL;
 	ctx->owner = o;
 	ctx->notify = notify;
@@ -228,7 +228,7 @@ static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, int fd, int 
 	__atomic_store_n(&table[fd], o, __ATOMIC_RELEASE);
 }
 
-int fl_object_new(struct fl_mm *mm, int flags, struct fl_uffd **out)
+int fl_object_new(struct fl_mm *mm, const struct fl_caller *caller, int flags, struct fl_uffd **out)
 {
 	uint64_t signals = fl_signals_block();
 	struct fl_uffd_ctx *ctx;
@@ -247,7 +247,7 @@ int fl_object_new(struct fl_mm *mm, int flags, struct fl_uffd **out)
 	fl_mutex_lock(&table_lock);
 	o = object_alloc();
 	if (o)
-		object_init(o, ctx, fd, peer);
+		object_init(o, ctx, caller, fd, peer);
 	fl_mutex_unlock(&table_lock);
 	if (o)
 		goto out;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* soft_space.c - a soft address space behind faultline.h. Its calls are made with signals kept out. */
+/* soft_space.c - a soft address space behind faultline.h. Its calls keep signals out. */
 #include "lib/lib.h"
 
 #include "base/uaccess.h"
@@ -7,48 +7,28 @@
 static int64_t soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
 			 uint64_t offset)
 {
-	uint64_t signals = fl_signals_block();
-	int64_t ret = fl_soft_mmap(mm, addr, len, prot, flags, shmem ? fl_shmem_file(shmem) : NULL, offset);
-
-	fl_signals_restore(signals);
-	return ret;
+	return FL_SIGNALS_OUT(fl_soft_mmap(mm, addr, len, prot, flags, shmem ? fl_shmem_file(shmem) : NULL, offset));
 }
 
 static int soft_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
-	uint64_t signals = fl_signals_block();
-	int ret = fl_soft_munmap(mm, addr, len);
-
-	fl_signals_restore(signals);
-	return ret;
+	return FL_SIGNALS_OUT(fl_soft_munmap(mm, addr, len));
 }
 
 static int soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 {
-	uint64_t signals = fl_signals_block();
-	int ret = fl_soft_mprotect(mm, addr, len, prot);
-
-	fl_signals_restore(signals);
-	return ret;
+	return FL_SIGNALS_OUT(fl_soft_mprotect(mm, addr, len, prot));
 }
 
 static int64_t soft_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 			   uint64_t new_addr)
 {
-	uint64_t signals = fl_signals_block();
-	int64_t ret = fl_soft_mremap(mm, addr, old_len, new_len, flags, new_addr);
-
-	fl_signals_restore(signals);
-	return ret;
+	return FL_SIGNALS_OUT(fl_soft_mremap(mm, addr, old_len, new_len, flags, new_addr));
 }
 
 static int soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 {
-	uint64_t signals = fl_signals_block();
-	int ret = fl_soft_madvise(mm, addr, len, advice);
-
-	fl_signals_restore(signals);
-	return ret;
+	return FL_SIGNALS_OUT(fl_soft_madvise(mm, addr, len, advice));
 }
 
 static enum fl_fault soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t flags, size_t *done)
@@ -63,23 +43,16 @@ static enum fl_fault soft_access(struct fl_mm *mm, uint64_t addr, void *buf, siz
 
 static int soft_destroy(struct fl_mm *mm)
 {
-	uint64_t signals;
-
 	if (!fl_list_empty(&mm->uffds))
 		return -EBUSY;
-	signals = fl_signals_block();
-	fl_soft_destroy(container_of(mm, struct fl_soft, mm));
-	fl_signals_restore(signals);
-	return 0;
+	return FL_SIGNALS_OUT((fl_soft_destroy(container_of(mm, struct fl_soft, mm)), 0));
 }
 
 static int soft_fork(struct fl_mm *parent, struct fl_mm **child)
 {
-	uint64_t signals = fl_signals_block();
 	struct fl_soft *soft;
-	int err = fl_soft_fork(container_of(parent, struct fl_soft, mm), &soft);
+	int err = FL_SIGNALS_OUT(fl_soft_fork(container_of(parent, struct fl_soft, mm), &soft));
 
-	fl_signals_restore(signals);
 	if (!err)
 		*child = &soft->mm;
 	return err;
@@ -87,21 +60,14 @@ static int soft_fork(struct fl_mm *parent, struct fl_mm **child)
 
 static int soft_shmem_new(struct fl_mm *mm, uint64_t size, struct fl_shmem **shmem)
 {
-	uint64_t signals = fl_signals_block();
-	int err =
-		size > FL_SHMEM_MAX ? -EFBIG : fl_shmem_new(container_of(mm, struct fl_soft, mm)->pool, size, shmem);
-
-	fl_signals_restore(signals);
-	return err;
+	if (size > FL_SHMEM_MAX)
+		return -EFBIG;
+	return FL_SIGNALS_OUT(fl_shmem_new(container_of(mm, struct fl_soft, mm)->pool, size, shmem));
 }
 
 static int64_t soft_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
 {
-	uint64_t signals = fl_signals_block();
-	int64_t ret = fl_soft_migrate(mm, addr, len);
-
-	fl_signals_restore(signals);
-	return ret;
+	return FL_SIGNALS_OUT(fl_soft_migrate(mm, addr, len));
 }
 
 /* ---- arguments are the host program's own structures; sources are addresses of the soft address space ---- */

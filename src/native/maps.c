@@ -14,7 +14,7 @@ struct reader {
 	unsigned len, at;
 };
 
-static int reader_open(struct reader *r, enum fl_faultpoint fp)
+static int reader_open(struct reader *r, enum fl_inject_point fp)
 {
 	r->fd = fl_fail(fp) ? -ENOMEM : fl_sys(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
 	r->len = r->at = 0;

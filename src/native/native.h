@@ -14,7 +14,7 @@
 #define FL_NATIVE_NATIVE_H
 
 #include "base/uaccess.h"
-#include "host/faultpoint.h"
+#include "host/inject.h"
 #include "mm/mm.h"
 
 #include <sys/stat.h>

@@ -55,7 +55,7 @@ int fl_do_userfaultfd(int flags)
 	if (!err)
 		err = fl_native_init();
 	if (!err)
-		err = fl_object_new(&fl_native.mm, flags, &object);
+		err = fl_object_new(&fl_native.mm, &fl_native_caller, flags, &object);
 	return err ? err : object->fd;
 }
 

@@ -6,8 +6,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
+#include "address.h"
 #include "target.h"
 
 static struct fl_mm *mm;
@@ -22,9 +23,9 @@ static int result(ssize_t r)
 	return r < 0 ? -errno : (int)r;
 }
 
-static int64_t address(uint64_t addr)
+static int64_t value(int64_t ret)
 {
-	return addr == FL_MAP_FAILED ? -errno : (int64_t)addr;
+	return ret < 0 ? -errno : ret;
 }
 
 static void soft_start(void)
@@ -41,7 +42,7 @@ static int soft_finish(void)
 
 static int64_t soft_map(uint64_t addr, uint64_t len, int prot, int flags)
 {
-	return address(fl_mmap(mm, addr, len, prot, flags));
+	return value(map_addr(mm, addr, len, prot, flags));
 }
 
 static int soft_unmap(uint64_t addr, uint64_t len)
@@ -56,7 +57,7 @@ static int soft_protect(uint64_t addr, uint64_t len, int prot)
 
 static int64_t soft_remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
 {
-	return address(fl_mremap(mm, addr, old_len, new_len, flags, new_addr));
+	return value(remap_addr(mm, addr, old_len, new_len, flags, new_addr));
 }
 
 static int soft_advise(uint64_t addr, uint64_t len, int advice)
@@ -67,11 +68,6 @@ static int soft_advise(uint64_t addr, uint64_t len, int advice)
 static struct fl_shmem *shmem(int64_t file)
 {
 	return (struct fl_shmem *)(uintptr_t)file;
-}
-
-static int64_t value(int64_t ret)
-{
-	return ret < 0 ? -errno : ret;
 }
 
 static int64_t soft_file(uint64_t len)
@@ -89,7 +85,7 @@ static int soft_file_close(int64_t file)
 
 static int64_t soft_map_file(uint64_t addr, uint64_t len, int prot, int flags, int64_t file, uint64_t offset)
 {
-	return address(fl_mmap_shmem(mm, addr, len, prot, flags, shmem(file), offset));
+	return value(map_shmem_addr(mm, addr, len, prot, flags, shmem(file), offset));
 }
 
 static int64_t soft_file_read(int64_t file, uint64_t offset, void *buf, size_t len)
@@ -114,7 +110,7 @@ static int soft_file_punch(int64_t file, uint64_t offset, uint64_t len)
 
 static int64_t soft_file_data(int64_t file, uint64_t offset)
 {
-	return value(fl_shmem_data(shmem(file), offset));
+	return value(data_at(shmem(file), offset));
 }
 
 static int soft_load(uint64_t addr, void *buf, size_t len)

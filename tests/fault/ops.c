@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ops.c - the operations that every address space has, and how each is prepared and verified. */
 #include "ops.h"
+#include "address.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,8 +43,7 @@ void map_as(int flags)
 	for (uint64_t i = 0; i < sizeof(source); i += PAGE)
 		memset(&source[i], pattern(i / PAGE), PAGE);
 	env.len = env.shape->len;
-	env.base = fl_mmap(env.mm, 0, env.len, RW, flags);
-	EXPECT(env.base != FL_MAP_FAILED);
+	EXPECT(fl_mmap(env.mm, 0, env.len, RW, flags, &env.base) == 0);
 }
 
 static void map(void)
@@ -360,9 +360,9 @@ void verify_mprotected(void)
 
 static int run_mmap(void)
 {
-	uint64_t at = fl_mmap(env.mm, 0, env.shape->len, RW, ANON);
+	uint64_t at;
 
-	if (at == FL_MAP_FAILED)
+	if (fl_mmap(env.mm, 0, env.shape->len, RW, ANON, &at))
 		return -errno;
 	env.extra = at;
 	env.extra_len = env.shape->len;
@@ -371,7 +371,7 @@ static int run_mmap(void)
 
 static int run_mmap_over(void)
 {
-	return fl_mmap(env.mm, last_page(), PAGE, RW, ANON | MAP_FIXED) == FL_MAP_FAILED ? -errno : 0;
+	return fl_mmap(env.mm, last_page(), PAGE, RW, ANON | MAP_FIXED, NULL) ? -errno : 0;
 }
 
 static void verify_mapped_over(void)
@@ -414,9 +414,9 @@ void verify_dropped(void)
 /* A page more, elsewhere. */
 static int remap(uint64_t new_len, int flags, uint64_t to)
 {
-	uint64_t at = fl_mremap(env.mm, env.base, env.len, new_len, flags, to);
+	uint64_t at;
 
-	if (at == FL_MAP_FAILED)
+	if (fl_mremap(env.mm, env.base, env.len, new_len, flags, to, &at))
 		return -errno;
 	env.base = at;
 	env.len = new_len;
@@ -427,8 +427,8 @@ static int remap(uint64_t new_len, int flags, uint64_t to)
 static void blocked(void)
 {
 	filled();
-	env.extra = fl_mmap(env.mm, env.base + env.len, PAGE, RW, ANON | MAP_FIXED_NOREPLACE);
-	if (env.extra == FL_MAP_FAILED) { /* somebody is there already */
+	if (fl_mmap(env.mm, env.base + env.len, PAGE, RW, ANON | MAP_FIXED_NOREPLACE,
+		    &env.extra)) { /* somebody is there already */
 		EXPECT_INT(errno, EEXIST);
 		return;
 	}
@@ -444,16 +444,14 @@ static int run_mremap_move(void)
 static void to_remap_fixed(void)
 {
 	filled();
-	env.extra = fl_mmap(env.mm, 0, env.len, RW, ANON);
-	EXPECT(env.extra != FL_MAP_FAILED);
+	EXPECT(fl_mmap(env.mm, 0, env.len, RW, ANON, &env.extra) == 0);
 	EXPECT_INT(fl_munmap(env.mm, env.extra, env.len), 0);
 }
 
 static void to_remap_over(void)
 {
 	filled();
-	env.extra = fl_mmap(env.mm, 0, env.len, RW, ANON);
-	EXPECT(env.extra != FL_MAP_FAILED);
+	EXPECT(fl_mmap(env.mm, 0, env.len, RW, ANON, &env.extra) == 0);
 	env.extra_len = env.len;
 }
 
@@ -501,8 +499,7 @@ void verify_marked(void)
 static void to_collapse(void)
 {
 	to_register();
-	env.extra = fl_mmap(env.mm, 0, 4 * MB, RW, ANON);
-	EXPECT(env.extra != FL_MAP_FAILED);
+	EXPECT(fl_mmap(env.mm, 0, 4 * MB, RW, ANON, &env.extra) == 0);
 	env.extra_len = 4 * MB;
 	for (uint64_t at = env.extra; at < env.extra + 4 * MB; at += PAGE) {
 		uint8_t byte = pattern((at - env.extra) / PAGE);
@@ -572,9 +569,9 @@ static int run_sample(void)
 
 static void verify_sampled(void)
 {
-	EXPECT_INT(fl_sample_look(env.mm, env.base, env.shape->len, NULL), 0);
+	EXPECT_INT(looked(env.mm, env.base, env.shape->len, NULL), 0);
 	check_spots();
-	EXPECT_INT(fl_sample_look(env.mm, env.base, env.shape->len, NULL), (int64_t)nr_pages());
+	EXPECT_INT(looked(env.mm, env.base, env.shape->len, NULL), (int64_t)nr_pages());
 	EXPECT_INT(fl_sample_stop(env.mm, env.base, env.shape->len), 0);
 }
 

@@ -3,6 +3,7 @@
  * shared.c - operations on shared anonymous memory, whose pages belong to a cache that outlives the entries. A
  * second mapping of it, which is registered with nobody, fills that cache and tells what is in it.
  */
+#include "address.h"
 #include "ops.h"
 
 #include <errno.h>
@@ -15,9 +16,9 @@
 
 static int run_map_again(void)
 {
-	uint64_t at = fl_mremap(env.mm, env.base, 0, env.len, MREMAP_MAYMOVE, 0);
+	uint64_t at;
 
-	if (at == FL_MAP_FAILED)
+	if (fl_mremap(env.mm, env.base, 0, env.len, MREMAP_MAYMOVE, 0, &at))
 		return -errno;
 	env.extra = at;
 	env.extra_len = env.len;
@@ -246,7 +247,7 @@ static void collapsible(void)
 {
 	uint64_t at = 0x5e0000000000, len = PMD_ALIGN(env.shape->len);
 
-	EXPECT_INT(fl_mmap(env.mm, at, len, RW, SHARED | MAP_FIXED_NOREPLACE), (int64_t)at);
+	EXPECT_INT(map_addr(env.mm, at, len, RW, SHARED | MAP_FIXED_NOREPLACE), (int64_t)at);
 	env.base = at;
 	env.len = len;
 	open_object(FL_UFFD_FEATURE_SIGBUS);

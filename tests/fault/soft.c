@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* soft.c - the sweeps on soft address spaces, each cycle on a fresh one. */
+#include "address.h"
 #include "ops.h"
 
 #include <errno.h>
@@ -50,8 +51,7 @@ static void make_second(void)
 
 	EXPECT_INT(run_create(), 0);
 	for (unsigned i = 0; i < 40; i++) { /* more than the first table of mappings holds */
-		base = fl_mmap(second, 0, env.shape->len, i % 2 ? PROT_READ : RW, ANON);
-		EXPECT(base != FL_MAP_FAILED);
+		EXPECT(fl_mmap(second, 0, env.shape->len, i % 2 ? PROT_READ : RW, ANON, &base) == 0);
 		EXPECT_INT(fl_store(second, base, "x", 1), i % 2 ? SIGSEGV : 0);
 	}
 }
@@ -65,17 +65,15 @@ static int run_destroy(void)
 
 static void full_table(void)
 {
-	env.base = fl_mmap(env.mm, 0, 32 * PAGE, RW, ANON);
 	env.len = 32 * PAGE;
-	EXPECT(env.base != FL_MAP_FAILED);
+	EXPECT(fl_mmap(env.mm, 0, 32 * PAGE, RW, ANON, &env.base) == 0);
 	for (uint64_t i = 0; i < 32; i += 2)
 		EXPECT_INT(fl_mprotect(env.mm, env.base + i * PAGE, PAGE, PROT_READ), 0);
 }
 
 static int run_mmap_one(void)
 {
-	env.extra = fl_mmap(env.mm, 0x10000, PAGE, RW, ANON);
-	env.extra_len = env.extra == FL_MAP_FAILED ? 0 : PAGE;
+	env.extra_len = fl_mmap(env.mm, 0x10000, PAGE, RW, ANON, &env.extra) ? 0 : PAGE;
 	return env.extra_len ? 0 : -errno;
 }
 
@@ -115,7 +113,7 @@ static int run_swap_in(void)
 
 static int run_migrate(void)
 {
-	return fl_mm_migrate(env.mm, env.base, env.len) < 0 ? -errno : 0;
+	return migrated(env.mm, env.base, env.len) < 0 ? -errno : 0;
 }
 
 static int run_fork(void)
@@ -216,9 +214,9 @@ static void make_object(void)
 
 static int map_object(int flags)
 {
-	uint64_t at = fl_mmap_shmem(env.mm, 0, env.shape->len, RW, flags, object, 0);
+	uint64_t at;
 
-	if (at == FL_MAP_FAILED)
+	if (fl_mmap_shmem(env.mm, 0, env.shape->len, RW, flags, object, 0, &at))
 		return -errno;
 	env.base = at;
 	env.len = env.shape->len;

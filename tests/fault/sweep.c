@@ -5,7 +5,7 @@
  */
 #include "sweep.h"
 
-#include "host/faultpoint.h"
+#include "base/inject.h"
 #include "starve.h"
 
 #include <dirent.h>
@@ -32,7 +32,7 @@
 #define STRIDE	   47
 #define MAX_POINTS 64
 #define FIRED	   77  /* exit status */
-#define SECONDS	   900 /* then a case hangs */
+#define SECONDS	   120 /* then a case hangs */
 
 static const struct shape shapes[] = {
 	{"1 page", PAGE, PAGE, PAGE},
@@ -91,11 +91,21 @@ _Noreturn void sweep_fail(const char *file, int line, const char *fmt, ...)
 
 /* ---- fault points ---- */
 
+/* The name of the engine's `i`th, NULL past the end. */
+static const char *engine_point(unsigned i)
+{
+	unsigned first = 0;
+
+	while (fl_inject_point_kind(first) != FL_INJECT_KIND_ENGINE)
+		first++;
+	return fl_inject_point_name(first + i);
+}
+
 static struct count count_of(const char *point)
 {
 	struct count c;
 
-	EXPECT_INT(fl_faultpoint_count(point, &c.hits, &c.failed), 0);
+	EXPECT_INT(fl_inject_count_of(point, &c.hits, &c.failed), 0);
 	return c;
 }
 
@@ -113,13 +123,13 @@ static void arm(const char *point, uint32_t after, uint32_t times)
 	armed.after = after;
 	armed.times = times;
 	armed.failed_before = count_of(point).failed;
-	EXPECT_INT(fl_faultpoint_set(point, after, times), 0);
+	EXPECT_INT(fl_inject_set_point(point, after, times), 0);
 }
 
 void sweep_disarm(void)
 {
 	if (armed.point)
-		EXPECT_INT(fl_faultpoint_set(armed.point, 0, 0), 0);
+		EXPECT_INT(fl_inject_set_point(armed.point, 0, 0), 0);
 }
 
 uint64_t sweep_fired(void)
@@ -357,7 +367,7 @@ static void add_counts(void)
 {
 	const char *point;
 
-	for (unsigned i = 0; (point = fl_faultpoint_name(i)); i++) {
+	for (unsigned i = 0; (point = engine_point(i)); i++) {
 		totals[i].hits += count_of(point).hits;
 		totals[i].failed += count_of(point).failed;
 	}
@@ -395,13 +405,13 @@ static void run_case(void)
 	struct usage first, last = {0}, now;
 	const char *point;
 
-	for (unsigned i = 0; (point = fl_faultpoint_name(i)); i++)
+	for (unsigned i = 0; (point = engine_point(i)); i++)
 		if (trait_of(point).cold)
 			sweep_processes(point, cold_cycle);
 	cycle(NULL, 0, 0, &first); /* what it allocates once and keeps */
 	cycle(NULL, 0, 0, &first);
 	for (unsigned pass = 1; pass <= passes; pass++) {
-		for (unsigned i = 0; (point = fl_faultpoint_name(i)); i++)
+		for (unsigned i = 0; (point = engine_point(i)); i++)
 			sweep_point(point, &first);
 		cycle(NULL, 0, 0, &now);
 		if (pass > 2)
@@ -445,7 +455,7 @@ static void sweep_birth(void)
 {
 	const char *point;
 
-	for (unsigned i = 0; (point = fl_faultpoint_name(i)); i++)
+	for (unsigned i = 0; (point = engine_point(i)); i++)
 		sweep_processes(point, birth);
 }
 
@@ -504,7 +514,7 @@ static bool every_point_failed(int nr)
 	bool good = true;
 	const char *point;
 
-	for (unsigned i = 0; (point = fl_faultpoint_name(i)); i++) {
+	for (unsigned i = 0; (point = engine_point(i)); i++) {
 		bool missed = must_fail(point) && !totals[i].failed;
 
 		printf("# %-16s %10llu hits %10llu failures%s\n", point, (unsigned long long)totals[i].hits,
@@ -526,7 +536,7 @@ int sweep_main(int argc, char **argv, const struct world *world)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	totals = mmap(NULL, MAX_POINTS * sizeof(*totals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	EXPECT(totals != MAP_FAILED && FL_NR_FAULTPOINTS <= MAX_POINTS);
+	EXPECT(totals != MAP_FAILED && FL_NR_INJECT_POINTS <= MAX_POINTS);
 	env.world = world;
 	good = !world->birth || try_case(++nr, "birth", sweep_birth, only);
 	good &= try_table(common_ops, &nr, only);

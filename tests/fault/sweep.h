@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #include "mm/mm.h"
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 #define PAGE 4096ul
 #define MB   (1ul << 20)

@@ -37,11 +37,11 @@ static void each_table_fails(uint64_t pages, uint32_t times, uint32_t stride)
 
 		EXPECT_INT(fl_uffd_register(uffd, at, pages * PAGE, WP, NULL), 0);
 		before = mm->metadata;
-		EXPECT_INT(fl_faultpoint_count("alloc.pgtable", NULL, &failures), 0);
-		EXPECT_INT(fl_faultpoint_set("alloc.pgtable", n, times), 0);
+		EXPECT_INT(fl_inject_count_of("alloc.pgtable", NULL, &failures), 0);
+		EXPECT_INT(fl_inject_set_point("alloc.pgtable", n, times), 0);
 		ret = protect(at, pages * PAGE, SET);
-		EXPECT_INT(fl_faultpoint_set("alloc.pgtable", 0, 0), 0);
-		EXPECT_INT(fl_faultpoint_count("alloc.pgtable", NULL, &done), 0);
+		EXPECT_INT(fl_inject_set_point("alloc.pgtable", 0, 0), 0);
+		EXPECT_INT(fl_inject_count_of("alloc.pgtable", NULL, &done), 0);
 		if (done == failures) { /* all of them had memory */
 			EXPECT_INT(ret, 0);
 			EXPECT(n >= pages / SMALL);
@@ -96,7 +96,7 @@ static void s1_populated_pages_before_and_after(void)
 	EXPECT_INT(store(base, 1), 0);
 	EXPECT_INT(store(base + 2 * HUGE + PAGE, 2), 0);
 	EXPECT_INT(fl_uffd_register(uffd, base, 3 * HUGE, WP, NULL), 0);
-	EXPECT_INT(fl_faultpoint_set("alloc.pgtable", 0, 1), 0); /* the table of the second 2 MiB */
+	EXPECT_INT(fl_inject_set_point("alloc.pgtable", 0, 1), 0); /* the table of the second 2 MiB */
 	EXPECT_INT(protect(base, 3 * HUGE, SET), -ENOMEM);
 	is_protected(base, 1);
 	EXPECT(pte_marker(entry(base + HUGE - PAGE)));
@@ -113,7 +113,7 @@ static void s1_no_memory_where_none_is_needed(void)
 
 	open_object(MARKERS);
 	at = leaf();
-	EXPECT_INT(fl_faultpoint_set("alloc.pgtable", 0, UINT32_MAX), 0);
+	EXPECT_INT(fl_inject_set_point("alloc.pgtable", 0, UINT32_MAX), 0);
 	EXPECT_INT(protect(at + 5 * PAGE, PAGE, SET), 0);
 	EXPECT_INT(fl_slot_at(mm, at).nr, 1);
 	is_protected(at + 5 * PAGE, pattern(5));

@@ -56,9 +56,9 @@ uint8_t pattern(uint64_t i)
 
 uint64_t map_pages(uint64_t pages)
 {
-	uint64_t at = fl_mmap(mm, 0, pages * PAGE, RW, ANON);
+	uint64_t at;
 
-	EXPECT(at != FL_MAP_FAILED);
+	EXPECT(fl_mmap(mm, 0, pages * PAGE, RW, ANON, &at) == 0);
 	return at;
 }
 

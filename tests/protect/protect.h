@@ -12,8 +12,9 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#include "base/inject.h"
 #include "mm/mm.h"
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 #define PAGE ((uint64_t)4096)
 #define HUGE ((uint64_t)2 << 20)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* protected.c - s4: what is write-protected is never writable, whatever happens to the page. */
+#include "address.h"
 #include "protect.h"
 
 #include <signal.h>
@@ -72,12 +73,12 @@ static void s4_migration(void)
 	open_object(0);
 	at = protected_pages(8);
 	frame = pte_pfn(entry(at));
-	EXPECT_INT(fl_mm_migrate(mm, at, 8 * PAGE), 8);
+	EXPECT_INT(migrated(mm, at, 8 * PAGE), 8);
 	EXPECT(pte_pfn(entry(at)) != frame);
 	for (unsigned i = 0; i < 8; i++)
 		is_protected(at + i * PAGE, pattern(i));
 	big = protected_leaf();
-	EXPECT_INT(fl_mm_migrate(mm, big, HUGE), SMALL);
+	EXPECT_INT(migrated(mm, big, HUGE), SMALL);
 	is_protected(big, pattern(0));
 	is_protected(big + HUGE - PAGE, pattern(SMALL - 1));
 }
@@ -194,7 +195,7 @@ static void s4_mremap(void)
 	open_object(0);
 	at = protected_pages(8);
 	to = map_pages(4);
-	EXPECT_INT(fl_mremap(mm, at + 2 * PAGE, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+	EXPECT_INT(remap_addr(mm, at + 2 * PAGE, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
 	is_protected(at + PAGE, pattern(1));
 	is_protected(at + 6 * PAGE, pattern(6));
 	is_free(to, pattern(2));
@@ -203,7 +204,7 @@ static void s4_mremap(void)
 	EXPECT_INT(protect(to, 4 * PAGE, SET), 0);
 	is_protected(to + 2 * PAGE, pattern(4));
 	big = protected_leaf();
-	EXPECT_INT(fl_mremap(mm, big + 8 * PAGE, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+	EXPECT_INT(remap_addr(mm, big + 8 * PAGE, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
 	is_protected(big + 7 * PAGE, pattern(7));
 	is_protected(big + 12 * PAGE, pattern(12));
 	is_free(to + PAGE, pattern(9));

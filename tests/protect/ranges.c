@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ranges.c - ranges that come and go: what is left to say of mappings. */
+#include "address.h"
 #include "protect.h"
 
 #include <errno.h>
@@ -28,11 +29,11 @@ static void registered_again_fails(const char *point)
 		EXPECT_INT(load(base + i * PAGE), pattern(i));
 	EXPECT_INT(store(base + HUGE + PAGE, 9), 0); /* where there is no table yet */
 	for (uint32_t n = 0; after; n++) {
-		EXPECT_INT(fl_faultpoint_count(point, NULL, &before), 0);
-		EXPECT_INT(fl_faultpoint_set(point, n, UINT32_MAX), 0);
+		EXPECT_INT(fl_inject_count_of(point, NULL, &before), 0);
+		EXPECT_INT(fl_inject_set_point(point, n, UINT32_MAX), 0);
 		ret = fl_uffd_register(uffd, again, HUGE + HUGE / 2, WP, NULL);
-		EXPECT_INT(fl_faultpoint_set(point, 0, 0), 0);
-		EXPECT_INT(fl_faultpoint_count(point, NULL, &after), 0);
+		EXPECT_INT(fl_inject_set_point(point, 0, 0), 0);
+		EXPECT_INT(fl_inject_count_of(point, NULL, &after), 0);
 		after -= before;
 		EXPECT_INT(ret, after ? -1 : 0);
 		EXPECT_INT(load(again), pattern(SMALL / 2));
@@ -62,7 +63,7 @@ static void range_grows(void)
 	EXPECT_INT(fl_munmap(mm, base + HUGE, HUGE), 0);
 	EXPECT_INT(fl_uffd_register(uffd, base, HUGE, WP, NULL), 0);
 	EXPECT_INT(store(base, 1), 0);
-	EXPECT_INT(fl_mremap(mm, base, HUGE, HUGE + HUGE / 2, 0, 0), base);
+	EXPECT_INT(remap_addr(mm, base, HUGE, HUGE + HUGE / 2, 0, 0), base);
 	EXPECT_INT(store(base + HUGE, 2), 0);
 	EXPECT_INT(fl_mm_check(mm), 0);
 }
@@ -82,9 +83,9 @@ static void range_protected_without_room(void)
 			EXPECT_INT(store(at + i * PAGE, pattern(i)), 0);
 		for (unsigned i = 2; i < 16; i += 3)
 			EXPECT_INT(fl_madvise(mm, at + i * PAGE, PAGE, MADV_DONTNEED), 0);
-		EXPECT_INT(fl_faultpoint_set("host.mprotect", 0, times), 0);
+		EXPECT_INT(fl_inject_set_point("host.mprotect", 0, times), 0);
 		EXPECT_INT(protect(at, 16 * PAGE, SET), 0);
-		EXPECT_INT(fl_faultpoint_set("host.mprotect", 0, 0), 0);
+		EXPECT_INT(fl_inject_set_point("host.mprotect", 0, 0), 0);
 		EXPECT_INT(fl_madvise(mm, at, 16 * PAGE, MADV_DONTNEED), 0);
 		for (unsigned i = 0; i < 16; i++)
 			EXPECT_INT(load(at + i * PAGE), 0);
@@ -102,13 +103,13 @@ static void range_is_one_mapping(void)
 	for (unsigned i = 0; i < 4; i++)
 		EXPECT_INT(store(at + i * PAGE, pattern(i)), 0);
 	EXPECT_INT(fl_sample_start(mm, at, 2 * PAGE), 0);
-	EXPECT_INT(fl_mremap(mm, at, 4 * PAGE, 6 * PAGE, 0, 0), at);
+	EXPECT_INT(remap_addr(mm, at, 4 * PAGE, 6 * PAGE, 0, 0), at);
 	EXPECT_INT(fl_mm_clear_soft_dirty(mm), 0);
-	EXPECT_INT(fl_mremap(mm, at, 6 * PAGE, 8 * PAGE, 0, 0), at);
+	EXPECT_INT(remap_addr(mm, at, 6 * PAGE, 8 * PAGE, 0, 0), at);
 	EXPECT_INT(store(at + 7 * PAGE, 7), 0);
 	EXPECT_INT(fl_mm_check(mm), 0);
 	to = map_pages(8);
-	EXPECT_INT(fl_mremap(mm, at, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+	EXPECT_INT(remap_addr(mm, at, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
 	for (unsigned i = 0; i < 4; i++)
 		EXPECT_INT(load(to + i * PAGE), pattern(i));
 	EXPECT_INT(store(to + PAGE, 1), 0);
@@ -126,10 +127,10 @@ static void range_moved_without_room(void)
 	EXPECT_INT(fl_uffd_register(uffd, at, 4 * PAGE, WP, NULL), 0);
 	EXPECT_INT(fl_uffd_register(uffd, to, 4 * PAGE, WP, NULL), 0);
 	EXPECT_INT(fl_uffd_unregister(uffd, to, 4 * PAGE), 0);
-	EXPECT_INT(fl_faultpoint_set("alloc.extent", 0, UINT32_MAX), 0);
-	EXPECT_INT(fl_mremap(mm, at, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), -1);
+	EXPECT_INT(fl_inject_set_point("alloc.extent", 0, UINT32_MAX), 0);
+	EXPECT_INT(remap_addr(mm, at, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), -1);
 	EXPECT_INT(errno, ENOMEM);
-	EXPECT_INT(fl_faultpoint_set("alloc.extent", 0, 0), 0);
+	EXPECT_INT(fl_inject_set_point("alloc.extent", 0, 0), 0);
 	EXPECT_INT(load(at + PAGE), pattern(1));
 	EXPECT_INT(load(to), -SIGSEGV);
 }
@@ -139,7 +140,7 @@ static atomic_bool enough;
 static void *look_all_the_time(void *at)
 {
 	while (!atomic_load(&enough))
-		fl_sample_look(mm, *(uint64_t *)at, 8 * PAGE, NULL);
+		looked(mm, *(uint64_t *)at, 8 * PAGE, NULL);
 	return NULL;
 }
 
@@ -185,11 +186,11 @@ static void range_forked_without_room(void)
 	for (uint32_t n = 0; after; n++) {
 		EXPECT_INT(store(at, 1), 0);
 		EXPECT_INT(store(at + 3 * PAGE, 2), 0);
-		EXPECT_INT(fl_faultpoint_count("host.mprotect", NULL, &before), 0);
-		EXPECT_INT(fl_faultpoint_set("host.mprotect", n, 1), 0);
+		EXPECT_INT(fl_inject_count_of("host.mprotect", NULL, &before), 0);
+		EXPECT_INT(fl_inject_set_point("host.mprotect", n, 1), 0);
 		EXPECT_INT(world->in_child(first_two, at), 0);
-		EXPECT_INT(fl_faultpoint_set("host.mprotect", 0, 0), 0);
-		EXPECT_INT(fl_faultpoint_count("host.mprotect", NULL, &after), 0);
+		EXPECT_INT(fl_inject_set_point("host.mprotect", 0, 0), 0);
+		EXPECT_INT(fl_inject_count_of("host.mprotect", NULL, &after), 0);
 		after -= before;
 		EXPECT_INT(fl_mm_check(mm), 0);
 		for (unsigned i = 0; i < 8; i++)

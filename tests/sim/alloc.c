@@ -68,7 +68,7 @@ static void give(void *ptr, size_t size)
 	memset(ptr, POISON, size);
 }
 
-void *fl_alloc(uint64_t *account, size_t size, enum fl_faultpoint fp)
+void *fl_alloc(uint64_t *account, size_t size, enum fl_inject_point fp)
 {
 	if (fl_fail(fp))
 		return NULL;

@@ -9,8 +9,8 @@
 #include "sim.h"
 
 #include "base/clock.h"
+#include "base/inject.h"
 #include "base/sys.h"
-#include "host/faultpoint.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -296,7 +296,7 @@ int sim_wake(const uint32_t *word, int n)
 
 /* ---- failures ---- */
 
-bool sim_fails(enum fl_faultpoint fp)
+bool sim_fails(enum fl_inject_point fp)
 {
 	int chosen;
 
@@ -305,13 +305,12 @@ bool sim_fails(enum fl_faultpoint fp)
 	chosen = choose(3, 0, mix(state, (uint64_t)fp << 16 | (uint64_t)(current - threads + 1) << 8), true);
 	if (chosen < 0)
 		stop(SIM_JOINED);
-	current->hash =
-		mix(current->hash, chosen ? 5 : 4); /* it has advanced, even if nothing is touched next */
+	current->hash = mix(current->hash, chosen ? 5 : 4); /* it has advanced, even if nothing is touched next */
 	state += current->hash;
 	if (!chosen)
 		return false;
 	if (sim_trace)
-		printf("#       %-10s fails: %s\n", current->name, fl_fp_name(fp));
+		printf("#       %-10s fails: %s\n", current->name, fl_inject_point_name(fp));
 	failures--;
 	current->failed = true;
 	return true;

@@ -185,7 +185,7 @@ static bool again(int64_t err)
 	__extension__({                                                                                              \
 		int64_t ret_;                                                                                        \
 		do {                                                                                                 \
-			sim_failed(); /* an earlier failure is no excuse */                                    \
+			sim_failed(); /* an earlier failure is no excuse */                                          \
 			ret_ = (call);                                                                               \
 		} while (again(ret_));                                                                               \
 		ret_;                                                                                                \

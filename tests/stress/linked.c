@@ -30,7 +30,7 @@ long linked_syscall(long nr, int flags)
 	int err = nr == SYS_userfaultfd ? fl_native_init() : -ENOSYS;
 
 	if (!err)
-		err = fl_object_new(&fl_native.mm, flags, &object);
+		err = fl_object_new(&fl_native.mm, &fl_native_caller, flags, &object);
 	return result(err ? err : object->fd);
 }
 

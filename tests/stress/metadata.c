@@ -3,7 +3,7 @@
  * metadata.c - what a large sparse range costs: 16 GiB registered, one page in a hundred filled, at random. The
  * engine's own data must stay below one hundredth of the range. On the process and on a soft address space; TAP.
  */
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -50,13 +50,14 @@ static bool fill(struct fl_uffd *u, uint64_t range)
 
 static bool measure(const char *name, struct fl_mm *mm)
 {
-	uint64_t range = fl_mmap(mm, 0, RANGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+	uint64_t range;
 	struct fl_uffd *u;
 	double start, took;
 	uint64_t bytes;
 	bool ok;
 
-	if (range == FL_MAP_FAILED || fl_uffd_open(mm, FL_UFFD_SRC_HOST, &u) || fl_uffd_api(u, 0, NULL))
+	if (fl_mmap(mm, 0, RANGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, &range) ||
+	    fl_uffd_open(mm, FL_UFFD_SRC_HOST, &u) || fl_uffd_api(u, 0, NULL))
 		return false;
 	start = now_ms();
 	ok = fl_uffd_register(u, range, RANGE, FL_UFFDIO_REGISTER_MODE_MISSING, NULL) == 0;

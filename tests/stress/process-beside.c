@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 #define WORKERS	 4u
 #define HANDLERS 2
@@ -150,9 +150,9 @@ static void *drop_and_protect(void *arg)
 /* Nobody's pages, beside the workers' if they are free. */
 static uint64_t map_piece(uint64_t hint, int prot)
 {
-	uint64_t at = fl_mmap(mm, hint, BYTES(PIECE), prot, MAP_PRIVATE | MAP_ANONYMOUS);
+	uint64_t at;
 
-	CHECK(at != FL_MAP_FAILED);
+	CHECK(fl_mmap(mm, hint, BYTES(PIECE), prot, MAP_PRIVATE | MAP_ANONYMOUS, &at) == 0);
 	near += at == hint;
 	return at;
 }
@@ -193,13 +193,14 @@ static void check_moved(uint64_t at, uint64_t old, uint64_t cut)
 
 static void map_once(uint64_t *seed)
 {
-	uint64_t r = rnd(seed), cut = 1 + r % (PIECE - 2);
+	uint64_t r = rnd(seed), cut = 1 + r % (PIECE - 2), at;
 	uint64_t from = map_piece(base + BYTES(PAGES + r / 64 % PIECE), PROT_READ | PROT_WRITE);
 	uint64_t to = map_piece(base + BYTES(PAGES + 2 * PIECE + r / 4096 % PIECE), PROT_NONE);
 
 	use(from, cut);
 	split_and_join(1 + r / 262144 % (PAGES / 2), 1 + cut);
-	CHECK(fl_mremap(mm, from, BYTES(PIECE), BYTES(PIECE), MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+	CHECK_INT(fl_mremap(mm, from, BYTES(PIECE), BYTES(PIECE), MREMAP_MAYMOVE | MREMAP_FIXED, to, &at), 0);
+	CHECK(at == to);
 	check_moved(to, from, cut);
 	CHECK_INT(fl_uffd_register(uffd, to, BYTES(PIECE), MISSING, NULL), 0);
 	CHECK_INT(fl_uffd_unregister(uffd, to, BYTES(cut)), 0);
@@ -229,8 +230,7 @@ static void set_up(void)
 
 	if (fl_mm_process(&mm))
 		skip("no native address space here");
-	room = fl_mmap(mm, 0, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
-	CHECK(room != FL_MAP_FAILED);
+	CHECK(fl_mmap(mm, 0, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, &room) == 0);
 	base = (room + (2 << 20) - 1) & ~((2ull << 20) - 1);
 	CHECK_INT(fl_munmap(mm, base + BYTES(PAGES), room + ROOM - base - BYTES(PAGES)), 0);
 	CHECK_INT(fl_uffd_open(mm, O_NONBLOCK, &uffd), 0);

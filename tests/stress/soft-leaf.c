@@ -4,12 +4,13 @@
  * collapsed, swapped out, moved, write-protected, forked and cleared of soft-dirty, while threads load and store. A
  * page holds what was stored last; a store is soft-dirty; what is write-protected, or a forked space's, stands still.
  */
+#include "address.h"
 #include "stress.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
 
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 #define HUGE	((uint64_t)2 << 20)
 #define PAGES	512u
@@ -140,7 +141,7 @@ static void *mover(void *arg)
 			CHECK_INT(fl_madvise(mm, base + page * PAGE, 8 * PAGE, MADV_PAGEOUT), 0);
 			break;
 		case 2:
-			CHECK(fl_mm_migrate(mm, base + page * PAGE, 8 * PAGE) >= 0);
+			CHECK(migrated(mm, base + page * PAGE, 8 * PAGE) >= 0);
 			break;
 		case 3:
 			child(&state);
@@ -163,8 +164,7 @@ static void test_leaf(void)
 	CHECK_INT(fl_mm_create(&mm, 64ull << 20), 0);
 	CHECK_INT(fl_uffd_open(mm, O_NONBLOCK, &uffd), 0);
 	CHECK_INT(fl_uffd_api(uffd, FEAT_WP | FL_UFFD_FEATURE_WP_UNPOPULATED, NULL), 0);
-	at = fl_mmap(mm, 0, 3 * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
-	CHECK(at != FL_MAP_FAILED);
+	CHECK(fl_mmap(mm, 0, 3 * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, &at) == 0);
 	dropped = (at + HUGE - 1) & ~(HUGE - 1);
 	kept = dropped + HUGE;
 	CHECK_INT(fl_madvise(mm, at, 3 * HUGE, MADV_HUGEPAGE), 0);

@@ -4,6 +4,7 @@
  * the process that are registered and missing. Whoever resolves them first takes every lock of the soft space that
  * the copy could hold. Ten thousand times; and pointers that lead nowhere are errors, not crashes.
  */
+#include "address.h"
 #include "stress.h"
 
 #include <fcntl.h>
@@ -15,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 #define ROUNDS	 2500u /* of each of the four ways, so ten thousand faults and more */
 #define BATCH	 50u
@@ -39,7 +40,7 @@ static void take_locks(void)
 	CHECK_INT(fl_mprotect(soft, base, SOFT_LEN, PROT_READ | PROT_WRITE), 0);
 	CHECK_INT(fl_load(soft, mapped + 3 * PAGE, &byte, 1), 0);
 	CHECK_INT(fl_shmem_truncate(shmem, SOFT_LEN), 0);
-	CHECK_INT(fl_mmap(soft, base + 2 * SOFT_LEN, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED),
+	CHECK_INT(map_addr(soft, base + 2 * SOFT_LEN, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED),
 		  (long long)(base + 2 * SOFT_LEN));
 	CHECK_INT(fl_munmap(soft, base + 2 * SOFT_LEN, PAGE), 0);
 }
@@ -77,8 +78,10 @@ static void set_up(void)
 		skip("no native address space here");
 	CHECK_INT(fl_mm_create(&soft, 1 << 24), 0);
 	CHECK_INT(fl_shmem_create(soft, SOFT_LEN, &shmem), 0);
-	base = fl_mmap(soft, 0x40000000, SOFT_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
-	mapped = fl_mmap_shmem(soft, 0, SOFT_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, shmem, 0);
+	CHECK_INT(fl_mmap(soft, 0x40000000, SOFT_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			  &base),
+		  0);
+	CHECK_INT(fl_mmap_shmem(soft, 0, SOFT_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, shmem, 0, &mapped), 0);
 	CHECK(base == 0x40000000 && mapped);
 	CHECK_INT(fl_uffd_open(soft, FL_UFFD_SRC_HOST, &soft_uffd), 0);
 	CHECK_INT(fl_uffd_api(soft_uffd, 0, NULL), 0);
@@ -187,7 +190,7 @@ static void test_nowhere(void)
 	CHECK_INT(fl_store(soft, base + SOFT_LEN - PAGE, gone + PAGE - 4, 8), SIGSEGV);
 	CHECK_ERR(fl_shmem_read(shmem, gone + PAGE, 8, 0), EFAULT);
 	CHECK_ERR(fl_shmem_write(shmem, gone + PAGE, 8, 0), EFAULT);
-	CHECK_INT(fl_shmem_data(shmem, 0), -1); /* and nothing is there */
+	CHECK_INT(data_at(shmem, 0), -1); /* and nothing is there */
 	CHECK_INT(fl_shmem_write(shmem, gone + PAGE - 4, 8, 0), 4);
 	CHECK_ERR(fl_uffd_ioctl(soft_uffd, FL_UFFDIO_COPY, gone + PAGE), EFAULT);
 	CHECK_INT(fl_store(soft, base + SOFT_LEN - PAGE, &byte, 1), 0);

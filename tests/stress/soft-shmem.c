@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* soft-shmem.c - the file of shared.h is a shared memory object that two soft address spaces map. */
+#include "address.h"
 #include "shared.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
 
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 static struct fl_mm *spaces[2];
 static struct fl_shmem *shmem;
@@ -69,7 +70,8 @@ static void set_up(void)
 	CHECK_INT(fl_mm_create(&mm, 8ull << 20), 0);
 	CHECK_INT(fl_shmem_create(mm, SHARED_SIZE, &shmem), 0);
 	fl_shmem_huge(shmem, 1);
-	CHECK(fl_mmap_shmem(mm, base, SHARED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, shmem, 0) == base);
+	CHECK(map_shmem_addr(mm, base, SHARED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, shmem, 0) ==
+	      base);
 	spaces[REGISTERED] = mm;
 	CHECK_INT(fl_mm_fork(mm, &spaces[OTHER]), 0);
 	CHECK_INT(fl_uffd_open(mm, O_NONBLOCK, &uffd), 0);

@@ -9,7 +9,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 static struct fl_mm *mm;
 static struct fl_uffd *uffd;
@@ -72,8 +72,7 @@ static void run(bool unregister)
 	get_space();
 	CHECK_INT(fl_uffd_open(mm, O_NONBLOCK | FL_UFFD_SRC_HOST, &uffd), 0);
 	CHECK_INT(fl_uffd_api(uffd, FEAT_WP, NULL), 0);
-	s.base = fl_mmap(mm, 0, SOAK_PAGES * 4096ul, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
-	CHECK(s.base != FL_MAP_FAILED);
+	CHECK(fl_mmap(mm, 0, SOAK_PAGES * 4096ul, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, &s.base) == 0);
 	soak(&s, unregister);
 	CHECK_INT(fl_mm_check(mm), 0);
 	CHECK_INT(fl_uffd_close(uffd), 0);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/inject.h"
 #include "base/list.h"
 #include "base/lock.h"
 #include "host/stats.h"
@@ -86,7 +87,7 @@ static void test_alloc_random(void **state)
 
 static void test_alloc_fails_on_demand(void **state)
 {
-	assert_int_equal(fl_fp_set("alloc.mm", 0, 1), 0);
+	assert_int_equal(fl_inject_set_point("alloc.mm", 0, 1), 0);
 	assert_null(fl_alloc(&account, 64, FL_FP_MM));
 	assert_int_equal(account, 0);
 	void *p = fl_alloc(&account, 64, FL_FP_MM);
@@ -120,18 +121,18 @@ static void test_faultpoint_after_and_times(void **state)
 {
 	uint64_t hits, failed, hits2, failed2;
 
-	assert_int_equal(fl_fp_count("alloc.vma", &hits, &failed), 0);
+	assert_int_equal(fl_inject_count_of("alloc.vma", &hits, &failed), 0);
 	assert_int_equal(failures(10), 0);
-	assert_int_equal(fl_fp_set("alloc.vma", 3, 2), 0);
+	assert_int_equal(fl_inject_set_point("alloc.vma", 3, 2), 0);
 	assert_int_equal(failures(3), 0);
 	assert_int_equal(failures(2), 2);
 	assert_int_equal(failures(10), 0);
-	assert_int_equal(fl_fp_set("alloc.vma", 1, UINT32_MAX), 0);
+	assert_int_equal(fl_inject_set_point("alloc.vma", 1, UINT32_MAX), 0);
 	assert_int_equal(failures(1), 0);
 	assert_int_equal(failures(1000), 1000);
-	assert_int_equal(fl_fp_set("alloc.vma", 5, 0), 0);
+	assert_int_equal(fl_inject_set_point("alloc.vma", 5, 0), 0);
 	assert_int_equal(failures(10), 0);
-	assert_int_equal(fl_fp_count("alloc.vma", &hits2, &failed2), 0);
+	assert_int_equal(fl_inject_count_of("alloc.vma", &hits2, &failed2), 0);
 	assert_int_equal(hits2 - hits, 10 + 3 + 2 + 10 + 1 + 1000 + 10);
 	assert_int_equal(failed2 - failed, 2 + 1000);
 }
@@ -140,14 +141,14 @@ static void test_faultpoint_names(void **state)
 {
 	unsigned n = 0;
 
-	assert_int_equal(fl_fp_set("no.such.point", 0, 1), -ENOENT);
-	assert_int_equal(fl_fp_count("no.such.point", NULL, NULL), -ENOENT);
-	for (; fl_fp_name(n); n++) {
-		assert_int_equal(fl_fp_count(fl_fp_name(n), NULL, NULL), 0);
+	assert_int_equal(fl_inject_set_point("no.such.point", 0, 1), -ENOENT);
+	assert_int_equal(fl_inject_count_of("no.such.point", NULL, NULL), -ENOENT);
+	for (; fl_inject_point_name(n); n++) {
+		assert_int_equal(fl_inject_count_of(fl_inject_point_name(n), NULL, NULL), 0);
 		for (unsigned i = 0; i < n; i++)
-			assert_string_not_equal(fl_fp_name(i), fl_fp_name(n));
+			assert_string_not_equal(fl_inject_point_name(i), fl_inject_point_name(n));
 	}
-	assert_int_equal(n, FL_NR_FAULTPOINTS);
+	assert_int_equal(n, FL_NR_INJECT_POINTS);
 }
 
 /* ---- locks ---- */

@@ -11,7 +11,7 @@
 #include "base/inject.h"
 #include "host/count.h"
 
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 /* ---- the parser ---- */
 
@@ -30,7 +30,7 @@ static const struct {
 	{"wake-delay", {FL_INJECT_WAKE_DELAY, 10, 0, 1}},
 	{"wake-delay,ms=20,times=2", {FL_INJECT_WAKE_DELAY, 20, 0, 2}},
 	{"wake-delay,ms=10000", {FL_INJECT_WAKE_DELAY, 10000, 0, 1}},
-	{"alloc.frame,after=007", {FL_NR_INJECT_POINTS + FL_FP_FRAME, 1, 7, 1}},
+	{"alloc.frame,after=007", {FL_FP_FRAME, 1, 7, 1}},
 };
 
 static void test_good_specs(void **state)
@@ -88,7 +88,8 @@ static const struct {
 	{"wake-delay,ms=0", {"ms=0", "from 1 to 10000"}},
 	{"wake-delay,ms=10001", {"ms=10001", "10000"}},
 	{"copy,times=1,times=2", {"times=", "twice"}},
-	{"alloc.frame;alloc.frame", {"alloc.frame", "at most 1"}},
+	{"alloc.vma;alloc.vma;alloc.vma;alloc.vma;alloc.vma;alloc.vma;alloc.vma;alloc.vma;alloc.vma",
+	 {"alloc.vma", "9 times", "at most 8"}},
 	{"copy;copy;copy;copy;copy;copy;copy;copy;copy", {"copy", "9 times", "at most 8"}},
 };
 
@@ -106,6 +107,25 @@ static void test_bad_specs(void **state)
 		errno = 0;
 		assert_int_equal(fl_inject(bad[i].text), -1);
 		assert_int_equal(errno, EINVAL);
+	}
+}
+
+/* The public question has the parser's answer, whole or as much as fits. */
+static void test_why(void **state)
+{
+	char why[FL_INJECT_WHY], told[FL_INJECT_WHY];
+
+	assert_int_equal(fl_inject_why("copy=EEXIST;alloc.vma,after=3", told, sizeof(told)), 0);
+	assert_string_equal(told, "");
+	assert_int_equal(fl_inject_why(NULL, told, sizeof(told)), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_false(fl_inject_check(bad[i].text, why));
+		assert_int_equal(fl_inject_why(bad[i].text, told, sizeof(told)), strlen(why));
+		assert_string_equal(told, why);
+		assert_int_equal(fl_inject_why(bad[i].text, told, 8), strlen(why));
+		assert_int_equal(strlen(told), 7);
+		assert_memory_equal(told, why, 7);
+		assert_int_equal(fl_inject_why(bad[i].text, NULL, 0), strlen(why));
 	}
 }
 
@@ -134,7 +154,7 @@ static void test_lists(void **state)
 	assert_null(at);
 	assert_int_equal(s[0].value, ENOENT);
 	assert_int_equal(s[1].point, FL_INJECT_WAKE_DELAY);
-	assert_int_equal(s[2].point, FL_NR_INJECT_POINTS + FL_FP_VMA);
+	assert_int_equal(s[2].point, FL_FP_VMA);
 	assert_int_equal(s[2].times, UINT32_MAX);
 }
 
@@ -149,12 +169,12 @@ static void test_every_point_has_name_text_and_errnos(void **state)
 			assert_string_not_equal(fl_inject_name(i), fl_inject_name(n));
 		for (unsigned i = 0; (err = fl_inject_point_errno(n, i)); i++)
 			assert_non_null(fl_inject_errno_name(err));
-		assert_true(!fl_inject_point_errno(n, 0) || n < FL_NR_INJECT_POINTS);
+		assert_true(!fl_inject_point_errno(n, 0) || fl_inject_point_kind(n) == FL_INJECT_KIND_ABI);
+		assert_int_equal(fl_inject_point_kind(n) == FL_INJECT_KIND_ENGINE,
+				 strchr(fl_inject_name(n), '.') != NULL);
 	}
-	assert_int_equal(n, FL_NR_INJECT_POINTS + FL_NR_FAULTPOINTS);
+	assert_int_equal(n, FL_NR_INJECT_POINTS);
 	assert_null(fl_inject_text(n));
-	for (unsigned i = 0; i < FL_NR_FAULTPOINTS; i++)
-		assert_string_equal(fl_inject_name(FL_NR_INJECT_POINTS + i), fl_faultpoint_name(i));
 }
 
 /* ---- what fires ---- */
@@ -172,7 +192,7 @@ static void test_after_and_times(void **state)
 {
 	uint64_t before, after, counted = fl_stats->injected;
 
-	assert_int_equal(fl_inject_count("copy", &before), 0);
+	assert_int_equal(fl_inject_count("copy", NULL, &before), 0);
 	fires(FL_INJECT_COPY, "...");
 	assert_int_equal(fl_inject("copy"), 0);
 	fires(FL_INJECT_ZEROPAGE, "...");
@@ -191,10 +211,10 @@ static void test_after_and_times(void **state)
 	assert_int_equal(fl_inject(NULL), 0);
 	fires(FL_INJECT_COPY, "...");
 	fires(FL_INJECT_ZEROPAGE, "...");
-	assert_int_equal(fl_inject_count("copy", &after), 0);
+	assert_int_equal(fl_inject_count("copy", NULL, &after), 0);
 	assert_int_equal(after - before, 1 + 3 + 8 + 2 + 2 + 1);
 	assert_int_equal(fl_stats->injected - counted, after - before);
-	assert_int_equal(fl_inject_count("cpoy", &after), -1);
+	assert_int_equal(fl_inject_count("cpoy", NULL, &after), -1);
 	assert_int_equal(errno, ENOENT);
 }
 
@@ -212,17 +232,57 @@ static void test_the_engines_own_points(void **state)
 {
 	uint64_t before, after;
 
-	assert_int_equal(fl_inject_count("alloc.vma", &before), 0);
+	assert_int_equal(fl_inject_count("alloc.vma", NULL, &before), 0);
 	assert_int_equal(fl_inject("alloc.vma,after=1,times=2"), 0);
 	assert_false(fl_fail(FL_FP_VMA));
 	assert_true(fl_fail(FL_FP_VMA) && fl_fail(FL_FP_VMA));
 	assert_false(fl_fail(FL_FP_VMA));
-	assert_int_equal(fl_inject_count("alloc.vma", &after), 0);
+	assert_int_equal(fl_inject_count("alloc.vma", NULL, &after), 0);
 	assert_int_equal(after - before, 2);
 	assert_int_equal(fl_inject("alloc.vma,times=all"), 0);
 	assert_true(fl_fail(FL_FP_VMA));
+	assert_int_equal(fl_inject("alloc.vma;alloc.vma,after=1"), 0);
+	assert_true(fl_fail(FL_FP_VMA));
+	assert_false(fl_fail(FL_FP_VMA));
+	assert_true(fl_fail(FL_FP_VMA));
+	assert_false(fl_fail(FL_FP_VMA));
 	assert_int_equal(fl_inject(NULL), 0);
 	assert_false(fl_fail(FL_FP_VMA));
+}
+
+/* The engine's points are always counted, the others while a spec names them. */
+static void test_hits(void **state)
+{
+	uint64_t before, after;
+
+	assert_int_equal(fl_inject_count("alloc.vma", &before, NULL), 0);
+	assert_false(fl_fail(FL_FP_VMA));
+	assert_int_equal(fl_inject("alloc.vma"), 0);
+	assert_true(fl_fail(FL_FP_VMA));
+	assert_int_equal(fl_inject_count("alloc.vma", &after, NULL), 0);
+	assert_int_equal(after - before, 2);
+	assert_int_equal(fl_inject_count("copy", &before, NULL), 0);
+	assert_int_equal(fl_inject("copy,after=1"), 0);
+	fires(FL_INJECT_COPY, ".A.");
+	assert_int_equal(fl_inject(NULL), 0);
+	fires(FL_INJECT_COPY, "..");
+	assert_int_equal(fl_inject_count("copy", &after, NULL), 0);
+	assert_int_equal(after - before, 3);
+}
+
+/* One point by its name, as the engine's own tests set it. */
+static void test_one_point(void **state)
+{
+	assert_int_equal(fl_inject("zeropage,times=all;copy=EEXIST,times=all;copy"), 0);
+	assert_int_equal(fl_inject_set_point("copy", 1, 2), 0);
+	fires(FL_INJECT_COPY, ".AA..");
+	assert_int_equal(fl_inject_set_point("copy", 0, UINT32_MAX), 0);
+	fires(FL_INJECT_COPY, "AA");
+	assert_int_equal(fl_inject_set_point("copy", 0, 0), 0);
+	fires(FL_INJECT_COPY, "..");
+	fires(FL_INJECT_ZEROPAGE, "A");
+	assert_int_equal(fl_inject_set_point("cpoy", 0, 1), -ENOENT);
+	assert_int_equal(fl_inject(NULL), 0);
 }
 
 #define THREADS 4
@@ -272,7 +332,7 @@ static void test_library(void **state)
 	assert_int_equal(errno, EMFILE);
 	assert_int_equal(fl_uffd_open(mm, FL_UFFD_SRC_HOST | 04000, &u), 0);
 	assert_int_equal(fl_uffd_api(u, 0, NULL), 0);
-	mem = fl_mmap(mm, 0, 1 << 20, 3, 0x22);
+	assert_int_equal(fl_mmap(mm, 0, 1 << 20, 3, 0x22, &mem), 0);
 	assert_int_equal(fl_uffd_register(u, mem, 1 << 20, 1, NULL), 0);
 	assert_int_equal(fl_inject("copy=EEXIST;copy=ESRCH;copy-short"), 0);
 	assert_int_equal(fl_uffd_copy(u, mem, (uintptr_t)page, 8192, 0, &copied), -1);
@@ -332,12 +392,15 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good_specs),
 		cmocka_unit_test(test_bad_specs),
+		cmocka_unit_test(test_why),
 		cmocka_unit_test(test_long_lists),
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_every_point_has_name_text_and_errnos),
 		cmocka_unit_test(test_after_and_times),
 		cmocka_unit_test(test_specs_of_one_point),
 		cmocka_unit_test(test_the_engines_own_points),
+		cmocka_unit_test(test_hits),
+		cmocka_unit_test(test_one_point),
 		cmocka_unit_test(test_exact_with_threads),
 		cmocka_unit_test(test_library),
 		cmocka_unit_test(test_fork_while_set),

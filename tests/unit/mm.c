@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/faultpoint.h"
+#include "base/inject.h"
 
 #define BASE 0x10000000ull /* aligned to 2 MiB */
 #define RW   (VM_READ | VM_WRITE)
@@ -88,13 +88,13 @@ static void test_pgtable_keeps_entries(void **state)
 static void test_pgtable_no_memory(void **state)
 {
 	for (uint32_t n = 0; n < 3; n++) {
-		assert_int_equal(fl_fp_set("alloc.pgtable", n, 1), 0);
+		assert_int_equal(fl_inject_set_point("alloc.pgtable", n, 1), 0);
 		assert_int_equal(fl_pte_alloc(&fake.mm, BASE), -ENOMEM);
 		assert_null(fl_pte_offset(&fake.mm, BASE));
 		fl_free_pgtables(&fake.mm, BASE, BASE + PAGE_SIZE);
 		assert_int_equal(fake.mm.metadata, PAGE_SIZE); /* the top one */
 	}
-	assert_int_equal(fl_fp_set("alloc.pgtable", 0, 0), 0);
+	assert_int_equal(fl_inject_set_point("alloc.pgtable", 0, 0), 0);
 }
 
 /* ---- change_protection ---- */

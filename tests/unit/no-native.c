@@ -3,6 +3,7 @@
  * no-native.c - the library without the native backend: the process is refused, soft address spaces are whole, with
  * addresses and sizes of 64 bits in a program of 32.
  */
+#include "address.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -10,7 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 #define GIB  (1ull << 30)
 #define HIGH 0x7f0123456000ull
@@ -53,7 +54,7 @@ static void test_high_addresses(void **state)
 	assert_int_equal(fl_mm_create(&mm, 1 << 20), 0);
 	assert_int_equal(fl_uffd_open(mm, O_NONBLOCK | FL_UFFD_SRC_HOST, &u), 0);
 	assert_int_equal(fl_uffd_api(u, FL_UFFD_FEATURE_SIGBUS, NULL), 0);
-	assert_true(fl_mmap(mm, HIGH, 16 * GIB, PROT_READ | PROT_WRITE, flags) == HIGH);
+	assert_true(map_addr(mm, HIGH, 16 * GIB, PROT_READ | PROT_WRITE, flags) == HIGH);
 	assert_int_equal(fl_uffd_register(u, HIGH, 16 * GIB, FL_UFFDIO_REGISTER_MODE_MISSING, NULL), 0);
 	assert_true(fl_load(mm, last, back, sizeof(back)) != 0);
 	assert_int_equal(fl_uffd_copy(u, last, (uintptr_t)page, sizeof(page), 0, NULL), 0);

@@ -9,6 +9,7 @@
  *
  * Odd seeds play with few pages, even ones with enough for leaves.
  */
+#include "address.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -20,7 +21,7 @@
 #include <sys/mman.h>
 
 #include "mm/mm.h"
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 #define NR	1100u /* pages that may be played with, around a border of tables */
 #define BORDER	0x40000000ull
@@ -186,8 +187,8 @@ static void do_mmap(unsigned from, unsigned to)
 	int prot = random_prot();
 
 	SAY("mmap [%u, %u) prot %d", from, to, prot);
-	same((long long)fl_mmap(mm, addr_of(from), (to - from) * PAGE_SIZE, prot, ANON | MAP_FIXED),
-	     (long long)addr_of(from), "mmap()");
+	same(map_addr(mm, addr_of(from), (to - from) * PAGE_SIZE, prot, ANON | MAP_FIXED), (long long)addr_of(from),
+	     "mmap()");
 	clear(from, to);
 	for (unsigned i = from; i < to; i++) {
 		model[i].mapped = true;
@@ -348,7 +349,7 @@ static void do_migrate(unsigned from, unsigned to)
 	for (unsigned i = from; i < to; i++)
 		present += model[i].present;
 	SAY("migrate [%u, %u)", from, to);
-	got = fl_mm_migrate(mm, addr_of(from), (to - from) * PAGE_SIZE);
+	got = migrated(mm, addr_of(from), (to - from) * PAGE_SIZE);
 	if (first_hole(from, to) < to)
 		same(got == -1 ? -errno : got, -EINVAL, "migrate");
 	else
@@ -435,7 +436,7 @@ static void do_mremap_fixed(unsigned from, unsigned to)
 	else if (!one_mapping(from, to))
 		want = -EFAULT;
 	SAY("mremap [%u, %u) to [%u, %u) flags %d", from, to, at, at + new, flags);
-	got = (int64_t)fl_mremap(mm, addr_of(from), old * PAGE_SIZE, new *PAGE_SIZE, flags, addr_of(at));
+	got = remap_addr(mm, addr_of(from), old * PAGE_SIZE, new *PAGE_SIZE, flags, addr_of(at));
 	same(got == -1 ? -errno : 0, want, "mremap()");
 	if (!want)
 		move_pages(from, old, at, new, keep);
@@ -457,7 +458,7 @@ static void do_mremap(unsigned from, unsigned to)
 	else if (new > old && (!room || (to < nr_pages && one_vma(to - 1, to + 1))))
 		want = -ENOMEM;
 	SAY("mremap [%u, %u) in place to %u pages", from, to, new);
-	same(result((int64_t)fl_mremap(mm, addr_of(from), old * PAGE_SIZE, new *PAGE_SIZE, 0, 0)), want, "mremap()");
+	same(result(remap_addr(mm, addr_of(from), old * PAGE_SIZE, new *PAGE_SIZE, 0, 0)), want, "mremap()");
 	if (want)
 		return;
 	for (i = to; i < from + new; i++) {
@@ -751,7 +752,7 @@ static void play(uint64_t first_seed, unsigned nr)
 		nr /= 5; /* each step compares more */
 	clear(0, NR);
 	assert_int_equal(fl_mm_create(&mm, 32 << 20), 0);
-	assert_int_equal(fl_mmap(mm, SOURCE, NR * PAGE_SIZE, PROT_READ | PROT_WRITE, ANON | MAP_FIXED), SOURCE);
+	assert_int_equal(map_addr(mm, SOURCE, NR * PAGE_SIZE, PROT_READ | PROT_WRITE, ANON | MAP_FIXED), SOURCE);
 	empty = mm->metadata;
 	for (unsigned o = 0; o < OBJECTS; o++)
 		open_object(o);

@@ -3,6 +3,7 @@
  * shmem.c - large folios in the page cache of soft address spaces, looked at from inside: whatever the position of a
  * page in its folio, it is the file's, is counted and found as such, and never becomes an anonymous page.
  */
+#include "address.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -11,9 +12,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/inject.h"
 #include "mm/file.h"
 #include "mm/mm.h"
-#include <faultline/faultline.h>
+#include <faultline/testing.h>
 
 #define PAGE  4096ull
 #define HUGE  (512 * PAGE)
@@ -55,9 +57,9 @@ static int end(void **state)
 
 static uint64_t mapping(int flags, uint64_t mode)
 {
-	uint64_t at = fl_mmap_shmem(mm, 0, 2 * HUGE, RW, flags, shmem, 0);
+	uint64_t at;
 
-	assert_true(at != FL_MAP_FAILED);
+	assert_true(fl_mmap_shmem(mm, 0, 2 * HUGE, RW, flags, shmem, 0, &at) == 0);
 	if (mode)
 		assert_int_equal(fl_uffd_register(uffd, at, 2 * HUGE, mode, NULL), 0);
 	return at;
@@ -67,9 +69,9 @@ static uint64_t mapping(int flags, uint64_t mode)
 static void one_folio(void)
 {
 	assert_int_equal(fl_shmem_write(shmem, "x", 1, 77 * PAGE), 1);
-	assert_int_equal(fl_shmem_data(shmem, 0), 0);
-	assert_int_equal(fl_shmem_data(shmem, HUGE - PAGE), HUGE - PAGE);
-	assert_int_equal(fl_shmem_data(shmem, HUGE), -1);
+	assert_int_equal(data_at(shmem, 0), 0);
+	assert_int_equal(data_at(shmem, HUGE - PAGE), HUGE - PAGE);
+	assert_int_equal(data_at(shmem, HUGE), -1);
 	assert_int_equal(errno, ENXIO);
 }
 
@@ -226,7 +228,7 @@ static void not_for_swap_or_migration(void **state)
 		assert_int_equal(load(addr), 0);
 		pfn = frame(addr);
 		assert_int_equal(fl_madvise(mm, addr, PAGE, MADV_PAGEOUT), 0);
-		assert_int_equal(fl_mm_migrate(mm, addr, PAGE), 0);
+		assert_int_equal(migrated(mm, addr, PAGE), 0);
 		assert_int_equal(frame(addr), pfn);
 	}
 }
@@ -241,12 +243,12 @@ static void no_larger_than_the_hole(void **state)
 	uint64_t at = mapping(MAP_SHARED, FL_UFFDIO_REGISTER_MODE_MISSING), other = mapping(MAP_SHARED, 0);
 
 	assert_int_equal(fl_uffd_copy(uffd, at + 5 * PAGE, (uintptr_t)source, PAGE, 0, NULL), 0);
-	assert_int_equal(fl_shmem_data(shmem, 0), 5 * PAGE);
+	assert_int_equal(data_at(shmem, 0), 5 * PAGE);
 	assert_int_equal(load(other + 9 * PAGE), 0);
-	assert_int_equal(fl_shmem_data(shmem, 6 * PAGE), 9 * PAGE);
+	assert_int_equal(data_at(shmem, 6 * PAGE), 9 * PAGE);
 	assert_int_equal(fl_shmem_truncate(shmem, 2 * HUGE - PAGE), 0);
 	assert_int_equal(load(other + HUGE), 0);
-	assert_int_equal(fl_shmem_data(shmem, HUGE + PAGE), -1);
+	assert_int_equal(data_at(shmem, HUGE + PAGE), -1);
 }
 
 /* ---- one folio, mapped in one piece ---- */
@@ -339,8 +341,7 @@ static void a_fault_maps_one_page(void **state)
 	assert_int_equal(go_on(at + 77 * PAGE, PAGE), 1);
 	assert_int_equal(load(at + 77 * PAGE), 'x');
 	assert_int_equal(word(at + 76 * PAGE), 0);
-	odd = fl_mmap_shmem(mm, 0, 2 * HUGE - PAGE, RW, MAP_SHARED, shmem, PAGE);
-	assert_true(odd != FL_MAP_FAILED);
+	assert_true(fl_mmap_shmem(mm, 0, 2 * HUGE - PAGE, RW, MAP_SHARED, shmem, PAGE, &odd) == 0);
 	assert_int_equal(load(odd + 76 * PAGE), 'x');
 	assert_int_equal(word(odd + 75 * PAGE), 0);
 	at = mapping(MAP_PRIVATE, 0);
@@ -403,19 +404,19 @@ static void collapse_fails_for_want_of_memory(void **state)
 
 	small_pages();
 	for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
-		assert_int_equal(fl_faultpoint_set(points[i], 0, UINT32_MAX), 0);
+		assert_int_equal(fl_inject_set_point(points[i], 0, UINT32_MAX), 0);
 		assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), -1);
 		assert_int_equal(errno, ENOMEM);
-		assert_int_equal(fl_faultpoint_set(points[i], 0, 0), 0);
+		assert_int_equal(fl_inject_set_point(points[i], 0, 0), 0);
 		words_are(at, 0);
 	}
 	hold_their_numbers(at); /* which maps it: the folio was made by the second attempt */
 	assert_true(is_leaf(at));
 	assert_int_equal(fl_madvise(mm, at, HUGE, MADV_DONTNEED), 0);
-	assert_int_equal(fl_faultpoint_set("alloc.pgtable", 0, 1), 0);
+	assert_int_equal(fl_inject_set_point("alloc.pgtable", 0, 1), 0);
 	assert_int_equal(load(at + 5 * PAGE), 6); /* without a table to deposit there is no leaf */
 	assert_false(is_leaf(at));
-	assert_int_equal(fl_faultpoint_set("alloc.pgtable", 0, 0), 0);
+	assert_int_equal(fl_inject_set_point("alloc.pgtable", 0, 0), 0);
 }
 
 /* The hole is filled, unless somebody is to be told of it. */
@@ -543,7 +544,7 @@ static void no_page_of_a_leaf_becomes_anonymous(void **state)
 	assert_int_equal(fl_mprotect(mm, at, HUGE, PROT_READ), 0);
 	assert_int_equal(fl_mprotect(mm, at, 2 * HUGE, RW), 0);
 	assert_int_equal(fl_madvise(mm, at, HUGE, MADV_PAGEOUT), 0);
-	assert_int_equal(fl_mm_migrate(mm, at, HUGE), 0);
+	assert_int_equal(migrated(mm, at, HUGE), 0);
 	assert_true(is_leaf(at));
 	assert_false(pte_write(fl_pte_get(mm, at)));
 	assert_int_equal(fl_mm_fork(mm, &child), 0);
@@ -570,8 +571,8 @@ static void collapse_behind_the_end(void **state)
 	assert_int_equal(fl_shmem_truncate(shmem, 100 * PAGE), 0);
 	assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), 0);
 	assert_int_equal(load(at + 511 * PAGE), 0);
-	assert_int_equal(fl_shmem_data(shmem, 99 * PAGE), 99 * PAGE);
-	assert_int_equal(fl_shmem_data(shmem, 100 * PAGE), -1);
+	assert_int_equal(data_at(shmem, 99 * PAGE), 99 * PAGE);
+	assert_int_equal(data_at(shmem, 100 * PAGE), -1);
 	assert_int_equal(fl_shmem_truncate(shmem, 99 * PAGE), 0);
 	assert_int_equal(frames_in_use(), 99);
 	assert_int_equal(fl_madvise(mm, at, HUGE, COLLAPSE), 0);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "host/faultpoint.h"
+#include "base/inject.h"
 
 #define BASE	     0x7f0000000000ull
 #define PAGES_IN_MAP 64u
@@ -155,7 +155,7 @@ static void step(uint64_t *seed)
 	to = fl_min(to, (uint64_t)PAGES_IN_MAP);
 	assert_int_equal(fl_vma_reserve(&fake.mm, 3), 0);
 	assert_true(fake.mm.nr_spare >= 3 && fake.mm.cap_vmas >= fake.mm.nr_vmas + 3);
-	fl_fp_count("alloc.vma", &hits, NULL);
+	fl_inject_count_of("alloc.vma", &hits, NULL);
 	switch (below(seed, 6)) {
 	case 0:
 		do_unmap(from, to);
@@ -174,7 +174,7 @@ static void step(uint64_t *seed)
 		do_split(from);
 		break;
 	}
-	fl_fp_count("alloc.vma", &later, NULL);
+	fl_inject_count_of("alloc.vma", &later, NULL);
 	assert_int_equal(later, hits); /* reserved is reserved: nothing is allocated afterwards */
 	compare();
 	compare_find(from);
@@ -197,14 +197,14 @@ static void test_random(void **state)
 
 static void test_reserve_fails(void **state)
 {
-	assert_int_equal(fl_fp_set("alloc.vma_table", 0, 1), 0);
+	assert_int_equal(fl_inject_set_point("alloc.vma_table", 0, 1), 0);
 	assert_int_equal(fl_vma_reserve(&fake.mm, 2), -ENOMEM);
-	assert_int_equal(fl_fp_set("alloc.vma", 1, 1), 0);
+	assert_int_equal(fl_inject_set_point("alloc.vma", 1, 1), 0);
 	assert_int_equal(fl_vma_reserve(&fake.mm, 2), -ENOMEM);
 	assert_int_equal(fl_vma_reserve(&fake.mm, 2), 0);
-	assert_int_equal(fl_fp_set("alloc.vma", 0, UINT32_MAX), 0);
+	assert_int_equal(fl_inject_set_point("alloc.vma", 0, UINT32_MAX), 0);
 	assert_int_equal(fl_vma_reserve(&fake.mm, 2), 0); /* they are still there */
-	assert_int_equal(fl_fp_set("alloc.vma", 0, 0), 0);
+	assert_int_equal(fl_inject_set_point("alloc.vma", 0, 0), 0);
 }
 
 static void test_unmap_tells_the_backend(void **state)
