@@ -54,7 +54,7 @@ void fl_native_fork_child(void)
 		forking = false;
 		fl_signals_active = 0; /* the threads that were inside are not here */
 		fl_object_after_fork();
-		fl_fork_child(fl_ctx_forget_all);
+		fl_fork_child();
 	} else if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE)) {
 		fl_sys(SYS_write, 2, sorry, sizeof(sorry) - 1);
 		fl_sys(SYS_exit_group, 137); /* it would write into its parent's memory */

@@ -109,18 +109,18 @@ static bool orphaned(struct fl_uffd_ctx *ctx)
 	return hung_up(ctx->owner);
 }
 
-static enum fl_fault inthread(struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg)
+static enum fl_answer inthread(struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg)
 {
 	struct fl_uffd *o = ctx->owner;
 	fl_fault_fn *fn = __atomic_load_n(&o->handler, __ATOMIC_ACQUIRE);
 
 	switch (fn ? fn(o, msg, o->handler_arg) : FL_FAULT_QUEUE) {
 	case FL_FAULT_RETRY:
-		return FL_DONE;
+		return FL_ANSWER_RETRY;
 	case FL_FAULT_SIGBUS:
-		return FL_SIGBUS;
+		return FL_ANSWER_SIGBUS;
 	default:
-		return FL_HANDOFF;
+		return FL_ANSWER_PASSED_ON;
 	}
 }
 

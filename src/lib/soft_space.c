@@ -43,7 +43,7 @@ static enum fl_fault soft_access(struct fl_mm *mm, uint64_t addr, void *buf, siz
 
 static int soft_destroy(struct fl_mm *mm)
 {
-	if (!fl_list_empty(&mm->uffds))
+	if (fl_ctx_any(mm))
 		return -EBUSY;
 	return FL_SIGNALS_OUT((fl_soft_destroy(container_of(mm, struct fl_soft, mm)), 0));
 }

@@ -2,7 +2,7 @@
 /*
  * fault.c - one fault, from the top:
  *
- *   no mapping of ours ............................... FL_FOREIGN
+ *   no mapping here ................................... FL_FOREIGN
  *   the mapping forbids the access ................... FL_SEGV
  *   released between the access and this look ........ the host grants it now: run it again
  *   no entry, of a file's mapping: behind its end .... SIGBUS
@@ -31,6 +31,7 @@
 #include "mm/mmap_lock.h"
 #include "mm/protect.h"
 #include "mm/swap.h"
+#include "mm/uffd_ops.h"
 #include "mm/vma.h"
 #include "mm/zap.h"
 
@@ -39,17 +40,25 @@
 
 #include <string.h>
 
-fl_userfault_fn *fl_handle_userfault;
+/* What one look at a fault comes to. */
+enum look {
+	DONE,	    /* run the access again */
+	ASK,	    /* the userfaultfd object, for vmf->why */
+	AGAIN,	    /* look once more */
+	BEHIND_END, /* of the file */
+	NO_MEMORY,
+	REFUSED, /* by user space */
+};
 
 static bool access_ok(const struct fl_vma *vma, uint32_t flags)
 {
 	return fl_vma_access(vma) & ((flags & FAULT_WRITE) ? VM_WRITE : VM_READ | VM_EXEC);
 }
 
-static enum fl_fault userfault(struct fl_vmf *vmf, enum fl_asked asked)
+static enum look ask(struct fl_vmf *vmf, enum fl_why why)
 {
-	vmf->asked = asked;
-	return fl_handle_userfault(vmf);
+	vmf->why = why;
+	return ASK;
 }
 
 void fl_vmf_unlock(struct fl_vmf *vmf)
@@ -112,31 +121,31 @@ static uint64_t new_frame(struct fl_vmf *vmf, uint64_t from)
 }
 
 /* Map a page of zeros; `old` is none or a marker, which a write meets again. => page-table lock held */
-static enum fl_fault map_zero_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old)
+static enum look map_zero_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old)
 {
 	uint64_t pfn = new_frame(vmf, FL_PFN_NONE);
 	fl_pte_t pte;
 
 	if (pfn == FL_PFN_NONE)
-		return FL_SIGBUS;
+		return NO_MEMORY;
 	pte = pte_mkyoung(mk_pte(pfn, vmf->vma));
 	if (pte_uffd_wp(old))
 		pte = pte_mkuffd_wp(pte);
 	pte = (vmf->flags & FAULT_WRITE) ? pte_mkwritten(pte) : pte_mkzero(pte);
 	install(vmf, s, fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, 1), false);
 	fl_count(faults_zero, 1);
-	return FL_DONE;
+	return DONE;
 }
 
 /* Map a page of the file's cache, or a copy of it. => file's lock and page-table lock held */
-static enum fl_fault map_cached_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old, uint64_t pfn)
+static enum look map_cached_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old, uint64_t pfn)
 {
 	bool write = vmf->flags & FAULT_WRITE;
 	fl_pte_t pte;
 
 	pfn = fl_map_cached(vmf->mm, vmf->vma, s->addr, pfn, write);
 	if (pfn == FL_PFN_NONE)
-		return FL_SIGBUS;
+		return NO_MEMORY;
 	pte = pte_mkyoung(mk_pte(pfn, vmf->vma));
 	if (pte_uffd_wp(old)) /* the store meets it again */
 		pte = pte_mkuffd_wp(pte);
@@ -144,11 +153,11 @@ static enum fl_fault map_cached_page(struct fl_vmf *vmf, const struct fl_slot *s
 		pte = pte_mkwritten(pte);
 	install(vmf, s, fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, 1), false);
 	fl_count(faults_cached, 1);
-	return FL_DONE;
+	return DONE;
 }
 
 /* Leave the frame to the others who map it. => page-table lock held */
-static enum fl_fault copy_shared_page(struct fl_vmf *vmf, struct fl_slot s)
+static enum look copy_shared_page(struct fl_vmf *vmf, struct fl_slot s)
 {
 	struct fl_mm *mm = vmf->mm;
 	fl_pte_t old, pte;
@@ -157,25 +166,25 @@ static enum fl_fault copy_shared_page(struct fl_vmf *vmf, struct fl_slot s)
 	if (s.pmdp) {
 		fl_leaf_break(mm, vmf->vma, vmf->addr, true);
 		if (vmf->vma->file)
-			return FL_DONE; /* the access finds no page now, and goes by what that means */
+			return DONE; /* the access finds no page now, and goes by what that means */
 		s = fl_slot_at(mm, vmf->addr);
 	}
 	old = slot_get(&s);
 	if (mm->ops->homes) { /* it is a copy already, and from now on the program's own */
 		fl_folio(mm, pte_pfn(old))->mapping = NULL;
 		install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte_mkwritten(old), 1), false);
-		return FL_DONE;
+		return DONE;
 	}
 	pfn = new_frame(vmf, pte_pfn(old));
 	if (pfn == FL_PFN_NONE)
-		return FL_SIGBUS;
+		return NO_MEMORY;
 	pte = pte_mkwritten(pte_set_pfn(old, pfn));
 	slot_set(&s, pte);
 	mm->ops->invalidate(mm, vmf->vma, s.addr, s.addr + PAGE_SIZE, FL_RIGHT_NONE); /* of the old frame */
 	fl_folio_unmapped(fl_folio(mm, pte_pfn(old)));
 	fl_folio_put(mm, pte_pfn(old));
 	install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte, 1), false);
-	return FL_DONE;
+	return DONE;
 }
 
 /* Noted: the hint goes, and what rights there were before it come back. => page-table lock held */
@@ -185,8 +194,8 @@ static fl_pte_t take_hint(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t 
 	return fl_maybe_mkwrite(vmf->mm, vmf->vma, pte_clear_hint(pte), s->nr);
 }
 
-/* => locks of handle_fault() held; dropped if the object was asked */
-static enum fl_fault fault_present_page(struct fl_vmf *vmf, const struct fl_slot *s, bool *asked)
+/* => locks of handle_fault() held */
+static enum look fault_present_page(struct fl_vmf *vmf, const struct fl_slot *s)
 {
 	fl_pte_t pte = pte_mkyoung(slot_get(s));
 	bool forgotten = false;
@@ -195,8 +204,7 @@ static enum fl_fault fault_present_page(struct fl_vmf *vmf, const struct fl_slot
 		pte = take_hint(vmf, s, pte);
 	if ((vmf->flags & FAULT_WRITE) && pte_uffd_wp(pte)) {
 		slot_set(s, pte); /* the hint has done its work */
-		*asked = true;
-		return userfault(vmf, FL_ASKED_WP);
+		return ask(vmf, FL_WHY_WP);
 	}
 	if (vmf->flags & FAULT_WRITE)
 		pte = pte_mkwritten(pte);
@@ -210,7 +218,7 @@ static enum fl_fault fault_present_page(struct fl_vmf *vmf, const struct fl_slot
 		forgotten = !s->pmdp;
 	}
 	install(vmf, s, pte, forgotten);
-	return FL_DONE;
+	return DONE;
 }
 
 /*
@@ -224,10 +232,8 @@ static bool one_of_many(const struct fl_vmf *vmf, const struct fl_slot *s, fl_pt
 	return pte_hint(pte) || ((vmf->flags & FAULT_WRITE) && !pte_write(pte) && fl_vma_tracked(vmf->vma));
 }
 
-/*
- * No page is mapped; `old` is none or a marker. => locks of handle_fault() held; dropped if the object was asked.
- */
-static enum fl_fault fault_no_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old, bool *asked)
+/* No page is mapped; `old` is none or a marker. => locks of handle_fault() held */
+static enum look fault_no_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old)
 {
 	struct fl_vma *vma = vmf->vma;
 	uint64_t pfn = FL_PFN_NONE;
@@ -236,26 +242,52 @@ static enum fl_fault fault_no_page(struct fl_vmf *vmf, const struct fl_slot *s, 
 		uint64_t index = fl_vma_page_index(vma, vmf->addr);
 
 		if (index >= vma->file->ops->nr_pages(vma->file))
-			return FL_SIGBUS;
+			return BEHIND_END;
 		pfn = vma->file->ops->find(vma->file, vma, PAGE_ALIGN_DOWN(vmf->addr), index);
 	}
-	*asked = pfn == FL_PFN_NONE ? vma->flags & VM_UFFD_MISSING : vma->flags & VM_UFFD_MINOR;
-	if (*asked)
-		return userfault(vmf, pfn == FL_PFN_NONE ? FL_ASKED_MISSING : FL_ASKED_MINOR);
+	if (pfn == FL_PFN_NONE && (vma->flags & VM_UFFD_MISSING))
+		return ask(vmf, FL_WHY_MISSING);
+	if (pfn != FL_PFN_NONE && (vma->flags & VM_UFFD_MINOR))
+		return ask(vmf, FL_WHY_MINOR);
 	if (!vma->file)
 		return map_zero_page(vmf, s, old);
 	if (pfn == FL_PFN_NONE)
 		pfn = vma->file->ops->make(vma->file, vma, PAGE_ALIGN_DOWN(vmf->addr),
 					   fl_vma_page_index(vma, vmf->addr));
-	return pfn == FL_PFN_NONE ? FL_SIGBUS : map_cached_page(vmf, s, old, pfn);
+	return pfn == FL_PFN_NONE ? NO_MEMORY : map_cached_page(vmf, s, old, pfn);
+}
+
+/* The page is on its way to another frame. => locks of handle_fault() held; dropped */
+static enum look wait_for_migration(struct fl_vmf *vmf)
+{
+	uint32_t seen;
+
+	fl_yield_point(&vmf->mm->migrations);
+	seen = __atomic_load_n(&vmf->mm->migrations, __ATOMIC_ACQUIRE);
+	fl_vmf_unlock(vmf);
+	fl_migration_wait(vmf->mm, seen);
+	return DONE;
+}
+
+/* Hand the fault over, with the locks. => locks of handle_fault() held; dropped */
+static enum look ask_user_space(struct fl_vmf *vmf)
+{
+	switch (fl_uffd_ops.fault(vmf)) {
+	case FL_ANSWER_RETRY:
+		return DONE;
+	case FL_ANSWER_PASSED_ON:
+		vmf->flags |= FAULT_NO_HANDLER;
+		return AGAIN;
+	default:
+		return REFUSED;
+	}
 }
 
 /* => locks of handle_fault() held; dropped */
-static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
+static enum look handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 {
 	fl_pte_t pte = s->nr ? slot_get(s) : (fl_pte_t){0};
-	enum fl_fault ret = FL_DONE;
-	bool asked = false;
+	enum look look;
 
 	if (one_of_many(vmf, s, pte)) { /* the rest of the leaf stays as it is */
 		fl_pmd_split(vmf->mm, s->pmdp, vmf->addr);
@@ -266,28 +298,22 @@ static enum fl_fault handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 		fl_zap_gone(vmf->mm, vmf->vma, s->addr, s->ptep);
 		pte = slot_get(s);
 	}
-	if (pte_migration(pte)) {
-		uint32_t seen;
-
-		fl_yield_point(&vmf->mm->migrations);
-		seen = __atomic_load_n(&vmf->mm->migrations, __ATOMIC_ACQUIRE);
-		fl_vmf_unlock(vmf);
-		fl_migration_wait(vmf->mm, seen);
-		return FL_DONE;
-	}
+	if (pte_migration(pte))
+		return wait_for_migration(vmf);
 	if (pte_swap(pte) && fl_swap_in(vmf->mm, vmf->vma, s))
-		ret = FL_SIGBUS;
+		look = NO_MEMORY;
 	else if (pte_no_page(pte))
-		ret = fault_no_page(vmf, s, pte, &asked);
+		look = fault_no_page(vmf, s, pte);
 	else
-		ret = fault_present_page(vmf, s, &asked);
-	if (!asked)
-		fl_vmf_unlock(vmf);
-	return ret;
+		look = fault_present_page(vmf, s);
+	if (look == ASK)
+		return ask_user_space(vmf);
+	fl_vmf_unlock(vmf);
+	return look;
 }
 
-/* => at work in the mapping; no more */
-static enum fl_fault handle_fault(struct fl_vmf *vmf)
+/* => mapping pinned; unpinned */
+static enum look handle_fault(struct fl_vmf *vmf)
 {
 	/* a message about memory that is nowhere needs no table */
 	bool table = vmf->vma->file || !(vmf->vma->flags & VM_UFFD_MISSING);
@@ -296,7 +322,7 @@ static enum fl_fault handle_fault(struct fl_vmf *vmf)
 
 	if (table && !fl_huge_anonymous_fault(vmf) && !fl_huge_cached_fault(vmf) && fl_pte_alloc(mm, vmf->addr)) {
 		fl_vma_unpin(vmf->vma);
-		return FL_SIGBUS; /* no memory for a table */
+		return NO_MEMORY; /* for a table */
 	}
 	fl_vma_lock_file(vmf->vma);
 	fl_mutex_lock(fl_pt_lock(mm, vmf->addr));
@@ -304,7 +330,7 @@ static enum fl_fault handle_fault(struct fl_vmf *vmf)
 	s = fl_slot_at(mm, vmf->addr);
 	if (unlikely(!s.nr && table)) { /* there was a leaf, which was dropped */
 		fl_vmf_unlock(vmf);
-		return FL_DONE;
+		return DONE;
 	}
 	return handle_slot(vmf, &s);
 }
@@ -319,24 +345,23 @@ static void note_hint(struct fl_mm *mm, uint64_t began)
 enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf)
 {
 	uint64_t began = __atomic_load_n(&vmf->mm->sampling.since, __ATOMIC_RELAXED) ? fl_now_ns() : 0;
-	enum fl_fault ret;
+	enum look look;
 
 	do {
 		vmf->vma = fl_vma_pin(vmf->mm, vmf->addr);
 		if (!vmf->vma)
-			ret = FL_FOREIGN;
-		else if (!access_ok(vmf->vma, vmf->flags))
-			ret = FL_SEGV;
-		else if (vmf->vma->flags & VM_RELEASED)
-			ret = FL_RELEASED;
-		else
-			ret = handle_fault(vmf);
-		if (ret == FL_SEGV || ret == FL_RELEASED)
+			return FL_FOREIGN;
+		if (!access_ok(vmf->vma, vmf->flags)) {
 			fl_vma_unpin(vmf->vma);
-		if (ret == FL_HANDOFF)
-			vmf->flags |= FAULT_NO_HANDLER;
-	} while (ret == FL_HANDOFF);
+			return FL_SEGV;
+		}
+		if (vmf->vma->flags & VM_RELEASED) {
+			fl_vma_unpin(vmf->vma);
+			return FL_DONE; /* the host grants it now */
+		}
+		look = handle_fault(vmf);
+	} while (look == AGAIN);
 	if (vmf->hinted && began && !vmf->delivered)
 		note_hint(vmf->mm, began);
-	return ret == FL_RELEASED ? FL_DONE : ret;
+	return look == DONE ? FL_DONE : FL_SIGBUS;
 }

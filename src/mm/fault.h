@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fault.h - one fault of a load or store, from the backend's side and from that of the userfaultfd layer.
+ * fault.h - one fault of a load or store.
  * "=>" states a precondition: locks held, signals blocked.
  */
 #ifndef FL_MM_FAULT_H
@@ -13,25 +13,23 @@
 #define FAULT_NO_HANDLER 0x4u /* the in-thread handler has passed this one on */
 
 enum fl_fault {
-	FL_DONE,     /* run the access again */
-	FL_FOREIGN,  /* no registered memory: what the host would do */
-	FL_SEGV,     /* the mapping forbids it */
-	FL_SIGBUS,   /* as UFFD_FEATURE_SIGBUS asks; or no memory */
-	FL_HANDOFF,  /* internal: the in-thread handler wants the message queued */
-	FL_RELEASED, /* internal */
+	FL_DONE,    /* run the access again */
+	FL_FOREIGN, /* no registered memory: what the host would do */
+	FL_SEGV,    /* the mapping forbids it */
+	FL_SIGBUS,  /* behind the end of a file; no memory; or as user space wants it */
 };
 
-/* What user space is asked for. */
-enum fl_asked { FL_ASKED_MISSING, FL_ASKED_MINOR, FL_ASKED_WP };
+/* Why user space is asked. */
+enum fl_why { FL_WHY_MISSING, FL_WHY_MINOR, FL_WHY_WP };
 
 struct fl_vmf {
 	struct fl_mm *mm;
 	uint64_t addr;
 	uint32_t flags;
 	const uint64_t *sigmask; /* the signals that are blocked while the thread waits; NULL: leave them */
-	/* set by the fault path for the userfaultfd object */
+	/* set on the way, for the userfaultfd layer */
 	struct fl_vma *vma;
-	enum fl_asked asked;
+	enum fl_why why;
 	bool hinted;	/* the access sampler's hint was in the way */
 	bool delivered; /* user space has had this fault */
 };
@@ -41,12 +39,5 @@ void fl_vmf_unlock(struct fl_vmf *vmf);
 
 /* Resolve one fault, waiting as long as it takes. => no lock held, signals blocked as fl_signals_block() does */
 enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf);
-
-/*
- * The userfaultfd layer's side of a fault: set once, by that layer. It is called with the mapping pinned, the file's
- * lock (if it is a file's mapping) and the page-table lock of vmf->addr held, and drops them: fl_vmf_unlock().
- */
-typedef enum fl_fault fl_userfault_fn(struct fl_vmf *vmf);
-extern fl_userfault_fn *fl_handle_userfault;
 
 #endif

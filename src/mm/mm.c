@@ -12,10 +12,7 @@ int fl_mm_init(struct fl_mm *mm, const struct fl_mmu_ops *ops, void *backend, co
 	fl_rwlock_init(&mm->mmap_lock, FL_RANK_MMAP);
 	for (unsigned i = 0; i < FL_PT_LOCKS; i++)
 		fl_mutex_init(&mm->pt_lock[i], FL_RANK_PT);
-	fl_mutex_init(&mm->uffd_lock, FL_RANK_UFFDS);
-	fl_list_init(&mm->uffds);
-	for (unsigned i = 0; i < ARRAY_SIZE(mm->waits); i++)
-		fl_list_init(&mm->waits[i]);
+	fl_uffd_ops.init(mm);
 	mm->pool = *pool;
 	mm->ops = ops;
 	mm->backend = backend;

@@ -70,6 +70,7 @@
 #include "mm/sample.h"
 #include "mm/swap.h"
 #include "mm/types.h"
+#include "mm/uffd_ops.h"
 #include "mm/vma.h"
 #include "mm/vma_table.h"
 #include "mm/zap.h"

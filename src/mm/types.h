@@ -103,7 +103,8 @@ struct fl_pool {
 
 /* ---- address spaces ---- */
 
-#define FL_PT_LOCKS 64
+#define FL_PT_LOCKS   64
+#define FL_UFFD_SPACE 1088 /* bytes */
 
 /* What the access sampler costs, since the first range was sampled. [a] */
 struct fl_sampling {
@@ -138,9 +139,7 @@ struct fl_mm {
 	const struct fl_mmu_ops *ops; /* [c] the backend */
 	void *backend;		      /* [c] its data */
 
-	struct fl_mutex uffd_lock; /* the list of objects and the waits below */
-	struct fl_list uffds;	   /* open userfaultfd objects */
-	struct fl_list waits[64];  /* threads that wait in a fault, by thread id */
+	_Alignas(uint64_t) char uffd[FL_UFFD_SPACE]; /* the userfaultfd layer's: uffd/space.h */
 
 	struct fl_pins pins; /* truncations that are about to look here: it must not go away */
 

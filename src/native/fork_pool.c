@@ -34,7 +34,7 @@ int fl_fork_prepare(void)
 		return err;
 	}
 	signals = saved;
-	fl_mutex_lock(&fl_native.mm.uffd_lock);
+	fl_uffd_ops.before_fork(&fl_native.mm);
 	fl_cache_freeze(&fl_native.mm, true);
 	fl_alloc_fork_prepare();
 	fl_count(forks, 1);
@@ -52,7 +52,7 @@ void fl_fork_parent(void)
 		; /* a byte: the child is done; end of file: it is dead, or never was */
 	fl_sys(SYS_close, gate[0]);
 	fl_cache_freeze(&fl_native.mm, false);
-	fl_mutex_unlock(&fl_native.mm.uffd_lock);
+	fl_uffd_ops.after_fork_parent(&fl_native.mm);
 	fl_mmap_write_unlock(&fl_native.mm);
 	fl_signals_restore(saved);
 }
@@ -142,7 +142,7 @@ static void drop_unwanted(struct fl_mm *mm)
 	}
 }
 
-void fl_fork_child(void (*forget_objects)(struct fl_mm *mm))
+void fl_fork_child(void)
 {
 	struct fl_mm *mm = &fl_native.mm;
 
@@ -156,9 +156,8 @@ void fl_fork_child(void (*forget_objects)(struct fl_mm *mm))
 	fl_sys(SYS_write, gate[1], "", 1);
 	fl_sys(SYS_close, gate[0]);
 	fl_sys(SYS_close, gate[1]);
-	fl_mutex_init(&mm->uffd_lock, FL_RANK_UFFDS);
 	fl_file_fork_child(mm);
-	forget_objects(mm);
+	fl_uffd_ops.after_fork_child(mm);
 	fl_file_give_back(mm, 0, TASK_SIZE);
 	drop_unwanted(mm);
 	fl_mmap_lock_after_fork(mm);

@@ -308,7 +308,6 @@ bool fl_native_touches(uint64_t start, uint64_t end);
  */
 int fl_fork_prepare(void);
 void fl_fork_parent(void);
-/* `forget_objects` takes the parent's userfaultfd objects off the child's mappings. */
-void fl_fork_child(void (*forget_objects)(struct fl_mm *mm));
+void fl_fork_child(void);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ctx.c - birth and death of a userfaultfd object. */
+#include "uffd/space.h"
 #include "uffd/uffd.h"
 
 #include "base/alloc.h"
@@ -14,13 +15,36 @@ static bool never(struct fl_uffd_ctx *ctx)
 	return false;
 }
 
+/* ---- this layer's part of an address space ---- */
+
+void fl_uffd_space_init(struct fl_mm *mm)
+{
+	struct fl_uffd_space *space = fl_uffd_space(mm);
+
+	fl_mutex_init(&space->lock, FL_RANK_UFFDS);
+	fl_list_init(&space->objects);
+	for (unsigned i = 0; i < ARRAY_SIZE(space->waits); i++)
+		fl_list_init(&space->waits[i]);
+}
+
+void fl_uffd_space_lock(struct fl_mm *mm)
+{
+	fl_mutex_lock(&fl_uffd_space(mm)->lock);
+}
+
+void fl_uffd_space_unlock(struct fl_mm *mm)
+{
+	fl_mutex_unlock(&fl_uffd_space(mm)->lock);
+}
+
+/* ---- objects ---- */
+
 int fl_ctx_new(struct fl_mm *mm, uint32_t flags, struct fl_uffd_ctx **out)
 {
 	struct fl_uffd_ctx *ctx = fl_alloc(&mm->metadata, sizeof(*ctx), FL_FP_CTX);
 
 	if (!ctx)
 		return -ENOMEM;
-	fl_handle_userfault = fl_ctx_fault;
 	ctx->mm = mm;
 	ctx->refs = 1;
 	ctx->flags = flags;
@@ -29,12 +53,17 @@ int fl_ctx_new(struct fl_mm *mm, uint32_t flags, struct fl_uffd_ctx **out)
 	fl_mutex_init(&ctx->lock, FL_RANK_QUEUE);
 	fl_list_init(&ctx->pending);
 	fl_list_init(&ctx->faulting);
-	fl_mutex_lock(&mm->uffd_lock);
-	fl_list_add_tail(&mm->uffds, &ctx->by_mm);
-	fl_mutex_unlock(&mm->uffd_lock);
+	fl_uffd_space_lock(mm);
+	fl_list_add_tail(&fl_uffd_space(mm)->objects, &ctx->by_mm);
+	fl_uffd_space_unlock(mm);
 	fl_count(objects, 1);
 	*out = ctx;
 	return 0;
+}
+
+bool fl_ctx_any(struct fl_mm *mm)
+{
+	return !fl_list_empty(&fl_uffd_space(mm)->objects);
 }
 
 void fl_ctx_get(struct fl_uffd_ctx *ctx)
@@ -48,9 +77,9 @@ void fl_ctx_put(struct fl_uffd_ctx *ctx)
 
 	if (__atomic_fetch_sub(&ctx->refs, 1, __ATOMIC_ACQ_REL) != 1)
 		return;
-	fl_mutex_lock(&mm->uffd_lock);
+	fl_uffd_space_lock(mm);
 	fl_list_del(&ctx->by_mm);
-	fl_mutex_unlock(&mm->uffd_lock);
+	fl_uffd_space_unlock(mm);
 	fl_free(&mm->metadata, ctx, sizeof(*ctx));
 }
 
@@ -74,9 +103,11 @@ static void unregister_all(struct fl_uffd_ctx *ctx)
 
 void fl_ctx_forget_all(struct fl_mm *mm)
 {
+	struct fl_uffd_space *space = fl_uffd_space(mm);
 	struct fl_list *pos, *tmp;
 
-	fl_list_for_each_safe(pos, tmp, &mm->uffds) {
+	fl_mutex_init(&space->lock, FL_RANK_UFFDS);
+	fl_list_for_each_safe(pos, tmp, &space->objects) {
 		struct fl_uffd_ctx *ctx = fl_list_entry(pos, struct fl_uffd_ctx, by_mm);
 
 		fl_mutex_init(&ctx->lock, FL_RANK_QUEUE); /* a thread of the parent may have held it */
@@ -88,8 +119,8 @@ void fl_ctx_forget_all(struct fl_mm *mm)
 		unregister_all(ctx);
 		fl_list_del(&ctx->by_mm);
 	}
-	for (unsigned i = 0; i < ARRAY_SIZE(mm->waits); i++)
-		fl_list_init(&mm->waits[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(space->waits); i++)
+		fl_list_init(&space->waits[i]);
 }
 
 /* The first to release it goes on with the rest, before anybody else has mmap_lock. => mmap_lock held for writing */

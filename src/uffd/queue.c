@@ -6,6 +6,7 @@
  * inter-processor wake-up, many times the work itself; on one CPU a spin only keeps the other from running. So each
  * side notes where it runs, and spins only when the other was last seen elsewhere.
  */
+#include "uffd/space.h"
 #include "uffd/uffd.h"
 
 #include "base/alloc.h"
@@ -48,7 +49,7 @@ static bool dead(int32_t tid)
 /*
  * A thread may have left an earlier wait by siglongjmp() out of a signal handler: such a wait has this thread's id
  * and a stack frame that the thread has since gone back above. Or it died in the wait.
- * => mm->uffd_lock held. Returns the abandoned wait, off its list
+ * => lock of the space's objects held. Returns the abandoned wait, off its list
  */
 static struct fl_wait *find_abandoned(struct fl_list *bucket, int32_t tid, uintptr_t frame)
 {
@@ -116,22 +117,22 @@ static void wait_free(struct fl_wait *w)
 
 static void wait_enter(struct fl_mm *mm, struct fl_wait *w)
 {
-	struct fl_list *bucket = &mm->waits[(uint32_t)w->tid % ARRAY_SIZE(mm->waits)];
+	struct fl_list *bucket = fl_uffd_waits(mm, w->tid);
 	struct fl_wait *old;
 
-	fl_mutex_lock(&mm->uffd_lock);
+	fl_uffd_space_lock(mm);
 	old = find_abandoned(bucket, w->tid, w->frame);
 	fl_list_add_tail(bucket, &w->by_tid);
-	fl_mutex_unlock(&mm->uffd_lock);
+	fl_uffd_space_unlock(mm);
 	if (old)
 		wait_free(old);
 }
 
 static void wait_leave(struct fl_mm *mm, struct fl_wait *w)
 {
-	fl_mutex_lock(&mm->uffd_lock);
+	fl_uffd_space_lock(mm);
 	fl_list_del(&w->by_tid);
-	fl_mutex_unlock(&mm->uffd_lock);
+	fl_uffd_space_unlock(mm);
 	wait_free(w);
 }
 
@@ -141,9 +142,9 @@ static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features)
 
 	if (vmf->flags & FAULT_WRITE)
 		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_WRITE;
-	if (vmf->asked == FL_ASKED_WP)
+	if (vmf->why == FL_WHY_WP)
 		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_WP;
-	if (vmf->asked == FL_ASKED_MINOR)
+	if (vmf->why == FL_WHY_MINOR)
 		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_MINOR;
 	msg.arg.pagefault.address =
 		(features & FL_UFFD_FEATURE_EXACT_ADDRESS) ? vmf->addr : PAGE_ALIGN_DOWN(vmf->addr);
@@ -236,11 +237,11 @@ static void wait_for(struct fl_wait *w, const uint64_t *sigmask)
 		fl_ctx_release(w->ctx);
 }
 
-static enum fl_fault call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, fl_inthread_fn *fn,
-				   const struct fl_uffd_msg *msg)
+static enum fl_answer call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, fl_inthread_fn *fn,
+				    const struct fl_uffd_msg *msg)
 {
 	uintptr_t outer = fl_signals_frame;
-	enum fl_fault ret;
+	enum fl_answer ret;
 
 	fl_ctx_get(ctx);
 	fl_vmf_unlock(vmf);
@@ -254,18 +255,19 @@ static enum fl_fault call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, 
 }
 
 /* Queue the fault and sleep. => locks of fl_ctx_fault() held, dropped here */
-static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg)
+static enum fl_answer deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg)
 {
 	struct fl_wait *w = fl_alloc(&ctx->mm->metadata, sizeof(*w), FL_FP_WAIT);
 
 	if (!w) { /* no memory even for this: let others run, and fault again */
 		fl_vmf_unlock(vmf);
 		fl_sys(SYS_sched_yield, 0);
-		return FL_DONE;
+		return FL_ANSWER_RETRY;
 	}
 	fl_ctx_get(ctx);
 	fl_list_init(&w->link);
 	w->ctx = ctx;
+	w->kind = FL_WAIT_PAGE;
 	w->msg = *msg;
 	w->page = PAGE_ALIGN_DOWN(vmf->addr);
 	w->since = fl_now_ns();
@@ -282,10 +284,10 @@ static enum fl_fault deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const 
 	}
 	wait_leave(vmf->mm, w);
 	vmf->delivered = true;
-	return FL_DONE;
+	return FL_ANSWER_RETRY;
 }
 
-enum fl_fault fl_ctx_fault(struct fl_vmf *vmf)
+enum fl_answer fl_ctx_fault(struct fl_vmf *vmf)
 {
 	struct fl_uffd_ctx *ctx = vmf->vma->ctx;
 	uint32_t features = __atomic_load_n(&ctx->features, __ATOMIC_RELAXED);
@@ -297,13 +299,13 @@ enum fl_fault fl_ctx_fault(struct fl_vmf *vmf)
 	    ((flags & FL_UFFD_USER_MODE_ONLY) && (vmf->flags & FAULT_KERNEL))) {
 		fl_vmf_unlock(vmf);
 		fl_count(faults_sigbus, 1);
-		return FL_SIGBUS;
+		return FL_ANSWER_SIGBUS;
 	}
 	if (fn && !(vmf->flags & FAULT_NO_HANDLER))
 		return call_inthread(vmf, ctx, fn, &msg);
-	if (vmf->asked == FL_ASKED_WP)
+	if (vmf->why == FL_WHY_WP)
 		fl_count(faults_wp, 1);
-	else if (vmf->asked == FL_ASKED_MINOR)
+	else if (vmf->why == FL_WHY_MINOR)
 		fl_count(faults_minor, 1);
 	else
 		fl_count(faults_missing, 1);
@@ -325,6 +327,12 @@ struct wakeup {
 	unsigned nr, woken;
 };
 
+/* Does a wake of [start, end) let the thread go on? */
+static bool wakes(const struct fl_wait *w, uint64_t start, uint64_t end)
+{
+	return w->kind == FL_WAIT_PAGE && w->page >= start && w->page < end;
+}
+
 /*
  * Wake the waiters of the range on a list, until the batch is full. The futexes' turn comes later, with no lock held.
  */
@@ -336,7 +344,7 @@ static void wake_list(struct fl_list *list, uint64_t start, uint64_t end, struct
 		struct fl_wait *w = fl_list_entry(pos, struct fl_wait, link);
 		uint32_t *state = &w->state;
 
-		if (w->page < start || w->page >= end)
+		if (!wakes(w, start, end))
 			continue;
 		if (wakeup->nr == WAKE_BATCH)
 			break;
@@ -381,11 +389,11 @@ unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 void fl_ctx_abandon(struct fl_mm *mm)
 {
 	int32_t tid = (int32_t)fl_sys(SYS_gettid, 0);
-	struct fl_list *pos, *tmp, *bucket = &mm->waits[(uint32_t)tid % ARRAY_SIZE(mm->waits)];
+	struct fl_list *pos, *tmp, *bucket = fl_uffd_waits(mm, tid);
 
 	if (__atomic_load_n(&bucket->next, __ATOMIC_RELAXED) == bucket)
 		return;
-	fl_mutex_lock(&mm->uffd_lock);
+	fl_uffd_space_lock(mm);
 	fl_list_for_each_safe(pos, tmp, bucket) {
 		struct fl_wait *w = fl_list_entry(pos, struct fl_wait, by_tid);
 
@@ -394,7 +402,7 @@ void fl_ctx_abandon(struct fl_mm *mm)
 		dequeue(w);
 		__atomic_store_n(&w->state, FL_WAIT_WOKEN, __ATOMIC_RELEASE);
 	}
-	fl_mutex_unlock(&mm->uffd_lock);
+	fl_uffd_space_unlock(mm);
 }
 
 /* ---- readers ---- */

@@ -14,13 +14,19 @@
 #include "mm/mm.h"
 #include <faultline/uapi.h>
 
+/* What a queued message is about, and so what lets its thread go on. */
+enum fl_wait_kind {
+	FL_WAIT_PAGE, /* a fault: a wake of its page. (An event's would be that it is read, in take_one().) */
+};
+
 /* A waiter that only spins need not be woken by a system call. */
 enum { FL_WAIT_SPINNING, FL_WAIT_ASLEEP, FL_WAIT_WOKEN };
 
 struct fl_wait {
 	struct fl_list link;   /* [q] in ctx->pending or ctx->faulting */
-	struct fl_list by_tid; /* [u] in mm->waits[] */
+	struct fl_list by_tid; /* [u] in the space's waits[] */
 	struct fl_uffd_ctx *ctx;
+	enum fl_wait_kind kind;
 	struct fl_uffd_msg msg; /* constant while queued */
 	uint64_t page;		/* the faulting page */
 	uint64_t since;		/* nanoseconds, monotonic */
@@ -34,12 +40,12 @@ typedef void fl_notify_fn(struct fl_uffd_ctx *ctx, bool readable);
 /* Has everybody else who could hold the descriptor gone? Asked by a waiter now and then. => no lock held */
 typedef bool fl_orphaned_fn(struct fl_uffd_ctx *ctx);
 /* Called in the faulting thread. => no lock held, signals blocked */
-typedef enum fl_fault fl_inthread_fn(struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg);
+typedef enum fl_answer fl_inthread_fn(struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg);
 
-/* Letters: [q] lock, [u] mm->uffd_lock, [m] mm->mmap_lock, [c] constant, [a] atomic */
+/* Letters: [q] lock, [u] that of the space's objects, [m] mm->mmap_lock, [c] constant, [a] atomic */
 struct fl_uffd_ctx {
 	struct fl_mm *mm;     /* [c] */
-	struct fl_list by_mm; /* [u] in mm->uffds */
+	struct fl_list by_mm; /* [u] in the space's objects */
 	struct fl_mutex lock;
 	uint32_t refs;		  /* [a] the descriptor table's, and one for every call and wait in progress */
 	uint32_t features;	  /* [a] with FL_UFFD_INITIALIZED once the handshake is done */
@@ -73,6 +79,8 @@ struct fl_uffd_ctx {
 
 /* A new object with one reference. -ENOMEM. */
 int fl_ctx_new(struct fl_mm *mm, uint32_t flags, struct fl_uffd_ctx **ctx);
+/* Has the address space an object? */
+bool fl_ctx_any(struct fl_mm *mm);
 void fl_ctx_get(struct fl_uffd_ctx *ctx);
 /* The last reference frees it. => no lock held */
 void fl_ctx_put(struct fl_uffd_ctx *ctx);
@@ -106,8 +114,8 @@ int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, b
 
 /* ---- queues (queue.c) ---- */
 
-/* The fault path, see fl_handle_userfault in mm.h. */
-enum fl_fault fl_ctx_fault(struct fl_vmf *vmf);
+/* See fl_uffd_ops.fault. */
+enum fl_answer fl_ctx_fault(struct fl_vmf *vmf);
 /* Does anybody wait at all? At a glance: whoever queued before the page-table lock was taken last is seen. */
 bool fl_ctx_waiters(struct fl_uffd_ctx *ctx);
 /* Wake whoever waits for [start, end). Returns how many. => signals blocked; ctx->lock not held */

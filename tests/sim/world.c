@@ -4,6 +4,7 @@
 
 #include "lib/lib.h"
 #include "starve.h"
+#include "uffd/space.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -648,8 +649,8 @@ static void end_object(struct space *s)
 			  "a fault waits whose thread has ended");
 		close_object(s);
 	}
-	for (unsigned i = 0; i < ARRAY_SIZE(s->mm->waits); i++)
-		SIM_CHECK(fl_list_empty(&s->mm->waits[i]), "a wait is left whose thread has ended");
+	for (unsigned i = 0; i < ARRAY_SIZE(fl_uffd_space(s->mm)->waits); i++)
+		SIM_CHECK(fl_list_empty(&fl_uffd_space(s->mm)->waits[i]), "a wait is left whose thread has ended");
 }
 
 void world_end(void)

@@ -140,6 +140,17 @@ static const struct fl_mmu_ops ops = {
 	.metadata = metadata,
 };
 
+static void no_objects(struct fl_mm *mm)
+{
+}
+
+static enum fl_answer userfault(struct fl_vmf *vmf)
+{
+	return fake.userfault(vmf);
+}
+
+const struct fl_uffd_ops fl_uffd_ops = {.init = no_objects, .fault = userfault};
+
 int fake_setup(void **state)
 {
 	struct fl_pool pool = {.base = frames[0], .nr_frames = FAKE_FRAMES, .folios = folios};

@@ -30,6 +30,7 @@ struct fake {
 	uint64_t source_bytes; /* frames_fill can read so many before a fault */
 	uint64_t cached_addr;  /* caches() says so of one page */
 	enum fl_right cached_right;
+	enum fl_answer (*userfault)(struct fl_vmf *vmf); /* instead of the userfaultfd layer */
 };
 
 extern struct fake fake;

@@ -323,13 +323,13 @@ static void test_zap_of_nothing(void **state)
 static unsigned userfaults;
 static bool userfault_wp;
 
-static enum fl_fault on_userfault(struct fl_vmf *vmf)
+static enum fl_answer on_userfault(struct fl_vmf *vmf)
 {
 	userfaults++;
-	userfault_wp = vmf->asked == FL_ASKED_WP;
+	userfault_wp = vmf->why == FL_WHY_WP;
 	fl_mutex_unlock(fl_pt_lock(vmf->mm, vmf->addr));
 	fl_vma_unpin(vmf->vma);
-	return FL_SIGBUS;
+	return FL_ANSWER_SIGBUS;
 }
 
 static enum fl_fault fault(uint64_t addr, uint32_t flags)
@@ -337,7 +337,7 @@ static enum fl_fault fault(uint64_t addr, uint32_t flags)
 	struct fl_vmf vmf = {.mm = &fake.mm, .addr = addr, .flags = flags};
 	enum fl_fault ret;
 
-	fl_handle_userfault = on_userfault;
+	fake.userfault = on_userfault;
 	userfaults = 0;
 	fake.nr_calls = 0;
 	ret = fl_handle_mm_fault(&vmf);
