@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * api.c - the handshake, and what an object without one refuses.
- */
+/* api.c - the handshake, and what an object refuses before it. */
 #include <string.h>
 
 #include "conformance.h"
@@ -23,7 +21,7 @@ static uffd_t raw(void)
 	return u;
 }
 
-/* The handshake is refused with EINVAL, and the structure comes back as zeroes. */
+/* The handshake is refused with EINVAL, and the structure comes back zeroed. */
 static void expect_refused(uffd_t u, uint64_t version, uint64_t features)
 {
 	struct fl_uffdio_api a = {.api = version, .features = features, .ioctls = UNTOUCHED};
@@ -207,7 +205,7 @@ CASE(before_poll, "kernel 6.18, observed: POLLERR")
 	CHECK_EQ(T->poll(u, 0), POLLERR);
 }
 
-/* ---- requests that there are not ---- */
+/* ---- unknown requests ---- */
 
 CASE(ioctl_unknown, "kernel 6.18, observed: EINVAL before and after the handshake")
 {

@@ -6,7 +6,7 @@
 
 #define SEEN "kernel 6.18, observed"
 
-/* 2 MiB of which the pages [from, to) are there, and small. */
+/* 2 MiB in which the pages [from, to) are present, as small pages. */
 static uint64_t small(unsigned from, unsigned to)
 {
 	uint64_t mem = map_huge(1);
@@ -18,7 +18,7 @@ static uint64_t small(unsigned from, unsigned to)
 }
 
 /*
- * Before Linux 6.1 there is no MADV_COLLAPSE, and a kernel may have no huge pages, or none free. What is not
+ * Before Linux 6.1 there is no MADV_COLLAPSE, and a kernel may have no huge pages, or none free. Memory that is not
  * registered is the kernel's own natively, too.
  */
 static void needs_collapse(bool of_kernel)
@@ -296,7 +296,7 @@ CASE(collapse_after_close_fills, SEEN)
 
 /* ---- ranges ---- */
 
-/* Two times 2 MiB, all pages there, of which the first `len` bytes are registered. */
+/* Two aligned 2 MiB, all pages present; the first `len` bytes are registered. */
 static struct area two(uint64_t len, uint64_t mode)
 {
 	struct area a;

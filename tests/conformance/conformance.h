@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * conformance.h - how a case is written: registration, checks, and the steps that most cases share.
+ * conformance.h - how a case is written: registration, checks, and the steps most cases share.
  *
- * A case runs in a process of its own, so it cleans up nothing and the first failed check ends it. What it expects
- * is what the kernel was seen to do; `source` says where that is written down, or "observed" where it is not.
+ * A case runs in a process of its own, so it cleans up nothing and the first failed check ends it. It expects what
+ * the kernel was seen to do; `source` says where that is documented, or "observed" if it is not.
  */
 #ifndef CONFORMANCE_H
 #define CONFORMANCE_H
@@ -33,15 +33,15 @@ enum {
 struct test_case {
 	const char *name;
 	const char *source;
-	unsigned on;	 /* the targets it is for */
-	const char *why; /* and why not all of them */
+	unsigned on;	 /* the targets it runs on */
+	const char *why; /* why not on all of them */
 	void (*run)(void);
 	struct test_case *next;
 };
 
 void case_add(struct test_case *c);
 
-/* CASE(name, "source") { body }, and CASE_ON with the targets it is for and the reason why the rest is left out */
+/* CASE(name, "source") { body }; CASE_ON adds the targets it runs on and the reason why not on the others */
 #define CASE_ON(fn, targets, reason, src)                                                                            \
 	static void fn(void);                                                                                        \
 	__attribute__((constructor)) static void add_##fn(void)                                                      \
@@ -53,7 +53,7 @@ void case_add(struct test_case *c);
 #define CASE(fn, src) CASE_ON(fn, ON_ALL, "", src)
 
 bool on_kernel(void); /* for a case that skips what a kernel may lack, and faultline may not */
-bool on_native(void); /* and the other way round: what faultline needs a right for */
+bool on_native(void); /* the reverse: where faultline needs a right that the kernel does not */
 
 #define DESCRIPTOR "needs a file descriptor"
 #define PROCESS	   "needs a process"
@@ -81,7 +81,7 @@ uint64_t map(unsigned pages);			/* read-write, with unmapped memory around it */
 uint64_t source(unsigned pages, uint8_t first); /* page i is filled with first + i */
 int peek(uint64_t addr);			/* the byte, or -signal */
 int poke(uint64_t addr, uint8_t byte);		/* 0, or -signal */
-bool page_is(uint64_t addr, uint8_t byte);	/* the whole page holds it */
+bool page_is(uint64_t addr, uint8_t byte);	/* the whole page holds this byte */
 
 /* The bits of the page's word in /proc/self/pagemap that depend on the page alone: 56, 57, 61 to 63. */
 uint64_t word(uint64_t addr);
@@ -89,11 +89,11 @@ bool words_are(uint64_t addr, unsigned pages, uint64_t want);
 bool soft_dirty(uint64_t addr); /* bit 55 */
 
 #define W_NONE	    0ull			      /* never touched */
-#define W_ZERO	    FL_PM_PRESENT		      /* the zero page, which is nobody's own */
+#define W_ZERO	    FL_PM_PRESENT		      /* the zero page, shared by all */
 #define W_LOADED    w_loaded()			      /* a load left it: the zero page, or one of its own */
 #define W_OWN	    (FL_PM_PRESENT | FL_PM_EXCLUSIVE) /* a page of its own */
 #define W_PROTECTED (FL_PM_PRESENT | FL_PM_EXCLUSIVE | FL_PM_UFFD_WP)
-#define W_MARKER    (FL_PM_SWAP | FL_PM_UFFD_WP) /* protected before it is there */
+#define W_MARKER    (FL_PM_SWAP | FL_PM_UFFD_WP) /* protected before it is present */
 
 /* What a load of an untouched page leaves is the kernel's choice, which is asked for (zero_page.c). */
 bool kernel_has_zero_page(void);
@@ -129,27 +129,27 @@ enum kind { LOAD, STORE, KERNEL_READ, KERNEL_WRITE };
 struct touch {
 	enum kind kind;
 	uint64_t addr;
-	uint8_t byte; /* stored, or loaded */
-	int ret;      /* as the target's function gave it */
+	uint8_t byte; /* stored or loaded */
+	int ret;      /* as returned by the target's function */
 	_Atomic uint32_t tid;
 	atomic_bool done;
 	pthread_t thread;
 };
 
 void touch_start(struct touch *t, enum kind kind, uint64_t addr, uint8_t byte);
-bool touch_waits(struct touch *t);		     /* still not through after a while */
-int touch_end(struct touch *t);			     /* it must come through: join it, its ret */
-void touch_ends_with(struct touch *t, uint8_t byte); /* a load comes through with this byte */
+bool touch_waits(struct touch *t);		     /* still waiting after a while */
+int touch_end(struct touch *t);			     /* it must complete: joins it, returns its ret */
+void touch_ends_with(struct touch *t, uint8_t byte); /* a load completes with this byte */
 
 /* ---- messages ---- */
 
-struct fl_uffd_msg next_msg(uffd_t u); /* waits for one: there must be one */
+struct fl_uffd_msg next_msg(uffd_t u); /* waits for one, which must come */
 void expect_fault(uffd_t u, uint64_t addr, uint64_t flags);
 bool quiet(uffd_t u); /* no message is waiting */
 
-/* Touching the page faults to `u`: prove it, and resolve that by a zero page. */
+/* Touching the page must fault to `u`; resolves the fault with a zero page. */
 void expect_missing(uffd_t u, uint64_t addr);
-/* Storing to the page is trapped: prove it, and un-protect it. */
+/* Storing to the page must be trapped; un-protects it. */
 void expect_wp(uffd_t u, uint64_t addr);
 
 void pause_ms(int ms);

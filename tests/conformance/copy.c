@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * copy.c - UFFDIO_COPY: what it fills, how far it gets, what it says in `copy`.
- */
+/* copy.c - UFFDIO_COPY: what it fills, how far it gets, what it reports in `copy`. */
 #include <string.h>
 
 #include "conformance.h"
@@ -119,7 +117,7 @@ CASE(copy_dontwake, COPY ", MODE_DONTWAKE")
 	touch_ends_with(&t, 7);
 }
 
-/* ---- pages that are there ---- */
+/* ---- present pages ---- */
 
 CASE(copy_existing, "kernel 6.18, observed: EEXIST, `copy` = -EEXIST, the page keeps its contents")
 {

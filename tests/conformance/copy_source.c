@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * copy_source.c - where the bytes of UFFDIO_COPY come from: sources that are not there, or not to be read, or that
- * fault themselves.
+ * copy_source.c - where the bytes of UFFDIO_COPY come from: sources that are missing, unreadable, or fault
+ * themselves.
  */
 #include "conformance.h"
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * create.c - making the object: userfaultfd(2) and /dev/userfaultfd.
- */
+/* create.c - creating the object: userfaultfd(2) and /dev/userfaultfd. */
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <unistd.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * fork.c - fork, exec and spawn of a process that has objects and registered memory. Without EVENT_FORK.
- */
+/* fork.c - fork, exec and spawn in a process with objects and registered memory. Without EVENT_FORK. */
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * helpers.c - the steps that cases share: memory, ioctls as functions, threads that touch memory, messages.
- */
+/* helpers.c - steps that cases share: memory, ioctls as functions, threads that touch memory, messages. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +8,7 @@
 
 #include "conformance.h"
 
-#define PATIENCE_MS 60000 /* for what must happen: below the runner's limit, so that the case says what did not */
+#define PATIENCE_MS 60000 /* for what must happen: below the runner's limit, so that the case can say what did not */
 #define WHILE_MS    25	  /* for what must not */
 
 void pause_ms(int ms)
@@ -30,8 +28,8 @@ void check_eq(const char *file, int line, const char *what, int64_t got, int64_t
 /* ---- memory ---- */
 
 /*
- * Far from where a system puts mappings by itself, each with room around it: what a case unmaps stays unmapped, and
- * no neighbour is there by chance.
+ * Far from where a system places mappings by itself, each with room around it: what a case unmaps stays unmapped, and
+ * no mapping is a neighbour by chance.
  */
 uint64_t map_prot(unsigned pages, int prot)
 {
@@ -259,7 +257,7 @@ static bool asleep(uint32_t tid)
 	return state && (state[2] == 'S' || state[2] == 'D');
 }
 
-/* The time is for what must not happen; on a busy machine the thread may need more of it until it waits at all. */
+/* WHILE_MS is for what must not happen; on a busy machine a thread may need longer to begin its wait. */
 bool touch_waits(struct touch *t)
 {
 	for (int i = 0; i < WHILE_MS && !atomic_load(&t->done); i++)
@@ -273,7 +271,7 @@ int touch_end(struct touch *t)
 {
 	for (int i = 0; i < PATIENCE_MS && !atomic_load(&t->done); i++)
 		pause_ms(1);
-	CHECK(atomic_load(&t->done) /* the thread that touched memory goes on */);
+	CHECK(atomic_load(&t->done) /* the thread that touched memory continues */);
 	pthread_join(t->thread, NULL);
 	return t->ret;
 }

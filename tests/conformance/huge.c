@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * huge.c - registered memory that a kernel backs by transparent huge pages. Whether it does is not asked for: what is
- * seen must be the same.
+ * huge.c - registered memory that a kernel backs with transparent huge pages. Whether it does is not checked: the
+ * result must look the same.
  */
 #include <sys/wait.h>
 #include <unistd.h>
@@ -174,7 +174,7 @@ CASE(huge_zero_pages, SEEN ": pages that were only loaded can be protected, each
 			 i == 9 ? FL_PM_PRESENT : FL_PM_PRESENT | FL_PM_UFFD_WP);
 }
 
-/* ---- pages that are not there ---- */
+/* ---- missing pages ---- */
 
 CASE(huge_copy_exists, "ioctl_userfaultfd(2) UFFDIO_COPY, UFFDIO_ZEROPAGE, EEXIST")
 {

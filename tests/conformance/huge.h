@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * huge.h - for the cases of transparent huge pages: memory that a kernel may back by one, and looks the same if it
- * does not.
+ * huge.h - for the cases of transparent huge pages: memory that a kernel may back with one, and that looks the same
+ * if it does not.
  */
 #ifndef CONFORMANCE_HUGE_H
 #define CONFORMANCE_HUGE_H
 
 #include "conformance.h"
 
-#define SMALL	      512u /* pages in a huge one */
+#define SMALL	      512u /* small pages in a huge one */
 #define HUGE	      (SMALL * PAGE)
 #define SET	      FL_UFFDIO_WRITEPROTECT_MODE_WP
 #define BOTH	      (MISSING | WP)
 #define MADV_COLLAPSE 25
 #define TRAPPED	      (FL_UFFD_PAGEFAULT_FLAG_WP | FL_UFFD_PAGEFAULT_FLAG_WRITE)
 
-/* `count` aligned huge pages within a mapping that has half a huge page more at either end. */
+/* `count` aligned huge pages in a mapping that extends half a huge page further at either end. */
 static inline uint64_t map_huge(unsigned count)
 {
 	static uint64_t next = 0x310000000000;
@@ -26,7 +26,7 @@ static inline uint64_t map_huge(unsigned count)
 	return at + HUGE / 2;
 }
 
-/* EAGAIN says that the pages are in use for a moment, be it by the kernel itself on another CPU: madvise(2). */
+/* EAGAIN says that the pages are in use for a moment, perhaps by the kernel itself on another CPU: madvise(2). */
 static inline int collapse(uint64_t mem, uint64_t len)
 {
 	int r = -EAGAIN;
@@ -39,7 +39,7 @@ static inline int collapse(uint64_t mem, uint64_t len)
 	return r;
 }
 
-/* What page i holds in its first and in its last byte. */
+/* What page i holds in its first and last byte. */
 static inline uint8_t mark(unsigned i)
 {
 	return (uint8_t)(1 + i % 250);
@@ -61,7 +61,7 @@ static inline bool holds(uint64_t mem, unsigned from, unsigned to)
 	return true;
 }
 
-/* All of it protected but for [from, to), which is not. */
+/* All of it is protected except [from, to). */
 static inline bool protected_but(uint64_t mem, unsigned from, unsigned to)
 {
 	return words_are(mem, from, W_PROTECTED) && words_are(mem + from * PAGE, to - from, W_OWN) &&

@@ -327,7 +327,7 @@ CASE(free_keeps_or_drops, "madvise(2), MADV_FREE: the old contents, or zeroes, a
 	fill(a.u, a.mem, 1, 5);
 	CHECK_OK(T->advise(a.mem, PAGE, MADV_FREE));
 	touch_start(&t, STORE, a.mem, 7);
-	if (touch_waits(&t)) /* the page was taken back at once: it is missing again */
+	if (touch_waits(&t)) /* the page was missing again at once */
 		fill(a.u, a.mem, 1, 5);
 	CHECK_OK(touch_end(&t));
 	CHECK_EQ(peek(a.mem), 7);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * marker.h - for the cases of UFFD_FEATURE_WP_UNPOPULATED: memory that is protected before it is there.
- */
+/* marker.h - for the cases of UFFD_FEATURE_WP_UNPOPULATED: memory that is protected before it is present. */
 #ifndef CONFORMANCE_MARKER_H
 #define CONFORMANCE_MARKER_H
 
@@ -13,7 +11,7 @@
 #define WRITE	FL_UFFD_PAGEFAULT_FLAG_WRITE
 #define TRAPPED (FL_UFFD_PAGEFAULT_FLAG_WP | FL_UFFD_PAGEFAULT_FLAG_WRITE)
 
-/* Registered memory that was never touched, all of it protected. */
+/* Registered memory, never touched, all of it protected. */
 static inline struct area marked(unsigned pages, uint64_t mode)
 {
 	struct area a = area(pages, mode, FEATURE);
@@ -22,7 +20,7 @@ static inline struct area marked(unsigned pages, uint64_t mode)
 	return a;
 }
 
-/* The same, but page 1 was there, and holds 7. */
+/* The same, but page 1 was present and holds 7. */
 static inline struct area marked_but_one(unsigned pages, uint64_t mode)
 {
 	struct area a = area(pages, mode, FEATURE);
@@ -32,7 +30,7 @@ static inline struct area marked_but_one(unsigned pages, uint64_t mode)
 	return a;
 }
 
-/* For what is the same in both modes. */
+/* For cases that are the same in both modes. */
 static const uint64_t modes[] = {WP, BOTH};
 
 #endif

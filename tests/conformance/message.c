@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * message.c - what a message holds, and which messages there are.
- */
+/* message.c - what a message contains, and which messages are sent. */
 #include <string.h>
 
 #include "conformance.h"
@@ -138,7 +136,7 @@ CASE(message_load_over_two_pages, "kernel 6.18, observed: one fault after the ot
 	struct area a = area(2, MISSING, 0);
 	struct touch t;
 
-	/* the first page is there: the fault is of the second, at its first byte */
+	/* the first page is present: the fault is on the second, at its first byte */
 	fill(a.u, a.mem, 1, 1);
 	touch_start(&t, LOAD, a.mem + PAGE, 0);
 	expect_fault(a.u, a.mem + PAGE, 0);

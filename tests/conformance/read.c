@@ -13,7 +13,7 @@
 #define READ "userfaultfd(2), reading"
 #define POLL "userfaultfd(2), poll"
 
-/* Threads that wait on the first pages of the area, their messages in order of the pages. */
+/* Threads waiting on the first pages of the area, with their messages in page order. */
 static void waiters(struct area *a, struct touch *t, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -222,7 +222,7 @@ CASE(read_one_of_two_readers, "kernel 6.18, observed: the other reader goes on w
 	CHECK_OK(pthread_join(r[atomic_load(&r[1].done)].thread, NULL));
 }
 
-/* ---- poll and its kin ---- */
+/* ---- poll and similar calls ---- */
 
 CASE(poll_idle, POLL)
 {
@@ -349,7 +349,7 @@ CASE_ON(epoll_message_gone, ON_LIBC, DESCRIPTOR, "kernel 6.18, observed: not rea
 	touch_ends_with(&t, 4);
 }
 
-/* ---- what else one may try on the descriptor ---- */
+/* ---- other calls on the descriptor ---- */
 
 CASE_ON(descriptor_write, ON_LIBC, DESCRIPTOR, "kernel 6.18, observed")
 {

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * register.c - UFFDIO_REGISTER: modes, ranges, mappings, and what registering does to memory that is there.
- */
+/* register.c - UFFDIO_REGISTER: modes, ranges, mappings, and what registering does to existing memory. */
 #include <string.h>
 #include <unistd.h>
 
@@ -267,7 +265,7 @@ CASE_ON(register_file_among_anonymous, ON_LIBC, "soft address spaces map no file
 	CHECK_EQ(peek(mem + 2 * PAGE), 0);
 }
 
-/* ---- again, and by others ---- */
+/* ---- again, and by other objects ---- */
 
 CASE(register_twice, "kernel 6.18, observed: the same range and mode again succeeds")
 {
@@ -375,7 +373,7 @@ CASE(register_neighbours, REGISTER)
 	CHECK(quiet(two));
 }
 
-/* ---- memory that is there ---- */
+/* ---- existing memory ---- */
 
 CASE(register_keeps_contents, "userfaultfd(2): only missing pages fault")
 {

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * reregister.c - memory that was registered, let go, in one piece or in several, and registered again.
- */
+/* reregister.c - memory that was registered, unregistered whole or in parts, and registered again. */
 #include "conformance.h"
 
 #include <sys/mman.h>
@@ -9,7 +7,7 @@
 #define AGAIN "kernel 6.18, observed: a second registration finds the pages as they are"
 #define SET   FL_UFFDIO_WRITEPROTECT_MODE_WP
 
-/* Four pages that were in use, unregistered in two halves, dropped, and registered anew. */
+/* Four pages in use, unregistered in two halves, dropped, and registered again. */
 static struct area again(void)
 {
 	struct area a = area(4, MISSING | WP, 0);

@@ -37,8 +37,8 @@ static const struct target_name {
 };
 #define TARGETS (sizeof(targets) / sizeof(targets[0]))
 
-static const struct target_name *running; /* what T is called */
-static bool unprivileged;		  /* the cases may not open their mappings again */
+static const struct target_name *running; /* the name of T */
+static bool unprivileged;		  /* cases may not reopen the files of their mappings */
 
 bool on_kernel(void)
 {
@@ -106,7 +106,7 @@ static void exec_case(const char *target, const char *name, FILE *out)
 
 	setpgid(0, 0);
 	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL); /* a shell may have had us ignore some */
+		signal(sig, SIG_DFL); /* a shell may have made us ignore some */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	dup2(fileno(out), 1);
@@ -117,7 +117,7 @@ static void exec_case(const char *target, const char *name, FILE *out)
 	_exit(2);
 }
 
-/* The wait status of the case; one that ran out of time is killed with all that it started, *late says so. */
+/* The wait status of the case. One that runs out of time is killed with all that it started, and *late is set. */
 static int run_case(const char *target, const char *name, FILE *out, bool *late)
 {
 	struct timespec limit = {LIMIT_S, 0};
@@ -158,7 +158,7 @@ static void print_comments(FILE *out)
 		printf("# %s%s", line, strchr(line, '\n') ? "" : "\n");
 }
 
-/* One TAP line. 1 if the case failed. */
+/* Prints one TAP line. Returns 1 if the case failed. */
 static int report(unsigned number, const struct test_case *c, const struct target_name *t)
 {
 	char reason[256] = "";
@@ -206,7 +206,7 @@ static bool kernel_refuses(void)
 	return ask_kernel(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK, 0, 0, 0) < 0;
 }
 
-/* False: the run is over before it began. */
+/* false: the run cannot begin. */
 static bool probe(const struct target_name *t)
 {
 	uffd_t u;

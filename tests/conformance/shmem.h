@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmem.h - for the cases of shared memory: what is kept in a cache of its own and may be mapped more than once, or
- * be there and not be mapped.
+ * shmem.h - for the cases of shared memory: its pages are kept in a cache of their own and may be mapped more than
+ * once, or cached and not mapped.
  *
- * What tmpfs has of pages is called the cache here; a page that is not in it is a hole.
+ * "The cache" here means the pages tmpfs has of a file; a page that is not in it is a hole.
  */
 #ifndef CONFORMANCE_SHMEM_H
 #define CONFORMANCE_SHMEM_H
@@ -22,8 +22,8 @@
 #define F_MINOR FL_UFFD_PAGEFAULT_FLAG_MINOR
 #define TRAPPED (FL_UFFD_PAGEFAULT_FLAG_WP | FL_UFFD_PAGEFAULT_FLAG_WRITE)
 
-#define W_CACHE		   (FL_PM_PRESENT | FL_PM_FILE) /* a page of the cache that others map, too */
-#define W_CACHE_OWN	   (W_CACHE | FL_PM_EXCLUSIVE)	/* one that nobody else maps */
+#define W_CACHE		   (FL_PM_PRESENT | FL_PM_FILE) /* a page of the cache that has other mappings, too */
+#define W_CACHE_OWN	   (W_CACHE | FL_PM_EXCLUSIVE)	/* one without other mappings */
 #define W_CACHE_PROTECTED  (W_CACHE_OWN | FL_PM_UFFD_WP)
 #define W_SHARED_PROTECTED (W_CACHE | FL_PM_UFFD_WP)
 
@@ -34,7 +34,7 @@ enum shmem_kind {
 	PRIVATE, /* a private mapping of a memfd */
 };
 
-/* A case for each kind, and one for each that is shared. The body has the kind as its argument. */
+/* One case for each kind, or for each shared kind. The body has the kind as its argument. */
 #define SHARED_KINDS_ON(fn, targets, reason, src)                                                                    \
 	static void fn(enum shmem_kind kind);                                                                        \
 	CASE_ON(fn##_memfd, targets, reason, src)                                                                    \
@@ -53,7 +53,7 @@ enum shmem_kind {
 		fn(PRIVATE);                                                                                         \
 	}                                                                                                            \
 	SHARED_KINDS_ON(fn, targets, reason, src)
-/* The cases of private mappings that do not see what is written to the file later: mmap(2) leaves it open. */
+/* For cases of private mappings that do not see what is written to the file later: mmap(2) leaves it open. */
 #define COPIED "natively, a private mapping has its own copy of the file's page from the first touch on"
 #define EACH_KIND_UNCOPIED(fn, src)                                                                                  \
 	static void fn(enum shmem_kind kind);                                                                        \
@@ -78,13 +78,13 @@ enum shmem_kind {
 #define SHARED_KINDS(fn, src) SHARED_KINDS_ON(fn, ON_ALL, "", src)
 #define EACH_KIND(fn, src)    EACH_KIND_ON(fn, ON_ALL, "", src)
 
-/* Every mode there is, and those that have a bit. */
+/* Every combination of modes. */
 #define for_each_mode(m) for (uint64_t m = 1; m <= (MISSING | WP | MINOR); m++)
 #define for_each_mode_with(m, bit)                                                                                   \
 	for_each_mode(m)                                                                                             \
 		if (m & (bit))
 
-/* Addresses with room around them, as map() has. */
+/* Addresses with room around them, as from map(). */
 static inline uint64_t shmem_place(unsigned pages)
 {
 	static uint64_t next = 0x280000000000;
@@ -111,8 +111,8 @@ static inline uint64_t map_of(int64_t file, unsigned first, unsigned pages, int 
 }
 
 /*
- * `mem` is what gets registered; `other` are the same pages, mapped once more and shared, which are not registered.
- * Shared anonymous memory has no file: -1.
+ * `mem` is registered; `other` is a second, shared mapping of the same pages, not registered. Shared anonymous memory
+ * has no file: -1.
  */
 struct shmem {
 	uffd_t u;
@@ -128,7 +128,7 @@ static inline struct shmem shmem_map(enum shmem_kind kind, unsigned pages)
 		s.mem = shmem_place(pages);
 		s.other = shmem_place(pages);
 		CHECK_EQ(T->map(s.mem, pages * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE), s.mem);
-		/* mremap(2): an old size of 0 maps the pages of a shared mapping once more */
+		/* mremap(2): an old size of 0 maps the pages of a shared mapping a second time */
 		CHECK_EQ(T->remap(s.mem, 0, pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, s.other), s.other);
 		return s;
 	}
@@ -178,7 +178,7 @@ static inline void faults(struct touch *t, const struct shmem *s, enum kind acce
 	expect_fault(s->u, at(s, page), flags);
 }
 
-/* A load that sends none. */
+/* A load that sends no message. */
 static inline void loads(const struct shmem *s, unsigned page, uint8_t byte)
 {
 	CHECK_EQ(peek(at(s, page)), byte);
@@ -191,7 +191,7 @@ static inline void stores(const struct shmem *s, unsigned page, uint8_t byte)
 	CHECK_EQ(T->poll(s->u, 0), 0);
 }
 
-/* Nobody has the page in the cache: fallocate(2) for a file, madvise(2) where there is none. */
+/* Removes the pages from the cache: fallocate(2) for a file, madvise(2) where there is none. */
 static inline void drop(const struct shmem *s, unsigned page, unsigned pages)
 {
 	if (s->file >= 0)

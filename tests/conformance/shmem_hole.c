@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmem_hole.c - what makes holes of shared memory, and where it ends: the end of the file, MADV_DONTNEED and
- * MADV_REMOVE, fallocate(2), truncation, and those who wait for a page meanwhile.
+ * shmem_hole.c - what makes holes in shared memory, and where it ends: the end of the file, MADV_DONTNEED and
+ * MADV_REMOVE, fallocate(2), truncation, and threads that wait for a page meanwhile.
  */
 #include <sys/syscall.h>
 
@@ -277,7 +277,7 @@ FILE_KINDS(shmem_truncate_and_grow, SEEN ": holes")
 	}
 }
 
-/* The ways to it that name the file by a path. What they leave: page 0, or nothing at all, of four. */
+/* Ways that name the file by a path. They leave page 0, or nothing, of four. */
 enum { BY_PATH, BY_OPEN, BY_STREAM, BY_OPENAT2, WAYS };
 
 static void truncate_by(unsigned way, int64_t file)

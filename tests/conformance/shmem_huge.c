@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmem_huge.c - madvise(MADV_COLLAPSE) of shared memory: 512 pages of the cache become one, and are mapped in one
- * piece. What it answers and takes out of whose mapping, and what faults see of it.
+ * shmem_huge.c - madvise(MADV_COLLAPSE) of shared memory: 512 pages of the cache become one large folio, mapped by
+ * one leaf. What it returns, which mappings lose pages, and what faults see of it.
  */
 #include "shmem_huge.h"
 
-/* ---- what it answers, and what is there then ---- */
+/* ---- what it returns, and what is present then ---- */
 
 EACH_KIND(shmem_collapse, SEEN ": all of it is mapped, also what was not, whatever is registered but WP")
 {
@@ -179,7 +179,7 @@ EACH_KIND_UNCOPIED(shmem_collapse_elsewhere_protected, SEEN ": collapsed through
 	CHECK(words_are(at(&s, 15), SMALL - 15, W_NONE));
 	expect_wp(s.u, at(&s, 12) + 1);
 	CHECK_EQ(peek(at(&s, 9)), mark(9));
-	CHECK_EQ(word(at(&s, 9)), W_CACHE); /* page by page, since there is a table */
+	CHECK_EQ(word(at(&s, 9)), W_CACHE); /* page by page, since there is a page table */
 	CHECK_EQ(word(at(&s, 8)), W_NONE);
 }
 
@@ -272,7 +272,7 @@ CASE(shmem_collapse_private_copy, SEEN ": EINVAL; the cache has one piece all th
 	}
 }
 
-/* ---- where it may be ---- */
+/* ---- where it is possible ---- */
 
 FILE_KINDS(shmem_collapse_misaligned, SEEN ": EINVAL, the file's 2 MiB are not the mapping's")
 {

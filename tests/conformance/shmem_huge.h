@@ -36,7 +36,7 @@ static inline struct shmem huge_map_from(enum shmem_kind kind, unsigned count, u
 	return s;
 }
 
-/* The cache has the pages [from, to), small ones, and nobody maps them. */
+/* The cache has the pages [from, to) as small pages, not mapped. */
 static inline void has(const struct shmem *s, unsigned from, unsigned to)
 {
 	populate(s->other, from, to);
@@ -77,7 +77,7 @@ static inline struct shmem some(enum shmem_kind kind, unsigned from, unsigned to
 	return s;
 }
 
-/* 2 MiB that are one piece, registered then. */
+/* 2 MiB that are one large folio, registered afterwards. */
 static inline struct shmem piece(enum shmem_kind kind, uint64_t mode)
 {
 	struct shmem s = some(kind, 0, SMALL, 0);
@@ -88,7 +88,7 @@ static inline struct shmem piece(enum shmem_kind kind, uint64_t mode)
 	return s;
 }
 
-/* All of it, as the file has it, by a mapping that is told of no fault. */
+/* All of it, as the file has it, read through a mapping that sends no message. */
 static inline bool intact(const struct shmem *s)
 {
 	return holds(s->other, 0, SMALL);
@@ -99,7 +99,7 @@ static inline bool nothing_mapped(uint64_t mem)
 	return words_are(mem, SMALL, W_NONE);
 }
 
-/* What a load that sends no message finds mapped then, all at once. */
+/* What a load without a message maps, all at once. */
 static inline bool comes_at_once(uint64_t mem, unsigned page)
 {
 	return peek(mem + page * PAGE) == mark(page) && words_are(mem, SMALL, W_CACHE_OWN);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * shmem_minor.c - MODE_MINOR and UFFDIO_CONTINUE: pages that are in the cache and not mapped.
- */
+/* shmem_minor.c - MODE_MINOR and UFFDIO_CONTINUE: pages that are in the cache and not mapped. */
 #include "shmem.h"
 
 #include <sys/wait.h>
@@ -505,7 +503,7 @@ EACH_KIND(shmem_minor_before_wp, SEEN ": a marker of a page in the cache is a mi
 	}
 }
 
-/* ---- COPY and ZEROPAGE where MODE_MINOR is ---- */
+/* ---- COPY and ZEROPAGE with MODE_MINOR ---- */
 
 EACH_KIND(shmem_minor_copy_into_a_hole, SEEN)
 {

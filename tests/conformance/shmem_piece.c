@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * shmem_piece.c - shared memory that is mapped in one piece of 2 MiB: how a part of it changes, and where it shows.
- */
+/* shmem_piece.c - shared memory mapped by one leaf of 2 MiB: how a part of it changes, and where it shows. */
 #include "shmem_huge.h"
 
 /* ---- a part of it changes ---- */
@@ -335,7 +333,7 @@ SHARED_KINDS(shmem_piece_mapped_once_more, SEEN ": mremap(2) with an old size of
 
 /* ---- /proc/self/smaps ---- */
 
-/* What it says of the mapping at addr, in kB; -1: it is not there. */
+/* What smaps says of the mapping at addr, in kB; -1: no such mapping. */
 static long smaps(uint64_t addr, const char *field)
 {
 	FILE *file = fopen("/proc/self/smaps", "re");

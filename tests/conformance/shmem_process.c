@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmem_process.c - two processes on one file: what the other one does to it is seen, what it registers is its own.
+ * shmem_process.c - two processes on one file: what the other does to it is seen, what it registers is its own.
  *
- * Natively a page that the other process takes away while it is shown is not missed by a load or store (the host puts
- * a new one there), but by everything that asks faultline; the cases keep to that.
+ * Natively, if the other process removes a page that is shown, a load or store does not miss it (the host puts a new
+ * page there), but everything that asks faultline does; the cases keep to that.
  */
 #include <sys/wait.h>
 
@@ -39,7 +39,7 @@ static void in_child(void (*fn)(struct shmem *s), struct shmem *s)
 	ends(start(fn, s));
 }
 
-/* Both processes must have come to the step. */
+/* Both processes must reach the step. */
 static atomic_uint *steps;
 
 static void share_steps(void)
@@ -57,7 +57,7 @@ static void meet(unsigned step)
 	}
 }
 
-/* ---- what it does to the file ---- */
+/* ---- what the other process does to the file ---- */
 
 static void stores_5_to_page_0(struct shmem *s)
 {
@@ -228,7 +228,7 @@ PAIRS(shmem_process_is_not_protected, SEEN ": the protection is of one process's
 	expect_wp(s.u, at(&s, 1));
 }
 
-/* It waits for the same hole, by an object of its own. */
+/* The other process waits for the same hole, by an object of its own. */
 static void waits_for_page_0(struct shmem *s)
 {
 	struct shmem own = {uffd(0), s->mem, s->other, s->file};
@@ -237,7 +237,7 @@ static void waits_for_page_0(struct shmem *s)
 	CHECK_OK(reg(own.u, own.mem, 2 * PAGE, MISSING));
 	faults(&t, &own, LOAD, 0, 0);
 	meet(0);
-	meet(1); /* the other one has filled it */
+	meet(1); /* the other process has filled it */
 	CHECK(touch_waits(&t));
 	CHECK_EQ(copy(own.u, own.mem, source(1, 9), PAGE, 0, NULL), -EEXIST);
 	CHECK_OK(wake(own.u, own.mem, PAGE));
@@ -256,7 +256,7 @@ PAIRS(shmem_process_both_wait, SEEN ": each object has its own waiters, the page
 	pid = start(waits_for_page_0, &s);
 	faults(&t, &s, LOAD, 0, 0);
 	meet(0);
-	CHECK_EQ(T->poll(s.u, 0), 0); /* of the other one's fault nothing is heard */
+	CHECK_EQ(T->poll(s.u, 0), 0); /* the other process's fault sends no message here */
 	fill(s.u, s.mem, 1, 3);
 	touch_ends_with(&t, 3);
 	meet(1);
@@ -266,5 +266,5 @@ PAIRS(shmem_process_both_wait, SEEN ": each object has its own waiters, the page
 	CHECK_OK(T->advise(s.mem, 2 * PAGE, MADV_DONTNEED));
 	loads(&s, 0, 3);
 	drop(&s, 0, 1);
-	expect_missing(s.u, s.mem); /* the other one's end has changed nothing */
+	expect_missing(s.u, s.mem); /* the other process's end has changed nothing */
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmem_register.c - UFFDIO_REGISTER of shared memory: the modes, what is offered then, and what a registration
+ * shmem_register.c - UFFDIO_REGISTER of shared memory: the modes, the ioctls offered then, and what a registration
  * covers.
  */
 #include <stdio.h>
@@ -173,7 +173,7 @@ CASE_ON(shmem_register_read_only_descriptor_private, ON_LIBC, DESCRIPTOR, SEEN "
 		CHECK_OK(reg(u, map_of(read_only_file(), 0, 1, RW, MAP_PRIVATE), PAGE, m));
 }
 
-/* ---- what is there ---- */
+/* ---- existing pages ---- */
 
 EACH_KIND(shmem_register_mapped_pages, SEEN ": pages that are mapped stay so, in every mode")
 {
@@ -329,7 +329,7 @@ EACH_KIND(shmem_register_range_of_parts, REGISTER ": a range over several mappin
 	expect_missing(s.u, at(&s, 3));
 }
 
-/* Page 0 is this, page 1 private anonymous memory. */
+/* Page 0 is of this kind, page 1 is private anonymous memory. */
 static struct shmem beside_anonymous(enum shmem_kind kind)
 {
 	struct shmem s = shmem_map(kind, 2);

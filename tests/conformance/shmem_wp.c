@@ -23,7 +23,7 @@ static struct shmem mapped_and_protected(enum shmem_kind kind, unsigned pages, u
 	return s;
 }
 
-/* The same of pages that a private mapping has copied. */
+/* The same, of pages that a private mapping has copied. */
 static struct shmem own_and_protected(unsigned pages, uint64_t mode)
 {
 	struct shmem s = shmem(PRIVATE, pages, mode, 0);
@@ -34,7 +34,7 @@ static struct shmem own_and_protected(unsigned pages, uint64_t mode)
 	return s;
 }
 
-/* The page's store is trapped; un-protected, it goes through. */
+/* A store to the page is trapped; un-protected, it goes through. */
 static void trapped(const struct shmem *s, unsigned page)
 {
 	struct touch t;
@@ -47,7 +47,7 @@ static void trapped(const struct shmem *s, unsigned page)
 	CHECK(quiet(s->u));
 }
 
-/* A load of the page is missing, whatever its marker says: a COPY is the answer. */
+/* A load of the page is missing, whatever its marker says: COPY resolves it. */
 static void expect_missing_marker(const struct shmem *s, unsigned page)
 {
 	struct touch t;
@@ -152,7 +152,7 @@ EACH_KIND(shmem_wp_sigbus, "userfaultfd(2), UFFD_FEATURE_SIGBUS")
 	loads(&s, 1, 0);
 }
 
-/* ---- other ways to the same page ---- */
+/* ---- other paths to the same page ---- */
 
 SHARED_KINDS(shmem_wp_store_elsewhere,
 	     SEEN ": a store through another mapping is not trapped, and changes no protection")
@@ -419,7 +419,7 @@ CASE(shmem_zero_private_over_a_marker, SEEN ": EEXIST, as in private anonymous m
 	}
 }
 
-/* ---- what protection outlives ---- */
+/* ---- what protection survives ---- */
 
 EACH_KIND(shmem_wp_dontneed, SEEN ": a marker takes the page's place")
 {

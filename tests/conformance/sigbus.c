@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * sigbus.c - UFFD_FEATURE_SIGBUS, and objects for faults of user mode only.
- */
+/* sigbus.c - UFFD_FEATURE_SIGBUS, and objects for user-mode faults only. */
 #include <string.h>
 #include <unistd.h>
 

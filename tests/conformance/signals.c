@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * signals.c - signals that meet a thread waiting in a fault, and the program's own handlers, masks and stacks.
- */
+/* signals.c - signals that arrive in a thread waiting in a fault; the program's own handlers, masks and stacks. */
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,7 +154,7 @@ CASE_LIBC(fault_with_all_signals_blocked, "userfaultfd(2): a fault needs no sign
 	CHECK_EQ(atomic_load(&handled), 0);
 }
 
-/* ---- faults inside of handlers ---- */
+/* ---- faults inside handlers ---- */
 
 static struct area inside;
 
@@ -224,7 +222,9 @@ static void look_with(int sig, int flags, bool mask)
 	CHECK_OK(sigaction(sig, &sa, NULL));
 }
 
-/* The same handler for a fault that is not ours, one of registered memory without the right, and a SIGBUS. */
+/*
+ * The same handler for a fault outside registered memory, one on registered memory without the right, and a SIGBUS.
+ */
 CASE_LIBC(handler_info, "sigaction(2)")
 {
 	struct area a = area(1, MISSING, 0), b = area(1, MISSING, FL_UFFD_FEATURE_SIGBUS);
@@ -337,7 +337,7 @@ CASE_LIBC(handler_sent_signal, "sigaction(2): a SIGSEGV that was sent, not raise
 	CHECK_EQ(seen.code, SI_USER);
 }
 
-/* ---- calls on the object that a signal interrupts ---- */
+/* ---- calls on the object, interrupted by a signal ---- */
 
 struct call {
 	uffd_t u;
@@ -404,7 +404,7 @@ CASE_LIBC(signal_does_not_end_a_system_call, SEEN ": a system call waits on in i
 	expect_fault(a.u, a.mem, 0);
 	CHECK_OK(pthread_kill(t.thread, SIGUSR1));
 	pause_ms(25);
-	/* the kernel faults over and over here, so how many messages there are is not asked */
+	/* the kernel faults repeatedly here, so the number of messages is not checked */
 	CHECK_EQ(atomic_load(&handled), 0);
 	CHECK(!atomic_load(&t.done));
 	fill(a.u, a.mem, 1, 5);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * softdirty.c - the soft-dirty bit of pages that userfaultfd has to do with: bit 55 of the word in
- * /proc/self/pagemap.
+ * softdirty.c - the soft-dirty bit of pages that userfaultfd has handled: bit 55 of the word in /proc/self/pagemap.
  *
- * What is expected is what soft-dirty.rst says; not every kernel has the bit. All memory here has been registered
- * once before: natively that is what is tracked.
+ * The cases expect what soft-dirty.rst says; not every kernel has the bit. All memory here was registered once
+ * before: natively that is what is tracked.
  */
 #include "huge.h"
 #include "shmem.h"
@@ -50,7 +49,7 @@ static void needs_soft_dirty(void)
 		skip("this kernel has no soft-dirty bit");
 }
 
-/* A case for each kind of memory. */
+/* One case for each kind of memory. */
 #define SEQUENCE_OF(name, fn, memory, src)                                                                           \
 	CASE(name, src)                                                                                              \
 	{                                                                                                            \
@@ -64,7 +63,7 @@ static void needs_soft_dirty(void)
 	SEQUENCE_OF(fn##_memfd, fn##_of, memfd, src)                                                                 \
 	static void fn##_of(const struct memory *kind)
 
-/* Memory that was registered in this mode, and is not any more. */
+/* Memory that was registered in this mode, and no longer is. */
 static struct area registered_before(const struct memory *kind, unsigned pages, uint64_t mode)
 {
 	struct area a = {uffd(0), kind->map(pages)};
@@ -74,7 +73,7 @@ static struct area registered_before(const struct memory *kind, unsigned pages, 
 	return a;
 }
 
-/* The same, all pages written to, and then cleared. */
+/* The same, with all pages written to and then cleared. */
 static struct area clean(const struct memory *kind, unsigned pages)
 {
 	struct area a = registered_before(kind, pages, WP);
@@ -234,7 +233,7 @@ SEQUENCE(softdirty_rounds, RST ": steps 1 to 3, again and again")
 	}
 }
 
-/* ---- registered and unregistered in between ---- */
+/* ---- registered and unregistered meanwhile ---- */
 
 static void five_steps(const struct memory *kind, uint64_t mode, bool closes)
 {

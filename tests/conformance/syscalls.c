@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * syscalls.c - system calls whose buffers lie in registered memory: each waits for the page like an access of the
- * program, and does what it would have done with the page there.
+ * syscalls.c - system calls whose buffers are in registered memory: each waits for the page as an access of the
+ * program does, then does what it would have done with the page present.
  */
 #include <linux/futex.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@
 #define TEXT		   "userfaultfd"
 #define LEN		   ((ssize_t)sizeof(TEXT))
 
-/* A call on a buffer at `buf`, which holds TEXT for the calls that read it: true if it did its work. */
+/* A call on a buffer at `buf`, which holds TEXT for the calls that read it; true if it did its work. */
 struct buffer_call {
 	bool (*call)(void *buf);
 	void *buf;
@@ -39,8 +39,8 @@ static void *buffer_call_run(void *arg)
 }
 
 /*
- * Make the call in a thread, resolve whatever faults of `pages` until it is through; it must have worked, and each
- * page must have faulted once, reading or writing as `flags` says.
+ * Makes the call in a thread and resolves faults of `pages` until it completes. It must have worked, and each page
+ * must have faulted once, reading or writing as `flags` says.
  */
 static void serve(bool (*call)(void *), unsigned offset, unsigned pages, uint64_t flags)
 {
@@ -86,7 +86,7 @@ static void serve(bool (*call)(void *), unsigned offset, unsigned pages, uint64_
 	}                                                                                                            \
 	static bool fn##_call(char *buf)
 
-/* A pipe with TEXT in it, or a file or a socket: the end to read from. */
+/* A pipe, file or socket with TEXT in it: the end to read from. */
 static int full_pipe(void)
 {
 	int fd[2];
@@ -257,7 +257,7 @@ CALL_CASE(syscall_fread, WRITES, "fread(3)")
 	       fread(buf, (size_t)LEN, 1, f) == 1 && is_text(buf);
 }
 
-/* ---- more than a page ---- */
+/* ---- more than one page ---- */
 
 static bool read_three(void *buf)
 {

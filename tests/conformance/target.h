@@ -2,9 +2,9 @@
 /*
  * target.h - what a case may do to the thing under test, whatever that is.
  *
- * Memory is named by 64-bit addresses and touched only through the target. Every function answers as a system call
- * does inside the kernel: 0 or a value on success, -errno on failure. Loads and stores answer 0 or the number of the
- * signal that the access raised.
+ * Memory is named by 64-bit addresses and touched only through the target. Every function returns what a system call
+ * returns inside the kernel: 0 or a value on success, -errno on failure. Loads and stores return 0 or the number of
+ * the signal that the access raised.
  *
  *   target_libc  libc's calls: the kernel when run plainly, faultline's native backend under `faultline run`
  *   target_soft  faultline.h on a soft address space
@@ -57,7 +57,7 @@ struct target {
 };
 
 extern const struct target target_libc, target_soft;
-extern const struct target *T; /* the one this process runs on */
+extern const struct target *T; /* the target this process runs on */
 
 /* The last SIGSEGV or SIGBUS that target_libc caught in this thread. */
 struct caught {

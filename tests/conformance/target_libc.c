@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * target_libc.c - the target that is the running system: libc's own functions, nothing of faultline. The same code
- * meets the kernel, or faultline's preload when the runner was started by `faultline run`.
+ * target_libc.c - the running system as target: libc's own functions, nothing of faultline. The same code meets the
+ * kernel, or faultline's preloaded library when the runner was started by `faultline run`.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@ static int result(long r)
 	return r < 0 ? -errno : (int)r;
 }
 
-/* A fault outside of an armed access is the suite's own: let it kill the case. */
+/* A fault outside an armed access is the suite's own: let it kill the case. */
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	if (!trap.armed) {
@@ -143,7 +143,7 @@ static int64_t libc_file_data(int64_t file, uint64_t offset)
 }
 
 /*
- * Byte by byte, in order, as volatile accesses: the fault must come from the program's own instruction on exactly
+ * Byte by byte, in order, as volatile accesses: the fault must come from the program's own instruction, on exactly
  * the byte that a case means, not from inside libc or a sanitizer.
  */
 __attribute__((noinline, no_sanitize("address", "undefined", "thread"))) static void

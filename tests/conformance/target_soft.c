@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * target_soft.c - the target that is a soft address space of faultline. Objects are opened without
- * FL_UFFD_SRC_HOST, so that uffdio_copy.src is an address of that space, as it is for a process.
+ * target_soft.c - a soft address space as target. Objects are opened without FL_UFFD_SRC_HOST, so uffdio_copy.src is
+ * an address of that space, as it is for a process.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -34,7 +34,7 @@ static void soft_start(void)
 		abort();
 }
 
-/* Objects may still be open and threads waiting, as at the end of a process: only the invariants are asked for. */
+/* Objects may still be open and threads waiting, as at the end of a process: only the invariants are checked. */
 static int soft_finish(void)
 {
 	return result(fl_mm_check(mm));

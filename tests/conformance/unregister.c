@@ -210,7 +210,7 @@ CASE(unregister_does_not_bring_protection_back, "kernel 6.18, observed")
 	CHECK(quiet(a.u));
 }
 
-/* A store that waits on a protected page of a range with these modes. */
+/* A store waiting on a protected page of a range with these modes. */
 static void wp_waiter(struct area *a, uint64_t mode, struct touch *t)
 {
 	*a = area(1, WP, 0);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * waiters.c - many threads that wait, and the end of the object they wait for.
- */
+/* waiters.c - many waiting threads, and the end of the object they wait on. */
 #include <unistd.h>
 
 #include "conformance.h"

@@ -10,7 +10,7 @@
 #define DONTWAKE     FL_UFFDIO_WRITEPROTECT_MODE_DONTWAKE
 #define WP_FAULT     (FL_UFFD_PAGEFAULT_FLAG_WP | FL_UFFD_PAGEFAULT_FLAG_WRITE)
 
-/* Registered pages that hold first + i, protected. */
+/* Registered, protected pages; page i holds first + i. */
 static struct area protected(unsigned pages, uint64_t mode, uint8_t first)
 {
 	struct area a = {uffd(0), source(pages, first)};
@@ -185,7 +185,7 @@ CASE(wp_large_range, WRITEPROTECT)
 	CHECK(quiet(a.u));
 }
 
-/* ---- pages that are not there ---- */
+/* ---- missing pages ---- */
 
 CASE(wp_unpopulated, "kernel 6.18, observed: protecting a page of anonymous memory that is not there does nothing")
 {

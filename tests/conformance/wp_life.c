@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * wp_life.c - what write protection outlives: changes of the mapping and of the page under it.
- */
+/* wp_life.c - what write protection survives: changes of the mapping and of the page under it. */
 #include "conformance.h"
 
 #define RST	 "userfaultfd.rst, write protect notifications"

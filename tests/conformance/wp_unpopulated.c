@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wp_unpopulated.c - UFFD_FEATURE_WP_UNPOPULATED: the write-protection of private anonymous pages that are not there.
- * Such a page, protected, is called a marker here.
+ * wp_unpopulated.c - UFFD_FEATURE_WP_UNPOPULATED: write-protecting private anonymous pages that are not present. Such
+ * a protected page is called a marker here.
  */
 #include "marker.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wp_unpopulated_life.c - what the protection of a page that is not there outlives: changes of the mapping, of its
+ * wp_unpopulated_life.c - what the protection of a page that is not present survives: changes of the mapping, of its
  * registration, and fork. With UFFD_FEATURE_WP_UNPOPULATED.
  */
 #include <sys/wait.h>
@@ -382,7 +382,7 @@ CASE(marker_close, "userfaultfd(2): close unregisters")
 
 #define CASE_LIBC(fn, src) CASE_ON(fn, ON_LIBC, PROCESS, src)
 
-/* 0, or the number of the check that did not hold in the child */
+/* 0, or the number of the check that failed in the child */
 static int in_child(int (*check)(uint64_t mem), uint64_t mem)
 {
 	int status;

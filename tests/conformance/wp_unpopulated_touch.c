@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wp_unpopulated_touch.c - loads, stores and fills of a page that was protected before it was there. With
+ * wp_unpopulated_touch.c - loads, stores and fills of a page that was protected before it was present. With
  * UFFD_FEATURE_WP_UNPOPULATED.
  */
 #include "marker.h"

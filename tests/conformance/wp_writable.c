@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wp_writable.c - a page that is no longer protected: stores pass at once, without a message, and what it held is
- * there.
+ * wp_writable.c - a page that is no longer protected: stores go through at once, without a message, and its contents
+ * are intact.
  */
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,7 +23,7 @@ static struct area filled(unsigned pages, uint64_t mode)
 	return a;
 }
 
-/* The store passes, and no more than the byte is changed. */
+/* The store goes through, and changes only that byte. */
 static void writable(uint64_t page, uint8_t held)
 {
 	CHECK_EQ(poke(page + 5, 0x77), 0);

@@ -35,7 +35,7 @@ static void native_begin(void)
 	EXPECT_INT(native_birth(), 0);
 }
 
-static int file_fd = -1; /* of the cycle's file, by which it is found */
+static int file_fd = -1; /* of the cycle's file, which finds it */
 
 static void native_end(void)
 {
@@ -58,7 +58,7 @@ static int native_access(uint64_t addr, uint8_t *byte, bool write)
 	return 0;
 }
 
-/* ---- fork: the library has no handler of its own, so what the preloaded one calls ---- */
+/* ---- fork: the library has no handler of its own, so this calls what the preloaded one does ---- */
 
 static void to_fork(void)
 {
@@ -95,7 +95,7 @@ static void nothing(void)
 {
 }
 
-/* ---- private mappings of a file: a page of it is copied when it is looked at ---- */
+/* ---- private mappings of a file: a page is copied when it is first touched ---- */
 
 static void map_file_private(void)
 {
@@ -150,7 +150,7 @@ static int run_store_private(void)
 	return touch_private(true);
 }
 
-/* The file is as it was. */
+/* The file is unchanged. */
 static void verify_stored_private(void)
 {
 	for (uint64_t i = 0; page_at(i) != FL_PFN_NONE; i++) {
@@ -161,14 +161,14 @@ static void verify_stored_private(void)
 	}
 }
 
-/* ---- shared memory that is to be registered: its file is kept from the start ---- */
+/* ---- shared memory to be registered: its file is kept from the start ---- */
 
 static void object_only(void)
 {
 	open_object(FL_UFFD_FEATURE_SIGBUS);
 }
 
-/* Mapping it never fails for want of a descriptor; registering it does. */
+/* Mapping it never fails for lack of a descriptor; registering it does. */
 static int run_map_shared(void)
 {
 	if (env.len) {
@@ -210,8 +210,8 @@ int main(int argc, char **argv)
 {
 	struct sigaction act = {.sa_handler = caught};
 
-	EXPECT(be_unprivileged() == 0); /* then it takes more to find the files behind mappings */
+	EXPECT(be_unprivileged() == 0); /* finding the files behind mappings takes more then */
 	sigaction(SIGBUS, &act, NULL);
-	sigaction(SIGSEGV, &act, NULL); /* before faultline's: it is chained */
+	sigaction(SIGSEGV, &act, NULL); /* installed before faultline's, which chains to it */
 	return sweep_main(argc, argv, &native);
 }

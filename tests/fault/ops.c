@@ -26,7 +26,7 @@ uint64_t last_page(void)
 	return env.base + env.shape->len - PAGE;
 }
 
-/* The pages of the spots that are still there. */
+/* The pages of the spots that still exist. */
 static uint64_t nr_pages(void)
 {
 	uint64_t n = 0;
@@ -240,7 +240,7 @@ int run_zeropage(void)
 
 void verify_copied(void)
 {
-	env.filled = true; /* looked at by the caller */
+	env.filled = true; /* the caller looks at it */
 }
 
 void verify_zero(void)
@@ -288,7 +288,7 @@ static void *waiter(void *sig)
 	return NULL;
 }
 
-/* A thread waits in a fault until we have answered it. */
+/* A thread waits in a fault until it is answered here. */
 static int run_wait(void)
 {
 	struct fl_uffd_msg msg;
@@ -297,7 +297,7 @@ static int run_wait(void)
 
 	EXPECT_INT(pthread_create(&thread, NULL, waiter, &sig), 0);
 	while (fl_uffd_poll(env.uffd, 20) != POLLIN)
-		if (sweep_fired()) /* for ever only until it was seen */
+		if (sweep_fired()) /* failing for ever only until it was seen */
 			sweep_disarm();
 	sweep_disarm();
 	EXPECT_INT(fl_uffd_read(env.uffd, &msg, sizeof(msg)), sizeof(msg));
@@ -340,7 +340,7 @@ void verify_unprotected(void)
 {
 	EXPECT_INT(writes(page_at(0)), 0);
 	EXPECT_INT(writes(page_at(nr_pages() - 1)), 0);
-	env.filled = false; /* not all of it any more */
+	env.filled = false; /* no longer all of it */
 }
 
 int run_mprotect(void)
@@ -411,7 +411,7 @@ void verify_dropped(void)
 	env.filled = false;
 }
 
-/* A page more, elsewhere. */
+/* One page more, elsewhere. */
 static int remap(uint64_t new_len, int flags, uint64_t to)
 {
 	uint64_t at;
@@ -428,7 +428,7 @@ static void blocked(void)
 {
 	filled();
 	if (fl_mmap(env.mm, env.base + env.len, PAGE, RW, ANON | MAP_FIXED_NOREPLACE,
-		    &env.extra)) { /* somebody is there already */
+		    &env.extra)) { /* the place is taken */
 		EXPECT_INT(errno, EEXIST);
 		return;
 	}
@@ -440,7 +440,7 @@ static int run_mremap_move(void)
 	return remap(env.len + PAGE, MREMAP_MAYMOVE, 0);
 }
 
-/* A place that is known to be free, and one that is not. */
+/* A target known to be free, and one that is not. */
 static void to_remap_fixed(void)
 {
 	filled();
@@ -495,7 +495,7 @@ void verify_marked(void)
 	verify_protected();
 }
 
-/* 4 MiB beside it, registered, all of it there. */
+/* 4 MiB beside it, registered and populated. */
 static void to_collapse(void)
 {
 	to_register();
@@ -525,7 +525,7 @@ static void verify_collapsed(void)
 	}
 }
 
-/* The host says EAGAIN of pages that are in use for a moment, be it by itself on another CPU: madvise(2). */
+/* The host says EAGAIN while pages are in use, perhaps by itself on another CPU: madvise(2). */
 int collapse(uint64_t addr)
 {
 	int ret;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ops.h - what the tables of operations share: how memory is prepared, run and looked at. */
+/* ops.h - what the tables of operations share: how memory is prepared, run and checked. */
 #ifndef OPS_H
 #define OPS_H
 
@@ -16,7 +16,7 @@ extern char source[2 * MB + PAGE]; /* page i holds the pattern of page i, once m
 
 int result(int64_t ret);
 uint64_t last_page(void);
-int writes(uint64_t addr); /* 0, or the signal that a store there gets */
+int writes(uint64_t addr); /* 0, or the signal that a store there raises */
 
 /* A mapping of the shape's length, and what is to be in it. */
 void map_as(int flags);

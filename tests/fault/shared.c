@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shared.c - operations on shared anonymous memory, whose pages belong to a cache that outlives the entries. A
- * second mapping of it, which is registered with nobody, fills that cache and tells what is in it.
+ * shared.c - operations on shared anonymous memory, whose pages are in a cache that outlives the entries. A second,
+ * unregistered mapping of it fills that cache and shows what is in it.
  */
 #include "address.h"
 #include "ops.h"
@@ -39,7 +39,7 @@ static void map_filled(void)
 	env.filled = true;
 }
 
-/* In the cache, but not in the tables of the mapping. */
+/* In the cache, but not in the mapping's page tables. */
 static void map_cached(void)
 {
 	map_twice();
@@ -76,7 +76,7 @@ static void released(void)
 	EXPECT_INT(run_unregister(), 0);
 }
 
-/* Neither a hole nor a page of the cache asks for an answer. */
+/* Neither a hole nor a page of the cache sends a message. */
 static void empty_wp(void)
 {
 	map_twice();
@@ -117,7 +117,7 @@ static int run_register(void)
 	return result(fl_uffd_register(env.uffd, env.base, env.len, ALL, NULL));
 }
 
-/* What a failed attempt has made for itself is gone, without another one to find it. */
+/* What a failed attempt made for itself is gone, with no other attempt to find it. */
 static int run_register_once(void)
 {
 	return env.done++ ? 0 : run_register();
@@ -196,7 +196,7 @@ static void verify_zeros(void)
 
 /* ---- faults ---- */
 
-/* Pages that the cache has, and the tables do not. */
+/* Pages that the cache has and the page tables do not. */
 static int run_load_cached(void)
 {
 	for (; page_at(env.done) != FL_PFN_NONE; env.done++) {
@@ -212,7 +212,7 @@ static int run_load_cached(void)
 
 /* ---- protection ---- */
 
-/* A page that is not there yet comes protected, with what the cache has. */
+/* A page that is not present yet comes protected, with the cache's contents. */
 static void verify_marked_cached(void)
 {
 	verify_marked();
@@ -225,8 +225,8 @@ static void verify_marked_cached(void)
 
 static void verify_forgotten(void)
 {
-	verify_dropped();   /* by the tables, */
-	check_cache(false); /* but by nobody else */
+	verify_dropped();   /* from the page tables, */
+	check_cache(false); /* but not from the cache */
 }
 
 static int run_remove(void)
@@ -242,7 +242,7 @@ static void verify_removed(void)
 
 /* ---- collapse ---- */
 
-/* The first 2 MiB of it are aligned; the rest is to have room for the shape. */
+/* The first 2 MiB of it are aligned; the rest is room for the shape. */
 static void collapsible(void)
 {
 	uint64_t at = 0x5e0000000000, len = PMD_ALIGN(env.shape->len);

@@ -163,7 +163,7 @@ static void close_object(void)
 	fl_shmem_close(object);
 }
 
-/* Page by page, at the places of the spots. What could not be written has not made the object longer. */
+/* Page by page, at the places of the spots. What could not be written has not extended the object. */
 static int run_shmem_write(void)
 {
 	for (; page_at(env.done) != FL_PFN_NONE; env.done++) {
@@ -195,14 +195,14 @@ static void verify_written(void)
 	close_object();
 }
 
-/* Of no length yet. The mapping is of other memory: it is there for page_at() to have addresses. */
+/* An empty object. The mapping is of other memory: it gives page_at() its addresses. */
 static void to_shmem_write(void)
 {
 	map_as(MAP_PRIVATE | MAP_ANONYMOUS);
 	EXPECT_INT(fl_shmem_create(env.mm, 0, &object), 0);
 }
 
-/* With data in it, and mapped nowhere. */
+/* With data in it, and not mapped. */
 static void make_object(void)
 {
 	to_shmem_write();
@@ -245,7 +245,7 @@ static void to_touch_object(void)
 	EXPECT_INT(run_map_object_private(), 0);
 }
 
-/* The private mapping has its own pages; the object is as it was. */
+/* The private mapping has its own pages; the object is unchanged. */
 static int run_store_private(void)
 {
 	for (; page_at(env.done) != FL_PFN_NONE; env.done++) {
@@ -269,7 +269,7 @@ static void verify_private(void)
 	verify_written();
 }
 
-/* Its pages are in a registered mapping's tables. */
+/* Its pages are in the page tables of a registered mapping. */
 static void registered_object(void)
 {
 	make_object();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * sweep.c - the cycle of sweep.h. Every operation on every shape is a case with a process of its own, so that a crash
- * ends one case; the counts of the fault points are added up in memory that the cases share.
+ * ends one case; the counts of the fault points are summed in memory that the cases share.
  */
 #include "sweep.h"
 
@@ -24,15 +24,15 @@
 #define PASSES	     1	   /* and it is slow */
 #else
 #define OWN_MAPPINGS true
-#define PASSES	     3 /* of a case on few pages: nothing may grow from the second to the third */
+#define PASSES	     3 /* for a case on few pages: nothing may grow from the second pass to the third */
 #endif
 
 #define FOR_EVER   UINT32_MAX
-#define EVERY_HIT  32 /* of an operation that has thousands, the first ones, then every STRIDE-th */
+#define EVERY_HIT  32 /* of an operation that has thousands of hits: the first, then every STRIDE-th */
 #define STRIDE	   47
 #define MAX_POINTS 64
 #define FIRED	   77  /* exit status */
-#define SECONDS	   120 /* then a case hangs */
+#define SECONDS	   120 /* limit for a case that hangs */
 
 static const struct shape shapes[] = {
 	{"1 page", PAGE, PAGE, PAGE},
@@ -40,18 +40,18 @@ static const struct shape shapes[] = {
 	{"1 GiB, sparse", 1024 * MB, PAGE, 128 * MB},
 };
 
-/* What is special about a point. The others: ENOMEM, and the operation has failed. */
+/* What is special about a point. All others: ENOMEM, and the operation has failed. */
 static const struct trait {
 	const char *point;
 	int err;
-	bool absorbed; /* the operation may find another way, or simply wait */
+	bool absorbed; /* the operation may find another way, or just wait */
 	bool cold;     /* what was allocated once is kept for good: the first cycle of a process matters */
 	bool bounded;  /* failing for ever would keep a cache from ever dropping a right: by design that never ends */
 } traits[] = {
 	{.point = "alloc.uffd", .err = ENOMEM, .cold = true},
 	{.point = "host.socket", .err = ENFILE},
 	{.point = "host.look", .err = ENOMEM, .absorbed = true},    /* it looks again later */
-	{.point = "host.keep", .err = EINVAL},			    /* its file is nowhere */
+	{.point = "host.keep", .err = EINVAL},			    /* its file cannot be found */
 	{.point = "alloc.swap", .err = ENOMEM, .absorbed = true},   /* the page stays where it is */
 	{.point = "alloc.extent", .err = ENOMEM, .absorbed = true}, /* the first of two searches */
 	{.point = "alloc.wait", .err = ENOMEM, .absorbed = true},   /* the thread faults until there is memory */
@@ -137,7 +137,7 @@ uint64_t sweep_fired(void)
 	return armed.point ? count_of(armed.point).failed - armed.failed_before : 0;
 }
 
-/* ---- what there is ---- */
+/* ---- the state ---- */
 
 uint64_t page_at(uint64_t i)
 {
@@ -168,7 +168,9 @@ static uint64_t mix(uint64_t h, uint64_t v)
 	return (h ^ v) * 0x9e3779b97f4a7c15ull ^ h >> 29;
 }
 
-/* Entries with their frames' first bytes. Which frame it is does not matter, nor whether the page was looked at. */
+/*
+ * Entries with the first bytes of their frames. Which frame it is does not matter, nor whether the page was touched.
+ */
 static uint64_t entries_digest(uint64_t h, uint64_t start, uint64_t end)
 {
 	for (uint64_t a = fl_pgtable_next(env.mm, start, end); a < end; a = fl_pgtable_next(env.mm, a, end)) {
@@ -185,7 +187,7 @@ static uint64_t entries_digest(uint64_t h, uint64_t start, uint64_t end)
 	return h;
 }
 
-/* Registrations and pages of the registered mappings, however they are cut. */
+/* Registrations and pages of the registered mappings, however these are split. */
 static uint64_t digest(void)
 {
 	struct fl_vma run = {0};
@@ -243,7 +245,7 @@ static int count_fds(void)
 	return n;
 }
 
-/* How many mappings the process has, and their pages. */
+/* The number of mappings of the process, and their pages. */
 static int count_maps(uint64_t *size)
 {
 	FILE *f = fopen("/proc/self/maps", "r");
@@ -260,7 +262,7 @@ static int count_maps(uint64_t *size)
 	return n;
 }
 
-/* => nothing is mapped or open any more, but the address space itself */
+/* => nothing is mapped or open any longer but the address space itself */
 static struct usage usage_now(void)
 {
 	struct usage u = {.fds = count_fds()};
@@ -294,7 +296,7 @@ static void clean_up(void)
 	EXPECT_INT(fl_mm_check(env.mm), 0);
 }
 
-/* The operation has failed: rightly, cleanly, and not for good. */
+/* The operation has failed: with the right error, cleanly, and not for good. */
 static void check_failure(int ret, uint64_t before)
 {
 	int want = armed.point ? trait_of(armed.point).err : 0;
@@ -362,7 +364,7 @@ static void sweep_point(const char *point, const struct usage *then)
 	}
 }
 
-/* Add this process's counts to everybody's. */
+/* Add this process's counts to the shared totals. */
 static void add_counts(void)
 {
 	const char *point;
@@ -423,8 +425,10 @@ static void run_case(void)
 
 /* ---- what can be done only once in a process ---- */
 
-/* The first call fails as it may, uses nothing up, and can be repeated. => in a process of its own; 1: the point
- * fired */
+/*
+ * The first call fails as it may, uses nothing up, and can be repeated. Returns 1 if the point fired. => in a process
+ * of its own
+ */
 static int birth(const char *point, uint32_t after, uint32_t times)
 {
 	int fds = count_fds(), maps, ret;

@@ -4,9 +4,9 @@
  *
  * An operation is prepared undisturbed, then run with one fault point armed to fail at the Nth hit, for N = 0, 1, 2,
  * ... until it succeeds without a failure. A failed run must return the documented error, break no invariant, change
- * nothing that it does not say it has changed, and succeed when it is repeated undisturbed. At the end of each cycle
- * everything is closed and unmapped, and metadata, descriptors and mappings must be what they were after the first,
- * undisturbed cycle.
+ * nothing beyond what it reports, and succeed when repeated undisturbed. At the end of each cycle everything is
+ * closed and unmapped, and metadata, descriptors and mappings must be what they were after the first, undisturbed
+ * cycle.
  */
 #ifndef SWEEP_H
 #define SWEEP_H
@@ -21,8 +21,10 @@
 #define PAGE 4096ul
 #define MB   (1ul << 20)
 
-/* What an operation works on: `len` bytes, of which it touches `nr` spots of `spot` bytes, `step` apart, and the last
- * page. */
+/*
+ * What an operation works on: `len` bytes, of which it touches `nr` spots of `spot` bytes, `step` apart, and the last
+ * page.
+ */
 struct shape {
 	const char *name;
 	uint64_t len, spot, step;
@@ -31,13 +33,13 @@ struct shape {
 /* One kind of address space. */
 struct world {
 	const char *name;
-	int (*birth)(void);  /* what a process can do once: 0 or -errno; NULL: there is no such thing */
+	int (*birth)(void);  /* what a process can do only once: 0 or -errno; NULL: nothing */
 	void (*begin)(void); /* sets env.mm */
 	void (*end)(void);   /* everything is closed and unmapped */
-	/* one byte, loaded or stored: 0, or the signal */
+	/* loads or stores one byte; returns 0 or the signal */
 	int (*access)(uint64_t addr, uint8_t *byte, bool write);
-	const char *const *points; /* those that this world must see fail; NULL ends them */
-	const struct op *own;	   /* operations of this world only; a NULL name ends them */
+	const char *const *points; /* the points this world must see fail; NULL-terminated */
+	const struct op *own;	   /* operations of this world only; ended by a NULL name */
 };
 
 /* What prepare() has made. */
@@ -47,7 +49,7 @@ struct env {
 	struct fl_mm *mm;
 	struct fl_uffd *uffd;
 	uint64_t base, len;	   /* the mapping */
-	uint64_t extra, extra_len; /* a second one, where an operation makes one */
+	uint64_t extra, extra_len; /* a second mapping, where an operation makes one */
 	bool filled;		   /* the pages of the spots hold their pattern */
 	uint64_t done;		   /* pages that a fill or touch has finished */
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* failures.c - s1: what fails says so, and needs no more memory than it must. */
+/* failures.c - s1: what fails says so, and needs no more memory than necessary. */
 #include "protect.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* From the first page on protected, then not: how many are. */
+/* The number of pages, from the first on, that are protected before the first that is not. */
 static uint64_t protected_prefix(uint64_t at, uint64_t pages)
 {
 	uint64_t n = 0;
@@ -21,8 +21,8 @@ static uint64_t protected_prefix(uint64_t at, uint64_t pages)
 }
 
 /*
- * Each allocation of a page table that the call makes fails in turn, once or from then on: ENOMEM, without a word on
- * stderr; protected is what came before, to a border of tables; with memory the same call succeeds.
+ * Each page-table allocation of the call fails in turn, once or from then on: ENOMEM, nothing on stderr, and
+ * protected is what comes before, up to a page-table boundary. With memory the same call succeeds.
  */
 static void each_table_fails(uint64_t pages, uint32_t times, uint32_t stride)
 {
@@ -42,7 +42,7 @@ static void each_table_fails(uint64_t pages, uint32_t times, uint32_t stride)
 		ret = protect(at, pages * PAGE, SET);
 		EXPECT_INT(fl_inject_set_point("alloc.pgtable", 0, 0), 0);
 		EXPECT_INT(fl_inject_count_of("alloc.pgtable", NULL, &done), 0);
-		if (done == failures) { /* all of them had memory */
+		if (done == failures) { /* all allocations succeeded */
 			EXPECT_INT(ret, 0);
 			EXPECT(n >= pages / SMALL);
 			break;
@@ -85,7 +85,7 @@ static void s1_enomem_of_1_gib(void)
 	each_table_fails(512 * SMALL, UINT32_MAX, 101);
 }
 
-/* The pages that are there are protected as far as the call got; the others are as they were. */
+/* Present pages are protected as far as the call got; the others are unchanged. */
 static void s1_populated_pages_before_and_after(void)
 {
 	uint64_t at, base;
@@ -106,7 +106,7 @@ static void s1_populated_pages_before_and_after(void)
 	is_protected(base + 2 * HUGE + PAGE, 2);
 }
 
-/* What needs no memory does not fail for want of it: splitting a leaf, un-protecting, dropping. */
+/* What needs no memory does not fail for lack of it: splitting a leaf, un-protecting, dropping. */
 static void s1_no_memory_where_none_is_needed(void)
 {
 	uint64_t at;

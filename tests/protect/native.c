@@ -22,7 +22,7 @@ static void native_begin(void)
 	struct sigaction act = {.sa_handler = caught};
 
 	sigaction(SIGBUS, &act, NULL);
-	sigaction(SIGSEGV, &act, NULL); /* before faultline's: it is chained */
+	sigaction(SIGSEGV, &act, NULL); /* installed before faultline's, which chains to it */
 	if (fl_mm_process(&mm))
 		abort();
 }
@@ -41,7 +41,7 @@ static int native_access(uint64_t addr, uint8_t *byte, bool write)
 	return 0;
 }
 
-/* As the preloaded library forks. */
+/* Forks as the preloaded library does. */
 static int native_in_child(int (*fn)(uint64_t addr), uint64_t addr)
 {
 	int status;

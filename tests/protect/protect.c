@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* protect.c - the steps that the cases share, and what runs them. */
+/* protect.c - steps that the cases share, and the runner. */
 #include "protect.h"
 
 #include <errno.h>
@@ -72,7 +72,7 @@ uint64_t filled(uint64_t pages)
 	return at;
 }
 
-/* 2 MiB, aligned, with unmapped memory around it, that are registered and one leaf. */
+/* Aligned 2 MiB with unmapped memory around it, registered and mapped by one leaf. */
 uint64_t leaf(void)
 {
 	uint64_t at = map_pages(3 * SMALL), base = (at + HUGE - 1) & ~(HUGE - 1);
@@ -125,7 +125,7 @@ fl_pte_t entry(uint64_t addr)
 	return fl_pte_get(mm, addr);
 }
 
-/* The page is protected: its entry, and whoever stores to it; and it holds what it held. */
+/* The page is protected, by its entry and for a thread that stores to it, and holds what it held. */
 void is_protected(uint64_t addr, int byte)
 {
 	EXPECT(pte_uffd_wp(entry(addr)) && !pte_write(entry(addr)));
@@ -143,7 +143,7 @@ void is_free(uint64_t addr, int byte)
 	EXPECT_INT(fl_mm_check(mm), 0);
 }
 
-/* How many faults had to give a right that was not there at once. */
+/* How many faults had to grant a right that was not there at once. */
 uint64_t second_faults(void)
 {
 	return fl_stats->faults_spurious + fl_stats->faults_write;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * protect.h - the protection engine looked at from inside: after what a program does, and after what a kernel does
- * behind its back, what do the entries say? The same cases on the process's own address space and on a soft one. Each
- * runs in a process of its own. Their names begin with the row of the mission that they are for, each of which has a
- * file.
+ * protect.h - the protection engine seen from inside: what do the entries say after what a program does, and after
+ * what a kernel does behind its back? The same cases run on the process's own address space and on a soft one, each
+ * in a process of its own. A case's name begins with its row in docs/testing.md; each row has a file.
  */
 #ifndef PROTECT_H
 #define PROTECT_H
@@ -27,7 +26,7 @@ struct world {
 	unsigned bit;
 	void (*begin)(void);					  /* sets mm */
 	int (*access)(uint64_t addr, uint8_t *byte, bool write);  /* 0, or the signal */
-	int (*in_child)(int (*fn)(uint64_t addr), uint64_t addr); /* fork; what fn says there; mm is the child's */
+	int (*in_child)(int (*fn)(uint64_t addr), uint64_t addr); /* fork; fn's result there */
 };
 
 struct protect_case {
@@ -40,7 +39,7 @@ struct protect_case {
 #fn, fn, worlds                                                                                      \
 	}
 
-/* a NULL name ends them */
+/* ended by a NULL name */
 extern const struct protect_case s1_cases[], s3_cases[], s4_cases[], range_cases[], sample_cases[];
 
 extern struct fl_mm *mm;
@@ -80,10 +79,10 @@ uint64_t protected_leaf(void);
 /* ---- what entries say ---- */
 
 fl_pte_t entry(uint64_t addr);
-/* The page is protected: its entry, and whoever stores to it; and it holds what it held. */
+/* The page is protected, by its entry and for a thread that stores to it, and holds what it held. */
 void is_protected(uint64_t addr, int byte);
 void is_free(uint64_t addr, int byte);
-/* How many faults had to give a right that was not there at once. */
+/* How many faults had to grant a right that was not there at once. */
 uint64_t second_faults(void);
 
 int protect_main(int argc, char **argv, const struct world *world);

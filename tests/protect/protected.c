@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Each state that an entry can be in, and then protected: at both levels. */
+/* Every state an entry can be in, then protected, at both levels. */
 static void s4_whatever_it_was(void)
 {
 	uint64_t at, big, big_len = HUGE;
@@ -83,7 +83,7 @@ static void s4_migration(void)
 	is_protected(big + HUGE - PAGE, pattern(SMALL - 1));
 }
 
-/* Protected, and un-protected, while it is on its way. */
+/* Protected and un-protected while it is under migration. */
 static void s4_protected_while_migrating(void)
 {
 	uint64_t at;
@@ -187,7 +187,7 @@ static void s4_fork(void)
 	is_protected(big + HUGE - PAGE, pattern(SMALL - 1));
 }
 
-/* What is moved is not registered any more; what stays is protected as before, and nothing in between is writable. */
+/* What is moved is no longer registered; what stays is protected as before, and nothing in between is writable. */
 static void s4_mremap(void)
 {
 	uint64_t at, big, to;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ranges.c - ranges that come and go: what is left to say of mappings. */
+/* ranges.c - ranges that come and go: what remains of their mappings. */
 #include "address.h"
 #include "protect.h"
 
@@ -10,8 +10,8 @@
 #include <sys/mman.h>
 
 /*
- * Memory that was registered once, beside memory that is, is registered again, and that fails: it is as before.
- * `point` fails from each of its hits on.
+ * Memory that was registered once is registered again, beside memory that is registered, and that fails: it is
+ * unchanged. `point` fails from each of its hits on.
  */
 static void registered_again_fails(const char *point)
 {
@@ -27,7 +27,7 @@ static void registered_again_fails(const char *point)
 	EXPECT_INT(fl_uffd_unregister(uffd, again, HUGE + HUGE / 2), 0);
 	for (unsigned i = 0; i < SMALL / 2; i++)
 		EXPECT_INT(load(base + i * PAGE), pattern(i));
-	EXPECT_INT(store(base + HUGE + PAGE, 9), 0); /* where there is no table yet */
+	EXPECT_INT(store(base + HUGE + PAGE, 9), 0); /* where there is no page table yet */
 	for (uint32_t n = 0; after; n++) {
 		EXPECT_INT(fl_inject_count_of(point, NULL, &before), 0);
 		EXPECT_INT(fl_inject_set_point(point, n, UINT32_MAX), 0);
@@ -52,7 +52,7 @@ static void range_registered_again_fails(void)
 	registered_again_fails("host.guard");
 }
 
-/* What a range grows by in place may have the next frames: it is one mapping. */
+/* A range that grows in place may get the next frames: it is one mapping. */
 static void range_grows(void)
 {
 	uint64_t at, base;
@@ -69,8 +69,8 @@ static void range_grows(void)
 }
 
 /*
- * The host has no room while pages are protected, run by run: what makes room forgets the very pages that are looked
- * at. None of them is reached afterwards but by a fault: memory that is dropped then is zeros.
+ * The host has no room while pages are protected, run by run: making room forgets the very pages being protected.
+ * Afterwards none of them is reached without a fault: memory dropped then reads as zeros.
  */
 static void range_protected_without_room(void)
 {
@@ -93,7 +93,10 @@ static void range_protected_without_room(void)
 	}
 }
 
-/* What only we tell apart, for being watched or new, is one mapping to the program: it can be moved, and grow. */
+/*
+ * What only the engine tells apart, because it is watched or new, is one mapping to the program: it can be moved, and
+ * grow.
+ */
 static void range_is_one_mapping(void)
 {
 	uint64_t at, to;
@@ -116,7 +119,7 @@ static void range_is_one_mapping(void)
 	EXPECT_INT(load(to + 7 * PAGE), 7);
 }
 
-/* A move that fails when its target is gone leaves nothing there, least of all frames that others will have. */
+/* A move that fails after its target was unmapped leaves nothing there, least of all frames that others will get. */
 static void range_moved_without_room(void)
 {
 	uint64_t at, to;
@@ -175,7 +178,7 @@ static int first_two(uint64_t addr)
 	return load(addr) == 1 && load(addr + 3 * PAGE) == 2 ? 0 : 1;
 }
 
-/* Around a fork nothing may be written; the host has no room to say so, or to take it back. */
+/* Around a fork nothing may be written; the host has no room to take the right away, or to give it back. */
 static void range_forked_without_room(void)
 {
 	uint64_t at, before, after = 1;
@@ -198,7 +201,7 @@ static void range_forked_without_room(void)
 	}
 }
 
-/* A leaf's table is on a list that is of other addresses, too: whoever unregisters it asks for the lock. */
+/* A leaf's page table is on a list shared with other addresses, so unregistering it takes the list's lock. */
 static void range_of_a_leaf_unregistered(void)
 {
 	uint64_t at;

@@ -30,7 +30,7 @@ static void sample_tells_what_was_touched(void)
 	EXPECT_INT(fl_mm_check(mm), 0);
 }
 
-/* Pages that come while the range is watched: by a fault touched, by a fill not before somebody touches them. */
+/* Pages that appear while the range is watched: a fault's count as touched, a fill's not before an access. */
 static void sample_of_new_pages(void)
 {
 	static char page[PAGE];
@@ -50,7 +50,7 @@ static void sample_of_new_pages(void)
 	EXPECT_INT(looked(mm, at, 4 * PAGE, vec), 0);
 }
 
-/* Of a huge page that the program asked for all is touched at once; of one that only happened to be possible, not. */
+/* Of a huge page that the program asked for everything is touched at once; of one that was merely possible, not. */
 static void sample_of_huge_pages(void)
 {
 	uint8_t vec[SMALL];
@@ -64,7 +64,7 @@ static void sample_of_huge_pages(void)
 	EXPECT_INT(looked(mm, at, HUGE, vec), 0);
 }
 
-/* A page that is in another frame now is touched if it was before, and not if it was not. */
+/* A page that moved to another frame is touched if it was before, and only then. */
 static void sample_of_moved_pages(void)
 {
 	uint8_t vec[2];

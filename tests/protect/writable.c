@@ -16,7 +16,7 @@ static enum fl_fault_action unprotect_page(struct fl_uffd *u, const struct fl_uf
 											  : FL_FAULT_RETRY;
 }
 
-/* One store, one message, and no fault more: the page is writable when the handler has un-protected it. */
+/* One store, one message, and no further fault: the page is writable once the handler has un-protected it. */
 static void s3_writable_at_once(void)
 {
 	unsigned messages = 0;
@@ -38,7 +38,7 @@ static void s3_writable_at_once(void)
 	EXPECT_INT(fl_mm_check(mm), 0);
 }
 
-/* The entries are writable when the ioctl returns, for as many pages as it may be. */
+/* The entries are writable when the ioctl returns, for as many pages as may be. */
 static void s3_writable_entries(void)
 {
 	uint64_t at, big;
@@ -54,7 +54,7 @@ static void s3_writable_entries(void)
 	EXPECT_INT(fl_mm_check(mm), 0);
 }
 
-/* A page that the program may not write, or that somebody waits for, is not. */
+/* A page that the program may not write, or that another thread waits for, is not. */
 static void s3_not_beyond_the_mapping(void)
 {
 	uint64_t at;
@@ -68,7 +68,7 @@ static void s3_not_beyond_the_mapping(void)
 	EXPECT_INT(fl_mm_check(mm), 0);
 }
 
-/* Soft-dirty wants to see the next store; after that one the page is writable. */
+/* Soft-dirty needs to see the next store; after it the page is writable. */
 static void s3_soft_dirty_is_asked(void)
 {
 	uint64_t at;
@@ -82,7 +82,7 @@ static void s3_soft_dirty_is_asked(void)
 	EXPECT(pte_write(entry(at)) && pte_soft_dirty(entry(at)));
 	EXPECT_INT(protect(at, 4 * PAGE, SET), 0);
 	EXPECT_INT(protect(at, 4 * PAGE, 0), 0);
-	EXPECT(pte_write(entry(at)) && !pte_write(entry(at + PAGE))); /* the one is dirty, the other still clean */
+	EXPECT(pte_write(entry(at)) && !pte_write(entry(at + PAGE))); /* one is dirty, the other still clean */
 	EXPECT_INT(fl_uffd_unregister(uffd, at, 4 * PAGE), 0);
 	EXPECT(pte_write(entry(at)) && !pte_write(entry(at + PAGE)));
 	EXPECT_INT(store(at + PAGE, 1), 0);
@@ -119,7 +119,7 @@ static int looks(uint64_t addr)
 	return load(addr) == pattern(0) && load(addr + PAGE) == pattern(1) ? 0 : 1;
 }
 
-/* While a child has the page too, un-protecting does not make it writable; the store makes a copy. */
+/* While a child shares the page, un-protecting does not make it writable; the store makes a copy. */
 static void s3_shared_page_is_copied(void)
 {
 	struct fl_mm *parent = mm, *child;
@@ -139,7 +139,7 @@ static void s3_shared_page_is_copied(void)
 	mm = parent;
 	is_protected(at + PAGE, pattern(1));
 	EXPECT_INT(fl_mm_destroy(child), 0);
-	EXPECT_INT(protect(at + PAGE, PAGE, 0), 0); /* alone with it again */
+	EXPECT_INT(protect(at + PAGE, PAGE, 0), 0); /* sole owner again */
 	EXPECT(pte_write(entry(at + PAGE)));
 	EXPECT_INT(fl_mm_check(mm), 0);
 }
@@ -150,6 +150,6 @@ const struct protect_case s3_cases[] = {
 	CASE(s3_not_beyond_the_mapping, ON_BOTH),
 	CASE(s3_soft_dirty_is_asked, ON_BOTH),
 	CASE(s3_questions, ON_BOTH),
-	CASE(s3_shared_page_is_copied, ON_SOFT), /* natively a child has copies from the beginning */
+	CASE(s3_shared_page_is_copied, ON_SOFT), /* natively a child has copies from the start */
 	{0},
 };

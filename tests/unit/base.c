@@ -57,7 +57,7 @@ struct live {
 	uint8_t stamp;
 };
 
-/* Whatever lives keeps its bytes; whatever is new is zero. */
+/* What is allocated keeps its bytes; what is new is zero. */
 static void test_alloc_random(void **state)
 {
 	static struct live live[300];
@@ -243,7 +243,7 @@ static void pause_ms(long ms)
 	nanosleep(&ts, NULL);
 }
 
-/* Holds the lock nearly always: with two of them it is never free but for a writer. */
+/* Holds the lock nearly always: with two of them it is free only for a writer. */
 static void *hog(void *arg)
 {
 	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
@@ -278,7 +278,7 @@ static void test_rwlock_writer_not_starved(void **state)
 	assert_int_equal(rwlock.state, 0);
 }
 
-/* Another reader comes and goes while we are inside. */
+/* Another reader comes and goes while this one is inside. */
 static void test_rwlock_readers_share(void **state)
 {
 	pthread_t other;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * entry.c - base/entry.h: one thread flips an entry between two values that differ in every byte, others read it with
- * no lock, and must never see a mixture.
+ * entry.c - base/entry.h: one thread flips an entry between two values that differ in every byte, others read it
+ * without a lock, and must never see a mixture.
  *
- * A test that sees nothing proves nothing. So this program is built twice more, with the protocol taken away: with
- * TORN_READ the readers fetch the two halves one after the other, with TORN_WRITE the writer stores them so. Those
- * must see a mixture, on machines of 32 and of 64 bits.
+ * A test that sees nothing proves nothing. So this program is built twice more, without the protocol: with TORN_READ
+ * the readers fetch the two halves one after the other, with TORN_WRITE the writer stores them so. Those must see a
+ * mixture, on 32-bit and 64-bit machines.
  */
 #include "unit.h"
 
@@ -28,12 +28,12 @@
 #define BATCH	 1000u
 #define SECOND	 1000u
 #define PATIENCE (120 * SECOND)
-#define FLIPS	 1000000u /* that a run which saw no mixture must have made */
+#define FLIPS	 1000000u /* that a run without a mixture must have made */
 #define CHANGES	 20u	  /* that each reader must have seen by then */
 
 struct reader {
 	pthread_t thread;
-	uint64_t mixed;	  /* what it saw that nobody wrote; 0: nothing */
+	uint64_t mixed;	  /* a value it saw that was never written; 0: none */
 	uint32_t changes; /* [a] how often it saw another value than before */
 };
 
@@ -46,7 +46,7 @@ static bool stopped(void)
 	return __atomic_load_n(&stop, __ATOMIC_RELAXED);
 }
 
-/* Nobody yields: on one CPU all depends on a thread that is preempted between its halves. */
+/* No thread yields: on one CPU everything depends on preemption between the halves. */
 static void *look(void *arg)
 {
 	struct reader *r = arg;
@@ -81,7 +81,7 @@ static void *flip_by_cmpxchg(void *arg)
 {
 	for (uint64_t val = ONE; !stopped();) {
 		for (unsigned i = 0; i < BATCH; i++)
-			val = ~entry_cmpxchg(&entry, val, ~val); /* it was `val`: nobody else writes */
+			val = ~entry_cmpxchg(&entry, val, ~val); /* it was `val`: there is no other writer */
 		__atomic_fetch_add(&flips, 1, __ATOMIC_RELAXED);
 	}
 	return NULL;
@@ -95,7 +95,7 @@ static unsigned now_ms(void)
 	return (unsigned)ts.tv_sec * SECOND + (unsigned)ts.tv_nsec / 1000000;
 }
 
-/* Enough to say that there is no mixture? Where there must be one, never. */
+/* Is this enough to say that there is no mixture? Where there must be one, never. */
 static bool seen_enough(unsigned ms)
 {
 	bool enough = !TORN && ms >= SECOND && __atomic_load_n(&flips, __ATOMIC_RELAXED) >= FLIPS / BATCH;
@@ -160,7 +160,7 @@ static void test_values(void **state)
 
 	entry_write(&entry, ONE);
 	assert_true(entry_read(&entry) == ONE);
-	assert_true(entry_cmpxchg(&entry, ONE ^ upper, 0) == ONE); /* one half alone is like what was expected */
+	assert_true(entry_cmpxchg(&entry, ONE ^ upper, 0) == ONE); /* only one half is as expected */
 	assert_true(entry_cmpxchg(&entry, ONE ^ lower, 0) == ONE);
 	assert_true(entry_read(&entry) == ONE);
 	assert_true(entry_cmpxchg(&entry, ONE, OTHER) == ONE);
@@ -183,7 +183,7 @@ static void *add_up(void *arg)
 	return NULL;
 }
 
-/* Of those who exchange at the same time one succeeds, and the others know that they did not. */
+/* Of several exchanges at the same time one succeeds, and the others are told that they did not. */
 static void test_one_is_faster(void **state)
 {
 	pthread_t threads[3];

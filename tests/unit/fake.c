@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* fake.c - the backend that writes down. */
+/* fake.c - the recording backend. */
 #include "fake.h"
 
 #include <string.h>
@@ -19,7 +19,7 @@ static struct fake_call *record(enum fake_what what, uint64_t a, uint64_t b)
 	return c;
 }
 
-/* Does no entry lead to one of the frames? */
+/* Does no entry lead to any of the frames? */
 static bool unmapped_frames(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 {
 	for (uint64_t a = fl_pgtable_next(mm, 0, TASK_SIZE); a < TASK_SIZE;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fake.h - an address space on a backend that only writes down what the memory manager asks of it. Frames are real,
- * so that fills can be looked at.
+ * fake.h - an address space on a backend that only records what the memory manager asks of it. Frames are real, so
+ * that fills can be checked.
  */
 #ifndef FAKE_H
 #define FAKE_H
@@ -17,7 +17,7 @@ enum fake_what { FRAME_GET, FRAME_PUT, FRAMES_ZERO, FRAMES_FILL, PROBE, GRANT, I
 
 struct fake_call {
 	enum fake_what what;
-	uint64_t a, b;	/* a frame and how many; or a range */
+	uint64_t a, b;	/* a frame and a count, or a range */
 	uint64_t right; /* GRANT, INVALIDATE */
 	bool hidden;	/* at the time: no entry of the range, or entry of the frame, granted anything */
 };
@@ -43,7 +43,7 @@ unsigned fake_count(enum fake_what what);
 
 /* A mapping, as mmap(2) would make it. */
 struct fl_vma *fake_map(uint64_t start, uint64_t end, uint32_t flags);
-/* Put a page of the backend's there. */
+/* Maps one of the backend's pages there. */
 fl_pte_t *fake_page(struct fl_vma *vma, uint64_t addr);
 
 #endif

@@ -138,7 +138,7 @@ static void test_long_lists(void **state)
 	assert_false(fl_inject_check(list, why));
 	assert_non_null(strstr(why, "4095"));
 	list[FL_INJECT_LENGTH - 1] = '\0';
-	assert_false(fl_inject_check(list, why)); /* a name that long is shown in part */
+	assert_false(fl_inject_check(list, why)); /* a name this long is truncated */
 	assert_non_null(strstr(why, "host.fork"));
 }
 
@@ -201,11 +201,11 @@ static void test_after_and_times(void **state)
 	fires(FL_INJECT_COPY, "..XXX....");
 	assert_int_equal(fl_inject("copy,after=1,times=all"), 0);
 	fires(FL_INJECT_COPY, ".AAAAAAAA");
-	assert_int_equal(fl_inject("zeropage"), 0); /* of other points nothing changes */
+	assert_int_equal(fl_inject("zeropage"), 0); /* other points are unaffected */
 	fires(FL_INJECT_COPY, "AA");
-	assert_int_equal(fl_inject("copy=ESRCH;cpoy"), -1); /* nothing at all does */
+	assert_int_equal(fl_inject("copy=ESRCH;cpoy"), -1); /* nothing changes at all */
 	fires(FL_INJECT_COPY, "AA");
-	assert_int_equal(fl_inject("copy=EEXIST"), 0); /* in the place of the earlier one */
+	assert_int_equal(fl_inject("copy=EEXIST"), 0); /* replaces the earlier one */
 	fires(FL_INJECT_COPY, "X...");
 	assert_int_equal(fl_inject("copy,times=all"), 0);
 	assert_int_equal(fl_inject(NULL), 0);
@@ -218,7 +218,7 @@ static void test_after_and_times(void **state)
 	assert_int_equal(errno, ENOENT);
 }
 
-/* What one makes fail is no hit of the next. */
+/* A call that one spec makes fail is no hit of the next. */
 static void test_specs_of_one_point(void **state)
 {
 	assert_int_equal(fl_inject("copy=EEXIST;copy=ENOENT"), 0);
@@ -315,7 +315,7 @@ static void test_exact_with_threads(void **state)
 	assert_int_equal(fl_inject(NULL), 0);
 }
 
-/* ---- by the interface of the library, on memory without a process behind it ---- */
+/* ---- through the library's interface, on memory without a process behind it ---- */
 
 static void test_library(void **state)
 {
@@ -345,7 +345,7 @@ static void test_library(void **state)
 	assert_int_equal(errno, EAGAIN);
 	assert_int_equal(copied, 4096);
 	assert_int_equal(fl_uffd_copy(u, mem + 4096, (uintptr_t)page, 4096, 0, &copied), 0);
-	assert_int_equal(fl_uffd_read(u, msg, sizeof(msg)), -1); /* once on demand, then for want of messages */
+	assert_int_equal(fl_uffd_read(u, msg, sizeof(msg)), -1); /* first on demand, then for lack of messages */
 	assert_int_equal(errno, EAGAIN);
 	assert_int_equal(fl_uffd_read(u, msg, sizeof(msg)), -1);
 	assert_int_equal(fl_mm_check(mm), 0);
@@ -365,7 +365,7 @@ static void *set_all_the_time(void *arg)
 	return NULL;
 }
 
-/* The child has no such thread, and can set its own. */
+/* The child has no such thread, and can set rules of its own. */
 static void test_fork_while_set(void **state)
 {
 	pthread_t thread;

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * maps.c - what the host has mapped, asked for one mapping at a time, is what the text of /proc/self/maps says of
- * all.
- */
+/* maps.c - the host's mappings, asked for one at a time, are those that the text of /proc/self/maps lists. */
 #include "unit.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* mm.c - page tables, change_protection, zap, faults and fills on the backend that writes down. */
+/* mm.c - page tables, change_protection, zap, faults and fills on the recording backend. */
 #include "fake.h"
 
 #include <stdlib.h>
@@ -19,7 +19,7 @@ static void no_complaint(const char *invariant, uint64_t addr)
 static void verify(void)
 {
 	assert_int_equal(fl_mm_verify(&fake.mm, no_complaint), 0);
-	fl_mmap_exclude(&fake.mm, 0, UINT64_MAX); /* alone again */
+	fl_mmap_exclude(&fake.mm, 0, UINT64_MAX); /* no exclusion is left */
 }
 
 /* ---- page tables ---- */
@@ -38,7 +38,7 @@ static fl_pte_t *pte_alloc(uint64_t addr)
 	return fl_pte_alloc(&fake.mm, addr) ? NULL : fl_pte_offset(&fake.mm, addr);
 }
 
-/* Sparse tables: every one is found again, the walk visits them in order and nothing else. */
+/* Sparse tables: every table is found again, and the walk visits them in order and nothing else. */
 static void test_pgtable_sparse(void **state)
 {
 	uint64_t addrs[NR_ADDRS], seed = 5, empty = fake.mm.metadata, at = 0;
@@ -57,7 +57,7 @@ static void test_pgtable_sparse(void **state)
 		assert_ptr_equal(fl_pte_offset(&fake.mm, addrs[i]), ptes[i]);
 		assert_ptr_equal(pte_alloc(addrs[i]), ptes[i]);
 		if (addrs[i] < at)
-			continue; /* in the table of the one before */
+			continue; /* in the previous page's table */
 		at = fl_pgtable_next(&fake.mm, at, TASK_SIZE);
 		assert_int_equal(at, PMD_ALIGN_DOWN(addrs[i]));
 		at += PMD_SIZE;
@@ -68,7 +68,7 @@ static void test_pgtable_sparse(void **state)
 	assert_null(fl_pte_offset(&fake.mm, addrs[0]));
 }
 
-/* A table that holds an entry stays, and so do those above it. */
+/* A table with an entry stays, and so do those above it. */
 static void test_pgtable_keeps_entries(void **state)
 {
 	fl_pte_t *a = pte_alloc(BASE), *b = pte_alloc(BASE + PMD_SIZE);
@@ -79,7 +79,7 @@ static void test_pgtable_keeps_entries(void **state)
 	assert_ptr_equal(fl_pte_offset(&fake.mm, BASE), a);
 	assert_null(fl_pte_offset(&fake.mm, BASE + PMD_SIZE));
 	set_pte(a, (fl_pte_t){0});
-	fl_free_pgtables(&fake.mm, BASE + PMD_SIZE, BASE + 2 * PMD_SIZE); /* not its range */
+	fl_free_pgtables(&fake.mm, BASE + PMD_SIZE, BASE + 2 * PMD_SIZE); /* outside its range */
 	assert_ptr_equal(fl_pte_offset(&fake.mm, BASE), a);
 	fl_free_pgtables(&fake.mm, BASE, BASE + PAGE_SIZE);
 	assert_null(fl_pte_offset(&fake.mm, BASE));
@@ -170,7 +170,7 @@ static void test_protect_wp_and_back(void **state)
 	assert_true(pte_uffd_wp(pte_at(BASE + PMD_SIZE)));
 	assert_int_equal(fake_count(INVALIDATE), 1);
 	verify();
-	/* nothing else lifts it: neither more rights of the mapping, nor a second look */
+	/* nothing else lifts it: neither more rights of the mapping, nor a second try */
 	fl_vma_set(vma, VM_READ | VM_UFFD_WP | VM_SOFTDIRTY, vma->ctx);
 	fl_change_protection(&fake.mm, vma, vma->start, vma->end, TRY);
 	fl_vma_set(vma, RW | VM_UFFD_WP | VM_SOFTDIRTY, vma->ctx);
@@ -191,7 +191,7 @@ static void test_protect_wp_of_read_only(void **state)
 	fl_change_protection(&fake.mm, vma, vma->start, vma->end, MM_CP_UFFD_WP);
 	fl_change_protection(&fake.mm, vma, vma->start, vma->end, MM_CP_UFFD_WP_RESOLVE | TRY);
 	all_writable(false);
-	assert_int_equal(fake_count(INVALIDATE), 0); /* no right that anybody had went */
+	assert_int_equal(fake_count(INVALIDATE), 0); /* no thread lost a right */
 	verify();
 }
 
@@ -283,7 +283,7 @@ static void test_zap_order(void **state)
 	verify();
 }
 
-/* Every frame that goes back was in a range invalidated just before. */
+/* Every frame that is freed was in a range invalidated just before. */
 static void test_zap_invalidates_each(void **state)
 {
 	struct fl_vma *vma = fake_map(BASE, BASE + PMD_SIZE, RW);
@@ -367,7 +367,7 @@ static void test_fault_zero_page(void **state)
 	assert_int_equal(fault(BASE + 5, 0), FL_DONE);
 	zero = fake_find(FRAMES_ZERO, 0);
 	given = fake_find(GRANT, 0);
-	assert_true(zero && given && zero < given && zero->hidden); /* nobody sees it before it is zero */
+	assert_true(zero && given && zero < given && zero->hidden); /* invisible until it is zeroed */
 	assert_int_equal(given->a, BASE);
 	assert_true(pte_present(pte_at(BASE)));
 	fake.refuse_after = 0;
@@ -383,7 +383,7 @@ static void test_fault_goes_to_the_object(void **state)
 	assert_int_equal(fault(BASE, 0), FL_SIGBUS);
 	assert_true(userfaults == 1 && !userfault_wp);
 	ptep = fake_page(vma, BASE);
-	assert_int_equal(fault(BASE, FAULT_WRITE), FL_DONE); /* forgotten by the backend only */
+	assert_int_equal(fault(BASE, FAULT_WRITE), FL_DONE); /* only the backend forgot it */
 	assert_int_equal(userfaults, 0);
 	assert_int_equal(fake_find(GRANT, 0)->right, FL_RIGHT_WRITE);
 	set_pte(ptep, pte_mkuffd_wp(ptep_get(ptep)));
@@ -456,7 +456,7 @@ static void test_fill_stops_where_it_must(void **state)
 	assert_int_equal(done, PAGE_SIZE);
 	fake.refuse_after = UINT64_MAX;
 	fake.source_bytes =
-		2 * PAGE_SIZE + 100; /* the source faults in its third page: that one is not filled at all */
+		2 * PAGE_SIZE + 100; /* the source faults in its third page, which is not filled at all */
 	assert_int_equal(fill((struct fl_fill){.dst = BASE + 8 * PAGE_SIZE, .len = 4 * PAGE_SIZE}, &done), -EFAULT);
 	assert_true(pte_present(pte_at(BASE + 9 * PAGE_SIZE)));
 	assert_true(pte_none(pte_at(BASE + 10 * PAGE_SIZE)));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * no-native.c - the library without the native backend: the process is refused, soft address spaces are whole, with
- * addresses and sizes of 64 bits in a program of 32.
+ * no-native.c - the library without the native backend: the process is refused, soft address spaces work in full,
+ * with 64-bit addresses and sizes in a 32-bit program.
  */
 #include "address.h"
 #include "unit.h"
@@ -26,7 +26,7 @@ static void test_process_refused(void **state)
 	assert_null(mm);
 }
 
-/* More memory than this process has addresses must not become the remainder. */
+/* A request for more memory than this process has addresses must not wrap. */
 static void test_too_large(void **state)
 {
 	const uint64_t sizes[] = {4 * GIB, 4 * GIB + 4096, 1 << 20 | 8 * GIB, UINT64_MAX};
@@ -41,7 +41,7 @@ static void test_too_large(void **state)
 	assert_int_equal(fl_mm_destroy(mm), 0);
 }
 
-/* A range wider than the machine, and a fault at its upper end. */
+/* A range wider than the machine word, and a fault at its upper end. */
 static void test_high_addresses(void **state)
 {
 	static char page[4096] = "filled", back[8];

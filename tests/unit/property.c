@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * property.c - random calls of one thread on a soft address space, against a model that knows nothing of mappings or
- * tables: it has one record for each page. The objects answer with SIGBUS, so that nothing waits. After every step
- * each page is compared and the invariants are walked. What an entry may grant is computed here once more, from the
+ * tables: it has one record for each page. The objects answer with SIGBUS, so nothing waits. After every step each
+ * page is compared and the invariants are walked. What an entry may grant is computed here a second time, from the
  * model alone: it never grants a right that the mapping and the page's own state do not.
  *
- *	unit-property [--seed N] [--steps N]	default: the fixed seeds, a case each
+ *   unit-property [--seed N] [--steps N]    default: the fixed seeds, a case each
  *
- * Odd seeds play with few pages, even ones with enough for leaves.
+ * Odd seeds use few pages, even ones enough for leaves.
  */
 #include "address.h"
 #include "unit.h"
@@ -23,7 +23,7 @@
 #include "mm/mm.h"
 #include <faultline/testing.h>
 
-#define NR	1100u /* pages that may be played with, around a border of tables */
+#define NR	1100u /* pages in use, around a page-table boundary */
 #define BORDER	0x40000000ull
 #define SOURCE	0x20000000ull /* pages with known contents, for objects whose sources are guest addresses */
 #define OBJECTS 2u
@@ -37,7 +37,7 @@ struct page {
 	bool tracked; /* soft-dirty has been cleared */
 	bool dirty;   /* written since */
 	int prot;
-	unsigned owner; /* 0: nobody's; else the object's index + 1 */
+	unsigned owner; /* 0: none; else the object's index + 1 */
 	uint64_t modes;
 	uint64_t pgoff;
 	uint8_t byte;
@@ -96,7 +96,7 @@ static void compare_page(unsigned i)
 		same(pte_soft_dirty(pte), p->dirty, "soft-dirty");
 	if (!p->present)
 		return;
-	/* what the entry grants: no more than this, and after all that can be known no less for a reader */
+	/* what the entry grants: no more than this, and, where that is certain, no less for a reader */
 	if (pte_right(pte, vma) == FL_RIGHT_WRITE)
 		same((p->prot & PROT_WRITE) && !p->wp && (!p->tracked || p->dirty), 1, "the right to write");
 	if (pte_right(pte, vma) != FL_RIGHT_NONE)
@@ -114,7 +114,7 @@ static void compare(void)
 	same(fl_mm_check(mm), 0, "fl_mm_check()");
 }
 
-/* ---- the model's own questions ---- */
+/* ---- questions about the model ---- */
 
 /* One mapping, as UFFDIO_COPY and mprotect() see it. */
 static bool alike(const struct page *a, const struct page *b)
@@ -123,7 +123,7 @@ static bool alike(const struct page *a, const struct page *b)
 	       a->huge == b->huge;
 }
 
-/* One that can be moved: contiguous in what backs it. */
+/* One mapping that can be moved: its backing is contiguous. */
 static bool one_mapping(unsigned from, unsigned to)
 {
 	for (unsigned i = from; i + 1 < to; i++)
@@ -241,13 +241,13 @@ static void do_madvise(unsigned from, unsigned to)
 
 /* ---- tables into leaves ---- */
 
-/* Zeros that nobody has asked to write to. */
+/* Zeros, and no write was requested. */
 static bool is_zero_page(unsigned i)
 {
 	return pte_zero(fl_pte_get(mm, addr_of(i))) && !model[i].byte;
 }
 
-/* What MADV_COLLAPSE says of one aligned 2 MiB. */
+/* What MADV_COLLAPSE returns for one aligned 2 MiB. */
 static int collapse_want(unsigned from)
 {
 	bool present = false;
@@ -268,7 +268,7 @@ static int collapse_want(unsigned from)
 	return present ? 0 : -EINVAL;
 }
 
-/* The soft-dirty bit of a leaf is that of any of its pages. */
+/* A leaf is soft-dirty if any of its pages is. */
 static void collapsed(unsigned from)
 {
 	bool dirty = false;
@@ -281,13 +281,13 @@ static void collapsed(unsigned from)
 	}
 }
 
-/* The 2 MiB that is a leaf already, wholly protected or not, stays one. */
+/* 2 MiB that are a leaf already, wholly protected or not, stay one. */
 static bool is_leaf(unsigned from)
 {
 	return fl_slot_at(mm, addr_of(from)).nr == 512;
 }
 
-/* Has the whole of the mapping that a page is in an aligned 2 MiB? */
+/* Does the page's mapping cover all of the aligned 2 MiB? */
 static bool fits_leaf(unsigned at)
 {
 	unsigned end = at;
@@ -375,7 +375,7 @@ static void do_fork(unsigned from, unsigned to)
 		same(byte, i >= from && i < to && (p->prot & PROT_WRITE) ? other : p->byte, "what the child sees");
 	}
 	same(fl_mm_check(child), 0, "fl_mm_check() of the child");
-	if (below(&seed, 2)) /* the parent's copies are made while it lives, or when it is gone */
+	if (below(&seed, 2)) /* the parent's copies are made while it lives, or after its end */
 		compare();
 	same(fl_mm_destroy(child), 0, "destroy the child");
 }
@@ -407,7 +407,7 @@ static void move_pages(unsigned from, unsigned old, unsigned to, unsigned new, b
 			*p = moved[i];
 		else
 			*p = (struct page){.mapped = true, .prot = like.prot, .huge = like.huge};
-		free_registration(p); /* it does not follow its memory */
+		free_registration(p); /* the registration does not move with the memory */
 		p->tracked = false;   /* a new mapping */
 		p->dirty = false;
 		p->pgoff = like.pgoff + i;
@@ -502,7 +502,7 @@ static void do_register(unsigned from, unsigned to)
 		struct page *p = &model[i];
 
 		if (!p->mapped || (p->owner && (p->modes & modes) == modes))
-			continue; /* asking for fewer modes takes none away */
+			continue; /* asking for fewer modes removes none */
 		p->owner = o + 1;
 		p->modes = modes;
 		if (!(modes & FL_UFFDIO_REGISTER_MODE_WP))
@@ -546,13 +546,13 @@ static void do_reopen(unsigned from, unsigned to)
 
 /* ---- fills ---- */
 
-/* Does a page hold something that a fill would meet? */
+/* Does a page hold something that would stop a fill? */
 static bool holds(const struct page *p, bool zero)
 {
 	return p->present || p->out || (zero && p->wp); /* COPY fills a marked page */
 }
 
-/* The errno for a fill that starts at `from`, and how many pages it gets to do. */
+/* The errno of a fill that starts at `from`, and how many pages it completes. */
 static int fill_want(unsigned from, unsigned to, bool zero, bool wp, unsigned *done)
 {
 	*done = 0;
@@ -623,7 +623,7 @@ static void do_writeprotect(unsigned from, unsigned to)
 	SAY("WRITEPROTECT %u [%u, %u) %d", o, from, to, protect);
 	got = result(fl_uffd_writeprotect(objects[o], addr_of(from), (to - from) * PAGE_SIZE,
 					  protect ? FL_UFFDIO_WRITEPROTECT_MODE_WP : 0));
-	for (unsigned i = from; i < to; i++) { /* what comes before one that is not registered for it is changed */
+	for (unsigned i = from; i < to; i++) { /* what comes before a page without the mode is changed */
 		if (!model[i].mapped)
 			continue;
 		want = (model[i].modes & FL_UFFDIO_REGISTER_MODE_WP) ? 0 : -ENOENT;
@@ -649,7 +649,7 @@ static bool may(const struct page *p, bool write)
 	return p->mapped && (write ? p->prot & PROT_WRITE : p->prot != PROT_NONE);
 }
 
-/* Where the first access brings zeros for all of an aligned 2 MiB, or 0 pages. */
+/* The range in which the first access brings zeros for all of an aligned 2 MiB, or 0 pages. */
 static unsigned huge_zeros(unsigned at, unsigned *first)
 {
 	unsigned from = at - (unsigned)(PAGES(addr_of(at)) % 512);
@@ -657,12 +657,12 @@ static unsigned huge_zeros(unsigned at, unsigned *first)
 	if (at < PAGES(addr_of(at)) % 512 || from + 512 > nr_pages || !model[at].huge || !one_vma(from, from + 512))
 		return 0;
 	if (fl_pmd_offset(mm, addr_of(at)) && !pmd_none(pmdp_get_lockless(fl_pmd_offset(mm, addr_of(at)))))
-		return 0; /* there is a table already, be it empty */
+		return 0; /* there is a table already, perhaps empty */
 	*first = from;
 	return 512;
 }
 
-/* The signal of an access to one page; what it leaves behind. `leaf`: asked before the access. */
+/* The signal of an access to one page, and its effects. `leaf` is determined before the access. */
 static int access_want(struct page *p, bool write)
 {
 	unsigned at = (unsigned)(p - model), first = at, nr = 1, leaf;
@@ -679,7 +679,7 @@ static int access_want(struct page *p, bool write)
 		first = at - (unsigned)(PAGES(addr_of(at)) % 512);
 	}
 	made = write &&
-	       (!p->wp || (!p->present && !p->out)); /* for a marked page it is made, and the store trapped then */
+	       (!p->wp || (!p->present && !p->out)); /* a marked page is created, and the store trapped then */
 	for (unsigned i = first; i < first + nr; i++) {
 		model[i].present = true; /* zeros, if it was not */
 		model[i].out = false;
@@ -731,7 +731,7 @@ static void do_copy_from_user(unsigned from, unsigned to)
 		same(buf[(p - from) * PAGE_SIZE + 77], model[p].byte, "what was copied");
 }
 
-/* ---- the play ---- */
+/* ---- the run ---- */
 
 static void (*const steps[])(unsigned from, unsigned to) = {
 	do_mmap,     do_munmap,	      do_mprotect,	 do_madvise,  do_mremap_fixed, do_mremap,
@@ -772,7 +772,7 @@ static void play(uint64_t first_seed, unsigned nr)
 	do_munmap(0, nr_pages);
 	compare();
 	assert_int_equal(fl_munmap(mm, SOURCE, NR * PAGE_SIZE), 0);
-	assert_true(mm->metadata - mm->nr_spare * 128 < empty + 4096); /* spare mappings apart, no table */
+	assert_true(mm->metadata - mm->nr_spare * 128 < empty + 4096); /* no table, only spare mappings */
 	assert_int_equal(fl_mm_destroy(mm), 0);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* rank.c - the order of locks is asserted: each way to break it, in a child that must abort with the two names. */
+/* rank.c - the order of locks is asserted: each way to break it runs in a child that must abort with both names. */
 #include "unit.h"
 
 #include "base/rank.h"
@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Of each rank two locks, so that two equals can be tried; where the engine has a reader-writer lock, one. */
+/* Two locks of each rank, so that two equals can be tried; where the engine has a reader-writer lock, one. */
 static struct fl_mutex mutexes[2][FL_NR_RANKS];
 static struct fl_rwlock rwlocks[2];
 
@@ -42,7 +42,7 @@ static bool aborts(void (*body)(unsigned a, unsigned b), unsigned a, unsigned b,
 	}
 	close(pipes[1]);
 	assert_int_equal(waitpid(child, &status, 0), child);
-	n = read(pipes[0], said, len - 1); /* what it says is less than a pipe holds */
+	n = read(pipes[0], said, len - 1); /* its output fits a pipe */
 	said[n > 0 ? n : 0] = '\0';
 	close(pipes[0]);
 	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
@@ -71,7 +71,9 @@ static void test_each_rank(void **state)
 		}
 }
 
-/* A reader-writer lock, for reading or writing, with another of its rank, itself again, or something inside first. */
+/*
+ * A reader-writer lock, for reading or writing, with another of its rank, itself again, or an inner one taken before.
+ */
 static void rwlock_after(unsigned write, unsigned what)
 {
 	if (what == 0)
@@ -121,7 +123,7 @@ static void test_release_of_what_is_not_held(void **state)
 	}
 }
 
-/* What has been released does not count, in whatever order it was. */
+/* What has been released does not count, in any order. */
 static void all_of_them(unsigned from_above, unsigned unused)
 {
 	for (unsigned round = 0; round < 2; round++) {
@@ -153,7 +155,7 @@ static int outer_only(void *arg)
 	return 0;
 }
 
-/* Another task on this one's TLS: what this one holds is not its own. */
+/* Another task on this thread's TLS: what this thread holds is not the task's. */
 static void shared_tls(unsigned a, unsigned b)
 {
 	int status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmem.c - large folios in the page cache of soft address spaces, looked at from inside: whatever the position of a
- * page in its folio, it is the file's, is counted and found as such, and never becomes an anonymous page.
+ * shmem.c - large folios in the page cache of soft address spaces, seen from inside: whatever a page's position in
+ * its folio, it belongs to the file, is counted and found as such, and never becomes an anonymous page.
  */
 #include "address.h"
 #include "unit.h"
@@ -65,7 +65,7 @@ static uint64_t mapping(int flags, uint64_t mode)
 	return at;
 }
 
-/* One byte into the first 2 MiB: all of it is in the cache then. */
+/* One byte into the first 2 MiB, which brings all of it into the cache. */
 static void one_folio(void)
 {
 	assert_int_equal(fl_shmem_write(shmem, "x", 1, 77 * PAGE), 1);
@@ -138,7 +138,7 @@ static void continue_maps_the_files_page(void **state)
 	assert_int_equal(fl_folio(mm, head)->order, 9);
 }
 
-/* Truncated in the middle of the folio: what is behind is found in both mappings, what is before stays. */
+/* Truncated in the middle of the folio: pages behind are found in both mappings, pages before stay. */
 static void truncation_finds_each(void **state)
 {
 	uint64_t at, other;
@@ -171,7 +171,7 @@ static void truncation_finds_each(void **state)
 	assert_int_equal(word(at) | word(other + 256 * PAGE), 0);
 }
 
-/* The head goes first: its tails do not forget whose they are. */
+/* The head goes first: its tails still know their file. */
 static void a_hole_at_the_head(void **state)
 {
 	uint64_t at;
@@ -189,7 +189,7 @@ static void a_hole_at_the_head(void **state)
 	assert_int_equal(load(at + 77 * PAGE), 'x');
 }
 
-/* A private mapping reads the folio's page, and is alone with it; a store must make a copy all the same. */
+/* A private mapping reads the folio's page as its only user; a store must make a copy all the same. */
 static void private_mapping_copies(void **state)
 {
 	uint64_t at;
@@ -214,7 +214,7 @@ static void private_mapping_copies(void **state)
 	}
 }
 
-/* What moves and swaps anonymous pages leaves these alone. */
+/* Code that moves and swaps anonymous pages leaves these alone. */
 static void not_for_swap_or_migration(void **state)
 {
 	uint64_t at;
@@ -233,10 +233,7 @@ static void not_for_swap_or_migration(void **state)
 	}
 }
 
-/*
- * COPY of a page where there is a large hole adds that page; where there is no room for a folio, holes are filled
- * singly.
- */
+/* COPY of a page in a large hole adds that page; where a folio does not fit, holes are filled one by one. */
 static void no_larger_than_the_hole(void **state)
 {
 	static const char source[PAGE] = "a";
@@ -251,7 +248,7 @@ static void no_larger_than_the_hole(void **state)
 	assert_int_equal(data_at(shmem, HUGE + PAGE), -1);
 }
 
-/* ---- one folio, mapped in one piece ---- */
+/* ---- one folio, mapped by one leaf ---- */
 
 #define COLLAPSE 25 /* MADV_COLLAPSE */
 
@@ -262,14 +259,14 @@ static bool is_leaf(uint64_t addr)
 	return pmdp && pmd_leaf(pmdp_get_lockless(pmdp));
 }
 
-/* The word of each page of the 2 MiB. */
+/* Compares the word of each page of the 2 MiB. */
 static void words_are(uint64_t addr, uint64_t want)
 {
 	for (unsigned i = 0; i < 512; i++)
 		assert_int_equal(word(addr + i * PAGE), want);
 }
 
-/* The first 2 MiB, small pages, each with its number in it. */
+/* The first 2 MiB, small pages, each holding its number. */
 static void small_pages(void)
 {
 	fl_shmem_huge(shmem, 0);
@@ -305,7 +302,7 @@ static uint64_t collapsed(int flags, uint64_t mode)
 	return at;
 }
 
-/* A fault finds the folio and maps all of it, whoever else has; each page is counted, and is asked of the head. */
+/* A fault finds the folio and maps all of it, whatever else maps it; each page is counted, and the head is asked. */
 static void a_fault_maps_the_folio(void **state)
 {
 	uint64_t at, other, head;
@@ -329,7 +326,7 @@ static void a_fault_maps_the_folio(void **state)
 	words_are(other, FL_PM_PRESENT | FL_PM_FILE);
 }
 
-/* Where minor faults are asked for no page comes unasked, nor where the mapping has other 2 MiB than the file. */
+/* With minor faults no page comes unasked, nor where the mapping is not aligned with the file. */
 static void a_fault_maps_one_page(void **state)
 {
 	uint64_t at, odd;
@@ -379,7 +376,7 @@ static void collapse_moves_all_pages(void **state)
 	assert_int_equal(fl_folio(mm, frame(at))->mapcount, 2);
 }
 
-/* Somebody reads a page, without having it mapped: it stays where it is. */
+/* Another thread reads a page without having it mapped: it stays where it is. */
 static void collapse_leaves_what_is_used(void **state)
 {
 	uint64_t at = mapping(MAP_SHARED, 0), pfn;
@@ -410,7 +407,7 @@ static void collapse_fails_for_want_of_memory(void **state)
 		assert_int_equal(fl_inject_set_point(points[i], 0, 0), 0);
 		words_are(at, 0);
 	}
-	hold_their_numbers(at); /* which maps it: the folio was made by the second attempt */
+	hold_their_numbers(at); /* which maps it: the second attempt made the folio */
 	assert_true(is_leaf(at));
 	assert_int_equal(fl_madvise(mm, at, HUGE, MADV_DONTNEED), 0);
 	assert_int_equal(fl_inject_set_point("alloc.pgtable", 0, 1), 0);
@@ -419,7 +416,7 @@ static void collapse_fails_for_want_of_memory(void **state)
 	assert_int_equal(fl_inject_set_point("alloc.pgtable", 0, 0), 0);
 }
 
-/* The hole is filled, unless somebody is to be told of it. */
+/* The hole is filled, unless an object is to be told of it. */
 static void collapse_fills_no_hole_that_is_waited_for(void **state)
 {
 	uint64_t at = mapping(MAP_SHARED, 0), other = mapping(MAP_SHARED, FL_UFFDIO_REGISTER_MODE_MISSING);
@@ -436,7 +433,7 @@ static void collapse_fills_no_hole_that_is_waited_for(void **state)
 	assert_int_equal(load(at + 8 * PAGE), 9);
 }
 
-/* Truncation and holes find leaves by their file, in all spaces, and nothing of them is left. */
+/* Truncation and punching find leaves by their file, in all spaces, and nothing of them is left. */
 static void truncation_finds_leaves(void **state)
 {
 	for (unsigned hole = 0; hole < 2; hole++)
@@ -496,7 +493,7 @@ static void unmap_part(uint64_t addr)
 	assert_int_equal(fl_munmap(mm, addr, PAGE), 0);
 }
 
-/* What changes a part takes the leaf away; the pages, which nobody maps then, are the cache's as they were. */
+/* Changing a part drops the leaf; its pages, no longer mapped, are in the cache as before. */
 static void a_part_takes_all(void **state)
 {
 	static void (*const change[])(uint64_t addr) = {drop_part, protect_part, unprotect_part, mprotect_part,
@@ -523,7 +520,7 @@ static void a_part_takes_all(void **state)
 	}
 }
 
-/* As a whole neither: it is 512 markers. */
+/* Protecting the whole drops it, too: it becomes 512 markers. */
 static void no_leaf_is_protected(void **state)
 {
 	uint64_t at = collapsed(MAP_SHARED, 0);
@@ -562,7 +559,10 @@ static void no_page_of_a_leaf_becomes_anonymous(void **state)
 	assert_int_equal(load(at + 5 * PAGE), 0xee);
 }
 
-/* It reaches behind the end, goes with what is cut off, and leaves nothing behind when the file goes. */
+/*
+ * A leaf may extend past the end of the file, is dropped by a truncation, and leaves nothing behind when the file
+ * goes.
+ */
 static void collapse_behind_the_end(void **state)
 {
 	uint64_t at = mapping(MAP_SHARED, 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * torn.h - what base/entry.h must not be: an entry as two words of 32 bits, read and written one after the other.
- * Each half is an access of its own, so that no compiler makes one move of the two. The pause between them makes
- * likely what is possible without: on a single CPU a thread must lose it just there.
+ * torn.h - what base/entry.h must not be: an entry as two 32-bit words, read and written one after the other. Each
+ * half is an access of its own, so that no compiler merges the two. The pause between them makes likely what is
+ * possible without it: that a thread on a single CPU is preempted just there.
  */
 #ifndef TORN_H
 #define TORN_H
@@ -14,7 +14,7 @@ static inline uint32_t *half(const uint64_t *entry, unsigned i)
 	return (uint32_t *)(uintptr_t)entry + i;
 }
 
-/* The bytes may be in either order: what a half is worth is what it is worth in the whole. */
+/* The bytes may be in either order: a half counts for what it is in the whole. */
 static inline uint64_t join(uint32_t first, uint32_t second)
 {
 	union {
@@ -54,7 +54,7 @@ static inline uint64_t torn_cmpxchg(uint64_t *entry, uint64_t old, uint64_t val)
 	return was;
 }
 
-/* The names of the protocol, taken away from it. */
+/* The protocol's functions, replaced. */
 #ifdef TORN_READ
 #define entry_read torn_read
 #endif

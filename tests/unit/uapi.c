@@ -11,7 +11,7 @@
 
 #include <faultline/uapi.h>
 
-/* Numbers that younger headers have. */
+/* Numbers that only newer headers have. */
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0)
 #endif
@@ -115,7 +115,7 @@ static void test_ioctl_bits(void **state)
 	assert_true(FL_IOCTL_BIT(FL_UFFDIO_API) == 1ull << _UFFDIO_API);
 }
 
-/* A number that is added to the header must be added here. */
+/* A number added to the header must be added here. */
 static void test_table_is_complete(void **state)
 {
 	FILE *f = fopen(UAPI_H, "r");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit.h - cmocka, and chance that can be repeated. */
+/* unit.h - cmocka, and reproducible random numbers. */
 #ifndef UNIT_H
 #define UNIT_H
 
@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-/* xorshift64*: the same seed, the same sequence, everywhere */
+/* xorshift64*: the same seed gives the same sequence everywhere */
 static inline uint64_t rnd(uint64_t *state)
 {
 	uint64_t x = *state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* vma.c - the table of mappings against a byte map: one record for each page, and nothing clever. */
+/* vma.c - the table of mappings against a byte map: one record for each page, nothing clever. */
 #include "fake.h"
 
 #include <string.h>
@@ -33,7 +33,7 @@ static void no_complaint(const char *invariant, uint64_t addr)
 	fail_msg("%s at %llx", invariant, (unsigned long long)addr);
 }
 
-/* The table says of every page what the model says, in as few mappings as there can be. */
+/* The table says of every page what the model says, in as few mappings as possible. */
 static void compare(void)
 {
 	uint32_t runs = 0;
@@ -53,7 +53,7 @@ static void compare(void)
 	}
 	assert_int_equal(fake.mm.nr_vmas, runs);
 	assert_int_equal(fl_mm_verify(&fake.mm, no_complaint), 0);
-	fl_mmap_exclude(&fake.mm, 0, UINT64_MAX); /* alone again */
+	fl_mmap_exclude(&fake.mm, 0, UINT64_MAX); /* no exclusion is left */
 }
 
 /* fl_find_vma(): the first mapping that ends above. */
@@ -133,7 +133,7 @@ static void do_protect(uint64_t *seed, uint64_t from, uint64_t to)
 
 	for (uint64_t p = from; p < to; p++)
 		if (!model[p].mapped)
-			return; /* the caller of fl_do_mprotect() has found the range complete */
+			return; /* the caller of fl_do_mprotect() has checked that the range is complete */
 	fl_do_mprotect(&fake.mm, addr_of(from), addr_of(to), access);
 	for (uint64_t p = from; p < to; p++)
 		model[p].flags = (model[p].flags & ~VM_ACCESS) | access;
@@ -225,7 +225,7 @@ static void test_unmap_tells_the_backend(void **state)
 static void test_page_prot(void **state)
 {
 	assert_int_equal(fl_vm_page_prot(VM_READ | VM_UFFD_WP), VM_READ);
-	assert_int_equal(fl_vm_page_prot(VM_WRITE), VM_READ); /* private: copy-on-write is to be asked */
+	assert_int_equal(fl_vm_page_prot(VM_WRITE), VM_READ); /* private: copy-on-write must be asked */
 	assert_int_equal(fl_vm_page_prot(VM_WRITE | VM_SOFTDIRTY), VM_READ);
 	assert_int_equal(fl_vm_page_prot(VM_WRITE | VM_SHARED | VM_SOFTDIRTY), VM_READ | VM_WRITE);
 	assert_int_equal(fl_vm_page_prot(VM_WRITE | VM_SHARED), VM_READ); /* soft-dirty is tracked */

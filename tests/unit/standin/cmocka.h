@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cmocka.h - what the unit tests use of cmocka, for builds for another machine than the one that the library is
- * installed for. Debian has it for i386 only as a package of a foreign architecture, and a test should not add one to
- * somebody's machine. Speaks TAP. A test is not run in a process of its own, here as there.
+ * cmocka.h - the part of cmocka that the unit tests use, for builds for another machine than the library is installed
+ * for. Debian has it for i386 only as a package of a foreign architecture, and a test should not add one to a
+ * machine. Prints TAP. A test does not run in a process of its own, as with cmocka.
  */
 #ifndef STANDIN_CMOCKA_H
 #define STANDIN_CMOCKA_H
@@ -26,7 +26,7 @@ struct CMUnitTest {
 	}
 #define cmocka_unit_test(f) cmocka_unit_test_setup_teardown(f, NULL, NULL)
 
-__attribute__((weak)) sigjmp_buf cmocka_failed; /* weak: one in a program, in however many files it is */
+__attribute__((weak)) sigjmp_buf cmocka_failed; /* weak: one per program, whatever the number of files */
 
 _Noreturn static inline void __attribute__((format(printf, 3, 4)))
 cmocka_fail(const char *file, int line, const char *fmt, ...)
