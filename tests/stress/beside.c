@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * beside.c - several mappings at a time, each with threads of its own: so many pages that are protected among others
- * that the host has no room to show all of them, and a thread that maps, registers, cuts, joins and unmaps beside.
- * Everything works, every byte is right.
+ * beside.c - several mappings at a time, each with threads of its own: more protected pages among others than the
+ * host has room to show, while another thread maps, registers, splits, merges and unmaps memory. Everything works,
+ * every byte is right.
  */
 #include "stress.h"
 
@@ -62,7 +62,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* 64 pages with a neighbour's pages in the same 2 MiB, as likely as not. */
+/* 64 pages, which may share 2 MiB with a neighbour's. */
 static void map_once(uint64_t *seed)
 {
 	uint8_t *p = map_pages(64);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * close-release.c - the life of the descriptor: every way to close the last one releases the waiters, every way to
+ * close-release.c - the life of the descriptor: every way to close the last copy releases the waiters, every way to
  * copy it keeps the object alive; it polls, selects and reads like the kernel's.
  */
 #include "stress.h"
@@ -33,7 +33,7 @@ static void stage(int flags)
 	released = 0;
 }
 
-/* Page 0 is read while it is missing, page 1 written to while it is write-protected. */
+/* Page 0 is read while missing, page 1 is written to while write-protected. */
 static void *read_zero(void *arg)
 {
 	CHECK_INT(peek(arg), 0);
@@ -228,7 +228,7 @@ static int keep_rights(void)
 	return got;
 }
 
-/* The copy does all that the first one did: ioctls, reading, polling; its close releases. */
+/* The copy does all that the first did: ioctls, reading, polling; closing it releases. */
 static void test_keep(void)
 {
 	static int (*const ways[])(void) = {keep_dup,		keep_dup2,    keep_dup3,  keep_fcntl,
@@ -245,7 +245,7 @@ static void test_keep(void)
 		sleep_ms(30);
 		CHECK_INT(released, 0);
 		fd = copy;
-		CHECK(uffd_next(fd, &msg, 1000)); /* the one that was not read yet */
+		CHECK(uffd_next(fd, &msg, 1000)); /* the message not read yet */
 		CHECK(msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP);
 		CHECK_INT(uffd_protect(fd, range + PAGE, PAGE, false), 0);
 		CHECK(wait_for(&released, 1, PATIENCE));
@@ -261,7 +261,7 @@ static void test_keep(void)
 	}
 }
 
-/* In flight in a socket the object lives too; when the socket goes, it goes. */
+/* In flight in a socket the object stays alive; when the socket goes, it goes. */
 static void test_in_flight(void)
 {
 	int pair[2];
@@ -277,7 +277,7 @@ static void test_in_flight(void)
 	expect_release();
 }
 
-/* A process whose main thread has left goes on; when its last thread ends, the process ends. */
+/* A process whose main thread has exited continues; when its last thread ends, the process ends. */
 static void *last_thread(void *arg)
 {
 	struct uffd_msg msg;
@@ -306,7 +306,7 @@ static void test_last_thread(void)
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 4);
 }
 
-/* Objects come and go, two at a time; numbers are used again. */
+/* Objects come and go, two at a time; descriptor numbers are reused. */
 static void test_many(void)
 {
 	for (int i = 0; i < 300; i++) {
@@ -365,7 +365,7 @@ static void test_poll(void)
 	CHECK_ERR(read(fd, &msg, sizeof(msg)), EINVAL);
 	close(fd);
 	stage(O_CLOEXEC);
-	CHECK_INT(poll_once(0), POLLERR); /* a blocking one cannot be polled */
+	CHECK_INT(poll_once(0), POLLERR); /* a blocking object cannot be polled */
 	CHECK_INT(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
 	CHECK_INT(poll_once(0), 0);
 	CHECK_INT(poll_once(10), 0);
@@ -564,7 +564,7 @@ static void test_interrupted(void)
 	CHECK_INT(sigaction(SIGUSR1, &sa, NULL), 0);
 	pthread_t t = spawn(interrupted_reader, NULL);
 	for (int tries = 0; !wait_for(&released, 1, 0.1);
-	     tries++) { /* one that comes before the read interrupts nothing */
+	     tries++) { /* a signal that comes before the read interrupts nothing */
 		CHECK(tries < 600);
 		CHECK_INT(pthread_kill(t, SIGUSR1), 0);
 	}
@@ -604,7 +604,7 @@ static void test_file(void)
 	CHECK(pread(fd, &msg, sizeof(msg), 0) == -1);
 	CHECK(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED);
 	CHECK_INT(isatty(fd), 0);
-	CHECK_INT(poll_once(0), 0); /* none of it did harm */
+	CHECK_INT(poll_once(0), 0); /* none of it did any harm */
 	pthread_t t = spawn(touch, range);
 	CHECK_INT(poll_once(10000), POLLIN);
 	take(0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * delay.c - a random wait, mostly none, for the yield points of an engine that is built for tests. It is called in
- * signal handlers and by tasks that share one TLS, so all it has is a count.
+ * delay.c - a random wait, mostly none, for the yield points of an engine built for tests. It is called in signal
+ * handlers and by tasks that share one TLS, so a counter is all it has.
  */
 #include "base/sys.h"
 #include "base/types.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fork.c - fork and its relatives. A child gets a private copy of registered memory that nothing in the parent
- * changes any more; it is not registered (there is no EVENT_FORK), so what was missing is zero there.
+ * fork.c - fork and its relatives. A child gets a private copy of registered memory that the parent no longer
+ * affects; it is not registered (there is no EVENT_FORK), so what was missing reads as zero there.
  */
 #include "stress.h"
 
@@ -56,7 +56,7 @@ static bool zero(const uint8_t *p)
 	return peek(p) == 0 && memcmp(p, p + 1, PAGE - 1) == 0;
 }
 
-/* What a child finds: data as it was, zero where pages were missing. Nothing here may wait for a handler. */
+/* What a child finds: data unchanged, zeros where pages were missing. Nothing here may wait for a handler. */
 static void child_sees(void)
 {
 	for (int i = 0; i < FILLED; i++)
@@ -104,7 +104,9 @@ static void test_private(void)
 	CHECK_INT(handler.missing, 1);
 }
 
-/* ---- the parent goes on while the child looks --------------------------------------------------------------- */
+/*
+ * ---- the parent continues while the child looks ------------------------------------------------------------------
+ */
 
 static atomic_int stop;
 
@@ -122,7 +124,7 @@ static void *churn(void *arg)
 	return NULL;
 }
 
-/* The child waits until the parent has written everything anew. */
+/* The child waits until the parent has rewritten everything. */
 static void child_late(void *arg)
 {
 	char c;
@@ -153,7 +155,7 @@ static void test_parent_writes(void)
 	CHECK(handler.missing > PAGES);
 }
 
-/* Forks in a loop while threads fault: every child's copy stands still, and is whole. */
+/* Forks in a loop while threads fault: every child's copy is stable and whole. */
 static void child_still(void *arg)
 {
 	static uint8_t copy[PAGES * PAGE];
@@ -249,7 +251,7 @@ static void test_grandchildren(void)
 	CHECK_INT(handler.missing + handler.wp, 0);
 }
 
-/* A child is free to register its copy with an object of its own; the parent's goes on as before. */
+/* A child may register its copy with an object of its own; the parent's is unaffected. */
 static void child_registers(void *arg)
 {
 	struct handler mine = {.fd = uffd_open(O_CLOEXEC, FEAT_WP)};
@@ -321,7 +323,7 @@ static void test_ways_to_fork(void)
 	}
 }
 
-/* vfork lends the memory itself: the child's faults are the parent's, and so are its writes. */
+/* vfork lends the memory itself: the child's faults and writes are the parent's. */
 static void test_vfork(void)
 {
 	int status;
@@ -401,7 +403,9 @@ static void test_advice(void)
 	CHECK_INT(handler.wp, 1);
 }
 
-/* ---- programs are started ----------------------------------------------------------------------------------- */
+/*
+ * ---- starting programs -------------------------------------------------------------------------------------------
+ */
 
 static void test_spawn(void)
 {
@@ -425,7 +429,7 @@ static void test_spawn(void)
 	parent_sees();
 }
 
-/* exec of itself: with the descriptor closed by O_CLOEXEC, or inherited and dead, as its memory is. */
+/* exec of itself: the descriptor is closed by O_CLOEXEC, or inherited and dead, as its memory is. */
 static void after_exec(int fd, bool inherited)
 {
 	struct uffdio_zeropage z = {.range = {0x10000, PAGE}};
@@ -481,7 +485,7 @@ static void *waiter(void *arg)
 	return NULL;
 }
 
-/* The object lives as long as any process holds it: the parent's waiter goes on when the child has ended. */
+/* The object lives as long as any process holds it: the parent's waiter continues when the child has ended. */
 static void test_child_holds(void)
 {
 	struct uffd_msg msg;
@@ -508,7 +512,7 @@ static void test_child_holds(void)
 	join(t);
 }
 
-/* A child that closes its copy takes nothing from the parent. */
+/* A child that closes its copy does not affect the parent. */
 static void child_closes(void *arg)
 {
 	CHECK_INT(close(handler.fd), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* linked.c - see linked.h: what src/preload does for these calls, less what has to do with hidden buffers. */
+/* linked.c - see linked.h: what src/preload does for these calls, except for hidden buffers. */
 #include "lib/lib.h"
 #include "native/native.h"
 
@@ -58,7 +58,7 @@ ssize_t linked_read(int fd, void *buf, size_t len)
 	return ret;
 }
 
-/* Among several descriptors an object's socket stands for it. */
+/* Among several descriptors an object is represented by its socket. */
 int linked_poll(struct pollfd *fds, nfds_t n, int timeout)
 {
 	struct fl_uffd *object = n == 1 ? fl_object_get(fds->fd) : NULL;
@@ -99,7 +99,7 @@ int linked_close(int fd)
 	return ret;
 }
 
-/* ---- memory, and the files that are mapped ---- */
+/* ---- memory and mapped files ---- */
 
 void *linked_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 {
@@ -154,7 +154,7 @@ pid_t linked_fork(void)
 	return pid;
 }
 
-/* Ours is put back, and calls the program's. */
+/* The engine's handler is put back, and calls the program's. */
 int linked_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 {
 	int ret = sigaction(sig, act, old);

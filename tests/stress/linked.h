@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * linked.h - for a stress program that has the library in it instead of running under it: included before all else,
+ * linked.h - for a stress program with the library linked in instead of running under it: included before all else,
  * it sends those calls to linked.c that `faultline run` would have interposed. The thread sanitizer's runtime
- * interposes the same names, so this is the way for it to see a program and the engine beneath it.
+ * interposes the same names, so only this way can it see a program and the engine beneath it.
  */
 #ifndef LINKED_H
 #define LINKED_H
@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 /*
- * As the calls they are named after; of syscall() userfaultfd(2), of fcntl() what concerns O_NONBLOCK;
- * of SIGSEGV the old action is not the program's.
+ * As the calls they are named after; of syscall() only userfaultfd(2), of fcntl() what concerns O_NONBLOCK; for
+ * SIGSEGV the old action is not the program's.
  */
 long linked_syscall(long nr, int flags);
 int linked_ioctl(int fd, unsigned long request, void *arg);
@@ -50,7 +50,7 @@ int linked_sigaction(int sig, const struct sigaction *act, struct sigaction *old
 #define ftruncate		 linked_ftruncate
 #define fallocate		 linked_fallocate
 #define fork			 linked_fork
-#define sigaction(sig, act, old) linked_sigaction(sig, act, old) /* it is the name of a structure, too */
+#define sigaction(sig, act, old) linked_sigaction(sig, act, old) /* it also names a structure */
 #endif
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mapped-files.c - shared memory in a process without the right to open its mappings again, as in a container: it can
- * be registered whether it has a descriptor or not, and what faultline holds open for that is neither in the way of
- * the program nor outlives the memory.
+ * mapped-files.c - shared memory in a process without the right to reopen its mappings, as in a container: it can be
+ * registered whether it has a descriptor or not, and what faultline holds open for that neither gets in the program's
+ * way nor outlives the memory.
  */
 #include "stress.h"
 #include "unprivileged.h"
@@ -50,7 +50,7 @@ static int memory_file(size_t len)
 	return fd;
 }
 
-/* It is registered, a fault in it is filled, and it is not registered any more. */
+/* It is registered, a fault in it is filled, and it is unregistered. */
 static void use(char *p, size_t pages)
 {
 	struct handler h = {.fd = uffd_open(O_CLOEXEC, FEATURES)};
@@ -89,7 +89,7 @@ static void closed_descriptor(void)
 	use(p, 4);
 }
 
-/* As a daemon does at its start. */
+/* As a daemon does when it starts. */
 static void all_closed(void)
 {
 	char *p = map_shared(2 * PAGE, -1), *q = map_shared(2 * PAGE, -1);
@@ -101,7 +101,7 @@ static void all_closed(void)
 	use(q, 2);
 }
 
-/* Past libc: nobody is told that the number is another file's now. */
+/* Past libc: the library does not learn that the number is another file's now. */
 static void raw_dup2(int fd, int copy)
 {
 #ifdef __x86_64__
@@ -125,7 +125,7 @@ static void closed_unseen(void)
 	use(p, 2);
 }
 
-/* Half by half, from either end, and what is in the middle last. */
+/* Half by half, from either end, and the middle last. */
 static void given_back(void)
 {
 	int before;
@@ -145,7 +145,7 @@ static void given_back(void)
 	}
 }
 
-/* By another mapping in its place, and after it was moved. */
+/* By another mapping in its place, and after a move. */
 static void replaced(void)
 {
 	int before;
@@ -164,7 +164,7 @@ static void replaced(void)
 	CHECK_INT(descriptors(), before);
 }
 
-/* Whoever closes a descriptor of a file loses the process's locks on it: fcntl(2). */
+/* Closing any descriptor of a file drops the process's locks on it: fcntl(2). */
 static void record_locks(void)
 {
 	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -197,11 +197,11 @@ static void forked(void)
 	char *p = map_shared(2 * PAGE, -1);
 
 	CHECK_INT(in_child(in_the_child, p), 0);
-	CHECK(stamped(p, (uint64_t)p)); /* it is one memory */
+	CHECK(stamped(p, (uint64_t)p)); /* it is the same memory */
 	CHECK_INT(peek(p + PAGE), 7);
 }
 
-/* Mapping memory is not writing a file, whatever it is made of. */
+/* Mapping memory does not count as writing a file, whatever backs it. */
 static void file_size_limit(void)
 {
 	struct rlimit none = {0, 0};

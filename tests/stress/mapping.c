@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mapping.c - every call that changes mappings, on a registered range and across its borders. What the kernel does
- * is written down in mapping.def, a line for every call and window; each line is computed anew and compared.
+ * mapping.c - every call that changes mappings, on a registered range and across its borders. mapping.def records
+ * what the kernel does, a line for every call and window; each line is computed anew and compared.
  *
  * The area has 12 pages: 0-1 data, not registered; 2-3 data; 4-5 data, write-protected; 6-9 missing; 10-11 data, not
  * registered. Around it and in the target of mremap lies PROT_NONE. A line reads
  *
- *	call first-end: result errno missing/wp faults of the call itself | state of the area | state of the target
+ *   call first-end: result errno missing/wp faults of the call itself | state of the area | state of the target
  *
  * where a page's state is two letters, from a read and a write: d its data, z zero, f a missing fault and the
  * handler's data, h the handler's data without a fault; then . written quietly, p a write-protect fault, f a missing
@@ -396,7 +396,7 @@ static void register_under_writers(uint64_t mode, bool protect)
 	int rounds = 0;
 	counters = map_pages(BUSY);
 	handler.fd = uffd_open(O_CLOEXEC, FEAT_WP);
-	handler.lenient = true; /* unregistered while a fault is on its way */
+	handler.lenient = true; /* unregistered while a fault is in progress */
 	handler.fill = NULL;
 	for (int i = 0; i < BUSY; i++)
 		poke((uint8_t *)counters + i * PAGE + 8, 1);
@@ -444,7 +444,7 @@ static void *writer_with_barrier(void *arg)
 
 static void on_protect(int sig, siginfo_t *info, void *context)
 {
-	CHECK_INT(info->si_code, SEGV_ACCERR); /* the main thread gives the right back soon */
+	CHECK_INT(info->si_code, SEGV_ACCERR); /* the main thread restores the right soon */
 }
 
 static void test_mprotect_under_writers(void)

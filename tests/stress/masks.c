@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * masks.c - the signal mask is what the program set, whatever is blocked in it: faults are resolved all the same,
- * also inside of signal handlers.
+ * masks.c - the signal mask is what the program set, whatever it blocks: faults are resolved all the same, in signal
+ * handlers, too.
  */
 #include "stress.h"
 
@@ -126,7 +126,7 @@ static void test_inherited(void)
 	join(t);
 }
 
-/* The mask that was in force comes back with siglongjmp and with setcontext. */
+/* siglongjmp and setcontext restore the mask that was in force. */
 static void test_jumps(void)
 {
 	sigset_t all, none;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * metadata.c - what a large sparse range costs: 16 GiB registered, one page in a hundred filled, at random. The
+ * metadata.c - the cost of a large sparse range: 16 GiB registered, one page in a hundred filled, at random. The
  * engine's own data must stay below one hundredth of the range. On the process and on a soft address space; TAP.
  */
 #include <faultline/testing.h>
@@ -30,7 +30,7 @@ static uint64_t next_random(uint64_t *state)
 	return *state >> 33;
 }
 
-/* Fill pages at random until FILLS are there. false: something else than "exists" went wrong. */
+/* Fill pages at random until FILLS are present. false: an error other than "exists". */
 static bool fill(struct fl_uffd *u, uint64_t range)
 {
 	static _Alignas(4096) char page[PAGE] = "filled";
@@ -42,7 +42,7 @@ static bool fill(struct fl_uffd *u, uint64_t range)
 
 		if (fl_uffd_copy(u, at, (uintptr_t)page, PAGE, 0, &copied) == 0)
 			n++;
-		else if (copied != -17 /* EEXIST: a page that was drawn twice */)
+		else if (copied != -17 /* EEXIST: a page drawn twice */)
 			return false;
 	}
 	return true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * odd-memory.c - private anonymous memory comes in many kinds, and each can be registered: .bss, the heap, a stack,
- * huge pages, locked memory, several mappings at once. Each is filled, registered, protected, written to, dropped
- * and refilled, unregistered, and then goes on serving what it is for.
+ * huge pages, locked memory, several mappings at once. Each is filled, registered, protected, written to, dropped and
+ * refilled, unregistered, and then serves its purpose again.
  */
 #include "stress.h"
 
@@ -80,7 +80,7 @@ static void test_bss(void)
 	CHECK_INT(after_bss[0], 1);
 }
 
-/* The heap: small enough for brk. It must be able to grow and shrink afterwards. */
+/* The heap, small enough for brk. It must be able to grow and shrink afterwards. */
 static void test_heap(void)
 {
 	void *blocks[64];
@@ -112,7 +112,7 @@ static __attribute__((noinline)) int dig(int n)
 	return n ? dig(n - 1) + hold[n % 4096] : 0;
 }
 
-/* A buffer on a stack, and the stack grows past it later. */
+/* A buffer on a stack that later grows past it. */
 static __attribute__((noinline)) void on_stack(void)
 {
 	uint8_t room[33 * 4096];
@@ -182,7 +182,7 @@ static void test_locked(void)
 	exercise(p, 16);
 }
 
-/* Flags of mmap that change nothing here */
+/* mmap flags that change nothing here */
 static void test_flags(void)
 {
 	static const int flags[] = {0, MAP_NORESERVE, MAP_POPULATE, MAP_STACK, MAP_32BIT};
@@ -198,7 +198,7 @@ static void test_flags(void)
 	}
 }
 
-/* One REGISTER over mappings of different rights, then rights that change. */
+/* One REGISTER over mappings with different rights, which change afterwards. */
 static void test_many_mappings(void)
 {
 	uint8_t *p = map_pages(40);
@@ -220,7 +220,7 @@ static void test_many_mappings(void)
 	CHECK_INT(handler.missing, 0);
 }
 
-/* Rights that a range had not when it was registered: read-only and forbidden memory is filled all the same. */
+/* Rights that a range did not have when it was registered: read-only and forbidden memory is filled all the same. */
 static void test_filled_while_forbidden(void)
 {
 	static _Alignas(4096) uint8_t page[PAGE];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pagemap-ways.c - every way to open and to read /proc/self/pagemap, and to write clear_refs. Sizes, offsets and
- * forms of writing are as seen on Linux 6.18.
+ * pagemap-ways.c - every way to open and read /proc/self/pagemap, and to write clear_refs. Sizes, offsets and forms
+ * of writing are as observed on Linux 6.18.
  */
 #include "pagemap.h"
 
@@ -93,7 +93,7 @@ static int by_fcntl(const char *path, int flags)
 	return fcntl(open(path, flags), F_DUPFD, 702);
 }
 
-/* The number was something else before, which libc closed by itself. */
+/* The number was another file's before, which libc closed by itself. */
 static int by_reused(const char *path, int flags)
 {
 	FILE *f = fopen("/dev/null", "r");
@@ -190,7 +190,7 @@ static void *open_own(void *arg)
 	return NULL;
 }
 
-/* A descriptor that was opened before there was anything to say, by a thread that is gone. */
+/* A descriptor opened before there was anything to report, by a thread that has ended. */
 void test_opened_early(void)
 {
 	int fd, early = open_pagemap();
@@ -200,7 +200,7 @@ void test_opened_early(void)
 	check_fd("of a thread that has ended", 0, fd);
 }
 
-/* What is not the file: others of this name, other processes' files, and numbers that are used for something else. */
+/* What is not the file: others of this name, other processes' files, and reused numbers. */
 void test_not_the_file(void)
 {
 	char dir[] = "/tmp/fl-pagemap-XXXXXX", path[64], text[64] = "";
@@ -217,7 +217,7 @@ void test_not_the_file(void)
 	unlink(path);
 	rmdir(dir);
 	n = open_pagemap();
-	CHECK_INT(raw(SYS_close, n, 0, 0, 0), 0); /* nobody is told */
+	CHECK_INT(raw(SYS_close, n, 0, 0, 0), 0); /* the library does not see it */
 	CHECK_INT(pipe(data), 0);
 	CHECK(data[0] == n || data[1] == n);
 	CHECK_INT(write(data[1], "through a pipe", 15), 15);
@@ -253,7 +253,7 @@ static const struct iovec *cut(void)
 	return parts;
 }
 
-/* Whole, all of it, in one call. The offset is the file's position, too. */
+/* All of it in one call. The offset is the file's position, too. */
 static ssize_t reader(int fd, off_t offset, int way)
 {
 	const size_t len = sizeof(words);
@@ -332,7 +332,7 @@ void test_ways_to_read(void)
 		check_words("way", way);
 		CHECK_INT(lseek(fd, 0, SEEK_CUR) - offset, moves(way) ? n : 0);
 	}
-	/* word by word, and an overlap of 3 */
+	/* word by word, with an overlap of 3 */
 	CHECK_INT(lseek(fd, offset, SEEK_SET), offset);
 	for (int i = 0; i < ALL; i++)
 		CHECK_INT(read(fd, words + i, 8), 8);
@@ -417,7 +417,7 @@ void test_offsets(void)
 	CHECK_ERR(lseek(fd, 0, SEEK_END), EINVAL);
 	CHECK_ERR(write(fd, w, 8), EBADF);
 	CHECK_ERR(pwrite(fd, w, 8, 0), EBADF);
-	/* more than there is: from ours to the end of the address space */
+	/* more than exists: from registered memory to the end of the address space */
 	uint64_t *all = mmap(NULL, 1ul << 21, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(all != MAP_FAILED);
 	CHECK_INT(pread(fd, all, 1 << 21, o), 1 << 21);
@@ -445,7 +445,7 @@ void test_bad_buffers(void)
 	CHECK_INT(lseek(fd, 0, SEEK_CUR), o);
 	CHECK_INT(readv(fd, v, 2), 8);
 	CHECK_INT(lseek(fd, 0, SEEK_CUR), o + 8);
-	CHECK_INT(pread(fd, p + PAGE - 12, 8, o), 8); /* no alignment is asked for */
+	CHECK_INT(pread(fd, p + PAGE - 12, 8, o), 8); /* no alignment is required */
 	uint64_t w;
 	memcpy(&w, p + PAGE - 12, 8);
 	CHECK_INT(w & BITS, staged(0));
@@ -496,7 +496,7 @@ void test_buffer_registered(void)
 	memcpy(words, buf + PAGE - 8, 16);
 	memcpy(words + 2, buf + 4 * PAGE, sizeof(words) - 16);
 	check_long((uint8_t *)words, "a vector");
-	/* the pages that are told of are those of the buffer */
+	/* the pages described are those of the buffer */
 	CHECK_INT(madvise(buf, 16 * PAGE, MADV_DONTNEED), 0);
 	CHECK_INT(pread(fd, buf, 16 * 8, offset_of(buf)), 16 * 8);
 	CHECK_INT(pread(fd, buf, 16 * 8, offset_of(buf)), 16 * 8);
@@ -511,7 +511,7 @@ void test_buffer_registered(void)
 	handler_stop(&h);
 }
 
-/* Where the object refuses faults on behalf of the kernel */
+/* Where the object refuses faults of the kernel */
 void test_buffer_refused(void)
 {
 	stage();
@@ -526,7 +526,7 @@ void test_buffer_refused(void)
 		CHECK_ERR(pread(fd, buf + PAGE, 64, offset_of(range)), EFAULT);
 		CHECK_ERR(pread(fd, buf + PAGE - 8, 64, offset_of(range)), EFAULT);
 		CHECK_ERR(pread(fd, buf + PAGE, 64, offset_of(base)), EFAULT);
-		/* where nothing is of ours */
+		/* no registered memory here */
 		CHECK_ERR(pread(fd, buf + PAGE, 64, 0), EFAULT);
 	}
 }
@@ -612,7 +612,7 @@ void test_clear_refs(void)
 		for (int way = 0; way < 13; way++) {
 			const struct form *f = &forms[i];
 			if (!f->len && way > 2 && way != 8 && way != 9)
-				continue; /* a vector of nothing is not given to the file */
+				continue; /* a vector of nothing does not reach the file */
 			got = writer(fd, f->text, (size_t)f->len, way);
 			got = got < 0 ? -errno : got;
 			if (got != f->ret)
@@ -636,7 +636,7 @@ void test_clear_refs(void)
 	v[0].iov_base = text + 3;
 	CHECK_ERR(writev(fd, v, 2), EINVAL);
 	v[0].iov_len = 0;
-	CHECK_ERR(writev(fd, v, 2), EINVAL); /* a part of nothing among others is given to the file */
+	CHECK_ERR(writev(fd, v, 2), EINVAL); /* an empty part among others does */
 	v[0] = (struct iovec){text, 1};
 	v[1].iov_base = p + PAGE;
 	CHECK_INT(writev(fd, v, 2), 1);
@@ -649,7 +649,7 @@ void test_clear_refs(void)
 		CHECK_ERR(write(fd, "4", 1), EBADF);
 }
 
-/* The text lies on a page that is missing. */
+/* The text is on a missing page. */
 static void four(struct handler *h, void *page, uint64_t addr)
 {
 	memset(page, '4', 1);

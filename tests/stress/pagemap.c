@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pagemap.c - what /proc/self/pagemap says. Of registered memory, what Documentation/admin-guide/mm/pagemap.rst says
+ * pagemap.c - what /proc/self/pagemap says: of registered memory, what Documentation/admin-guide/mm/pagemap.rst says
  * it does; of other memory, what the system's own file says, which is read past libc.
  */
 #include "pagemap.h"
@@ -249,7 +249,7 @@ static int child_looks(void *arg)
 	CHECK_INT(word_by(fd, at(0)) & BITS, HERE);
 	CHECK_INT(word_by(fd, at(41)) & BITS, 0);
 	CHECK_INT(word_by(fd, at(5)) & (PRESENT | UFFD_WP), PRESENT);
-	w = word_by(inherited, at(40)); /* it tells of the parent, where nobody has filled that page */
+	w = word_by(inherited, at(40)); /* it shows the parent, where that page has not been filled */
 	CHECK_INT(w & PRESENT, 0);
 	CHECK_INT(raw(SYS_pread64, inherited, (long)&seen, 8, offset_of(at(40))), 8);
 	CHECK_INT(w & ALL_BITS, seen & ALL_BITS);
@@ -288,13 +288,13 @@ static void test_forked(void)
 
 static int vforked_looks(void *arg)
 {
-	int fd = open_pagemap(); /* a number that the parent will use for something else */
+	int fd = open_pagemap(); /* a number that the parent will reuse */
 	check_fd("vforked", 0, fd);
 	close(inherited);
 	return 0;
 }
 
-/* It shares the memory, so its file tells of the same. It has descriptors of its own. */
+/* It shares the memory, so its file shows the same. It has descriptors of its own. */
 static void test_vforked(void)
 {
 	static _Alignas(16) uint8_t stack[65536];
@@ -313,7 +313,9 @@ static void test_vforked(void)
 	CHECK_INT(c, 'x');
 }
 
-/* ---- PAGEMAP_SCAN (Linux 6.7): where it is there, it agrees with the words ------------------------------------ */
+/*
+ * ---- PAGEMAP_SCAN (Linux 6.7): where it exists, it agrees with the words -----------------------------------------
+ */
 
 struct region {
 	uint64_t start, end, categories;
@@ -352,7 +354,7 @@ static void test_scan(void)
 	CHECK(r[0].start == (uintptr_t)other + PAGE && r[0].end == (uintptr_t)other + 2 * PAGE);
 	n = scan(fd, range, PAGES, r, 8);
 	if (n == -1 && errno == ENOTTY)
-		return; /* a program that may run on an older kernel reads the words then */
+		return; /* a program that may run on an older kernel then reads the words */
 	CHECK_INT(n, 1);
 	CHECK(r[0].start == (uintptr_t)range && r[0].end == (uintptr_t)at(FILLED));
 }

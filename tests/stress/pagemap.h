@@ -14,9 +14,9 @@
 #define PRESENT	   (1ull << 63)
 #define HERE	   (PRESENT | EXCLUSIVE)
 #define ALL_BITS   (~0ull << 55)
-#define BITS	   (ALL_BITS & ~SOFT_DIRTY) /* the others are a frame's number, or need a kernel that keeps them */
+#define BITS	   (ALL_BITS & ~SOFT_DIRTY) /* the others are a frame number, or need a kernel that keeps them */
 
-/* BESIDE pages, PAGES that are registered, BESIDE pages; every second of those beside is there */
+/* BESIDE pages, PAGES registered ones, BESIDE pages; every second of those beside is present */
 #define PAGES  64
 #define BESIDE 4
 #define ALL    (BESIDE + PAGES + BESIDE)
@@ -32,11 +32,11 @@ off_t offset_of(const void *p);
 int open_pagemap(void);
 uint64_t word_by(int fd, const void *p);
 uint64_t word(const void *p);
-/* A system call that libc and whoever stands before it do not see; -errno. */
+/* A system call past libc and anything that interposes it; -errno. */
 long raw(long nr, long a, long b, long c, long d);
 uint64_t raw_word(const void *p);
 void is(int line, const char *what, int page, uint64_t got, uint64_t want);
-/* Does the descriptor tell of all of it what it should? */
+/* Does the descriptor show all of it correctly? */
 void check_fd(const char *what, int way, int fd);
 
 void test_ways_to_open(void);

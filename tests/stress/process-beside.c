@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * process-beside.c - faults in the process's own address space, through faultline.h, while the mappings around them
- * change: a thread drops and protects pages under those who use them, another maps, registers, cuts, moves and unmaps
- * memory in the same 2 MiB, and splits and joins the mapping that is used. It runs under the thread sanitizer, too.
+ * change: one thread drops and protects pages in use, another maps, registers, splits, moves and unmaps memory in the
+ * same 2 MiB, and splits and merges the mapping in use. It runs under the thread sanitizer, too.
  *
- * A page has one owner among the threads. Nothing that happens beside may change what the owner finds there: the word
- * that was last stored, or, where the page was dropped since then, what the handlers fill it with.
+ * A page has one owner among the threads. Whatever happens beside it, the owner must find the word it last stored,
+ * or, if the page was dropped since then, what the handlers fill it with.
  */
 #include "stress.h"
 
@@ -19,7 +19,7 @@
 #define WORKERS	 4u
 #define HANDLERS 2
 #define PAGES	 256u /* of the workers; as many beside them, in the same 2 MiB, are for the mapper */
-#define BLOCK	 16u  /* pages that have a counter in common */
+#define BLOCK	 16u  /* pages that share a counter */
 #define WORDS	 (PAGE / 8)
 #define PIECE	 64u /* pages that the mapper maps at a time */
 #define ROOM	 (256ull << 20)
@@ -31,20 +31,20 @@ static uint64_t base;
 static atomic_int stop_access, stop_handlers;
 static atomic_ulong drops[PAGES / BLOCK]; /* odd while pages of the block may lose what was stored */
 static atomic_ulong stores, found_again, fills, unprotects, changes, rounds;
-static atomic_ulong near; /* of two pieces a round */
+static atomic_ulong near; /* of two parts a round */
 
 static volatile uint64_t *word(uint64_t addr, uint64_t i)
 {
 	return (volatile uint64_t *)(uintptr_t)addr + i;
 }
 
-/* What every word of a page is that the handlers have filled. */
+/* What every word of a page holds once the handlers have filled it. */
 static uint64_t content(uint64_t addr)
 {
 	return PAGE_OF(addr) * 0x9e3779b97f4a7c15ull | 1;
 }
 
-/* ---- the handlers: a page has one owner, so nobody fills or un-protects it before them ---- */
+/* ---- the handlers: a page has one owner, so no other thread fills or un-protects it before them ---- */
 
 static void resolve(const struct uffd_msg *msg)
 {
@@ -74,7 +74,7 @@ static void *handle(void *arg)
 
 /* ---- the workers ---- */
 
-/* What a worker last stored to a page, and the block's counter then */
+/* What a worker last stored to a page, and the block's counter at that time */
 struct stored {
 	uint64_t index, value;
 	unsigned long drops;
@@ -85,7 +85,7 @@ static void check_page(uint64_t page, const struct stored *last)
 	uint64_t at = base + BYTES(page), got;
 	unsigned long before = drops[page / BLOCK];
 
-	CHECK(*word(at, 0) == content(at)); /* nobody stores there */
+	CHECK(*word(at, 0) == content(at)); /* no thread stores there */
 	if (!last->value)
 		return;
 	got = *word(at, last->index);
@@ -122,7 +122,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* ---- what happens to their pages ---- */
+/* ---- changes of their pages ---- */
 
 static void *drop_and_protect(void *arg)
 {
@@ -145,9 +145,9 @@ static void *drop_and_protect(void *arg)
 	return arg;
 }
 
-/* ---- what happens beside ---- */
+/* ---- changes beside them ---- */
 
-/* Nobody's pages, beside the workers' if they are free. */
+/* Unowned pages, beside the workers' if there is room. */
 static uint64_t map_piece(uint64_t hint, int prot)
 {
 	uint64_t at;
@@ -157,10 +157,7 @@ static uint64_t map_piece(uint64_t hint, int prot)
 	return at;
 }
 
-/*
- * The mapping that the workers use becomes three and is one again; they are at work in the outer two when these
- * merge.
- */
+/* The workers' mapping becomes three and is one again; they have the outer two pinned when these merge. */
 static void split_and_join(uint64_t from, uint64_t pages)
 {
 	CHECK_INT(fl_madvise(mm, base + BYTES(from), BYTES(pages), MADV_DONTFORK), 0);

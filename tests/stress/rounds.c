@@ -17,7 +17,7 @@ static void on_fault(int sig)
 	siglongjmp(*escape, sig);
 }
 
-/* Others store to the page meanwhile, on purpose. */
+/* Other threads store to the page meanwhile, on purpose. */
 static uint64_t read_word(const void *p)
 {
 	return __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED);
@@ -127,7 +127,7 @@ static unsigned rounds_until(double until)
 
 static double share_of_time(void)
 {
-	return stress_seconds(16) / 40 / 2; /* forty of them, without signals and with */
+	return stress_seconds(16) / 40 / 2; /* forty of them, with and without signals */
 }
 
 static void prepare(void)

@@ -12,7 +12,7 @@
 
 struct scenario {
 	void (*begin)(void); /* once */
-	void (*setup)(void); /* before each round; check() behind it */
+	void (*setup)(void); /* before each round; check() after it */
 	void (*threads[MAX_THREADS])(void);
 	void (*check)(void);
 };
@@ -20,13 +20,13 @@ struct scenario {
 /* Rounds for this scenario's share of STRESS_SECONDS (16), of forty. A round that does not end hangs. */
 void run_rounds(const struct scenario *s);
 
-/* What an access came to, where it was no value. */
+/* What an access got instead of a value. */
 #define GOT_SEGV   (UINT64_MAX - 1)
 #define GOT_SIGBUS (UINT64_MAX - 2)
 
 /* A page holds one word throughout: half of a fill is a failure. */
 uint64_t load(const char *p);
-/* 0, or what it got. Only the first word is stored: load() is not for pages that are stored to by halves. */
+/* 0, or what it got. Stores only the first word: load() is not for pages that are stored to by halves. */
 uint64_t store(char *p, uint64_t value);
 uint64_t first_word(const char *p);
 void fill_page(char *p, uint64_t value);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * scenarios.c - what tests/sim explores, with real threads: two to four of them and a few pages, thousands of rounds,
- * and what must have come of each round. Half of the rounds have signals on top. A round that does not end is a
+ * and the result that each round must have. Half of the rounds have signals on top. A round that does not end is a
  * failure: the runner says which scenario hung. Where the library has delays at its yield points (the suites
- * "delays"), windows of a few instructions are open for as long as a system call.
+ * "delays"), windows of a few instructions stay open for as long as a system call.
  *
  * Values of pages: OLD was there before, NEW and TWO are what fills and stores bring, 0 is a page of zeros.
  */
@@ -36,7 +36,7 @@
 
 #define REGION_PAGES 4u
 
-static char *region, *far_region; /* 2 MiB apart: page-table locks of their own */
+static char *region, *far_region; /* 2 MiB apart, so with different page-table locks */
 static int uffd = -1, file = -1;
 static uint64_t saw[8];
 
@@ -139,7 +139,7 @@ static void protected(void)
 	CHECK_INT(uffd_protect(uffd, page(0), PAGE, true), 0);
 }
 
-/* Nobody is asked about what is missing, but it is not the host's alone. */
+/* No object is asked about missing pages, but the range is registered. */
 static void watched(void)
 {
 	plain();
@@ -218,7 +218,7 @@ static void load_0(void)
 	saw[0] = load(page(0));
 }
 
-/* Of a copy whose source changes meanwhile, which may have some of both. */
+/* The target of a copy whose source changes meanwhile, and which may have some of both. */
 static void load_0_first(void)
 {
 	saw[0] = first_word(page(0));
@@ -302,7 +302,7 @@ static void protect_look_unprotect(void)
 	CHECK_INT(uffd_protect(uffd, page(0), PAGE, true), 0);
 	first = first_word(page(0));
 	second = first_word(page(0));
-	CHECK(first == second); /* while it is protected the page does not change */
+	CHECK(first == second); /* the page does not change while it is protected */
 	CHECK_INT(uffd_protect(uffd, page(0), PAGE, false), 0);
 }
 
@@ -410,8 +410,8 @@ static void store_then_drop(void)
 }
 
 /*
- * Resolve a message: the value is the page's number plus one. false: somebody has already. A thread that a signal
- * takes out of its wait faults once more, and there are two messages.
+ * Resolve a message: the value is the page's number plus one. false: it was resolved already. A thread that a signal
+ * takes out of its wait faults once more, so there are two messages.
  */
 static bool resolve(const struct uffd_msg *msg)
 {
@@ -458,7 +458,7 @@ static void poll_and_copy(void)
 	} while (n < 0 || !resolve(&msg));
 }
 
-/* What a child finds of page 0, as an exit status: both times the same. */
+/* What a child finds in page 0, as an exit status: both times the same. */
 static void look_in_child(void *arg)
 {
 	uint64_t first = first_word(page(0)), second = first_word(page(0));
@@ -480,7 +480,7 @@ static void store_twice(void)
 	saw[0] = store(page(0), TWO);
 }
 
-/* ---- what must have come of it ---- */
+/* ---- expected results ---- */
 
 static void saw_new(void)
 {

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 
 #define HUGE_PAGES 512u
-#define WRITERS	   3u /* the last one by the other mapping */
+#define WRITERS	   3u /* the last one through the other mapping */
 #define BYTES(n)   ((uint64_t)(n)*PAGE)
 
 static const struct shared *s;
@@ -19,7 +19,7 @@ static bool there(bool done)
 	return done;
 }
 
-/* Each writer has pages of its own: what it finds there it stored itself, or it is zero. */
+/* Each writer has pages of its own: a page holds what the writer stored, or zero. */
 static void *writer(void *arg)
 {
 	uint64_t me = (uint64_t)(uintptr_t)arg, state = me + 1, last[SHARED_PAGES] = {0}, got;
@@ -34,7 +34,7 @@ static void *writer(void *arg)
 				     (unsigned long long)last[page]);
 			atomic_fetch_add(got ? &kept : &dropped, 1);
 			last[page] = got;
-		} /* it is behind the end: a folio that reaches there may keep it for when the file grows */
+		} /* it is beyond the end: a large folio that reaches there may keep it for when the file grows */
 		if (there(s->store(mapping, BYTES(page), n << 8 | me)))
 			last[page] = n << 8 | me;
 	}
@@ -66,7 +66,7 @@ static int resolve(uint64_t at, uint64_t flags)
 	return s->ioctl(UFFDIO_ZEROPAGE, &zero);
 }
 
-/* A page that went away meanwhile, or that another answer has mapped, is faulted on again: waking is enough. */
+/* A page that went away meanwhile, or that another handler has mapped, faults again: waking is enough. */
 static void answer(const struct uffd_msg *msg)
 {
 	uint64_t at = PAGE_OF(msg->arg.pagefault.address), flags = msg->arg.pagefault.flags;
@@ -90,10 +90,11 @@ static void *handler(void *arg)
 	return NULL;
 }
 
-/* ---- what happens to the pages ---- */
+/* ---- changes of the pages ---- */
 
 /*
- * They go, but in one of four collapses not before it is done: however slow the machine is, there are large folios.
+ * Pages are dropped, but one collapse in four waits for that to end: so there are large folios, however slow the
+ * machine.
  */
 static void wait_for_calm_to_end(void)
 {

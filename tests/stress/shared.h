@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * shared.h - a file in memory that is mapped twice, one mapping registered, while it is truncated, grown and punched,
- * the mappings are dropped and write-protected, 2 MiB become one folio and come apart again, and a handler answers
- * missing, minor and write-protect faults. A page holds what was stored last, or zeros if it was dropped since;
- * behind the end there is SIGBUS, and never anything else. The file is a memfd (shmem.c) or of soft address spaces
- * (soft-shmem.c).
+ * the mappings are dropped and write-protected, large folios form and split, and a handler answers missing, minor and
+ * write-protect faults. A page holds what was stored last, or zeros if it was dropped since; beyond the end there is
+ * SIGBUS, and never anything else. The file is a memfd (shmem.c) or of soft address spaces (soft-shmem.c).
  */
 #ifndef SHARED_H
 #define SHARED_H

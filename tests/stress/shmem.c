@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* shmem.c - the file of shared.h is a memfd, and its two mappings are the process's. */
+/* shmem.c - shared.h on a memfd, mapped twice by the process. */
 #include "shared.h"
 
 #include <fcntl.h>
@@ -67,7 +67,7 @@ static bool next(struct uffd_msg *msg, int ms)
 	return uffd_next(uffd, msg, ms);
 }
 
-/* Where a large folio can be mapped in one piece: 2 MiB. */
+/* At an address where 2 MiB can be mapped by one leaf. */
 static void map_twice(void)
 {
 	const uint64_t align = 2 << 20, apart = 8 << 20;
@@ -93,7 +93,7 @@ static void test_shmem(void)
 	uffd = uffd_open(O_NONBLOCK, SHARED_FEATURES);
 	uffd_register(uffd, maps[REGISTERED], SHARED_SIZE, SHARED_MODES);
 	shared.base = (uintptr_t)maps[REGISTERED];
-	shared_run(&shared); /* whether there are large folios is the host's to say */
+	shared_run(&shared); /* whether there are large folios is up to the host */
 	close(uffd);
 }
 

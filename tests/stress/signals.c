@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * signals.c - a program's own SIGSEGV handler beside userfaultfd: a wild access reaches its handler exactly as
- * the kernel would call it, whatever the flags, mask and stack; a fault on a registered page never does.
+ * signals.c - a program's own SIGSEGV handler beside userfaultfd: a wild access reaches its handler exactly as the
+ * kernel would call it, whatever the flags, mask and stack; a fault on a registered page never does.
  */
 #include "stress.h"
 
@@ -23,7 +23,7 @@
 static struct handler handler;
 static uint8_t *range; /* 16 registered pages */
 static uint8_t *hole;  /* unmapped */
-static uint8_t *shut;  /* four pages nobody may touch ... */
+static uint8_t *shut;  /* four pages that may not be touched ... */
 static uint8_t *fixed; /* ... and four read-only ones, none of them registered */
 static uint8_t *altstack;
 static int next_page; /* the first of `range` still missing */
@@ -46,7 +46,7 @@ static void stage_uffd(void)
 	uffd_register(handler.fd, range, 16 * PAGE, MISSING | WP);
 }
 
-/* The registered range's last pages, with rights of their own: present and read-only; missing and forbidden */
+/* The registered range's last pages, with other rights: present and read-only; missing and forbidden */
 static void stage_rights(void)
 {
 	CHECK(stamped(range + 14 * PAGE, (uintptr_t)range + 14 * PAGE));
@@ -62,7 +62,7 @@ static void stage(void)
 	stage_rights();
 }
 
-/* A registered page is resolved without the program's handlers taking part. */
+/* A registered page is resolved without involving the program's handlers. */
 static void fault_quietly(void)
 {
 	uint8_t *p = range + next_page++ % 8 * PAGE;
@@ -113,7 +113,7 @@ static void info_handler(int sig, siginfo_t *info, void *context)
 	record(sig);
 }
 
-/* ---- the matrix: every way to install a handler, every way to go wild --------------------------------------- */
+/* ---- the matrix: every way to install a handler, every wild access --------------------------------------------- */
 
 struct wild {
 	const char *name;
@@ -355,7 +355,7 @@ static void stepping_handler(int sig, siginfo_t *info, void *context)
 	sigaddset(&uc->uc_sigmask, SIGUSR1);
 }
 
-/* A handler that changes the context it returns to: where to go on, and with which mask. */
+/* A handler that changes the context it returns to: the address and the mask. */
 static void test_context(void)
 {
 	struct sigaction sa = {.sa_sigaction = stepping_handler, .sa_flags = SA_SIGINFO};
@@ -371,7 +371,7 @@ static void test_context(void)
 	fault_quietly();
 }
 
-/* The registers, the flags and what lies below the stack pointer outlive a fault. */
+/* Registers, flags and what lies below the stack pointer survive a fault. */
 static void test_registers(void)
 {
 	stage();
@@ -448,7 +448,7 @@ static void test_sent(void)
 	fault_quietly();
 }
 
-/* A SIGSEGV that was sent waits while it is blocked, and sigwait(3) takes it. */
+/* A SIGSEGV that was sent stays pending while blocked, and sigwait(3) takes it. */
 static void test_sent_blocked(void)
 {
 	struct sigaction sa = {.sa_sigaction = sent_handler, .sa_flags = SA_SIGINFO};
@@ -635,7 +635,9 @@ static void test_overflow(void)
 	join(spawn(overflow_caught, NULL));
 }
 
-/* ---- several threads, each with a handler of its own mind --------------------------------------------------- */
+/*
+ * ---- several threads, each with its own handler -------------------------------------------------------------------
+ */
 
 static _Thread_local sigjmp_buf thread_out;
 static atomic_int thread_faults;

@@ -3,11 +3,11 @@
  * soak-core.c - see soak.h.
  *
  * Every page is filled by the handler threads with words that follow from its address; the last words belong to the
- * accessing threads, one each. A mischief thread drops pages, protects them, unregisters and registers chunks. What
- * it does is visible in two counters a chunk, odd while the thing is being done:
+ * accessing threads, one each. A mischief thread drops pages, protects them, unregisters and registers chunks. Two
+ * counters per chunk, odd during the change, show what it does:
  *
- *	drops	pages may lose what was written to them
- *	bare	the chunk is not registered, or holds pages of that time: zero is a legal content
+ *   drops    pages may lose what was written to them
+ *   bare     the chunk is not registered, or holds pages of that time: zero is a legal content
  *
  * A reader that finds both counters even and unchanged around its access knows exactly what it must have seen.
  */
@@ -32,7 +32,7 @@ static struct chunk {
 	atomic_ulong drops, bare;
 } chunks[SOAK_CHUNKS];
 
-/* What a thread last wrote to its word of a page, and the counters then */
+/* What a thread last wrote to its word of a page, and the counters at that time */
 struct written {
 	uint64_t value;
 	unsigned long drops, bare;
@@ -56,7 +56,7 @@ static uint64_t page_addr(uint64_t page)
 
 /* ---- the accessing threads ---------------------------------------------------------------------------------- */
 
-/* Words that nobody writes: the handler's, or zero if the chunk was bare at some time during the access. */
+/* Words that no thread writes: the handler's, or zero if the chunk was bare at some time during the access. */
 static void check_words(uint64_t page, const uint64_t *w, uint64_t n, bool zero_allowed)
 {
 	for (uint64_t i = 0; i < n; i++) {
@@ -126,7 +126,7 @@ static void *accessor_main(void *arg)
 
 /* ---- the handler threads ------------------------------------------------------------------------------------ */
 
-/* Errors that say only that the mischief thread was quicker */
+/* Errors that only say that the mischief thread was quicker */
 static void tolerate(int err, const char *what)
 {
 	if (err && err != -EEXIST && err != -ENOENT && err != -EAGAIN && err != -EINVAL)

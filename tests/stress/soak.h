@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * soak.h - random operations of many threads on one address space, and the bookkeeping that tells a right result
- * from a wrong one. The space is the process's own (soak.c) or a soft one (soft-soak.c).
+ * soak.h - random operations of many threads on one address space, and the bookkeeping that tells a right result from
+ * a wrong one. The space is the process's own (soak.c) or a soft one (soft-soak.c).
  */
 #ifndef SOAK_H
 #define SOAK_H
@@ -21,7 +21,7 @@ struct space {
 	bool (*next)(struct uffd_msg *msg, int ms); /* waits for a message */
 };
 
-/* Run for STRESS_SECONDS (5) from STRESS_SEED (1), with or without the ranges being unregistered meanwhile. */
+/* Run for STRESS_SECONDS (5) from STRESS_SEED (1); `unregister`: the ranges are also unregistered meanwhile. */
 void soak(const struct space *space, bool unregister);
 
 #endif

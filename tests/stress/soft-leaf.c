@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * soft-leaf.c - huge pages of a soft address space while everything happens to them at once: they are dropped, cut,
+ * soft-leaf.c - huge pages of a soft address space while everything happens to them at once: they are dropped, split,
  * collapsed, swapped out, moved, write-protected, forked and cleared of soft-dirty, while threads load and store. A
- * page holds what was stored last; a store is soft-dirty; what is write-protected, or a forked space's, stands still.
+ * page holds what was stored last; a store makes it soft-dirty; what is write-protected, or in a forked space, does
+ * not change.
  */
 #include "address.h"
 #include "stress.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * soft-native.c - two address spaces of one process: what goes into a soft one, and comes out of it, lies on pages of
- * the process that are registered and missing. Whoever resolves them first takes every lock of the soft space that
- * the copy could hold. Ten thousand times; and pointers that lead nowhere are errors, not crashes.
+ * soft-native.c - two address spaces in one process: what is copied into a soft one and out of it is on pages of the
+ * process that are registered and missing. The thread that resolves them first takes every lock of the soft space
+ * that the copy could hold. Ten thousand times; and pointers that lead nowhere are errors, not crashes.
  */
 #include "address.h"
 #include "stress.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* soft-shmem.c - the file of shared.h is a shared memory object that two soft address spaces map. */
+/* soft-shmem.c - shared.h on a shared memory object that two soft address spaces map. */
 #include "address.h"
 #include "shared.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * soft-soak.c - the soak through faultline.h: on a soft address space, or, as `process-soak`, natively in the
- * process's own. Both run under the thread sanitizer, which knows of no library that is preloaded.
+ * soft-soak.c - the soak through faultline.h: on a soft address space or, as `process-soak`, natively in the
+ * process's own. Both run under the thread sanitizer, which cannot see into a preloaded library.
  */
 #include "soak.h"
 
@@ -56,7 +56,7 @@ static bool soft_next(struct uffd_msg *msg, int ms)
 	return fl_uffd_poll(uffd, ms) == POLLIN && fl_uffd_read(uffd, msg, sizeof(*msg)) == sizeof(*msg);
 }
 
-/* The process's own is there already, and stays. */
+/* The process's own exists already, and stays. */
 static void get_space(void)
 {
 #ifdef OWN_SPACE

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sources.c - the source of a fill lies in registered memory itself: missing, resolved by another thread, in the very
+ * sources.c - the source of a fill is itself in registered memory: missing, resolved by another thread, in the very
  * range that is filled, or just being unmapped. A fill ends with the right bytes, or with EFAULT and nothing filled.
  */
 #include "stress.h"
@@ -14,15 +14,15 @@
 #include <unistd.h>
 
 #define PAGES_EACH 500
-#define FILLS	   10000 /* in each case at least, of which every one needs another */
+#define FILLS	   10000 /* in each case at least, every one of which needs another */
 #define DEPTH	   4	 /* of fills that wait for one another */
 
-/* One registered range, and where the pages of it come from: a buffer, or the page at the same place of `from`. */
+/* One registered range, and where its pages come from: a buffer, or the page at the same place of `from`. */
 struct place {
 	int fd;
 	char *mem;
 	struct place *from;
-	bool (*ready)(size_t page); /* it comes from the buffer; NULL: never */
+	bool (*ready)(size_t page); /* the page comes from the buffer; NULL: never */
 	pthread_t handlers[DEPTH];
 	unsigned nr_handlers;
 	int stop;
@@ -55,7 +55,7 @@ static void *handle(void *arg)
 		size_t i = (size_t)(page - p->mem) / PAGE;
 		int err = uffd_copy(p->fd, page, source_of(p, i, buffer), PAGE, 0);
 
-		if (err == -EEXIST || (p->comes_and_goes && err == -ENOENT)) /* then it faults again */
+		if (err == -EEXIST || (p->comes_and_goes && err == -ENOENT)) /* the thread then faults again */
 			err = uffd_wake(p->fd, page, PAGE);
 		CHECK_INT(err, 0);
 		p->filled++;
@@ -136,7 +136,7 @@ static bool odd(size_t page)
 	return page % 2 == 1;
 }
 
-/* Each needs half of its pages from the other one, while both are touched. */
+/* Each needs half of its pages from the other, while both are touched. */
 static void crossed(void)
 {
 	static struct place first, second;
@@ -163,7 +163,7 @@ static void crossed(void)
 	stop(&second);
 }
 
-/* A page comes from the one after it in the same range, the last of four from a buffer: one object, four handlers. */
+/* A page comes from the next one in the same range, the last of four from a buffer: one object, four handlers. */
 static bool last_of_four(size_t page)
 {
 	return page % DEPTH == DEPTH - 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sparse-16g.c - a huge range costs what is used of it: registering 16 GiB is quick, 1% of its pages are filled at
- * random by a handler thread and hold what they were filled with, nothing else appears.
+ * sparse-16g.c - a huge range costs what is used of it: registering 16 GiB is quick; 1% of its pages are filled at
+ * random by a handler thread and hold their contents; nothing else appears.
  */
 #include "stress.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * stress.h - what the stress programs share: a TAP runner that gives every case a process of its own, checks that
- * name their line, the userfaultfd calls as one-liners, and a handler thread. The programs know nothing of
- * faultline: they are built against libc and the system's <linux/userfaultfd.h>, and run on the kernel as well.
+ * name their line, the userfaultfd calls as one-liners, and a handler thread. The programs know nothing of faultline:
+ * they are built against libc and the system's <linux/userfaultfd.h>, and run on the kernel as well.
  */
 #ifndef STRESS_H
 #define STRESS_H
@@ -70,7 +70,7 @@ uint64_t rnd(uint64_t *state);
 void *map_pages(size_t pages); /* private, anonymous, read-write */
 pthread_t spawn(void *(*fn)(void *), void *arg);
 void *join(pthread_t thread);
-/* fn in a forked child, which exits 0 if fn returns; the status of waitpid(2) */
+/* Runs fn in a forked child, which exits 0 if fn returns; returns the status of waitpid(2). */
 int in_child(void (*fn)(void *), void *arg);
 
 #define PATIENCE 60.0 /* seconds, for what must happen */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * syscalls.c - system calls with buffers on pages that are not there. Each call of syscalls.def runs five times, on
- * missing and on write-protected pages: resolved by a handler thread; with UFFD_USER_MODE_ONLY, where the kernel's
- * accesses get EFAULT instead; with UFFD_FEATURE_SIGBUS, where they do so too.
+ * syscalls.c - system calls with buffers on missing pages. Each call of syscalls.def runs five times, on missing and
+ * on write-protected pages: resolved by a handler thread; with UFFD_USER_MODE_ONLY, where the kernel's accesses get
+ * EFAULT instead; with UFFD_FEATURE_SIGBUS, where they get EFAULT, too.
  */
 #include "stress.h"
 
@@ -43,7 +43,9 @@
 
 enum kind { IN = 1, OUT = 2, USER = 4 };
 
-/* ---- the furniture: made anew for every call ---------------------------------------------------------------- */
+/*
+ * ---- the fixtures, made anew for every call ----------------------------------------------------------------------
+ */
 
 static uint8_t pattern[DATA], *outside;
 static int file, file2, directory, source, sink[2], epoll, event, timer, futex_word;
@@ -270,7 +272,7 @@ static const struct call {
 struct mode {
 	int flags;
 	uint64_t features;
-	bool protect; /* the pages are there, write-protected */
+	bool protect; /* the pages are present and write-protected */
 	bool refused; /* the kernel's accesses get EFAULT */
 };
 
@@ -307,7 +309,7 @@ static void check_call(const struct mode *m, struct handler *h, uint8_t *memory,
 		report("wrong result or data", r, err, h);
 }
 
-/* In a child: a call that changes the process, or hangs, is the child's affair. */
+/* In a child: a call that changes the process, or hangs, affects only the child. */
 static void run_call(void *arg)
 {
 	const struct mode *m = arg;
@@ -372,9 +374,11 @@ static void test_sigbus(void)
 	run_calls((struct mode){.features = UFFD_FEATURE_SIGBUS, .refused = true});
 }
 
-/* ---- buffers that begin on a page that is there, and end on one that is not --------------------------------- */
+/*
+ * ---- buffers that begin on a present page and end on a missing one -----------------------------------------------
+ */
 
-/* The result where the second half gets EFAULT, and the descriptor that has lost nothing by it. */
+/* The result where the second half gets EFAULT, and the descriptor, which has lost nothing. */
 static const struct part {
 	const char *name;
 	long (*call)(uint8_t *m);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * threads-1000.c - a thousand threads that fault at once, on pages of their own and all on one page; reading and
- * writing, missing and write-protected. Every one goes on, with the right data.
+ * writing, missing and write-protected. Every one completes, with the right data.
  */
 #include "stress.h"
 
@@ -47,7 +47,7 @@ static void start(pthread_t *t, struct job *jobs, bool same, bool write)
 	}
 }
 
-/* Nobody resolves anything until all threads wait: each of them is a message of its own. */
+/* Nothing is resolved until all threads wait: each of them is a message of its own. */
 static void collect_all(bool same)
 {
 	static uint8_t seen[THREADS];
@@ -122,7 +122,7 @@ static void test_collect(void)
 	rounds(true);
 }
 
-/* Closing the object lets all of them go, on zero pages. */
+/* Closing the object releases all of them, on zero pages. */
 static void *fault_zero(void *arg)
 {
 	CHECK_INT(peek(arg), 0);

@@ -22,7 +22,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#define PROMPT 30.0 /* seconds that "promptly" may last on a machine that is busy with other tests */
+#define PROMPT 30.0 /* seconds that "promptly" may take on a machine busy with other tests */
 
 static uint8_t *range; /* 64 registered pages */
 static struct handler handler;
@@ -31,7 +31,7 @@ static _Alignas(4096) uint8_t page[PAGE];
 static void stage(bool with_handler)
 {
 	range = map_pages(64);
-	handler.fd = uffd_open(O_CLOEXEC | O_NONBLOCK, FEAT_WP); /* a blocking one cannot be polled */
+	handler.fd = uffd_open(O_CLOEXEC | O_NONBLOCK, FEAT_WP); /* a blocking object cannot be polled */
 	uffd_register(handler.fd, range, 64 * PAGE, MISSING | WP);
 	if (with_handler)
 		handler_start(&handler);
@@ -249,7 +249,7 @@ static void test_alarm_jump(void)
 	touch(0);
 }
 
-/* Several threads fault under a rain of signals, with some of them sent at the very moment of the fault. */
+/* Several threads fault under a storm of signals, some of them sent at the very moment of the fault. */
 static atomic_int storm_over;
 
 static void *storm_thread(void *arg)
@@ -280,8 +280,8 @@ static void test_storm(void)
 }
 
 /*
- * A signal while a system call waits for a page: the kernel runs the handler only when the page has come, and keeps
- * a CPU busy until then. Whether it runs earlier is left open here; the call must complete in the end.
+ * A signal while a system call waits for a page: the kernel runs the handler only when the page has come, and keeps a
+ * CPU busy until then. Whether it runs earlier is left open here; the call must complete in the end.
  */
 static int pipe_fds[2];
 
@@ -332,7 +332,7 @@ static void test_tiny_stack(void)
 	}
 }
 
-/* A handler on the smallest alternate stack there can be, which faults there. */
+/* A handler on the smallest possible alternate stack, which faults there. */
 static void small_handler(int sig)
 {
 	handled += peek(range + 20 * PAGE) == *(volatile uint8_t *)page;
@@ -414,7 +414,7 @@ static void test_stack_in_range(void)
 	pthread_attr_t attr;
 	pthread_t t;
 	handler.fill = fill_zero;
-	handler.lenient = true; /* libc gives the stack's memory back behind the handler */
+	handler.lenient = true; /* libc frees the stack's memory behind the handler's back */
 	stage(true);
 	CHECK_INT(pthread_attr_init(&attr), 0);
 	CHECK_INT(pthread_attr_setstack(&attr, range, 64 * PAGE), 0);

@@ -17,7 +17,7 @@
 static struct handler handler;
 static uint8_t *range;
 
-/* A permutation of 0..n-1, n a power of two: each of the writers takes its share of the pages once. */
+/* A permutation of 0..n-1, n a power of two: each writer visits its share of the pages once. */
 static uint64_t shuffle(uint64_t i, uint64_t n)
 {
 	return (i * 0x9e3779b1ull + 0x1234567) & (n - 1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* yield.h - around the engine's: now and then a thread waits at a yield point for a while (delay.c). */
+/* yield.h - the engine's, but now and then a thread pauses at a yield point (delay.c). */
 #ifndef FL_STRESS_BASE_YIELD_H
 #define FL_STRESS_BASE_YIELD_H
 
