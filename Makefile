@@ -71,7 +71,7 @@ cross:
 	scripts/check-cross
 
 tidy: build
-	git ls-files 'src/*.c' 'tools/*.c' | xargs clang-tidy --quiet -p $(BUILD)
+	scripts/check-tidy --deep $(BUILD)
 
 # DEBIAN="bookworm trixie" says which; DEBIAN_DIR=dir keeps the bare roots
 DEBIAN =

@@ -10,8 +10,6 @@
 
 #include "uffdbench.h"
 
-extern char **environ;
-
 /* How long a command takes from posix_spawnp() to waitpid(); a batch is one start. */
 void measure_start_up(const struct run *run, struct series *out)
 {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """gate.py - what the checks of the tree (check-*, draw-imports) have in common.
 
-A gate is a function of the root of a tree that returns a line for every breach. Its self-test keeps how it was seen to
-fail: a small tree that is good, breaches to plant in it, and where each must be found.
+A gate is a function of the root of a tree that returns a line for every breach. Its self-test keeps how it was seen
+to fail: a small tree that is good, breaches to plant in it, and where each must be found.
 """
 import os
 import re
@@ -25,7 +25,7 @@ def files(root):
     git = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, check=False) \
         if os.path.exists(os.path.join(root, ".git")) else None
     if git and not git.returncode:
-        names = [name for name in git.stdout.decode().split("\0") if name]
+        names = git.stdout.decode().split("\0")[:-1]
     else:
         names = []
         for where, dirs, here in os.walk(root):
@@ -68,8 +68,8 @@ def write_tree(root, tree):
 
 
 def self_test(check, good, plants):
-    """check(root) finds nothing in the tree `good` (path: text); and with each of plants, (path, text, where), planted
-    in it, one breach, whose line starts with `where`."""
+    """check(root) finds nothing in the tree `good` {path: text}; and with each of plants, (path, text, where), added
+    to it, one breach, whose line starts with `where`."""
     failures = []
     for path, text, where in [(None, None, None)] + plants:
         with tempfile.TemporaryDirectory() as root:

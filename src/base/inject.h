@@ -58,8 +58,8 @@ int fl_inject_set_point(const char *name, uint32_t after, uint32_t times);
 int fl_inject_count_of(const char *name, uint64_t *hits, uint64_t *fired);
 
 /*
- * A thread that was woken is about to go on: later, perhaps. The woken thread sleeps, not the waking one: that is what
- * a program meets when the scheduler is late, and the waking thread has gone on meanwhile. => no lock held
+ * A thread that was woken is about to go on: later, perhaps. The woken thread sleeps, not the waking one: that is
+ * what a program meets when the scheduler is late, and the waking thread has gone on meanwhile. => no lock held
  */
 void fl_inject_wake_delay(void);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inject.h - failures on demand: the points, and the question that each place asks. base/inject.h says what is to fail.
+ * inject.h - failures on demand: the points, and the question that each place asks. base/inject.h says what is to
+ * fail.
  *
  * Points are of two kinds:
  *

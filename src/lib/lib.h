@@ -47,8 +47,8 @@ struct fl_uffd {
 };
 
 /*
- * A new object, with the lowest free descriptor. `caller` says how the arguments of its ioctls are reached; `flags` as
- * in fl_uffd_open(), checked. -ENOMEM, -EMFILE, -ENFILE
+ * A new object, with the lowest free descriptor. `caller` says how the arguments of its ioctls are reached; `flags`
+ * as in fl_uffd_open(), checked. -ENOMEM, -EMFILE, -ENFILE
  */
 int fl_object_new(struct fl_mm *mm, const struct fl_caller *caller, int flags, struct fl_uffd **object);
 

@@ -104,7 +104,7 @@ void fl_ctx_forget_all(struct fl_mm *mm);
 /* ---- ranges (register.c, writeprotect.c). All: => no lock held, signals blocked; range validated ---- */
 
 /* -EINVAL: no mapping; -EBUSY: another object's; -ENOMEM */
-int fl_ctx_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t vm_flags);
+int fl_ctx_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t uffd_flags);
 int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
 /*
  * -ENOENT: no mapping, or one that is not registered for write-protection; those before it are changed. -ENOMEM: no

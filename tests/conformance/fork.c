@@ -355,8 +355,6 @@ CASE_LIBC(fork_child_holds_the_last_descriptor, "userfaultfd(2): the last descri
 
 /* ---- exec and spawn ---- */
 
-extern char **environ;
-
 CASE_LIBC(spawn_works, "posix_spawn(3)")
 {
 	char *argv[] = {(char *)"true", NULL};

@@ -347,7 +347,7 @@ static long smaps(uint64_t addr, const char *field)
 		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
 			inside = start <= addr && addr < end;
 		else if (inside && !strncmp(line, field, strlen(field)))
-			sscanf(line + strlen(field), ": %ld kB", &kb);
+			kb = strtol(line + strlen(field) + 1, NULL, 10);
 	}
 	fclose(file);
 	return kb;

@@ -19,6 +19,7 @@
 #define SIM_H
 
 #include "base/rank.h"
+#include "base/yield.h" /* and sim_relax(), sim_yield_point(), sim_yield_look() */
 
 #define SIM_THREADS 4u
 
@@ -45,8 +46,6 @@ void sim_touch(const void *what, bool change);
 const void *sim_thing(const void *what);
 /* Wake up to `nr` threads that sleep on the word, the longest sleeper first. */
 int sim_wake(const uint32_t *word, int nr);
-/* Returns only after another thread has run, if one can. */
-void sim_relax(void);
 /* Has a fault point failed in the running thread since the last call? */
 bool sim_failed(void);
 /* The running thread's number, from 0 up. */
@@ -55,9 +54,6 @@ unsigned sim_number(void);
 extern bool sim_cpus;
 /* What the running thread holds; outside of threads, what setup and teardown hold. */
 struct fl_held *sim_held(void);
-/* Something shared without a lock is read or changed (instead/base/yield.h). */
-void sim_yield_point(const void *what);
-void sim_yield_look(const void *what);
 /* Something the checker looks at has changed (it need not run again before that). */
 void sim_changed(void);
 
