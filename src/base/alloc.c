@@ -7,10 +7,9 @@
  */
 #include "base/alloc.h"
 #include "base/lock.h"
-#include "base/sys.h"
+#include "host/host.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #define CHUNK	  (1u << 20)
 #define MIN_SHIFT 5
@@ -29,15 +28,14 @@ static struct {
 
 void *fl_reserve(size_t size)
 {
-	long p = fl_sys(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-			0);
+	long p = fl_host_map(size, PROT_READ | PROT_WRITE);
 
-	return fl_sys_failed(p) ? NULL : (void *)p;
+	return fl_host_failed(p) ? NULL : (void *)p;
 }
 
 void fl_unreserve(void *ptr, size_t size)
 {
-	fl_sys(SYS_munmap, ptr, size);
+	fl_host_munmap(fl_addr(ptr), size);
 }
 
 static unsigned size_shift(size_t size)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* bug.c - the last words of an engine that would otherwise damage its client's memory. */
-#include "base/sys.h"
 #include "base/types.h"
+#include "host/task.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static void say(const char *s)
 {
-	fl_sys(SYS_write, 2, s, strlen(s));
+	fl_host_say(s, strlen(s));
 }
 
 _Noreturn void fl_bug(const char *what, const char *file, int line)

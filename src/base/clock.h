@@ -3,15 +3,11 @@
 #ifndef FL_BASE_CLOCK_H
 #define FL_BASE_CLOCK_H
 
-#include <stdint.h>
-#include <time.h>
+#include "host/task.h"
 
 static inline uint64_t fl_now_ns(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return fl_host_now_ns();
 }
 
 #endif

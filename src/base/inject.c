@@ -6,21 +6,19 @@
 #include "base/inject.h"
 
 #include "base/signals.h"
-#include "base/sys.h"
 #include "host/count.h"
+#include "host/task.h"
 
 #include <string.h>
-#include <time.h>
 
 static uint32_t setter; /* [a] the process in which a thread is changing the rules, or 0 */
 
 void fl_inject_wake_delay(void)
 {
 	uint32_t ms = fl_injected(FL_INJECT_WAKE_DELAY);
-	struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 
-	while (unlikely(ms) && fl_sys(SYS_nanosleep, &left, &left) == -EINTR)
-		;
+	if (unlikely(ms))
+		fl_host_sleep((uint64_t)ms * 1000000);
 }
 
 /* ---- setting ---- */
@@ -33,11 +31,11 @@ void fl_inject_wake_delay(void)
 static uint64_t begin_to_set(void)
 {
 	uint64_t signals = fl_signals_block();
-	uint32_t me = (uint32_t)fl_sys(SYS_getpid, 0), was = 0;
+	uint32_t me = (uint32_t)fl_host_pid(), was = 0;
 
 	while (!__atomic_compare_exchange_n(&setter, &was, me, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		if (was == me) {
-			fl_sys(SYS_nanosleep, &(struct timespec){.tv_nsec = 100000}, NULL);
+			fl_host_sleep(100000);
 			was = 0;
 		}
 	return signals;

@@ -2,10 +2,7 @@
 /* lock.c - the futex side of lock.h. */
 #include "base/lock.h"
 #include "base/rank.h"
-#include "base/sys.h"
-
-#include <linux/futex.h>
-#include <time.h>
+#include "host/task.h"
 
 /*
  * Critical sections are short, so a moment's spinning often saves two context switches; more would waste the only
@@ -15,18 +12,12 @@
 
 int fl_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns)
 {
-	struct timespec ts = {
-		.tv_sec = (time_t)(timeout_ns / 1000000000u),
-		.tv_nsec = (long)(timeout_ns % 1000000000u),
-	};
-	long ret = fl_sys(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, timeout_ns ? &ts : NULL, NULL, 0);
-
-	return ret == -EAGAIN ? 0 : (int)ret;
+	return fl_host_futex_wait(word, val, timeout_ns);
 }
 
 int fl_futex_wake(uint32_t *word, int n)
 {
-	return (int)fl_sys(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+	return fl_host_futex_wake(word, n);
 }
 
 void fl_mutex_init(struct fl_mutex *m, enum fl_rank rank)
@@ -99,7 +90,7 @@ void fl_read_lock(struct fl_rwlock *l)
 		else if (s & (WRITER | READERS)) /* someone holds it, and wakes the sleepers when done */
 			rw_sleep(l, s);
 		else /* only a waiting writer, which is about to take it */
-			fl_sys(SYS_sched_yield, 0);
+			fl_host_yield();
 	}
 }
 

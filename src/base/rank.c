@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* rank.c - what each thread holds, and what it may take. */
 #include "base/rank.h"
-#include "base/sys.h"
+
+#include "host/task.h"
 
 #include <string.h>
 
@@ -98,7 +99,7 @@ static struct place *take_place(int32_t tid)
 
 void fl_rank_acquire(const void *lock, unsigned rank)
 {
-	int32_t tid = (int32_t)fl_sys(SYS_gettid, 0);
+	int32_t tid = fl_host_tid();
 	struct place *p = place_of(tid);
 
 	if (!p)
@@ -109,7 +110,7 @@ void fl_rank_acquire(const void *lock, unsigned rank)
 
 void fl_rank_release(const void *lock, unsigned rank)
 {
-	struct place *p = place_of((int32_t)fl_sys(SYS_gettid, 0));
+	struct place *p = place_of(fl_host_tid());
 
 	if (!p)
 		return;

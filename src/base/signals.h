@@ -7,24 +7,15 @@
 #ifndef FL_BASE_SIGNALS_H
 #define FL_BASE_SIGNALS_H
 
-#include "base/sys.h"
+#include "base/sys.h" /* until all who want it are converted */
 #include "base/types.h"
-
-#include <signal.h>
+#include "host/task.h"
 
 /* Set once by the native backend, before its first mapping exists. */
 extern bool fl_signals_enabled;
 
 /* Everything but the signal that the engine's own accesses to client memory raise. */
 #define FL_SIGNALS_MASK (~(1ull << (SIGSEGV - 1)))
-
-static inline uint64_t fl_sigmask(uint64_t set)
-{
-	uint64_t old = 0;
-
-	fl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &set, &old, sizeof(old));
-	return old;
-}
 
 /*
  * Where the stack stood when this thread's in-thread fault handler was called: below it signals are blocked already,
@@ -47,13 +38,13 @@ static inline uint64_t fl_signals_block(void)
 {
 	if (!fl_signals_enabled)
 		return 0;
-	return fl_signals_nested() ? FL_SIGNALS_NESTED : fl_sigmask(FL_SIGNALS_MASK);
+	return fl_signals_nested() ? FL_SIGNALS_NESTED : fl_host_sigmask(FL_SIGNALS_MASK);
 }
 
 static inline void fl_signals_restore(uint64_t saved)
 {
 	if (fl_signals_enabled && saved != FL_SIGNALS_NESTED)
-		fl_sigmask(saved);
+		fl_host_sigmask(saved);
 }
 
 /*

@@ -9,18 +9,10 @@
 #ifndef FL_BASE_YIELD_H
 #define FL_BASE_YIELD_H
 
+#include "arch/cpu.h"
+
 #define fl_yield_point(what) ((void)(what))
 /* The same where the thing is only looked at: two threads that do no more may be exchanged. */
 #define fl_yield_look(what)  ((void)(what))
-
-/* The thread waits for another one by looking again. */
-static inline void fl_cpu_relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
 
 #endif

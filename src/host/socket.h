@@ -17,12 +17,12 @@ int fl_host_socket_pair(bool cloexec, int pair[2]);
 void fl_host_socket_name(int fd, const char *name, size_t len);
 /* Has the socket such a name, beginning so? */
 bool fl_host_socket_is_named(int fd, const char *name, size_t len);
-/* Put a byte in at one end, false if there is no room; take all out at the other that were put in by one call. */
+/* Put a byte in at one end, false if there is no room; take one out at the other. */
 bool fl_host_socket_put(int fd);
 void fl_host_socket_take(int fd);
 /* Is the other end gone, in every process? */
 bool fl_host_socket_hung_up(int fd);
-/* Wait until the descriptor is readable: 1, 0 after timeout_ns, -EINTR. */
+/* Wait until the descriptor is readable: 1, 0 after timeout_ns (UINT64_MAX: never), -EINTR. */
 int fl_host_wait_readable(int fd, uint64_t timeout_ns);
 
 #endif

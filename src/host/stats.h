@@ -41,6 +41,7 @@
 	X(host_mprotect, "host mprotect")                                                                            \
 	X(host_guard, "host guard markers")                                                                          \
 	X(host_madvise, "host madvise, fallocate")                                                                   \
+	X(host_file, "host calls on files")                                                                          \
 	X(evictions, "host mapping evictions")                                                                       \
 	X(vma_lock_miss, "look-ups of a mapping that took mmap_lock")                                                \
 	X(forks, "forks")

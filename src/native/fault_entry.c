@@ -14,46 +14,6 @@
 #include "native/native.h"
 #include "native/sigview.h"
 
-#define TRAP_PAGE_FAULT 14
-#define ERR_WRITE	2
-
-/* ---- the machine's part ---- */
-
-#if defined(__x86_64__)
-static uintptr_t *context_pc(ucontext_t *uc)
-{
-	return (uintptr_t *)&uc->uc_mcontext.gregs[REG_RIP];
-}
-
-/* Is this a page fault, and was it a write? */
-static bool context_fault(const ucontext_t *uc, const siginfo_t *info, bool *write)
-{
-	*write = uc->uc_mcontext.gregs[REG_ERR] & ERR_WRITE;
-	return uc->uc_mcontext.gregs[REG_TRAPNO] == TRAP_PAGE_FAULT &&
-	       (info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR);
-}
-#elif defined(__aarch64__)
-static uintptr_t *context_pc(ucontext_t *uc)
-{
-	return (uintptr_t *)&uc->uc_mcontext.pc;
-}
-
-/* The exception syndrome stands in a record of the signal frame. */
-static bool context_fault(const ucontext_t *uc, const siginfo_t *info, bool *write)
-{
-	const struct _aarch64_ctx *rec = (const void *)uc->uc_mcontext.__reserved;
-
-	*write = false;
-	while (rec->magic && rec->magic != ESR_MAGIC)
-		rec = (const void *)((const char *)rec + rec->size);
-	if (rec->magic == ESR_MAGIC)
-		*write = ((const struct esr_context *)rec)->esr >> 6 & 1; /* WnR */
-	return info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR;
-}
-#endif
-
-/* ---- the entry ---- */
-
 static enum fl_fault resolve(const siginfo_t *info, ucontext_t *uc, uint32_t flags)
 {
 	struct fl_vmf vmf = {
@@ -74,16 +34,16 @@ static enum fl_fault resolve(const siginfo_t *info, ucontext_t *uc, uint32_t fla
 /* The host raised the signal for what this thread did. */
 static void caused(siginfo_t *info, ucontext_t *uc)
 {
-	uintptr_t user_fixup = fl_uaccess_user_fixup(*context_pc(uc));
+	uintptr_t user_fixup = fl_uaccess_user_fixup(*fl_context_pc(uc));
 	enum fl_fault ret = FL_FOREIGN;
-	bool write;
 
-	if (context_fault(uc, info, &write))
-		ret = resolve(info, uc, (write ? FAULT_WRITE : 0) | (user_fixup ? FAULT_KERNEL : 0));
+	if (fl_context_page_fault(uc, info))
+		ret = resolve(info, uc,
+			      (fl_context_write(uc) > 0 ? FAULT_WRITE : 0) | (user_fixup ? FAULT_KERNEL : 0));
 	if (ret == FL_DONE)
 		return;
 	if (user_fixup) {
-		*context_pc(uc) = user_fixup;
+		*fl_context_pc(uc) = user_fixup;
 		return;
 	}
 	if (ret == FL_SIGBUS) {
@@ -98,13 +58,13 @@ static void caused(siginfo_t *info, ucontext_t *uc)
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
-	uintptr_t fixup = fl_uaccess_nofault_fixup(*context_pc(uc));
+	uintptr_t fixup = fl_uaccess_nofault_fixup(*fl_context_pc(uc));
 	int saved = errno;
 
 	if (info->si_code <= 0 || sig != SIGSEGV)
 		fl_sigview_sent(sig, info, uc);
 	else if (fixup)
-		*context_pc(uc) = fixup;
+		*fl_context_pc(uc) = fixup;
 	else
 		caused(info, uc);
 	errno = saved;

@@ -50,7 +50,7 @@ static uint64_t lock(void)
 static void unlock(uint64_t signals)
 {
 	fl_mutex_unlock(&table_lock);
-	fl_sigmask(signals);
+	fl_host_sigmask(signals);
 }
 
 /* ---- the table. => table_lock held ---- */

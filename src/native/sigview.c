@@ -7,18 +7,15 @@
  */
 #include "native/sigview.h"
 
+#include "arch/frame.h"
 #include "base/signals.h"
-#include "base/sys.h"
-#include "base/uaccess.h"
 #include "base/yield.h"
 #include "host/count.h"
 
 #include <string.h>
 
-#define KSIGSETSIZE  8
-#define KSA_RESTORER 0x04000000ul
-#define SIGBIT(sig)  FL_SIGBIT(sig)
-#define RELAYED	     0x5e600000 /* in si_errno of FL_SHADOW: this is a SIGSEGV. The low byte is -si_code */
+#define SIGBIT(sig) FL_SIGBIT(sig)
+#define RELAYED	    0x5e600000 /* in si_errno of FL_SHADOW: this is a SIGSEGV. The low byte is -si_code */
 
 bool fl_sigview_shadowed;
 
@@ -27,21 +24,6 @@ static struct {
 	uint32_t seq;
 	struct fl_ksigaction act;
 } apps[2];
-
-#if defined(__x86_64__)
-void fl_sigreturn(void) __attribute__((visibility("hidden")));
-__asm__(".text\n.globl fl_sigreturn\n.hidden fl_sigreturn\n.type fl_sigreturn, @function\n"
-	"	nop\n" /* unwinders look one byte before the return address */
-	"fl_sigreturn:\n"
-	"	movq $15, %rax\n"
-	"	syscall\n"
-	".size fl_sigreturn, . - fl_sigreturn\n");
-#endif
-
-long fl_host_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old)
-{
-	return fl_sys(SYS_rt_sigaction, sig, act, old, KSIGSETSIZE);
-}
 
 static struct fl_ksigaction app_action(int sig)
 {
@@ -68,12 +50,12 @@ void fl_sigview_action(int sig, const struct fl_ksigaction *act, struct fl_ksiga
 		*old = app_action(sig);
 	if (!act)
 		return;
-	signals = fl_sigmask(FL_SIGNALS_MASK);
+	signals = fl_host_sigmask(FL_SIGNALS_MASK);
 	while (__atomic_fetch_or(seq, 1, __ATOMIC_ACQUIRE) & 1)
 		fl_cpu_relax();
 	apps[sig == FL_SHADOW].act = copy;
 	__atomic_fetch_add(seq, 1, __ATOMIC_RELEASE);
-	fl_sigmask(signals);
+	fl_host_sigmask(signals);
 }
 
 void fl_sigview_after_fork(void)
@@ -90,7 +72,7 @@ static void die_of(int sig, ucontext_t *uc, const siginfo_t *info)
 	fl_host_sigaction(sig, &dfl, NULL);
 	*fl_context_mask(uc) &= ~SIGBIT(sig);
 	if (info->si_code <= 0) /* sent, not caused: it will not come again by itself */
-		fl_sys(SYS_tgkill, fl_sys(SYS_getpid, 0), fl_sys(SYS_gettid, 0), sig);
+		fl_host_raise(sig);
 }
 
 static bool believed_blocked(uint64_t host_mask)
@@ -101,15 +83,14 @@ static bool believed_blocked(uint64_t host_mask)
 /* To the thread or to the process, as it was sent: there may be a thread that has not blocked it. */
 static void relay(const siginfo_t *info)
 {
-	long pid = fl_sys(SYS_getpid, 0);
 	siginfo_t copy = *info;
 
 	copy.si_errno = RELAYED - info->si_code;
 	copy.si_code = SI_QUEUE;
 	if (info->si_code == SI_TKILL)
-		fl_sys(SYS_rt_tgsigqueueinfo, pid, fl_sys(SYS_gettid, 0), FL_SHADOW, &copy);
+		fl_host_sigqueue_thread(FL_SHADOW, &copy);
 	else
-		fl_sys(SYS_rt_sigqueueinfo, pid, FL_SHADOW, &copy);
+		fl_host_sigqueue_process(FL_SHADOW, &copy);
 }
 
 bool fl_sigview_relayed(siginfo_t *info)
@@ -139,77 +120,9 @@ static bool wrong_stack(const ucontext_t *uc, uint64_t sp, uint64_t flags)
 	return !(flags & SA_ONSTACK) || (own && (own->program.ss_flags & SS_DISABLE));
 }
 
-#if defined(__x86_64__)
-/*
- * What rt_sigreturn(2) finds at the stack pointer; the machine-independent part of a ucontext_t ends with the mask.
- */
-struct frame {
-	void (*restorer)(void);
-	char uc[304];
-	siginfo_t info;
-};
-
-/* The floating-point state of a signal frame says its own size (XSAVE, magic number first), or is an FXSAVE area. */
-static size_t fp_size(const char *fp)
-{
-	uint32_t magic, size;
-
-	memcpy(&magic, fp + 464, sizeof(magic));
-	memcpy(&size, fp + 468, sizeof(size));
-	return magic == 0x46505853u ? size : 512;
-}
-
-/*
- * Build the frame where the host would have built it, below what the thread was doing, and make our own return go
- * there:
- * to the handler, and from it through rt_sigreturn() to the thread. false: there is no stack.
- */
-static bool push_frame(int sig, siginfo_t *info, ucontext_t *uc, const struct fl_ksigaction *act, uint64_t mask)
-{
-	greg_t *regs = uc->uc_mcontext.gregs;
-	uint64_t sp = (uint64_t)regs[REG_RSP], fp = fl_addr(uc->uc_mcontext.fpregs), size, at;
-	struct frame frame;
-
-	size = fp_size(fl_ptr(fp));
-	sp = (sp - 128 - size) & ~63ull; /* 128: the red zone */
-	at = ((sp - sizeof(frame)) & ~15ull) - 8;
-	frame.restorer = fl_sigreturn;
-	frame.info = *info;
-	memcpy(frame.uc, uc, sizeof(frame.uc));
-	memcpy(frame.uc + offsetof(ucontext_t, uc_mcontext.fpregs), &sp, sizeof(sp));
-	if (fl_copy_user(fl_ptr(sp), fl_ptr(fp), size) || fl_copy_user(fl_ptr(at), &frame, sizeof(frame)))
-		return false;
-	regs[REG_RIP] = (greg_t)fl_addr((void *)act->handler);
-	regs[REG_RSP] = (greg_t)at;
-	regs[REG_RDI] = sig;
-	regs[REG_RSI] = (greg_t)(at + offsetof(struct frame, info));
-	regs[REG_RDX] = (greg_t)(at + offsetof(struct frame, uc));
-	regs[REG_RAX] = 0;
-	regs[REG_EFL] &= ~0x500; /* direction and trap flags */
-	*fl_context_mask(uc) = mask;
-	return true;
-}
-
-static uint64_t context_sp(const ucontext_t *uc)
-{
-	return (uint64_t)uc->uc_mcontext.gregs[REG_RSP];
-}
-#else
-/* No frames are built here yet: the handler runs on the stack that we are on. */
-static bool push_frame(int sig, siginfo_t *info, ucontext_t *uc, const struct fl_ksigaction *act, uint64_t mask)
-{
-	return false;
-}
-
-static uint64_t context_sp(const ucontext_t *uc)
-{
-	return fl_addr(__builtin_frame_address(0));
-}
-#endif
-
 static void call(int sig, siginfo_t *info, ucontext_t *uc, const struct fl_ksigaction *act, uint64_t mask)
 {
-	fl_sigmask(mask);
+	fl_host_sigmask(mask);
 	*fl_context_mask(uc) = fl_mask_from_host(*fl_context_mask(uc));
 	if (act->flags & SA_SIGINFO)
 		((void (*)(int, siginfo_t *, void *))(void *)act->handler)(sig, info, uc);
@@ -239,9 +152,9 @@ static void chain(int sig, siginfo_t *info, ucontext_t *uc)
 	if (sig == FL_SHADOW &&
 	    !(act.flags & SA_NODEFER)) /* or its handler could be interrupted by itself, without end */
 		mask |= SIGBIT(FL_SHADOW);
-	if (!wrong_stack(uc, context_sp(uc), act.flags))
+	if (!fl_pushes_frames || !wrong_stack(uc, fl_context_sp(uc), act.flags))
 		call(sig, info, uc, &act, mask);
-	else if (!push_frame(sig, info, uc, &act, mask))
+	else if (!fl_push_frame(sig, info, uc, act.handler, mask))
 		die_of(SIGSEGV, uc, info);
 }
 
@@ -261,7 +174,7 @@ void fl_sigview_raise_sigbus(ucontext_t *uc, void *addr)
 		fl_host_sigaction(SIGBUS, &dfl, NULL);
 		*fl_context_mask(uc) &= ~SIGBIT(SIGBUS);
 	}
-	fl_sys(SYS_rt_tgsigqueueinfo, fl_sys(SYS_getpid, 0), fl_sys(SYS_gettid, 0), SIGBUS, &info);
+	fl_host_sigqueue_thread(SIGBUS, &info);
 }
 
 void fl_sigview_caused(siginfo_t *info, ucontext_t *uc)
@@ -286,20 +199,16 @@ static int install(int sig, void (*entry)(int, siginfo_t *, void *))
 	struct fl_ksigaction act = {
 		.handler = (void (*)(int))(void *)entry,
 		/* SA_NODEFER: copies inside the handler may fault, too */
-		.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART,
+		.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART | fl_sigreturn_flag,
+		.restorer = fl_sigreturn_restorer,
 		.mask = FL_SIGNALS_MASK,
 	};
 	struct fl_ksigaction old;
-	long ret;
+	int ret = fl_host_sigaction(sig, &act, &old);
 
-#if defined(__x86_64__)
-	act.flags |= KSA_RESTORER;
-	act.restorer = fl_sigreturn;
-#endif
-	ret = fl_host_sigaction(sig, &act, &old);
 	if (!ret && old.handler != act.handler)
 		fl_sigview_action(sig, &old, NULL);
-	return (int)ret;
+	return ret;
 }
 
 int fl_sigview_install(void (*entry)(int sig, siginfo_t *info, void *context))

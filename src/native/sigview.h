@@ -12,23 +12,13 @@
 #ifndef FL_NATIVE_SIGVIEW_H
 #define FL_NATIVE_SIGVIEW_H
 
+#include "arch/context.h"
 #include "base/types.h"
+#include "host/task.h"
 
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/ucontext.h>
-
-/* A signal action as the host's rt_sigaction(2) has it. */
-struct fl_ksigaction {
-	void (*handler)(int);
-	unsigned long flags;
-	void (*restorer)(void);
-	uint64_t mask;
-};
-
-/* rt_sigaction(2) itself. */
-long fl_host_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
 
 /* ---- masks ---- */
 
@@ -57,12 +47,6 @@ static inline uint64_t fl_mask_from_host(uint64_t mask)
 		return mask;
 	return (mask & ~FL_SIGBIT(FL_SHADOW)) | ((mask & FL_SIGBIT(FL_SHADOW)) ? FL_SIGBIT(SIGSEGV) : 0) |
 	       ((mask & FL_SIGBIT(SIGXFSZ)) ? FL_SIGBIT(FL_SHADOW) : 0);
-}
-
-/* The mask that is restored when a handler returns, in the host's form. */
-static inline uint64_t *fl_context_mask(ucontext_t *uc)
-{
-	return (uint64_t *)(void *)&uc->uc_sigmask;
 }
 
 /* ---- actions ---- */

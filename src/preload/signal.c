@@ -67,7 +67,7 @@ void fl_signal_init(void)
 	fl_fault_entry_install();
 	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
 	if (fl_mask_to_host(mask) != mask)
-		fl_sigmask(fl_mask_to_host(mask));
+		fl_host_sigmask(fl_mask_to_host(mask));
 }
 
 uint64_t fl_signal_exec_begin(void)
@@ -76,14 +76,14 @@ uint64_t fl_signal_exec_begin(void)
 
 	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
 	if (mask & FL_SIGBIT(FL_SHADOW))
-		fl_sigmask(fl_mask_from_host(mask));
+		fl_host_sigmask(fl_mask_from_host(mask));
 	return mask;
 }
 
 void fl_signal_exec_end(uint64_t mask)
 {
 	if (mask & FL_SIGBIT(FL_SHADOW))
-		fl_sigmask(mask);
+		fl_host_sigmask(mask);
 }
 
 /* ---- leaving a handler by a jump: libc restores the mask that it saved ---- */

@@ -14,18 +14,8 @@
 #include "base/inject.h"
 #include "host/count.h"
 
-#include <sched.h>
-
 #define SPIN_FAULT_NS 30000u
 #define LOOK_NS	      (100u * 1000 * 1000) /* how often a waiter looks whether it still has something to wait for */
-
-/* The CPU plus one; 0 is "unknown". Not sched_getcpu(), which asks the thread's TLS: two tasks may share one. */
-static uint32_t this_cpu(void)
-{
-	unsigned cpu = 0;
-
-	return getcpu(&cpu, NULL) == 0 ? cpu + 1 : 0;
-}
 
 static bool spin_pays(const uint32_t *other, uint32_t here)
 {
@@ -41,11 +31,6 @@ static bool woken(struct fl_wait *w)
 	return __atomic_load_n(&w->state, __ATOMIC_ACQUIRE) == FL_WAIT_WOKEN;
 }
 
-static bool dead(int32_t tid)
-{
-	return fl_sys(SYS_tkill, tid, 0) == -ESRCH;
-}
-
 /*
  * A thread may have left an earlier wait by siglongjmp() out of a signal handler: such a wait has this thread's id
  * and a stack frame that the thread has since gone back above. Or it died in the wait.
@@ -59,7 +44,7 @@ static struct fl_wait *find_abandoned(struct fl_list *bucket, int32_t tid, uintp
 		struct fl_wait *w = fl_list_entry(pos, struct fl_wait, by_tid);
 
 		if ((w->tid == tid && w->frame <= frame && frame - w->frame < 8u << 20) ||
-		    (w->tid != tid && woken(w) && dead(w->tid))) {
+		    (w->tid != tid && woken(w) && !fl_host_thread_exists(w->tid))) {
 			fl_list_del(&w->by_tid);
 			return w;
 		}
@@ -149,7 +134,7 @@ static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features)
 	msg.arg.pagefault.address =
 		(features & FL_UFFD_FEATURE_EXACT_ADDRESS) ? vmf->addr : PAGE_ALIGN_DOWN(vmf->addr);
 	if (features & FL_UFFD_FEATURE_THREAD_ID)
-		msg.arg.pagefault.feat.ptid = (uint32_t)fl_sys(SYS_gettid, 0);
+		msg.arg.pagefault.feat.ptid = (uint32_t)fl_host_tid();
 	return msg;
 }
 
@@ -189,7 +174,7 @@ static void announce(struct fl_uffd_ctx *ctx)
 
 static void wait_spin(struct fl_wait *w)
 {
-	uint32_t here = this_cpu();
+	uint32_t here = fl_host_cpu();
 
 	__atomic_store_n(&w->ctx->fault_cpu, here, __ATOMIC_RELAXED);
 	if (!spin_pays(&w->ctx->reader_cpu, here))
@@ -261,7 +246,7 @@ static enum fl_answer deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const
 
 	if (!w) { /* no memory even for this: let others run, and fault again */
 		fl_vmf_unlock(vmf);
-		fl_sys(SYS_sched_yield, 0);
+		fl_host_yield();
 		return FL_ANSWER_RETRY;
 	}
 	fl_ctx_get(ctx);
@@ -272,7 +257,7 @@ static enum fl_answer deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const
 	w->page = PAGE_ALIGN_DOWN(vmf->addr);
 	w->since = fl_now_ns();
 	w->frame = (uintptr_t)__builtin_frame_address(0);
-	w->tid = (int32_t)fl_sys(SYS_gettid, 0);
+	w->tid = fl_host_tid();
 	enqueue(w);
 	fl_vmf_unlock(vmf);
 	wait_enter(ctx->mm, w);
@@ -388,7 +373,7 @@ unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 
 void fl_ctx_abandon(struct fl_mm *mm)
 {
-	int32_t tid = (int32_t)fl_sys(SYS_gettid, 0);
+	int32_t tid = fl_host_tid();
 	struct fl_list *pos, *tmp, *bucket = fl_uffd_waits(mm, tid);
 
 	if (__atomic_load_n(&bucket->next, __ATOMIC_RELAXED) == bucket)
@@ -418,7 +403,7 @@ static struct fl_wait *first_pending(struct fl_uffd_ctx *ctx, uint64_t min_age)
 	while (!fl_list_empty(&ctx->pending)) {
 		struct fl_wait *w = fl_list_entry(ctx->pending.next, struct fl_wait, link);
 
-		if ((min_age && fl_now_ns() - w->since < min_age) || !dead(w->tid))
+		if ((min_age && fl_now_ns() - w->since < min_age) || fl_host_thread_exists(w->tid))
 			return w;
 		fl_list_del(&w->link);
 		__atomic_store_n(&w->state, FL_WAIT_WOKEN,
@@ -481,7 +466,7 @@ unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned
 		n++;
 	update_token(ctx, false);
 	fl_mutex_unlock(&ctx->lock);
-	__atomic_store_n(&ctx->reader_cpu, this_cpu(), __ATOMIC_RELAXED);
+	__atomic_store_n(&ctx->reader_cpu, fl_host_cpu(), __ATOMIC_RELAXED);
 	if (n)
 		fl_count(messages, n);
 	return n;
@@ -495,7 +480,7 @@ bool fl_ctx_readable(struct fl_uffd_ctx *ctx)
 
 bool fl_ctx_spin_pays(struct fl_uffd_ctx *ctx)
 {
-	uint32_t here = this_cpu();
+	uint32_t here = fl_host_cpu();
 
 	__atomic_store_n(&ctx->reader_cpu, here, __ATOMIC_RELAXED);
 	return spin_pays(&ctx->fault_cpu, here);

@@ -6,6 +6,7 @@
 #include "sim.h"
 
 #include "base/signals.h"
+#include "host/task.h"
 #include "mm/mm.h"
 
 #define WRITER (1u << 31)
@@ -227,15 +228,28 @@ void sim_yield_point(const void *what)
 	sim_touch(what, true);
 }
 
-/* ---- what stands in instead/base/sys.h; and where the thread runs (queue.c asks getcpu(), which is renamed) ---- */
+/* ---- host/task.h: where the thread runs, and what is no part of any scenario ---- */
 
 bool sim_cpus;
 
-int sim_getcpu(unsigned *cpu, unsigned *node);
-int sim_getcpu(unsigned *cpu, unsigned *node)
+uint32_t fl_host_cpu(void)
 {
-	*cpu = sim_cpus ? sim_number() : 0;
-	return 0;
+	return sim_cpus ? sim_number() + 1 : 1;
+}
+
+int32_t fl_host_pid(void)
+{
+	return 1;
+}
+
+void fl_host_sleep(uint64_t ns)
+{
+	sim_fail("a thread sleeps");
+}
+
+uint64_t fl_host_sigmask(uint64_t set)
+{
+	sim_fail("a change of the mask of signals");
 }
 
 /* ---- base/signals.h: no signals come, so no wait lets any in ---- */

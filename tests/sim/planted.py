@@ -70,7 +70,7 @@ PLANTED = {
         ('fault-register-close/*', 'an object that is closed', [])),
     'sleep-without-wait': (
         'a fault without memory for its wait sleeps until the next message, and misses what resolves it',
-        '\t\tfl_vmf_unlock(vmf);\n\t\tfl_sys(SYS_sched_yield, 0);\n',
+        '\t\tfl_vmf_unlock(vmf);\n\t\tfl_host_yield();\n',
         '\t\tfl_vmf_unlock(vmf);\n\t\tfl_futex_wait(&ctx->seq, ctx->seq, 0);\n',
         ('fault-copy/*', 'deadlock', ['--failures', '1'])),
     'undone-unseen': (

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/inject.h"
 #include "base/sys.h"
+#include "host/task.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -349,17 +350,24 @@ uint64_t sim_now_ns(void)
 
 long sim_sys(long nr_call, long a, long b, long c)
 {
-	switch (nr_call) {
-	case SYS_gettid:
-		return current ? current - threads + 1 : 100;
-	case SYS_tkill:
-		return 0; /* the thread exists */
-	case SYS_sched_yield:
-		sim_relax();
-		return 0;
-	default:
-		return world_sys(nr_call, a, b, c);
-	}
+	return world_sys(nr_call, a, b, c);
+}
+
+/* ---- host/task.h: the threads that are explored ---- */
+
+int32_t fl_host_tid(void)
+{
+	return current ? (int32_t)(current - threads) + 1 : 100;
+}
+
+bool fl_host_thread_exists(int32_t tid)
+{
+	return true;
+}
+
+void fl_host_yield(void)
+{
+	sim_relax();
 }
 
 /* ---- coroutines ---- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* sys.h - in place of the engine's: the few system calls the explored code makes, answered by the scheduler. */
+/* sys.h - in place of the engine's: the few system calls that what is explored makes, answered by the scheduler. */
 #ifndef FL_SIM_BASE_SYS_H
 #define FL_SIM_BASE_SYS_H
 

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* socket.c - the descriptors of userfaultfd objects. */
+#include "host/socket.h"
+
+#include "arch/syscall.h"
+#include "host/inject.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+
+int fl_host_socket_pair(bool cloexec, int pair[2])
+{
+	int type = SOCK_SEQPACKET | SOCK_NONBLOCK | (cloexec ? SOCK_CLOEXEC : 0);
+
+	return fl_fail(FL_FP_SOCKET) ? -ENFILE : (int)fl_sys(SYS_socketpair, AF_UNIX, type, 0, pair);
+}
+
+void fl_host_socket_name(int fd, const char *name, size_t len)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX}; /* a name that begins with a zero byte is abstract */
+
+	memcpy(sun.sun_path + 1, name, len);
+	fl_sys(SYS_bind, fd, &sun, offsetof(struct sockaddr_un, sun_path) + 1 + len);
+}
+
+bool fl_host_socket_is_named(int fd, const char *name, size_t len)
+{
+	struct sockaddr_un sun = {0};
+	socklen_t size = sizeof(sun);
+
+	return fl_sys(SYS_getsockname, fd, &sun, &size) == 0 && sun.sun_family == AF_UNIX &&
+	       memcmp(sun.sun_path + 1, name, len) == 0;
+}
+
+bool fl_host_socket_put(int fd)
+{
+	return fl_sys(SYS_sendto, fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0) == 1;
+}
+
+void fl_host_socket_take(int fd)
+{
+	char bytes[8];
+
+	fl_sys(SYS_recvfrom, fd, bytes, sizeof(bytes), MSG_DONTWAIT, NULL, NULL);
+}
+
+bool fl_host_socket_hung_up(int fd)
+{
+	struct pollfd p = {.fd = fd};
+	struct timespec now = {0};
+
+	fl_sys(SYS_ppoll, &p, 1, &now, NULL, 0);
+	return p.revents & (POLLHUP | POLLERR | POLLNVAL);
+}
+
+int fl_host_wait_readable(int fd, uint64_t timeout_ns)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct timespec ts = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
+			      .tv_nsec = (long)(timeout_ns % 1000000000u)};
+
+	return (int)fl_sys(SYS_ppoll, &p, 1, timeout_ns == UINT64_MAX ? NULL : &ts, NULL, 0);
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* task.c - threads, processes, futexes and signals. */
+#include "host/task.h"
+
+#include "arch/sleep.h"
+#include "arch/syscall.h"
+#include "host/inject.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+
+#define SIGSET 8 /* bytes of a mask, as the host has it */
+
+static struct timespec to_timespec(uint64_t ns)
+{
+	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+}
+
+void fl_host_sleep(uint64_t ns)
+{
+	struct timespec left = to_timespec(ns);
+
+	while (fl_sys(SYS_nanosleep, &left, &left) == -EINTR)
+		;
+}
+
+void fl_host_yield(void)
+{
+	fl_sys(SYS_sched_yield, 0);
+}
+
+/* ---- threads and processes ---- */
+
+int32_t fl_host_tid(void)
+{
+	return (int32_t)fl_sys(SYS_gettid, 0);
+}
+
+int32_t fl_host_pid(void)
+{
+	return (int32_t)fl_sys(SYS_getpid, 0);
+}
+
+bool fl_host_thread_exists(int32_t tid)
+{
+	return fl_sys(SYS_tkill, tid, 0) != -ESRCH;
+}
+
+_Noreturn void fl_host_exit(int status)
+{
+	for (;;)
+		fl_sys(SYS_exit_group, status);
+}
+
+void fl_host_say(const char *text, size_t len)
+{
+	fl_sys(SYS_write, 2, text, len);
+}
+
+int fl_host_pipe(int pipe[2])
+{
+	return fl_fail(FL_FP_FORK) ? -ENOMEM : (int)fl_sys(SYS_pipe2, pipe, O_CLOEXEC);
+}
+
+int fl_host_pipe_read(int fd)
+{
+	char byte;
+	long n;
+
+	do
+		n = fl_sys(SYS_read, fd, &byte, 1);
+	while (n == -EINTR);
+	return (int)n;
+}
+
+void fl_host_pipe_write(int fd)
+{
+	fl_sys(SYS_write, fd, "", 1);
+}
+
+int fl_host_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns)
+{
+	struct timespec ts = to_timespec(timeout_ns);
+	long ret = fl_sys(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, timeout_ns ? &ts : NULL, NULL, 0);
+
+	return ret == -EAGAIN ? 0 : (int)ret;
+}
+
+int fl_host_futex_wait_signals(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_t let_in, uint64_t keep_out)
+{
+	struct timespec ts = to_timespec(timeout_ns);
+	long ret = fl_arch_sleep(word, val, timeout_ns ? &ts : NULL, let_in, keep_out);
+
+	return ret == -EAGAIN ? 0 : (int)ret;
+}
+
+int fl_host_futex_wake(uint32_t *word, int n)
+{
+	return (int)fl_sys(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+/* ---- signals ---- */
+
+static uint64_t sigprocmask_call(int how, uint64_t set)
+{
+	uint64_t old = 0;
+
+	fl_sys(SYS_rt_sigprocmask, how, &set, &old, SIGSET);
+	return old;
+}
+
+uint64_t fl_host_sigmask(uint64_t set)
+{
+	return sigprocmask_call(SIG_SETMASK, set);
+}
+
+uint64_t fl_host_sigblock(uint64_t set)
+{
+	return sigprocmask_call(SIG_BLOCK, set);
+}
+
+void fl_host_sigunblock(uint64_t set)
+{
+	sigprocmask_call(SIG_UNBLOCK, set);
+}
+
+uint64_t fl_host_sigpending(void)
+{
+	uint64_t pending = 0;
+
+	fl_sys(SYS_rt_sigpending, &pending, SIGSET);
+	return pending;
+}
+
+int fl_host_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old)
+{
+	return (int)fl_sys(SYS_rt_sigaction, sig, act, old, SIGSET);
+}
+
+int fl_host_sigaltstack(const stack_t *ss, stack_t *old)
+{
+	return (int)fl_sys(SYS_sigaltstack, ss, old);
+}
+
+void fl_host_raise(int sig)
+{
+	fl_sys(SYS_tgkill, fl_host_pid(), fl_host_tid(), sig);
+}
+
+void fl_host_sigqueue_thread(int sig, siginfo_t *info)
+{
+	fl_sys(SYS_rt_tgsigqueueinfo, fl_host_pid(), fl_host_tid(), sig, info);
+}
+
+void fl_host_sigqueue_process(int sig, siginfo_t *info)
+{
+	fl_sys(SYS_rt_sigqueueinfo, fl_host_pid(), sig, info);
+}
