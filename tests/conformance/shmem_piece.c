@@ -2,6 +2,8 @@
 /* shmem_piece.c - shared memory mapped by one leaf of 2 MiB: how a part of it changes, and where it shows. */
 #include "shmem_huge.h"
 
+#include <stdlib.h>
+
 /* ---- a part of it changes ---- */
 
 EACH_KIND_UNCOPIED(shmem_piece_two_mappings, SEEN ": exclusive is what one mapping has")
