@@ -178,7 +178,7 @@ static void use(uint64_t at, uint64_t cut)
 	*word(at + BYTES(3), 4) = cut;
 }
 
-/* It has come from `old`, and is registered no more: what was missing is zeros. */
+/* It came from `old`, and is no longer registered: what was missing reads as zeros. */
 static void check_moved(uint64_t at, uint64_t old, uint64_t cut)
 {
 	for (uint64_t i = 0; i < 8; i++)
@@ -219,7 +219,8 @@ static void *map_beside(void *arg)
 /* ---- all together ---- */
 
 /*
- * The first half of 2 MiB. The second is free, and so much above it that others, who get the top of that, stay away.
+ * The first half of 2 MiB. The second is free, and so much above it that other mappings, placed from the top of that,
+ * stay away.
  */
 static void set_up(void)
 {

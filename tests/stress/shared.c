@@ -135,14 +135,14 @@ static void *puncher(void *arg)
 					     MADV_DONTNEED),
 				  0);
 			break;
-		default: /* what is protected does not last long enough for many to store there */
+		default: /* protection does not last long enough for many stores to meet it */
 			CHECK_INT(protect(s->base + BYTES(page), BYTES(n), true), 0);
 		}
 	}
 	return NULL;
 }
 
-/* Holes are filled first: where somebody waits for missing pages there must be none. */
+/* Holes are filled first: there must be none where a thread waits for missing pages. */
 static void *collapser(void *arg)
 {
 	uint64_t state = 7, got;
@@ -162,14 +162,14 @@ static void *collapser(void *arg)
 
 /* ---- all together ---- */
 
-/* All that is counted has happened. */
+/* Everything counted has happened. */
 static bool seen(void)
 {
 	return atomic_load(&kept) && atomic_load(&dropped) && atomic_load(&behind) && atomic_load(&answers[0]) &&
 	       atomic_load(&answers[1]) && atomic_load(&answers[2]);
 }
 
-/* On a busy machine it goes on until it has. */
+/* On a busy machine it goes on until then. */
 static void wait_and_look(void)
 {
 	double began = now();

@@ -15,7 +15,7 @@
 #define SHARED_MODES	(MISSING | WP | UFFDIO_REGISTER_MODE_MINOR)
 #define SHARED_FEATURES (FEAT_WP | UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM)
 
-/* One of the two mappings: the other one is where nothing is registered. */
+/* The two mappings; OTHER is not registered. */
 enum { REGISTERED, OTHER };
 
 struct shared {

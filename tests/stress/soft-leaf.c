@@ -20,9 +20,9 @@
 
 static struct fl_mm *mm;
 static struct fl_uffd *uffd;
-static uint64_t dropped, kept; /* 2 MiB each: pages go away in the one, and are write-protected in the other */
+static uint64_t dropped, kept; /* 2 MiB each: pages go away in one, and are write-protected in the other */
 static atomic_int stop;
-static atomic_uint clears; /* odd: somebody is clearing */
+static atomic_uint clears; /* odd: a thread is clearing */
 static atomic_ulong noticed, still;
 
 static uint64_t load(struct fl_mm *space, uint64_t addr)
@@ -38,7 +38,7 @@ static void store(struct fl_mm *space, uint64_t addr, uint64_t v)
 	CHECK_INT(fl_store(space, addr, &v, sizeof(v)), 0);
 }
 
-/* If nobody was clearing meanwhile, the store that was just made is noted, unless the page was dropped since. */
+/* If no thread was clearing meanwhile, the last store is noted, unless the page was dropped since. */
 static void check_soft_dirty(uint64_t addr, uint64_t stored, unsigned before)
 {
 	uint64_t word;
@@ -74,7 +74,7 @@ static void *writer(void *arg)
 	return NULL;
 }
 
-/* What is protected stands still. */
+/* What is protected does not change. */
 static void *protector(void *arg)
 {
 	uint64_t state = 77;
@@ -107,7 +107,7 @@ static void *dropper(void *arg)
 	return NULL;
 }
 
-/* A forked space has what was there at one moment, and what it stores is nobody else's. */
+/* A forked space has what was there at one moment, and its stores are its own. */
 static void child(uint64_t *state)
 {
 	uint64_t at[8], was[8];

@@ -18,7 +18,7 @@
 
 #include <faultline/testing.h>
 
-#define ROUNDS	 2500u /* of each of the four ways, so ten thousand faults and more */
+#define ROUNDS	 2500u /* of each of the four ways, so more than ten thousand faults */
 #define BATCH	 50u
 #define SOFT_LEN ((uint64_t)64 * PAGE)
 
@@ -62,7 +62,7 @@ static void *handler(void *arg)
 	return NULL;
 }
 
-/* A page of the process that is missing, at `in`. They are dropped all at once, from time to time. */
+/* A missing page of the process, at `in`. They are dropped all at once, from time to time. */
 static uint8_t *missing(unsigned round, size_t in)
 {
 	if (round % BATCH == 0)
@@ -134,7 +134,7 @@ static void load_round(unsigned i)
 	CHECK_INT(fl_load(soft, at + 64, buf, sizeof(word)), 0);
 	stamp(want, PAGE_OF(buf));
 	memcpy(want + (buf - (uint8_t *)PAGE_OF(buf)), &word,
-	       sizeof(word)); /* and the rest of the page is as it came */
+	       sizeof(word)); /* and the rest of the page is unchanged */
 	CHECK(memcmp((void *)PAGE_OF(buf), want, PAGE) == 0);
 }
 
@@ -217,7 +217,7 @@ static void fill_from_missing(void)
 }
 
 /*
- * SIGTERM ends a process that waits for its own buffer, and has no other thread to take it, as it would end read(2).
+ * SIGTERM ends a process that waits for its own buffer and has no other thread to take it, as it would end read(2).
  */
 static void ended_by_sigterm(void (*wait)(void))
 {
@@ -246,7 +246,7 @@ static void test_ends(void)
 	ended_by_sigterm(fill_from_missing);
 }
 
-/* ---- waits in a handler of the thread's own: signals stay as they are until it has returned ---- */
+/* ---- waits in an in-thread handler: signals stay as they are until it returns ---- */
 
 static void (*wait_inside)(void);
 static atomic_int inside, signalled;
@@ -274,7 +274,7 @@ static void *send_and_resolve(void *victim)
 	CHECK_INT(fl_uffd_read(from, &msg, sizeof(msg)), sizeof(msg));
 	CHECK_INT(inside, 1);
 	CHECK_INT(of_soft ? pthread_kill(*(pthread_t *)victim, SIGUSR1) : kill(getpid(), SIGTERM), 0);
-	sleep_ms(500); /* who waits looks every 100 ms for signals that are to act */
+	sleep_ms(500); /* a waiter checks every 100 ms for signals that are to act */
 	CHECK_INT(inside, 1);
 	CHECK_INT(fl_uffd_copy(from, PAGE_OF(msg.arg.pagefault.address), (uintptr_t)page, PAGE, 0, NULL), 0);
 	return NULL;

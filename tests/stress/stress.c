@@ -72,7 +72,7 @@ void skip(const char *why)
 
 #define BUSY 5 /* so many times as long may a case take on a busy machine, or where faults are slow */
 
-/* The status of a child, or -1 if it had to be ended. Polls: a timer or SIGCHLD would reach into the cases. */
+/* The status of a child, or -1 if it had to be killed. Polls: a timer or SIGCHLD would interfere with the cases. */
 static int wait_child(pid_t pid, int seconds)
 {
 	int status;

@@ -73,9 +73,9 @@ void *join(pthread_t thread);
 /* Runs fn in a forked child, which exits 0 if fn returns; returns the status of waitpid(2). */
 int in_child(void (*fn)(void *), void *arg);
 
-#define PATIENCE 60.0 /* seconds, for what must happen */
+#define PATIENCE 60.0 /* seconds; for what must happen */
 
-/* Has a loop that began then to go on? For so many seconds, and on a busy machine until it has done enough. */
+/* Should a loop that began then continue? For that many seconds, and on a busy machine until it has done enough. */
 bool goes_on(double began, double usual, bool enough);
 
 /* Wait until *flag is at least `value`; false after `seconds`. */
@@ -85,7 +85,7 @@ int lines_in(const char *path); /* /proc/self/maps: the number of mappings */
 /* Fail if the sets differ. Signals 32 and 33 are libc's, KILL and STOP cannot be blocked: they do not count. */
 void same_set(const sigset_t *got, const sigset_t *want, const char *what);
 
-/* A page that says which page it is, and in which generation it was filled. */
+/* A page that records which page it is, and in which generation it was filled. */
 void stamp(void *page, uint64_t id);
 bool stamped(const void *page, uint64_t id);
 
@@ -110,24 +110,24 @@ static inline void poke(void *p, uint8_t v)
 /* ---- userfaultfd -------------------------------------------------------------------------------------------- */
 
 int uffd_new(int flags);		     /* the system call alone */
-int uffd_open(int flags, uint64_t features); /* and the handshake */
+int uffd_open(int flags, uint64_t features); /* with the handshake */
 void uffd_register(int fd, void *addr, size_t len, uint64_t mode);
 int uffd_unregister(int fd, void *addr, size_t len);
 int uffd_wake(int fd, void *addr, size_t len);
-/* 0 or -errno; a partial fill counts as done as far as it went and is repeated from there */
+/* 0 or -errno; a partial fill is continued from where it stopped */
 int uffd_copy(int fd, void *dst, const void *src, size_t len, uint64_t mode);
 int uffd_zero(int fd, void *addr, size_t len);
 int uffd_protect(int fd, void *addr, size_t len, bool on);
-/* Wait for a message, at most `ms`; false if there was none. */
+/* Wait for a message, at most `ms`; false if none came. */
 bool uffd_next(int fd, struct uffd_msg *msg, int ms);
 
-/* A thread that resolves what comes: missing pages from fill(), write-protected pages by removing the protection. */
+/* A thread that resolves faults: missing pages from fill(), write-protected pages by removing the protection. */
 struct handler {
 	int fd;
 	void (*fill)(struct handler *h, void *page, uint64_t addr); /* NULL: stamp(page, addr) */
 	void *arg;
 	uint64_t copy_mode;
-	bool lenient; /* pages may be gone or filled by others when their fault is handled */
+	bool lenient; /* pages may be gone or filled already when their fault is handled */
 	int stop;
 	pthread_t thread;
 	atomic_ulong missing, wp;

@@ -462,7 +462,7 @@ static void test_task(void)
 			expect_fault(0);
 		else
 			CHECK(fault_waits(10000));
-		/* killed in the moment between its message and its sleep it would leave its locks behind */
+		/* killed between its message and its sleep, it would leave its locks behind */
 		sleep_ms(1);
 		CHECK_INT(kill(pid, i & 2 ? SIGKILL : SIGTERM), 0);
 		CHECK_INT(waitpid(pid, &status, 0), pid);
