@@ -8,7 +8,6 @@
 
 #include "base/alloc.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -234,7 +233,7 @@ FL_EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size)
 int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size)
 {
 	if (size / sizeof(*fds) < n)
-		abort();
+		__chk_fail();
 	return poll(fds, n, timeout);
 }
 
@@ -242,7 +241,7 @@ FL_EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *t
 int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *ts, const sigset_t *mask, size_t size)
 {
 	if (size / sizeof(*fds) < n)
-		abort();
+		__chk_fail();
 	return ppoll(fds, n, ts, mask);
 }
 

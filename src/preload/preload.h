@@ -3,16 +3,21 @@
  * preload.h - the interposed entry points of libc. Each decides in a few instructions whether the call concerns
  * faultline, and otherwise is libc's own function. Nothing is exported but the interposed names.
  *
- *   init.c     finding libc's functions; start-up
- *   fd.c       descriptors that are userfaultfd objects: open, close, dup, fcntl, ioctl, read, write
- *   procfs.c   /proc/self/pagemap and clear_refs
- *   poll.c     waiting for them: poll, select, epoll
- *   memory.c   mmap and its siblings
- *   process.c  fork and clone; the programs that this one starts
- *   signal.c   the program's SIGSEGV handler and signal masks
- *   stack.c    alternate signal stacks
- *   efault.c   system calls whose buffers lie on hidden pages
- *   syscall.c  syscall(), which may be any of them
+ *   init.c      start-up; finding libc's functions
+ *   open.c      descriptors that are userfaultfd objects, or worth a look: userfaultfd, open, fopen
+ *   fd.c        their table; close, dup, fcntl
+ *   io.c        ioctl, read, write, lseek
+ *   poll.c      waiting for them: poll, select, epoll
+ *   procfs.c    /proc/self/pagemap and clear_refs
+ *   memory.c    mmap and its siblings
+ *   process.c   fork and clone; the programs that this one starts
+ *   signal.c    the program's SIGSEGV handler and signal masks
+ *   stack.c     alternate signal stacks
+ *   calls.c     system calls whose buffers lie on hidden pages (efault.h, efault.c), most of them a line of calls.def
+ *   transfer.c  those that stop in the middle of their memory
+ *   socket.c    those that receive
+ *   stdio.c     fread, fwrite
+ *   syscall.c   syscall(), which may be any of them
  */
 #ifndef FL_PRELOAD_PRELOAD_H
 #define FL_PRELOAD_PRELOAD_H
@@ -20,6 +25,7 @@
 #include "lib/lib.h"
 #include "native/native.h"
 #include "native/sigview.h"
+#include "preload/efault.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -59,11 +65,19 @@ static inline long fl_ret(int64_t ret)
 	return -1;
 }
 
+/* libc's way to end a fortified program. */
+_Noreturn void __chk_fail(void);
+
+/* ---- open.c ---- */
+
+/* userfaultfd(2), -errno */
+int fl_do_userfaultfd(int flags);
+
 /* ---- fd.c ---- */
 
 /*
  * Descriptors that are special without being an object: those that stand for an open /dev/userfaultfd, and two files
- * of /proc. Of the latter the table only says that it is worth a look (procfs.c): a descriptor may have been closed
+ * of /proc. Of the latter the table only says that a look is worth it (procfs.c): a descriptor may have been closed
  * behind our back, or come from a parent.
  */
 enum fl_fd_kind {
@@ -85,11 +99,6 @@ static inline enum fl_fd_kind fl_fd_kind(int fd)
 void fl_set_fd_kind(int fd, enum fl_fd_kind kind);
 /* In a forked child: the descriptors are its own now. */
 void fl_fds_after_fork(void);
-/* userfaultfd(2) */
-int fl_do_userfaultfd(int flags);
-/* A message has arrived, perhaps with descriptors (SCM_RIGHTS). */
-void fl_received(const struct msghdr *msg);
-int fl_do_ioctl(int fd, unsigned long request, uint64_t arg, bool *ours);
 
 /* ---- procfs.c ---- */
 
@@ -106,26 +115,10 @@ FILE *fl_stream_opened(const char *path, const char *mode, FILE *f);
 bool fl_special_transfer(ssize_t *ret, int fd, const struct iovec *iov, int n, off64_t offset, int flags, bool write);
 #define FL_SPECIAL(ret, fd, ...)                                                                                     \
 	(unlikely(fl_fd_kind(fd) >= FL_FD_PAGEMAP) && fl_special_transfer(ret, fd, __VA_ARGS__))
-/* In a forked child: what it has from its parent tells of the parent's memory. */
-void fl_pagemap_after_fork(void);
 /* ioctl(PAGEMAP_SCAN): false: the host's will do, otherwise *ret is -errno. => as above */
 bool fl_pagemap_scan(int fd, uint64_t arg, int *ret);
-
-/* ---- signal.c ---- */
-
-/* A mask of the program in the host's form (native/sigview.h). NULL stays NULL. */
-const sigset_t *fl_native_mask(const sigset_t *set, sigset_t *copy);
-/* In a new process or after exec. */
-void fl_signal_init(void);
-/*
- * Around execve() and posix_spawn(): what is started gets the mask that this thread believes in. => nothing hidden is
- * touched between
- */
-uint64_t fl_signal_exec_begin(void);
-void fl_signal_exec_end(uint64_t mask);
-/* The system calls, for syscall(). */
-long fl_do_sigprocmask(int how, const void *set, void *old);
-long fl_do_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
+/* In a forked child: what it has from its parent tells of the parent's memory. */
+void fl_pagemap_after_fork(void);
 
 /* ---- process.c ---- */
 
@@ -134,73 +127,35 @@ void fl_process_init(void);
 /* clone(2), and fork(2) where there is one, as system calls: -errno. */
 long fl_do_clone(long nr, long flags, long stack, long ptid, long d, long e);
 
+/* ---- signal.c ---- */
+
+/* A mask of the program in the host's form (native/sigview.h). NULL stays NULL. */
+const sigset_t *fl_native_mask(const sigset_t *set, sigset_t *copy);
+/* In a new process or after exec. */
+void fl_signal_init(void);
+/*
+ * Around execve() and posix_spawn(): what is started gets the mask that this thread believes in.
+ * => no hidden page is touched between
+ */
+uint64_t fl_signal_exec_begin(void);
+void fl_signal_exec_end(uint64_t mask);
+/* The system calls, for syscall(). */
+long fl_do_sigprocmask(int how, const void *set, void *old);
+long fl_do_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
+
 /* ---- stack.c ---- */
 
 void fl_stack_init(void);
 
-/* ---- efault.c ---- */
+/* ---- transfer.c ---- */
 
-struct fl_retry {
-	unsigned idle;
-};
-
-/* One argument's memory: is it present now? */
-static inline int fl_in(const void *p, size_t len)
-{
-	return (int)fl_native_fault_in(fl_addr(p), len, false);
-}
-static inline int fl_out(void *p, size_t len)
-{
-	return (int)fl_native_fault_in(fl_addr(p), len, true);
-}
-/*
- * All arguments' memory: the one way to combine such results. What was made present is worth another call; then
- * what is refused decides, for what is present cannot make up for it (enum fl_present). Each argument is evaluated
- * once, unlike by fl_max().
- */
-#define FL_ALL(...) fl_all_of((const int[]){__VA_ARGS__}, sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
-static inline int fl_all_of(const int *present, size_t n)
-{
-	int ret = FL_NOT_OURS;
-
-	for (size_t i = 0; i < n; i++)
-		ret = fl_max(ret, present[i]);
-	return ret;
-}
-int fl_in_str(const char *s);
-int fl_iov(const struct iovec *iov, int n, bool write);
-int fl_msghdr(const struct msghdr *msg, bool write);
-
-/* The first hidden page of a vector to read into only: for calls that go on from there. */
-int fl_iov_next(const struct iovec *iov, int n);
-/*
- * What read() takes from anything but a file or a stream is lost if it cannot be stored: make the buffer present
- * first.
- */
+/* Does reading take what is lost if it cannot be stored: a datagram, or the count of an eventfd? */
+bool fl_takes_once(int fd);
+/* Then make the buffer present first. */
 void fl_before_read(int fd, void *buf, size_t len);
 /* A read or write at the file's position has done so much. If a hidden page ended it, do the rest, too. */
 ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool write);
-
-/* After a call that failed: is it worth repeating? `present` is FL_ALL of its arguments. */
-bool fl_again(struct fl_retry *r, int present);
-
-/* Could an EFAULT be ours at all? Keeps the fast path of every wrapper to a load and a branch. */
-static inline bool fl_maybe_ours(void)
-{
-	return __atomic_load_n(&fl_native.ready, __ATOMIC_RELAXED) &&
-	       __atomic_load_n(&fl_native.mm.nr_vmas, __ATOMIC_RELAXED);
-}
-
-/* Repeat `call` while it fails with EFAULT because of hidden pages; `faults` makes its arguments present. */
-#define FL_RETRY(ret_type, call, faults)                                                                             \
-	({                                                                                                           \
-		struct fl_retry retry_ = {0};                                                                        \
-		ret_type ret_;                                                                                       \
-		do                                                                                                   \
-			ret_ = (call);                                                                               \
-		while (unlikely((long)ret_ == -1 && errno == EFAULT) && fl_maybe_ours() &&                           \
-		       fl_again(&retry_, (faults)));                                                                 \
-		ret_;                                                                                                \
-	})
+/* The same for recv(2). */
+ssize_t fl_go_on_recv(int fd, void *buf, size_t len, int flags, ssize_t done);
 
 #endif

@@ -200,22 +200,13 @@ static void list_free(struct list *l)
 		fl_sys(SYS_munmap, l->at, l->mapped);
 }
 
-/* The program's pointers may be bad, which is for the host to say. */
-static bool peek(void *to, const void *from, size_t len)
-{
-	if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
-		return fl_copy_user(to, from, len) == 0;
-	memcpy(to, from, len);
-	return true;
-}
-
 /* The value of `var` if it begins with the name that `name` begins with, up to the '='. */
 static const char *value_of(const char *var, const char *name)
 {
 	char c;
 
 	for (;; var++, name++) {
-		if (!peek(&c, var, 1) || c != *name)
+		if (!fl_peek(&c, var, 1) || c != *name)
 			return NULL;
 		if (c == '=')
 			return var + 1;
@@ -244,7 +235,7 @@ static char *join(struct list *l, const char *value)
 		return kept.vars[0];
 	memcpy(l->preload, kept.vars[0], len);
 	l->preload[at++] = ':';
-	for (; peek(&l->preload[at], value, 1) && l->preload[at]; at++, value++)
+	for (; fl_peek(&l->preload[at], value, 1) && l->preload[at]; at++, value++)
 		if (at + 2 > sizeof(l->preload))
 			return kept.vars[0];
 	l->preload[at] = '\0';
@@ -257,9 +248,9 @@ static long count(char *const *list)
 	char *s;
 	long n = 0;
 
-	while (list && peek(&s, &list[n], sizeof(s)) && s)
+	while (list && fl_peek(&s, &list[n], sizeof(s)) && s)
 		n++;
-	return list && !peek(&s, &list[n], sizeof(s)) ? -1 : n;
+	return list && !fl_peek(&s, &list[n], sizeof(s)) ? -1 : n;
 }
 
 /* `envp` with what is missing in it. NULL: no memory. => list_free() afterwards */
@@ -302,7 +293,7 @@ static int strings(char *const *list)
 
 	for (;; list++) {
 		ret = FL_ALL(ret, fl_in(list, sizeof(*list)));
-		if (!peek(&s, list, sizeof(s)) || !s)
+		if (!fl_peek(&s, list, sizeof(s)) || !s)
 			return ret;
 		ret = FL_ALL(ret, fl_in_str(s));
 	}

@@ -465,3 +465,31 @@ CASE_LIBC(refused_syscall_takes_one_datagram, "kernel 6.18, observed")
 {
 	CHECK_EQ(left_after(refused_syscall), DATAGRAMS - 1);
 }
+
+/* ---- pointers that are bad are for the kernel to refuse ---- */
+
+static void bad_pointers(void)
+{
+	char name[] = "true", *const args[] = {name, NULL}, *const environment[] = {(char *)16, NULL};
+	const char *path = environment[0];
+
+	CHECK_EQ(open(path, O_RDONLY), -1);
+	CHECK_EQ(errno, EFAULT);
+	errno = 0;
+	CHECK(!fopen(path, "r"));
+	CHECK_EQ(errno, EFAULT);
+	errno = 0;
+	CHECK_EQ(execve("/bin/true", args, environment), -1);
+	CHECK_EQ(errno, EFAULT);
+}
+
+CASE_LIBC(bad_pointers_before_the_first_object, "open(2), execve(2), EFAULT")
+{
+	bad_pointers();
+}
+
+CASE_LIBC(bad_pointers_beside_an_object, "open(2), execve(2), EFAULT")
+{
+	area(1, MISSING, 0);
+	bad_pointers();
+}

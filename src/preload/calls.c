@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * calls.c - the functions of calls.def, and prctl(), whose arguments depend on its first.
+ */
+#include "preload/preload.h"
+
+#include <aio.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <mqueue.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/fanotify.h>
+#include <sys/inotify.h>
+#include <sys/ipc.h>
+#include <sys/klog.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/msg.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/sendfile.h>
+#include <sys/shm.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+#include <sys/swap.h>
+#include <sys/sysinfo.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
+#include <sys/times.h>
+#include <sys/timex.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+#include <utime.h>
+
+/* A signal set as the kernel has it is shorter than libc's. */
+#define KERNEL_SIGSET 8
+
+/* Counts that are int in libc; the host refuses negative ones itself. */
+#define COUNT(n) ((n) > 0 ? (size_t)(n) : 0)
+
+#define IN(p, n)  fl_in(p, n)
+#define OUT(p, n) fl_out(p, n)
+#define STR(s)	  fl_in_str(s)
+#define ALL	  FL_ALL
+
+/* The end of the pipe says which way it goes. */
+static int vmspliced(int fd, const struct iovec *iov, size_t n)
+{
+	int flags = (int)fl_sys(SYS_fcntl, fd, F_GETFL);
+
+	return fl_iov(iov, (int)fl_min(n, (size_t)INT_MAX), flags >= 0 && (flags & O_ACCMODE) == O_RDONLY);
+}
+
+static int aio_data(struct aiocb *cb, bool write)
+{
+	struct aiocb c;
+	int ret = fl_out(cb, sizeof(*cb));
+
+	if (!fl_peek(&c, cb, sizeof(c)))
+		return ret;
+	return ALL(ret, fl_buffer(fl_ptr(fl_addr((const void *)c.aio_buf)), c.aio_nbytes, write));
+}
+
+/* ---- the table ---- */
+
+#define FAILED_CALL   ((long)ret_ == -1 && errno == EFAULT)
+#define FAILED_NUMBER (ret_ == EFAULT)
+#define FAILED_NULLED (!ret_ && errno == EFAULT)
+
+#define WRAP(ret, name, params, args, first, failed, faults)                                                         \
+	FL_EXPORT ret name params;                                                                                   \
+	ret name params                                                                                              \
+	{                                                                                                            \
+		struct fl_retry retry = {0};                                                                         \
+		ret ret_;                                                                                            \
+                                                                                                                     \
+		if ((first) && unlikely(fl_maybe_ours()))                                                            \
+			(void)(faults);                                                                              \
+		do                                                                                                   \
+			ret_ = FL_FIND(name) args;                                                                   \
+		while (unlikely(failed) && fl_maybe_ours() && fl_again(&retry, (faults)));                           \
+		return ret_;                                                                                         \
+	}
+
+#define CALL(ret, name, params, args, faults)	WRAP(ret, name, params, args, false, FAILED_CALL, faults)
+#define FIRST(ret, name, params, args, faults)	WRAP(ret, name, params, args, true, FAILED_CALL, faults)
+#define NUMBER(ret, name, params, args, faults) WRAP(ret, name, params, args, false, FAILED_NUMBER, faults)
+#define ERRNO(ret, name, params, args, faults)	WRAP(ret, name, params, args, true, FAILED_NUMBER, faults)
+#define NULLED(ret, name, params, args, faults) WRAP(ret, name, params, args, false, FAILED_NULLED, faults)
+#define ONCE(ret, name, params, args, faults)	WRAP(ret, name, params, args, true, false, faults)
+
+/* Each is declared again: headers do not have those for old programs, and for programs built with checks. */
+#include "preload/calls.def"
+
+/* ---- prctl(2): arguments are what the option says ---- */
+
+static int prctl_arg(unsigned long arg, size_t len)
+{
+	int present = fl_out(fl_ptr(arg), len);
+
+	return present == FL_MADE_PRESENT ? present : ALL(present, fl_in(fl_ptr(arg), len));
+}
+
+static int prctl_args(int option, const unsigned long *a)
+{
+	if (option == PR_SET_NAME)
+		return fl_in_str(fl_ptr(a[0]));
+	return ALL(prctl_arg(a[0], option == PR_GET_NAME ? 16 : sizeof(int)), prctl_arg(a[1], sizeof(int)),
+		   prctl_arg(a[2], sizeof(int)), prctl_arg(a[3], sizeof(int)));
+}
+
+FL_EXPORT int prctl(int option, ...)
+{
+	unsigned long a[4];
+	va_list ap;
+
+	va_start(ap, option);
+	for (int i = 0; i < 4; i++)
+		a[i] = va_arg(ap, unsigned long);
+	va_end(ap);
+	return FL_RETRY(int, FL_FIND(prctl)(option, a[0], a[1], a[2], a[3]), prctl_args(option, a));
+}
