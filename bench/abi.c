@@ -16,7 +16,7 @@
 #include "abi.h"
 #include "bench.h"
 
-/* BENCH_OBJECT=kernel or faultline says whose object is to be measured; the kernel's is no socket. */
+/* BENCH_OBJECT=kernel or faultline says whose object must be measured; the kernel's is no socket. */
 static void expect_object(int fd)
 {
 	const char *want = getenv("BENCH_OBJECT");
@@ -34,7 +34,7 @@ int abi_open(uint64_t features)
 	struct uffdio_api api = {.api = UFFD_API, .features = features};
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
 
-	if (fd < 0 && errno == EPERM) /* without privilege; no fault of ours comes from inside a system call */
+	if (fd < 0 && errno == EPERM) /* unprivileged; no fault here comes from inside a system call */
 		fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
 	if (fd < 0)
 		skip(EXIT_NO_UFFD, "userfaultfd: %s", strerror(errno));

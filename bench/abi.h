@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * abi.h - the calls of userfaultfd(2) and ioctl_userfaultfd(2) as uffdbench makes them: through libc, so that they
- * reach the kernel or faultline alike. They have no status: a call that fails or does half of its work ends the
+ * reach the kernel or faultline alike. They return no status: a call that fails or does half of its work ends the
  * program. Safe in a signal handler, except abi_open().
  */
 #ifndef BENCH_ABI_H
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A descriptor after its UFFDIO_API handshake; skips the row if the host has none to give or lacks a feature. */
+/* A descriptor after its UFFDIO_API handshake; skips the row if the host cannot provide one or lacks a feature. */
 int abi_open(uint64_t features);
 
 void abi_register(int fd, char *p, size_t len, uint64_t mode);

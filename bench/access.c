@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * access.c - rows of loads and stores on memory that user space has filled, as a multiple of the same on plain
- * memory of the same process. Both are of 4 KiB pages; the two take turns, and take turns at being first.
+ * access.c - loads and stores on memory that user space has filled, as a multiple of the same on plain memory of the
+ * same process. Both are of 4 KiB pages; the two take turns, and take turns at being first.
  */
 #include <linux/userfaultfd.h>
 #include <string.h>
@@ -47,7 +47,7 @@ static void store_at_random(uint64_t *p, uint64_t seed)
 		p[random_next(&seed) % WORDS] = i;
 }
 
-/* One pass takes about a millisecond: what disturbs the machine for longer hits both sides alike. */
+/* One pass takes about a millisecond: a longer disturbance of the machine hits both sides alike. */
 static uint64_t time_pass(const struct row *row, char *base, unsigned number)
 {
 	uint64_t *all = (uint64_t *)base, *slice = (uint64_t *)(base + number % PASSES * SLICE);
@@ -66,15 +66,15 @@ static uint64_t time_pass(const struct row *row, char *base, unsigned number)
 
 enum side { PLAIN, RESOLVED, SIDES };
 
-/* Whose turn it is: each pair of turns has both, and each side is first in every other pair. */
+/* Which side's turn it is: each pair of turns has both, and each side is first in every other pair. */
 static enum side turn(unsigned number)
 {
 	return (number + number / SIDES) % SIDES;
 }
 
 /*
- * Memory of the same content: copied by the program, and by UFFDIO_COPY. It is made slice by slice in turns, because
- * what the host gives late is a little faster or slower than what it gave early.
+ * Memory with the same contents: copied by the program, and by UFFDIO_COPY. It is made slice by slice in turns,
+ * because memory that the host provides late is a little faster or slower than what it provided early.
  */
 static void make(char *base[SIDES])
 {

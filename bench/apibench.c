@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * apibench.c - the rows that only faultline has: page faults resolved by an in-thread handler of the public API. The
- * kernel's nearest answer is a SIGBUS handler in the faulting thread, which uffdbench measures.
+ * apibench.c - rows that only faultline has: page faults resolved by an in-thread handler of the public API. The
+ * kernel's closest equivalent is a SIGBUS handler in the faulting thread, which uffdbench measures.
  */
 #include <errno.h>
 #include <faultline/faultline.h>

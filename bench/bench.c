@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench.c - the harness: see bench.h. The first batch of a loop over faults is not counted: it brings code,
- * page tables and caches into the state in which the others find them.
+ * bench.c - the harness: see bench.h. The first batch of a loop over faults is not counted: it brings code, page
+ * tables and caches into the state in which the others find them.
  */
 #include <errno.h>
 #include <sched.h>
@@ -106,7 +106,7 @@ char *map_pages(size_t len)
 
 	if (p == MAP_FAILED)
 		die("mmap of %zu bytes: %s", len, strerror(errno));
-	/* EINVAL where the kernel has no huge pages: as wanted */
+	/* EINVAL where the kernel has no huge pages, which is fine */
 	if (madvise(p, len, MADV_NOHUGEPAGE) && errno != EINVAL)
 		die("madvise(MADV_NOHUGEPAGE): %s", strerror(errno));
 	return p;
@@ -253,5 +253,5 @@ int bench_main(int argc, char **argv, const struct row *rows, size_t count)
 		die("sched_getaffinity: %s", strerror(errno));
 	run.row->measure(&run, &out);
 	report(run.row, &out, json);
-	return 0; /* ends the threads too: a handler thread may still sit in read() */
+	return 0; /* ends the threads, too: a handler thread may still sit in read() */
 }

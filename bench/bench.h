@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * bench.h - the harness of the benchmark programs: a table of rows, of which one run measures one, in a number of
- * batches. A row adds the cost of one operation, once a batch; the harness prints median, quartiles and extremes.
- * Everything that goes wrong ends the program: status 1 for an error, one of those below where the row cannot be
- * measured here.
+ * batches. A row adds the cost of one operation, once per batch; the harness prints median, quartiles and extremes.
+ * Any error ends the program: status 1, or one of those below where the row cannot be measured here.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -16,7 +15,7 @@
 #define KIB(n) ((size_t)(n) << 10)
 #define MIB(n) ((size_t)(n) << 20)
 
-#define EXIT_NO_UFFD 77 /* the system has no userfaultfd for us, or lacks a feature */
+#define EXIT_NO_UFFD 77 /* the system refuses userfaultfd, or lacks a feature */
 #define EXIT_NO_CPU  78
 
 /* who resolves a page fault */
@@ -36,7 +35,7 @@ enum beside { NOTHING, COMPUTES, MAPS, REGISTERS };
 
 struct run;
 
-/* One line of a program's table. Each kind of row reads the parameters that concern it. */
+/* One line of a program's table. Each kind of row reads the parameters it needs. */
 struct row {
 	const char *name;
 	const char *unit;
@@ -77,7 +76,7 @@ void pin_to_cpu(unsigned index);
 
 uint64_t random_next(uint64_t *state);
 
-/* volatile: the compiler keeps an access whose value nobody uses */
+/* volatile: the compiler keeps an access whose value is unused */
 static inline void touch(char *p, bool store)
 {
 	if (store)
@@ -104,8 +103,8 @@ static inline void load_filled(const char *p)
 }
 
 /*
- * A loop over page faults: before each batch prepare() takes the rights away, then the batch is timed. That every
- * access did fault, and found the pattern, is checked.
+ * A loop over page faults: before each batch prepare() takes the rights away, then the batch is timed. Checks that
+ * every access faulted and found the pattern.
  */
 struct fault_loop {
 	char *base;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * faults.c - rows of page faults that user space resolves: missing pages filled by UFFDIO_COPY of 4 KiB, protected
- * ones by UFFDIO_WRITEPROTECT; by a thread that reads the descriptor, or by the faulting thread itself in its
- * SIGBUS handler (UFFD_FEATURE_SIGBUS).
+ * faults.c - page faults that user space resolves: missing pages filled by UFFDIO_COPY of 4 KiB, protected ones by
+ * UFFDIO_WRITEPROTECT; by a thread that reads the descriptor, or by the faulting thread itself in its SIGBUS handler
+ * (UFFD_FEATURE_SIGBUS).
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -21,7 +21,7 @@
 #define MSGS	16 /* that one read takes */
 #define ANY_CPU UINT32_MAX
 
-/* What resolves faults; one in a process, as the SIGBUS handler must find it. */
+/* What resolves faults; one per process, where the SIGBUS handler finds it. */
 static struct {
 	int fd;
 	bool wp;
@@ -132,7 +132,7 @@ static void compute(uint64_t *state)
 		random_next(state);
 }
 
-/* Memory elsewhere comes, is used, and goes; `fd`: registered, too. */
+/* Maps, uses and unmaps memory elsewhere; with `fd`, also registers it. */
 static void map_and_unmap(int fd)
 {
 	char *p = map_pages(KIB(256));
@@ -186,7 +186,7 @@ static void *fault_slice(void *arg)
 	return NULL;
 }
 
-/* Nothing is pinned here: with more threads than CPUs the scheduler is a part of what is measured. */
+/* No thread is pinned to a CPU here: with more threads than CPUs the scheduler is part of what is measured. */
 void measure_threads(const struct run *run, struct series *out)
 {
 	const struct row *row = run->row;

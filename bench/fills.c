@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * fills.c - rows of calls without a fault: UFFDIO_COPY and UFFDIO_ZEROPAGE in chunks, UFFDIO_WRITEPROTECT.
- */
+/* fills.c - calls without a fault: UFFDIO_COPY and UFFDIO_ZEROPAGE in chunks, UFFDIO_WRITEPROTECT. */
 #include <linux/userfaultfd.h>
 #include <sys/mman.h>
 
@@ -15,8 +13,8 @@
 #define PROTECTED  MIB(64)
 
 /*
- * A virtual machine pays extra for memory that the host has never given it. Both sides would; but only the one
- * that runs first. So take what a row is about to use, and give it back.
+ * A virtual machine pays extra for memory that its host has never given it. Both sides would, but only the side that
+ * runs first does. So take what a row is about to use, and give it back.
  */
 static void warm_host_memory(size_t len)
 {
@@ -77,7 +75,7 @@ static int populate_protected(char **base)
 	return fd;
 }
 
-/* Protect all pages in one call. They are written between the batches, so that each finds them writable. */
+/* Protect all pages in one call. They are written between the batches, so that each batch finds them writable. */
 void measure_arm(const struct run *run, struct series *out)
 {
 	char *base;

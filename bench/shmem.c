@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmem.c - rows of a memfd that is mapped twice: minor faults that UFFDIO_CONTINUE resolves in the faulting thread's
- * SIGBUS handler, a page or 2 MiB at a time; UFFDIO_CONTINUE alone; UFFDIO_COPY into holes of the file.
+ * shmem.c - a memfd mapped twice: minor faults that UFFDIO_CONTINUE resolves in the faulting thread's SIGBUS handler,
+ * a page or 2 MiB at a time; UFFDIO_CONTINUE alone; UFFDIO_COPY into holes of the file.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -22,7 +22,7 @@ static struct {
 	size_t chunk;
 } memory;
 
-/* Registered at base, in the cache by `other`. */
+/* Registered at base; `other` brings the pages into the cache. */
 static void shared_memory(uint64_t features, uint64_t mode, size_t chunk)
 {
 	int file = memfd_create("bench", MFD_CLOEXEC);
@@ -47,7 +47,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	abi_continue(memory.fd, memory.base + offset / memory.chunk * memory.chunk, memory.chunk);
 }
 
-/* Only the mapping forgets; the pages stay in the cache. */
+/* Only the mapping drops them; the pages stay in the cache. */
 void measure_minor(const struct run *run, struct series *out)
 {
 	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};

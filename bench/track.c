@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * track.c - rows of write-protection over 1 GiB: arming it and dropping it, each in one call, with page tables of
- * 4 KiB entries or of 2 MiB ones; and a round of dirty tracking: arm, store to 1 % of the pages at random, collect
- * from /proc/self/pagemap which were stored to.
+ * track.c - write-protection over 1 GiB: arming it and dropping it, each in one call, with page tables of 4 KiB
+ * entries or of 2 MiB ones; and a round of dirty tracking: arm, store to 1 % of the pages at random, collect from
+ * /proc/self/pagemap which were stored to.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@
 #define WORDS	    8192 /* of pagemap, a read */
 #define PM_UFFD_WP  (1ull << 57)
 #define HUGE_PAGE   MIB(2)
-#define SOME	    (64 * PAGE) /* between batches, one page of so many is stored to */
+#define SOME	    (64 * PAGE) /* between batches, one page in this many is stored to */
 #define MAX_BATCHES 4u		/* they are long */
 
 static int object;
@@ -34,7 +34,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	abi_writeprotect(object, (char *)page, PAGE, false);
 }
 
-/* Memory that holds data, registered. Huge: as the system makes it huge when it is asked to. */
+/* Registered memory that holds data. Huge: as huge as the system makes it on request. */
 static char *tracked_memory(bool huge)
 {
 	char *p = mmap(NULL, TRACKED + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -53,8 +53,8 @@ static char *tracked_memory(bool huge)
 }
 
 /*
- * Not huge: one page of every 2 MiB has another state than the rest for a moment, so that both sides have entries of
- * 4 KiB. Some pages are written to, so that there are rights to take away.
+ * Not huge: one page of every 2 MiB differs from the rest for a moment, so that both sides have entries of 4 KiB.
+ * Some pages are written to, so that there are rights to take away.
  */
 static void between(char *base, bool huge)
 {
@@ -83,12 +83,12 @@ void measure_arm_1g(const struct run *run, struct series *out)
 		armed = now_ns();
 		abi_writeprotect(object, base, TRACKED, false);
 		dropped = now_ns();
-		if (batch) /* the first has made the tables what they are in the others */
+		if (batch) /* the first batch has put the tables into the state the others find */
 			series_add(out, drop ? dropped - armed : armed - start, NR_PAGES);
 	}
 }
 
-/* The pages that are not protected any more. */
+/* The pages that are no longer protected. */
 static size_t collect(int pagemap, const char *base)
 {
 	static uint64_t words[WORDS];

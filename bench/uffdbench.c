@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * uffdbench.c - measures one row of the benchmark through libc's entry points alone. The same binary runs on the
- * kernel's userfaultfd, and on faultline's under `faultline run`; bench/run puts the two side by side.
+ * kernel's userfaultfd, and on faultline's under `faultline run`; bench/run compares the two.
  */
 #include <errno.h>
 #include <spawn.h>

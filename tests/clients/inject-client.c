@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inject-client.c OPERATION TIMES [ARGUMENT] - tries an operation of userfaultfd(2) again and again, and prints for
- * each try what came of it, an errno's name or `ok', and what stands in the structure's result field, which held 77
- * before. In between, and at the end, it looks whether what failed has changed nothing and what succeeded is there.
- * Knows nothing of faultline. A hang ends by SIGALRM. For tool-inject.py.
+ * inject-client.c OPERATION TIMES [ARGUMENT] - tries an operation of userfaultfd(2) repeatedly, and prints for each
+ * try the result, an errno's name or `ok', and the structure's result field, which held 77 before. In between, and at
+ * the end, it checks that what failed has changed nothing and what succeeded is there. Knows nothing of faultline. A
+ * hang ends by SIGALRM. For tool-inject.py.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -123,7 +123,7 @@ static char *map(void)
 	return p;
 }
 
-/* The first `filled` pages are there, with what they should hold, and no others are. */
+/* The first `filled` pages are present with the right contents, and no others are. */
 static void check_pages(unsigned long filled, bool zero)
 {
 	static unsigned char vec[NR_PAGES];
@@ -149,7 +149,7 @@ static void op_userfaultfd(void)
 	}
 }
 
-/* The field: was all of the structure zeroed? */
+/* The field: was the whole structure zeroed? */
 static void op_api(void)
 {
 	uffd = open_object(0);
@@ -165,7 +165,7 @@ static void op_api(void)
 	}
 }
 
-/* Was it registered after a failure, the store would wait for ever. */
+/* If it were registered after a failure, the store would wait for ever. */
 static void op_register(void)
 {
 	uffd = open_object(0);
@@ -183,7 +183,7 @@ static void op_register(void)
 	}
 }
 
-/* Was it unregistered after a failure, the copy would fail. */
+/* If it were unregistered after a failure, the copy would fail. */
 static void op_unregister(void)
 {
 	set_up(0, 1);
@@ -202,7 +202,7 @@ static void op_unregister(void)
 
 /* ---- fills ---- */
 
-/* Blocks of `argument` pages, one after the other; what a short one leaves is the next try's. */
+/* Blocks of `argument` pages, one after the other; what a short fill leaves is the next try's. */
 static void fills(int (*fill)(unsigned long, unsigned long, uint64_t, int64_t *), bool zero)
 {
 	unsigned long block = (unsigned long)argument, filled = 0, end = block;
@@ -231,7 +231,7 @@ static void op_zeropage(void)
 	fills(do_zeropage, true);
 }
 
-/* Shared memory, all of it in the cache: another mapping of it has it. */
+/* Shared memory, all of it in the cache, through another mapping. */
 static void op_continue(void)
 {
 	unsigned long block = (unsigned long)argument, mapped = 0;
@@ -255,7 +255,7 @@ static void op_continue(void)
 	CHECK(memcmp(mem, source, mapped * PAGE) == 0);
 }
 
-/* `argument` threads at once: prints how often each came. */
+/* `argument` threads at once: prints how often each result came. */
 static unsigned counts[256];
 
 static void *copies(void *arg)
@@ -287,7 +287,7 @@ static void op_threads(void)
 			printf("%s %u\n", i ? strerrorname_np(i) : "ok", counts[i]);
 }
 
-/* A child goes on from its parent's counts, and has its own from there on. */
+/* A child continues from its parent's counts, and has its own from there on. */
 static void op_fork(void)
 {
 	int status;
@@ -369,7 +369,7 @@ static void *store(void *arg)
 	return NULL;
 }
 
-/* At the end a store waits if the last success was to protect, and not otherwise. */
+/* At the end a store waits if the last success was to protect, and otherwise does not. */
 static void op_writeprotect(void)
 {
 	struct uffd_msg msg;
@@ -399,7 +399,7 @@ static void op_writeprotect(void)
 #define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
 #endif
 
-/* From the first page on marked as protected, then not: how many are, as /proc/self/pagemap says. */
+/* The number of pages, from the first on, that /proc/self/pagemap shows as protected before the first that is not. */
 static unsigned long marked(void)
 {
 	static uint64_t words[NR_PAGES];
@@ -415,7 +415,7 @@ static unsigned long marked(void)
 	return n;
 }
 
-/* Protect memory that is not there, which takes page tables. */
+/* Protect memory that is not present, which takes page tables. */
 static void op_mark(void)
 {
 	struct uffdio_api a = {.api = UFFD_API, .features = UFFD_FEATURE_WP_UNPOPULATED};
@@ -432,7 +432,7 @@ static void op_mark(void)
 			continue;
 		w.mode = 0;
 		CHECK(ioctl(uffd, UFFDIO_WRITEPROTECT, &w) == 0 && marked() == 0);
-		CHECK(munmap(mem, NR_PAGES * PAGE) == 0); /* so that the next one needs tables again */
+		CHECK(munmap(mem, NR_PAGES * PAGE) == 0); /* so that the next try needs tables again */
 		mem = map();
 		CHECK(do_register(2) == 0);
 	}
@@ -445,7 +445,7 @@ static void resolve(const struct uffd_msg *msg)
 	say_copy((msg->arg.pagefault.address - addr(0)) / PAGE);
 }
 
-/* `argument` 1: the object blocks. No message is lost: the thread goes on in the end. */
+/* `argument` 1: the object blocks. No message is lost: the thread continues in the end. */
 static void op_read(void)
 {
 	unsigned long page = 0;
@@ -468,7 +468,7 @@ static void op_read(void)
 	}
 }
 
-/* A message within a moment? `how`: poll, epoll, or a read of an object that blocks. */
+/* Is there a message within a moment? `how`: poll, epoll, or a read of an object that blocks. */
 static bool next_message(int how, struct uffd_msg *msg, int timeout)
 {
 	static int ep = -1;
@@ -526,7 +526,7 @@ static void op_batch(void)
 	check_pages((unsigned)times, false);
 }
 
-/* The field: did the thread go on `argument` ms or more after it was woken? A busy machine may delay it, too. */
+/* The field: did the thread continue `argument` ms or more after it was woken? A busy machine may delay it, too. */
 static void op_delay(void)
 {
 	set_up(0, 1);
@@ -547,7 +547,7 @@ static void op_delay(void)
 	check_pages((unsigned)times, false);
 }
 
-/* MADV_COLLAPSE of 2 MiB of a memfd that hold data: what a call that fails has left, the next one finds. */
+/* MADV_COLLAPSE of 2 MiB of a memfd that hold data: the next call finds what a failed one has left. */
 static void op_collapse(void)
 {
 	const size_t huge = 2 << 20;
@@ -608,7 +608,7 @@ int main(int argc, char **argv)
 		if (strcmp(operations[i].name, argv[1]) == 0) {
 			operations[i].run();
 			fflush(stdout);
-			_exit(0); /* threads may wait still */
+			_exit(0); /* threads may still be waiting */
 		}
 	return 2;
 }

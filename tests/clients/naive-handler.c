@@ -2,7 +2,7 @@
 /*
  * naive-handler.c [--tolerant] - a program that fills its memory as it is touched, written as such programs often
  * are: the handler takes any failure of UFFDIO_COPY for the end. That is a bug: EEXIST only says that the page is
- * there already, because two threads touched it at about the same time; EAGAIN that the copy is to be tried again. It
+ * there already, because two threads touched it at about the same time; EAGAIN that the copy must be retried. It
  * hardly ever shows. --tolerant is the same program without it. Knows nothing of faultline; the example of
  * faultline(1).
  */
@@ -33,7 +33,7 @@ static void die(const char *what)
 	exit(1);
 }
 
-/* Whoever waits for the page: that it is there does not mean that everybody was told. */
+/* Wakes threads waiting for the page: its being present does not mean that all of them were told. */
 static void wake(uint64_t page)
 {
 	struct uffdio_range r = {page, PAGE};

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * qemu-guest.S - the guest of qemu.py: firmware of 64 KiB, run by a PC without anything else.
+ * qemu-guest.S - the guest of qemu.py: firmware of 64 KiB, run by a PC with nothing else.
  *
- * Fills AREA with PAGES pages of a pattern, then visits them for ever, in a scattered order: checks that the page is
- * as it was left, and counts the visit in its first and its last word; but one page in four is only read. The state
- * has the number of all visits, which tells, at any time, what every byte of memory is. No stack, no interrupts, no
+ * Fills AREA with PAGES pages of a pattern, then visits them for ever in a scattered order: checks that the page is
+ * unchanged and counts the visit in its first and last word; one page in four is only read. The state has the total
+ * number of visits, from which every byte of memory follows at any time. No stack, no interrupts, no
  * other memory. qemu.py has the same numbers.
  *
  *	word w of page p	(w * MUL_WORD) ^ ((p + 1) * MUL_PAGE); but words 0 and 1023 are the number of visits
@@ -136,7 +136,7 @@ gdtr:
 	.word	. - gdt - 1
 	.long	0xf0000 + gdt
 
-	.org	0xfff0			/* where the processor begins */
+	.org	0xfff0			/* where the processor starts */
 	.code16
 	ljmp	$0xf000, $_start
 	.org	0x10000

@@ -3,15 +3,15 @@
 """
 QEMU, as the distribution built it, uses userfaultfd twice: for postcopy migration (missing pages) and for background
 snapshots (write protection). Both are done here on the kernel and under faultline, with the guest's memory private
-and in a memfd, and every byte of it is compared with what it has to be.
+and in a memfd, and every byte of it is compared with what it must be.
 
 The guest (qemu-guest.S) changes pages of 64 MiB all the time, and keeps the number of changes in memory: what is in
-all other pages follows from it. A page from another moment, a page that was lost, torn or mixed up is thus seen, in
-the memory that QEMU saves, and by the guest itself, which checks each page before it changes it.
+all other pages follows from it. So a stale, lost, torn or swapped page is seen, both in the memory that QEMU saves
+and by the guest itself, which checks each page before it changes it.
 
 A postcopy moves the guest while it changes pages, so that the destination begins with pages missing, pages present,
 and pages that were present and became stale. A snapshot is read slowly from QEMU into a file while the guest changes
-pages, and started in another QEMU: it must have the memory of one moment, and the guest must have gone on meanwhile.
+pages, and started in another QEMU: it must have the memory of one moment, and the guest must have continued meanwhile.
 The third case does both to one QEMU.
 
 Where UFFDIO_API does not offer what a case needs, QEMU has to refuse in words, and the case is skipped.

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """tool-inject.py FAULTLINE INJECT_CLIENT NAIVE_HANDLER - `faultline run --inject`, from outside. Prints TAP.
 
-The client tries an operation again and again, and prints what came of each try. What it should have seen follows from
-the spec. Which points and errnos there are is asked of `--inject list`: a new one is tested here or makes this fail.
+The client repeats an operation and prints the result of each try, which must follow from the spec. The points and
+errnos come from `--inject list`: a new one without a test here is a failure.
 """
 import json
 import os

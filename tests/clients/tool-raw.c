@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tool-raw.c - asks the kernel for userfaultfd by instructions of its own, in every way there is: what no preloaded
+ * tool-raw.c - asks the kernel for userfaultfd by instructions of its own, in every possible way: what no preloaded
  * library can answer. Prints a line "NAME RESULT" for each: ok, an errno's name, or none where this machine cannot
- * ask so. For the tests of `faultline run --deny-kernel`.
+ * ask that way. For the tests of `faultline run --deny-kernel`.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,7 +53,7 @@ static void on_fault(int sig)
 	siglongjmp(no_i386, 1);
 }
 
-/* The gate of 32-bit programs is open to 64-bit ones, where the kernel has it. */
+/* The 32-bit system call entry is open to 64-bit programs, where the kernel has it. */
 static void report_i386(const char *name, long nr, long a, long b, long c)
 {
 	long ret;
