@@ -10,8 +10,8 @@
 
 /*
  * Build the frame below what the interrupted thread was doing, and make our own return go there: to `handler`, with
- * `mask` blocked, and from it through rt_sigreturn(2) to the thread. False: there is no stack, or this machine's frames
- * are not known. => in a handler, whose context `uc` is; no lock held
+ * `mask` blocked, and from it through rt_sigreturn(2) to the thread. False: there is no stack, or this machine's
+ * frames are not known. => in a handler, whose context `uc` is; no lock held
  */
 bool fl_push_frame(int sig, siginfo_t *info, ucontext_t *uc, void (*handler)(int), uint64_t mask);
 /* Are they known, so that a handler can be called on another stack than ours? */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * uaccess.h - copies from and to memory any of which may be hidden, or not there; base/uaccess.h has more. The mark of
- * "page faults disabled" is the program counter itself: the fault entry finds it inside one of a few short routines,
- * and goes on at their end. There is no per-thread state, so two tasks that share thread-local storage cannot confuse
- * it, and there is nothing to unwind. Where no fault entry is installed, and on machines without a folder, which have
- * none, these are plain accesses.
+ * uaccess.h - copies from and to memory any of which may be hidden, or not there; base/uaccess.h has more. The mark
+ * of "page faults disabled" is the program counter itself: the fault entry finds it inside one of a few short
+ * routines, and goes on at their end. There is no per-thread state, so two tasks that share thread-local storage
+ * cannot confuse it, and there is nothing to unwind. Where no fault entry is installed, and on machines without a
+ * folder, which have none, these are plain accesses.
  */
 #ifndef FL_ARCH_UACCESS_H
 #define FL_ARCH_UACCESS_H

@@ -9,7 +9,10 @@
 #include <limits.h>
 #include <string.h>
 
-/* Repetitions without effect: what a page that another thread makes present, or that is hidden for a moment, may cost. */
+/*
+ * Repetitions without effect: what a page that another thread makes present, or that is hidden for a moment, may
+ * cost.
+ */
 #define MAX_IDLE 8
 
 bool fl_again(struct fl_retry *r, int present)

@@ -47,8 +47,8 @@ static inline int fl_out(void *p, size_t len)
 /* Either; no more than a call transfers, whatever it is asked for. */
 int fl_buffer(const void *p, size_t len, bool write);
 /*
- * The first hidden page of a buffer, for calls that go on from there: of a large buffer a read may need only a little,
- * and the kernel would not touch the rest.
+ * The first hidden page of a buffer, for calls that go on from there: of a large buffer a read may need only a
+ * little, and the kernel would not touch the rest.
  */
 int fl_next_page(const void *p, size_t len, bool write);
 int fl_in_str(const char *s);

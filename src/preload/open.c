@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * open.c - how descriptors come about: userfaultfd(2), /dev/userfaultfd, and the files that procfs.c wants to know of.
+ * open.c - how descriptors come about: userfaultfd(2), /dev/userfaultfd, and the files that procfs.c wants to know
+ * of.
  */
 #include "preload/preload.h"
 

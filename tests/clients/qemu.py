@@ -11,8 +11,8 @@ and by the guest itself, which checks each page before it changes it.
 
 A postcopy moves the guest while it changes pages, so that the destination begins with pages missing, pages present,
 and pages that were present and became stale. A snapshot is read slowly from QEMU into a file while the guest changes
-pages, and started in another QEMU: it must have the memory of one moment, and the guest must have continued meanwhile.
-The third case does both to one QEMU.
+pages, and started in another QEMU: it must have the memory of one moment, and the guest must have continued. The
+third case does both to one QEMU.
 
 Where UFFDIO_API does not offer what a case needs, QEMU has to refuse in words, and the case is skipped.
 

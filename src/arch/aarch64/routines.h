@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * aarch64/routines.h - the copies of arch/uaccess.h. Copying leaves what is left to copy in x2; touching, 1 in it until
- * it is done.
+ * aarch64/routines.h - the copies of arch/uaccess.h. Copying leaves what is left to copy in x2; touching, 1 in it
+ * until it is done.
  */
 #ifndef FL_ARCH_AARCH64_ROUTINES_H
 #define FL_ARCH_AARCH64_ROUTINES_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * generic/syscall.h - on machines without a folder, where soft address spaces work, and nothing needs to be unseen: by
- * libc. With words of 32 bits some calls go by another name; the offset of mmap2 counts pages.
+ * generic/syscall.h - on machines without a folder, where soft address spaces work, and nothing needs to be unseen:
+ * by libc. With words of 32 bits some calls go by another name; the offset of mmap2 counts pages.
  */
 #ifndef FL_ARCH_GENERIC_SYSCALL_H
 #define FL_ARCH_GENERIC_SYSCALL_H

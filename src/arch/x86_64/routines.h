@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * x86_64/routines.h - the copies of arch/uaccess.h. Copying leaves what is left to copy in rcx; touching, 1 in it until
- * it is done.
+ * x86_64/routines.h - the copies of arch/uaccess.h. Copying leaves what is left to copy in rcx; touching, 1 in it
+ * until it is done.
  */
 #ifndef FL_ARCH_X86_64_ROUTINES_H
 #define FL_ARCH_X86_64_ROUTINES_H
