@@ -9,7 +9,7 @@ CLANG_FORMAT ?= clang-format
 NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 TEST = meson test --print-errorlogs -C
 
-.PHONY: build demo check check-32 check-clients check-debian sim bench asan tsan clang cross tidy \
+.PHONY: build demo check check-32 check-clients check-debian sim bench asan tsan clang cross tidy drawing \
 	install uninstall clean format deps
 build: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -69,6 +69,10 @@ clang:
 
 cross:
 	scripts/check-cross
+
+# the drawing of imports in docs/architecture.md
+drawing: build
+	scripts/draw-imports $(BUILD)
 
 tidy: build
 	scripts/check-tidy --deep $(BUILD)
