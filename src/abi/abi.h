@@ -14,15 +14,14 @@
 	 FL_UFFD_FEATURE_MINOR_SHMEM | FL_UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
 /*
- * How the caller's memory is reached: the argument structures, and the sources of fills when they fault. Both
- * functions are called with no lock held and may wait for a fault to be resolved.
+ * How the caller's memory is reached: the argument structures, and the sources of fills. Both functions are called
+ * with no lock held, and may wait for a fault to be resolved.
  */
 struct fl_caller {
 	/* 0, or -EFAULT with nothing promised about *buf */
 	int (*copy_in)(struct fl_mm *mm, void *buf, uint64_t addr, size_t len);
 	int (*copy_out)(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len);
-	/* Make the page at addr readable, as the kernel does for a system call. 0, -EFAULT */
-	int (*fault_in)(struct fl_mm *mm, uint64_t addr);
+	const struct fl_source *source; /* of fills, unless the object has FL_CTX_SRC_HOST */
 };
 
 /* ioctl(2) on the object. => no lock held, signals as the program has them */

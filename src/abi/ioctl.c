@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ioctl.c - one function for each ioctl. Source of the behaviour: ioctl_userfaultfd(2); where that is silent, Linux
- * 6.18 as observed by the conformance cases.
+ * ioctl.c - a function for each ioctl, and one for the three that fill. Source of the behaviour:
+ * ioctl_userfaultfd(2); where that is silent, Linux 6.18 as observed by the conformance cases.
  */
 #include "abi/abi.h"
 
 #include "base/inject.h"
-#include "base/uaccess.h"
 
 #include <fcntl.h>
 
@@ -160,16 +159,42 @@ static int wake(struct call *c)
 
 /* ---- fills ---- */
 
-static bool source_is_host(const struct call *c)
+/* The same three things in three structures, as words: where they stand, and what the call does with them. */
+static const struct fill_call {
+	enum fl_fill_kind kind;
+	unsigned dst, len, mode, result; /* words; what comes before the result is read, and nothing after it */
+	unsigned src;			 /* 0: there is none */
+	uint64_t dontwake, wp;		 /* the modes that there are */
+	enum fl_inject_point fails;
+	int stops_short; /* an injection point, -1: none */
+} fill_calls[] = {
+#define WORD(type, field) (offsetof(struct type, field) / sizeof(uint64_t))
+	[FL_FILL_COPY] = {FL_FILL_COPY, WORD(fl_uffdio_copy, dst), WORD(fl_uffdio_copy, len),
+			  WORD(fl_uffdio_copy, mode), WORD(fl_uffdio_copy, copy), WORD(fl_uffdio_copy, src),
+			  FL_UFFDIO_COPY_MODE_DONTWAKE, FL_UFFDIO_COPY_MODE_WP, FL_INJECT_COPY, FL_INJECT_COPY_SHORT},
+	[FL_FILL_ZERO] = {FL_FILL_ZERO, WORD(fl_uffdio_zeropage, range.start), WORD(fl_uffdio_zeropage, range.len),
+			  WORD(fl_uffdio_zeropage, mode), WORD(fl_uffdio_zeropage, zeropage), 0,
+			  FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE, 0, FL_INJECT_ZEROPAGE, FL_INJECT_ZEROPAGE_SHORT},
+	[FL_FILL_CONTINUE] = {FL_FILL_CONTINUE, WORD(fl_uffdio_continue, range.start),
+			      WORD(fl_uffdio_continue, range.len), WORD(fl_uffdio_continue, mode),
+			      WORD(fl_uffdio_continue, mapped), 0, FL_UFFDIO_CONTINUE_MODE_DONTWAKE,
+			      FL_UFFDIO_CONTINUE_MODE_WP, FL_INJECT_CONTINUE, -1},
+#undef WORD
+};
+
+#define FILL_WORDS (sizeof(struct fl_uffdio_copy) / sizeof(uint64_t)) /* the longest */
+
+static const struct fl_source *source_of(const struct call *c)
 {
-	return __atomic_load_n(&c->ctx->flags, __ATOMIC_RELAXED) & FL_CTX_SRC_HOST;
+	return (__atomic_load_n(&c->ctx->flags, __ATOMIC_RELAXED) & FL_CTX_SRC_HOST) ? &fl_source_process
+										     : c->caller->source;
 }
 
 /* The kernel is not interrupted while it waits for a source. */
-static bool source_present(struct call *c, uint64_t addr)
+static bool source_present(struct call *c, const struct fl_source *source, uint64_t addr)
 {
 	uint64_t signals = fl_signals_block_for_wait();
-	int err = source_is_host(c) ? fl_fault_in_user(fl_ptr(addr), false) : c->caller->fault_in(c->ctx->mm, addr);
+	int err = source->fault_in(c->ctx->mm, addr);
 
 	fl_signals_restore_after_wait(signals);
 	return !err;
@@ -179,18 +204,16 @@ static bool source_present(struct call *c, uint64_t addr)
  * Fill as far as possible. A source that faults is made present with no lock held, and everything is looked up again.
  * Returns what the structure's result field gets: bytes, or -errno when there are none.
  */
-static int64_t fill(struct call *c, const struct fl_fill *f, bool dontwake)
+static int64_t fill(struct call *c, const struct fl_fill *f, enum fl_wake wake)
 {
 	uint64_t done = 0, src_fault = 0, signals;
 	int err;
 
 	do {
 		signals = fl_signals_enter();
-		err = fl_fill_range(c->ctx->mm, f, &done, &src_fault);
-		if (done && !dontwake && fl_ctx_waiters(c->ctx))
-			fl_ctx_wake(c->ctx, f->dst, f->dst + done);
+		err = fl_ctx_fill(c->ctx, f, wake, &done, &src_fault);
 		fl_signals_leave(signals);
-	} while (err == -EFAULT && source_present(c, src_fault));
+	} while (err == -EFAULT && source_present(c, f->source, src_fault));
 	if (err == -ENXIO) /* behind the end of the file, or not in it: no source can mend that */
 		err = -EFAULT;
 	return done ? (int64_t)done : err;
@@ -211,95 +234,51 @@ static int fill_injected(const struct call *c, enum fl_inject_point point, size_
 }
 
 /* The same as fill(), unless it is to stop short on demand: half-way, or before its only page. */
-static int64_t fill_short(struct call *c, struct fl_fill *f, bool dontwake, enum fl_inject_point point)
+static int64_t fill_short(struct call *c, struct fl_fill *f, enum fl_wake wake, int stops_short)
 {
-	if (unlikely(fl_injected(point))) {
+	if (unlikely(stops_short >= 0 && fl_injected((enum fl_inject_point)stops_short))) {
 		f->len = PAGE_ALIGN_DOWN(f->len / 2);
 		if (!f->len)
 			return -EAGAIN;
 	}
-	return fill(c, f, dontwake);
+	return fill(c, f, wake);
 }
 
-/* The ioctl's own result, from the field's. */
-static int fill_result(int64_t result, uint64_t len)
+static int do_fill(struct call *c, const struct fill_call *how)
 {
-	if (result < 0)
-		return (int)result;
-	return (uint64_t)result == len ? 0 : -EAGAIN;
-}
-
-static int copy(struct call *c)
-{
-	struct fl_uffdio_copy a;
+	size_t field = how->result * sizeof(uint64_t);
+	uint64_t a[FILL_WORDS] = {0}, mode;
 	struct fl_uffdio_range r;
 	struct fl_fill f;
-	int err = get_arg(c, &a, offsetof(struct fl_uffdio_copy, copy));
+	int64_t result;
+	int err = get_arg(c, a, field);
 
 	if (err)
 		return err;
-	r = (struct fl_uffdio_range){a.dst, a.len};
-	err = check_range(&r);
-	if (err || a.src + a.len <= a.src || (a.mode & ~(FL_UFFDIO_COPY_MODE_DONTWAKE | FL_UFFDIO_COPY_MODE_WP)))
+	r = (struct fl_uffdio_range){a[how->dst], a[how->len]};
+	mode = a[how->mode];
+	if (check_range(&r) || (mode & ~(how->dontwake | how->wp)))
 		return -EINVAL;
-	err = fill_injected(c, FL_INJECT_COPY, offsetof(struct fl_uffdio_copy, copy));
+	if (how->src && a[how->src] + r.len <= a[how->src])
+		return -EINVAL;
+	err = fill_injected(c, how->fails, field);
 	if (err)
 		return err;
 	f = (struct fl_fill){
-		.dst = a.dst,
-		.len = a.len,
-		.src = a.src,
-		.src_is_host = source_is_host(c),
-		.wp = a.mode & FL_UFFDIO_COPY_MODE_WP,
+		.kind = how->kind,
+		.dst = r.start,
+		.len = r.len,
+		.source = source_of(c),
+		.src = how->src ? a[how->src] : 0,
+		.wp = mode & how->wp,
 	};
-	a.copy = fill_short(c, &f, a.mode & FL_UFFDIO_COPY_MODE_DONTWAKE, FL_INJECT_COPY_SHORT);
-	err = put_arg(c, offsetof(struct fl_uffdio_copy, copy), &a.copy, sizeof(a.copy));
-	return err ? err : fill_result(a.copy, a.len);
-}
-
-static int zeropage(struct call *c)
-{
-	struct fl_uffdio_zeropage a;
-	struct fl_fill f;
-	int err = get_arg(c, &a, offsetof(struct fl_uffdio_zeropage, zeropage));
-
+	result = fill_short(c, &f, (mode & how->dontwake) ? FL_WAKE_LATER : FL_WAKE_NOW, how->stops_short);
+	err = put_arg(c, field, &result, sizeof(result));
 	if (err)
 		return err;
-	err = check_range(&a.range);
-	if (err || (a.mode & ~FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE))
-		return -EINVAL;
-	err = fill_injected(c, FL_INJECT_ZEROPAGE, offsetof(struct fl_uffdio_zeropage, zeropage));
-	if (err)
-		return err;
-	f = (struct fl_fill){.dst = a.range.start, .len = a.range.len, .zero = true};
-	a.zeropage = fill_short(c, &f, a.mode & FL_UFFDIO_ZEROPAGE_MODE_DONTWAKE, FL_INJECT_ZEROPAGE_SHORT);
-	err = put_arg(c, offsetof(struct fl_uffdio_zeropage, zeropage), &a.zeropage, sizeof(a.zeropage));
-	return err ? err : fill_result(a.zeropage, a.range.len);
-}
-
-static int continue_(struct call *c)
-{
-	struct fl_uffdio_continue a;
-	struct fl_fill f;
-	int err = get_arg(c, &a, offsetof(struct fl_uffdio_continue, mapped));
-
-	if (err)
-		return err;
-	err = check_range(&a.range);
-	if (err || (a.mode & ~(FL_UFFDIO_CONTINUE_MODE_DONTWAKE | FL_UFFDIO_CONTINUE_MODE_WP)))
-		return -EINVAL;
-	err = fill_injected(c, FL_INJECT_CONTINUE, offsetof(struct fl_uffdio_continue, mapped));
-	if (err)
-		return err;
-	f = (struct fl_fill){
-		.dst = a.range.start,
-		.len = a.range.len,
-		.cached = true,
-		.wp = a.mode & FL_UFFDIO_CONTINUE_MODE_WP,
-	};
-	a.mapped = fill(c, &f, a.mode & FL_UFFDIO_CONTINUE_MODE_DONTWAKE);
-	err = put_arg(c, offsetof(struct fl_uffdio_continue, mapped), &a.mapped, sizeof(a.mapped));
-	return err ? err : fill_result(a.mapped, a.range.len);
+	if (result < 0)
+		return (int)result;
+	return (uint64_t)result == r.len ? 0 : -EAGAIN;
 }
 
 /* ---- write protection ---- */
@@ -324,8 +303,8 @@ static int writeprotect(struct call *c)
 		return err;
 	signals = fl_signals_enter();
 	err = fl_ctx_writeprotect(c->ctx, a.range.start, range_end(&a.range), protect);
-	if (!err && !protect && !dontwake && fl_ctx_waiters(c->ctx))
-		fl_ctx_wake(c->ctx, a.range.start, range_end(&a.range));
+	if (!err && !protect)
+		fl_ctx_resolved(c->ctx, a.range.start, range_end(&a.range), dontwake ? FL_WAKE_LATER : FL_WAKE_NOW);
 	fl_signals_leave(signals);
 	return err;
 }
@@ -348,11 +327,11 @@ int fl_abi_ioctl(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, unsign
 	case FL_UFFDIO_WAKE:
 		return wake(&c);
 	case FL_UFFDIO_COPY:
-		return copy(&c);
+		return do_fill(&c, &fill_calls[FL_FILL_COPY]);
 	case FL_UFFDIO_ZEROPAGE:
-		return zeropage(&c);
+		return do_fill(&c, &fill_calls[FL_FILL_ZERO]);
 	case FL_UFFDIO_CONTINUE:
-		return continue_(&c);
+		return do_fill(&c, &fill_calls[FL_FILL_CONTINUE]);
 	case FL_UFFDIO_WRITEPROTECT:
 		return writeprotect(&c);
 	default:

@@ -85,12 +85,7 @@ static int native_out(struct fl_mm *mm, uint64_t addr, const void *buf, size_t l
 	return fl_copy_user(fl_ptr(addr), buf, len) ? -EFAULT : 0;
 }
 
-static int native_fault_in(struct fl_mm *mm, uint64_t addr)
-{
-	return fl_fault_in_user(fl_ptr(addr), false);
-}
-
-const struct fl_caller fl_native_caller = {native_in, native_out, native_fault_in};
+const struct fl_caller fl_native_caller = {native_in, native_out, &fl_source_process};
 
 static const struct fl_space process_space = {
 	.mmap = process_mmap,
@@ -103,7 +98,7 @@ static const struct fl_space process_space = {
 	.fork = process_fork,
 	.shmem_new = process_shmem_new,
 	.migrate = process_migrate,
-	.caller = {native_in, native_out, native_fault_in},
+	.caller = {native_in, native_out, &fl_source_process},
 };
 
 const struct fl_space *fl_native_space(const struct fl_mm *mm)

@@ -82,14 +82,6 @@ static int soft_out(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len
 	return !addr || fl_copy_user(fl_ptr(addr), buf, len) ? -EFAULT : 0;
 }
 
-static int soft_fault_in(struct fl_mm *mm, uint64_t addr)
-{
-	size_t done;
-	char byte;
-
-	return fl_soft_access(mm, addr, &byte, 1, FAULT_KERNEL, NULL, &done) == FL_DONE ? 0 : -EFAULT;
-}
-
 const struct fl_space fl_soft_space = {
 	.mmap = soft_mmap,
 	.munmap = soft_munmap,
@@ -101,5 +93,5 @@ const struct fl_space fl_soft_space = {
 	.fork = soft_fork,
 	.shmem_new = soft_shmem_new,
 	.migrate = soft_migrate,
-	.caller = {soft_in, soft_out, soft_fault_in},
+	.caller = {soft_in, soft_out, &fl_soft_source},
 };

@@ -30,6 +30,7 @@
 #include "mm/migrate.h"
 #include "mm/mmap_lock.h"
 #include "mm/protect.h"
+#include "mm/source.h"
 #include "mm/swap.h"
 #include "mm/uffd_ops.h"
 #include "mm/vma.h"
@@ -110,8 +111,7 @@ static uint64_t new_frame(struct fl_vmf *vmf, uint64_t from)
 	if (from == FL_PFN_NONE)
 		ok = mm->ops->frames_zero(mm, pfn, 1) == 0;
 	else
-		ok = mm->ops->frames_fill(mm, pfn, fl_addr(fl_kmap_local(mm, from)), PAGE_SIZE, true) ==
-		     (int64_t)PAGE_SIZE;
+		ok = fl_frame_copy(mm, pfn, from) == 0;
 	if (!ok) {
 		fl_folio_put(mm, pfn);
 		return FL_PFN_NONE;

@@ -11,6 +11,7 @@
 #include "mm/mmap_lock.h"
 #include "mm/pgtable.h"
 #include "mm/protect.h"
+#include "mm/source.h"
 #include "mm/vma.h"
 #include "mm/zap.h"
 
@@ -34,9 +35,9 @@ static uint64_t run_limit(const struct fl_vma *vma, uint64_t addr, uint64_t end)
 }
 
 /* Linux 6.18, observed: COPY fills a marked page, and the mark is gone; ZEROPAGE finds it there, if it is private. */
-static bool may_fill(const struct fl_vma *vma, fl_pte_t pte, bool zero)
+static bool may_fill(const struct fl_vma *vma, fl_pte_t pte, enum fl_fill_kind kind)
 {
-	return zero && !fl_vma_adds(vma) ? pte_none(pte) : pte_no_page(pte);
+	return kind == FL_FILL_ZERO && !fl_vma_adds(vma) ? pte_none(pte) : pte_no_page(pte);
 }
 
 /* How many pages the file has; that memory without one ends, its mapping says. => file's lock held */
@@ -61,7 +62,7 @@ static int check_file(struct fl_vma *vma, uint64_t addr, uint64_t nr_pages)
 }
 
 /* Collect missing pages with consecutive frames. Leaves run->nr 0 and says why. => page-table lock held */
-static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, uint64_t limit, bool zero)
+static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, uint64_t limit, enum fl_fill_kind kind)
 {
 	uint64_t nr_pages = file_end(vma);
 
@@ -73,7 +74,7 @@ static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, ui
 			return err;
 		if (fl_vma_adds(vma) && run->ptep && pte_present(ptep_get(run->ptep + run->nr)))
 			fl_zap_gone(mm, vma, addr, run->ptep + run->nr); /* of a page that the file has not */
-		if (!run->ptep || !may_fill(vma, ptep_get(run->ptep + run->nr), zero))
+		if (!run->ptep || !may_fill(vma, ptep_get(run->ptep + run->nr), kind))
 			return -EEXIST;
 		pfn = mm->ops->frame_get(mm, vma, addr);
 		if (pfn == FL_PFN_NONE)
@@ -103,7 +104,7 @@ static fl_pte_t new_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t pfn, co
 	fl_pte_t pte = mk_pte(pfn, vma);
 
 	/* what a shared file has is a page of its own, also when it holds zeros */
-	pte = f->zero && !fl_vma_adds(vma) ? pte_mkzero(pte) : pte_mkdirty(pte);
+	pte = f->kind == FL_FILL_ZERO && !fl_vma_adds(vma) ? pte_mkzero(pte) : pte_mkdirty(pte);
 	if (f->wp)
 		pte = pte_mkuffd_wp(pte);
 	if (vma->flags & VM_SAMPLED)
@@ -154,9 +155,9 @@ static int run_write(struct fl_mm *mm, const struct fl_vma *vma, const struct fl
 	uint64_t src = f->src + (run->addr - f->dst);
 	int64_t done;
 
-	if (f->zero)
+	if (f->kind == FL_FILL_ZERO)
 		return run_zero(mm, vma, run);
-	done = mm->ops->frames_fill(mm, run->pfn, src, run->nr << PAGE_SHIFT, f->src_is_host);
+	done = mm->ops->frames_fill(mm, run->pfn, f->source, src, run->nr << PAGE_SHIFT);
 	if (done == (int64_t)(run->nr << PAGE_SHIFT))
 		return 0;
 	run_shorten(mm, run, done > 0 ? PAGES((uint64_t)done) : 0);
@@ -171,7 +172,7 @@ static bool source_readable(struct fl_mm *mm, const struct fl_fill *f, uint64_t 
 {
 	uint64_t src = f->src + (addr - f->dst), n;
 
-	n = mm->ops->probe(mm, src, PAGE_SIZE, f->src_is_host);
+	n = f->source->probe(mm, src, PAGE_SIZE);
 	*src_fault = src + n;
 	return n == PAGE_SIZE;
 }
@@ -236,8 +237,8 @@ static void fill_locked(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fi
 {
 	int write_err, add_err;
 
-	*err = run_collect(mm, vma, run, run_limit(vma, run->addr, f->dst + f->len), f->zero);
-	if (!run->nr && *err == -EEXIST && !f->zero && !source_readable(mm, f, run->addr, src_fault))
+	*err = run_collect(mm, vma, run, run_limit(vma, run->addr, f->dst + f->len), f->kind);
+	if (!run->nr && *err == -EEXIST && f->kind == FL_FILL_COPY && !source_readable(mm, f, run->addr, src_fault))
 		*err = -EFAULT; /* the kernel reads the source first */
 	if (!run->nr)
 		return;
@@ -261,7 +262,7 @@ static uint64_t fill_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_f
 	fl_vma_lock_file(vma);
 	fl_mutex_lock(ptl);
 	run.ptep = fl_pte_offset(mm, addr); /* NULL: a leaf has been there */
-	if (f->cached)
+	if (f->kind == FL_FILL_CONTINUE)
 		continue_run(mm, vma, f, &run, run_limit(vma, addr, f->dst + f->len), err);
 	else
 		fill_locked(mm, vma, f, &run, err, src_fault);
@@ -294,7 +295,7 @@ static int fill_check(const struct fl_vma *vma, const struct fl_fill *f)
 		return -ENOENT;
 	if (f->wp && !(vma->flags & VM_UFFD_WP))
 		return -EINVAL;
-	if (f->cached && !vma->file)
+	if (f->kind == FL_FILL_CONTINUE && !vma->file)
 		return -EINVAL;
 	return 0;
 }
@@ -319,6 +320,21 @@ static struct fl_vma *start_fill(struct fl_mm *mm, uint64_t addr, uint64_t end)
 	return vma;
 }
 
+static void count_filled(enum fl_fill_kind kind, uint64_t pages)
+{
+	switch (kind) {
+	case FL_FILL_COPY:
+		fl_count(copies, pages);
+		break;
+	case FL_FILL_ZERO:
+		fl_count(zeropages, pages);
+		break;
+	case FL_FILL_CONTINUE:
+		fl_count(continued, pages);
+		break;
+	}
+}
+
 int fl_fill_range(struct fl_mm *mm, const struct fl_fill *f, uint64_t *done, uint64_t *src_fault)
 {
 	int err = 0;
@@ -335,12 +351,7 @@ int fl_fill_range(struct fl_mm *mm, const struct fl_fill *f, uint64_t *done, uin
 			filled = fill_run(mm, vma, f, f->dst + *done, &err, src_fault);
 		fl_vma_unpin(vma);
 		*done += filled;
-		if (f->cached)
-			fl_count(continued, PAGES(filled));
-		else if (f->zero)
-			fl_count(zeropages, PAGES(filled));
-		else
-			fl_count(copies, PAGES(filled));
+		count_filled(f->kind, PAGES(filled));
 	}
 	return err;
 }

@@ -8,13 +8,19 @@
 
 #include "mm/types.h"
 
+enum fl_fill_kind {
+	FL_FILL_COPY,	  /* with what the source has */
+	FL_FILL_ZERO,	  /* with zeros */
+	FL_FILL_CONTINUE, /* nothing is written: the backing has the page */
+			  /* POISON would be one more: a marker in place of a page */
+};
+
 struct fl_fill {
+	enum fl_fill_kind kind;
 	uint64_t dst, len;
-	uint64_t src; /* client memory; without meaning when `zero` */
-	bool zero;
-	bool cached;	  /* CONTINUE: nothing is filled; the page is in the file's cache */
-	bool src_is_host; /* src is an address of this process, whatever the address space */
-	bool wp;	  /* install write-protected */
+	const struct fl_source *source; /* COPY: of the bytes, and their address there */
+	uint64_t src;
+	bool wp; /* install write-protected */
 };
 
 /*

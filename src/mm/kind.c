@@ -2,6 +2,7 @@
 /* kind.c - kinds of memory. */
 #include "mm/file.h"
 #include "mm/folio.h"
+#include "mm/source.h"
 
 uint64_t fl_map_cached(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t pfn, bool copy)
 {
@@ -20,8 +21,7 @@ uint64_t fl_map_cached(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint
 	if (mm->ops->homes)
 		ok = file->ops->read(file, fl_vma_page_index(vma, addr), own) == 0;
 	else
-		ok = mm->ops->frames_fill(mm, own, fl_addr(fl_kmap_local(mm, pfn)), PAGE_SIZE, true) ==
-		     (int64_t)PAGE_SIZE;
+		ok = fl_frame_copy(mm, own, pfn) == 0;
 	if (!ok) {
 		fl_folio_put(mm, own);
 		return FL_PFN_NONE;

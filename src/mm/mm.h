@@ -68,6 +68,7 @@
 #include "mm/pte.h"
 #include "mm/rmap.h"
 #include "mm/sample.h"
+#include "mm/source.h"
 #include "mm/swap.h"
 #include "mm/types.h"
 #include "mm/uffd_ops.h"

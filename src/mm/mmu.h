@@ -40,14 +40,12 @@ struct fl_mmu_ops {
 	 */
 	int (*frames_zero)(struct fl_mm *mm, uint64_t pfn, uint64_t nr);
 	/*
-	 * Copy up to `len` bytes of client memory at `src` into consecutive frames that nothing maps. Page faults are
-	 * disabled: returns the bytes copied before the first one; -ENOMEM when the frames cannot be had.
-	 * => page-table lock held
+	 * Copy up to `len` bytes from a source into consecutive frames that nothing maps. Page faults are disabled:
+	 * returns the bytes copied before the first one; -ENOMEM if the frames cannot be had, -EEXIST if the file
+	 * that they are of has got the page from elsewhere. => page-table lock held
 	 */
-	int64_t (*frames_fill)(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host);
-
-	/* How many of `len` bytes of client memory could be read now, with page faults disabled? => as above */
-	uint64_t (*probe)(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host);
+	int64_t (*frames_fill)(struct fl_mm *mm, uint64_t pfn, const struct fl_source *source, uint64_t src,
+			       uint64_t len);
 
 	/*
 	 * Entries of [addr, addr + nr pages) of one mapping now grant `right`, and the backend may cache it.

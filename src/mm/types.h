@@ -17,6 +17,7 @@ struct fl_mm;
 struct fl_mmu_ops;
 struct fl_file;
 struct fl_file_ops;
+struct fl_source;
 struct fl_uffd_ctx;
 
 /*

@@ -52,7 +52,6 @@ static const struct fl_mmu_ops host_ops = {
 	.frame_put = fl_native_frame_put,
 	.frames_zero = fl_native_frames_zero,
 	.frames_fill = fl_native_frames_fill,
-	.probe = fl_native_probe,
 	.grant = fl_native_grant,
 	.invalidate = fl_native_invalidate,
 	.unmapped = host_unmapped,

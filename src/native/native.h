@@ -139,8 +139,8 @@ uint64_t fl_native_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 void fl_native_frame_put(struct fl_mm *mm, uint64_t pfn);
 bool fl_native_frame_is_zero(struct fl_mm *mm, uint64_t pfn);
 int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr);
-int64_t fl_native_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host);
-uint64_t fl_native_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host);
+int64_t fl_native_frames_fill(struct fl_mm *mm, uint64_t pfn, const struct fl_source *source, uint64_t src,
+			      uint64_t len);
 
 /* ---- cache.c: the cached rights ---- */
 
@@ -235,7 +235,8 @@ int fl_file_collapse_elsewhere(uint64_t start, uint64_t end);
 int fl_file_remove(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
 /* Frames of files, for pool.c: one becomes zeros, or as many as can are filled. => file's lock held */
 int fl_file_zero(struct fl_shared_file *f, uint64_t pfn);
-int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, uint64_t src, uint64_t len);
+int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, const struct fl_source *source, uint64_t src,
+		     uint64_t len);
 
 /* ---- kept.c: descriptors of the shared memory that the program maps; all take no lock but their own ---- */
 

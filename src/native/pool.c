@@ -255,21 +255,25 @@ int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 
 /*
  * Write `n` frames of one chunk that are alike. Three speeds: into memory that the direct map has, a plain copy; into
- * memory that it has not,
- * the same after mapping it; into a hole, a write to the file, which the host need not zero first.
+ * memory that it has not, the same after mapping it; into a hole, a write to the file, which the host need not zero
+ * first, but which it can only do where it can read the source.
  */
-static int64_t fill_alike(struct fl_mm *mm, struct chunk *c, unsigned first, uint64_t pfn, uint64_t src, uint64_t len)
+static int64_t fill_alike(struct fl_mm *mm, struct chunk *c, unsigned first, uint64_t pfn,
+			  const struct fl_source *source, uint64_t src, uint64_t len)
 {
+	bool host_reads = source == &fl_source_process;
 	unsigned n = (unsigned)PAGES(len);
 	char *dst = fl_kmap_local(mm, pfn);
 	int64_t done;
 
-	if (!bit_get(c->mapped, first) && bit_get(c->resident, first) &&
-	    fl_sys(SYS_madvise, dst, len, MADV_POPULATE_WRITE) == 0)
+	if (!bit_get(c->mapped, first) && (bit_get(c->resident, first) || !host_reads) &&
+	    fl_sys(SYS_madvise, dst, len, MADV_POPULATE_WRITE) == 0) {
 		bit_fill(c->mapped, first, n, true);
+		bit_fill(c->resident, first, n, true);
+	}
 	if (bit_get(c->mapped, first))
-		return (int64_t)(len - fl_copy_nofault(dst, fl_ptr(src), len));
-	done = fl_sys(SYS_pwrite64, fl_native.pool_fd, src, len, pfn << PAGE_SHIFT);
+		return (int64_t)source->read(mm, dst, src, len);
+	done = host_reads ? fl_sys(SYS_pwrite64, fl_native.pool_fd, src, len, pfn << PAGE_SHIFT) : -ENOMEM;
 	if (done == -EFAULT)
 		return 0;
 	if (done < 0)
@@ -278,14 +282,15 @@ static int64_t fill_alike(struct fl_mm *mm, struct chunk *c, unsigned first, uin
 	return done;
 }
 
-int64_t fl_native_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host)
+int64_t fl_native_frames_fill(struct fl_mm *mm, uint64_t pfn, const struct fl_source *source, uint64_t src,
+			      uint64_t len)
 {
 	uint64_t done = 0;
 
 	if (fl_fail(FL_FP_FILL))
 		return -ENOMEM;
 	if (chunk_of(pfn)->file)
-		return fl_file_fill(chunk_of(pfn)->file, pfn, src, len);
+		return fl_file_fill(chunk_of(pfn)->file, pfn, source, src, len);
 	while (done < len) {
 		uint64_t at = pfn + PAGES(done);
 		struct chunk *c = chunk_of(at);
@@ -294,7 +299,7 @@ int64_t fl_native_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint
 		int64_t got;
 
 		n = fl_min(bit_run(c->resident, first, n), bit_run(c->mapped, first, n));
-		got = fill_alike(mm, c, first, at, src + done, (uint64_t)n << PAGE_SHIFT);
+		got = fill_alike(mm, c, first, at, source, src + done, (uint64_t)n << PAGE_SHIFT);
 		if (got < 0)
 			return done ? (int64_t)done : got;
 		done += (uint64_t)got;
@@ -302,9 +307,4 @@ int64_t fl_native_frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint
 			break;
 	}
 	return (int64_t)done;
-}
-
-uint64_t fl_native_probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host)
-{
-	return fl_probe_nofault(src, len);
 }

@@ -23,9 +23,7 @@ static int copy_frames(uint64_t from, uint64_t len, uint64_t pgoff)
 	for (uint64_t a = fl_pgtable_next(mm, from, end); a < end; a = fl_pgtable_next(mm, a + PAGE_SIZE, end)) {
 		fl_pte_t pte = fl_pte_get(mm, a);
 
-		if (pte_present(pte) &&
-		    mm->ops->frames_fill(mm, pgoff + PAGES(a - from), fl_addr(fl_kmap_local(mm, pte_pfn(pte))),
-					 PAGE_SIZE, true) != (int64_t)PAGE_SIZE)
+		if (pte_present(pte) && fl_frame_copy(mm, pgoff + PAGES(a - from), pte_pfn(pte)))
 			return -ENOMEM;
 	}
 	return 0;

@@ -271,12 +271,12 @@ static int64_t write_bounced(struct fl_shared_file *f, uint64_t pfn, uint64_t of
  * memory manager has found a hole, so whatever is there now was not there before. And a write out of memory of ours
  * does not end in the middle of a page.
  */
-static int64_t fill_pages(struct fl_shared_file *f, uint64_t pfn, uint64_t src, uint64_t len, uint64_t size)
+static int64_t fill_pages(struct fl_shared_file *f, uint64_t pfn, const struct fl_source *source, uint64_t src,
+			  uint64_t len, uint64_t size)
 {
 	uint64_t offset = file_offset(pfn);
 
-	len -= fl_copy_nofault(f->bounce, fl_ptr(src), len);
-	len = PAGE_ALIGN_DOWN(len);
+	len = PAGE_ALIGN_DOWN(source->read(&fl_native.mm, f->bounce, src, len));
 	if (!len)
 		return 0;
 	len = hole_at(f, offset, len);
@@ -287,7 +287,8 @@ static int64_t fill_pages(struct fl_shared_file *f, uint64_t pfn, uint64_t src, 
 	return write_bounced(f, pfn, offset, len, fl_min(len, size - offset));
 }
 
-int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, uint64_t src, uint64_t len)
+int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, const struct fl_source *source, uint64_t src,
+		     uint64_t len)
 {
 	uint64_t done = 0;
 	struct stat st;
@@ -296,7 +297,7 @@ int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, uint64_t src, uint6
 		return -ENOMEM;
 	while (done < len) {
 		uint64_t n = fl_min(len - done, BOUNCE_SIZE);
-		int64_t got = fill_pages(f, pfn + PAGES(done), src + done, n, (uint64_t)st.st_size);
+		int64_t got = fill_pages(f, pfn + PAGES(done), source, src + done, n, (uint64_t)st.st_size);
 
 		if (got > 0)
 			done += (uint64_t)got;

@@ -96,6 +96,9 @@ void fl_soft_destroy(struct fl_soft *soft);
 enum fl_fault fl_soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t fault_flags,
 			     const uint64_t *sigmask, size_t *done);
 
+/* Its memory as the source of a fill (source.c). */
+extern const struct fl_source fl_soft_source;
+
 /* ---- map.c: mmap(2) and its siblings; addresses or 0, or -errno ---- */
 
 /* `file` NULL: anonymous memory, which a shared mapping gets a file of its own for. */

@@ -371,6 +371,12 @@ unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 	return total;
 }
 
+void fl_ctx_resolved(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, enum fl_wake wake)
+{
+	if (wake == FL_WAKE_NOW && fl_ctx_waiters(ctx))
+		fl_ctx_wake(ctx, start, end);
+}
+
 void fl_ctx_abandon(struct fl_mm *mm)
 {
 	int32_t tid = fl_host_tid();

@@ -112,6 +112,15 @@ int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
  */
 int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect);
 
+/* ---- fills (fill.c) ---- */
+
+/* When do the waiters of a range that has been resolved go on? */
+enum fl_wake { FL_WAKE_NOW, FL_WAKE_LATER /* the caller has it done by UFFDIO_WAKE */ };
+
+/* fl_fill_range(), and what has been filled so far is woken. => as there */
+int fl_ctx_fill(struct fl_uffd_ctx *ctx, const struct fl_fill *fill, enum fl_wake wake, uint64_t *done,
+		uint64_t *src_fault);
+
 /* ---- queues (queue.c) ---- */
 
 /* See fl_uffd_ops.fault. */
@@ -120,6 +129,9 @@ enum fl_answer fl_ctx_fault(struct fl_vmf *vmf);
 bool fl_ctx_waiters(struct fl_uffd_ctx *ctx);
 /* Wake whoever waits for [start, end). Returns how many. => signals blocked; ctx->lock not held */
 unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
+
+/* A range has been filled or is no longer write-protected. => as for fl_ctx_wake() */
+void fl_ctx_resolved(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, enum fl_wake wake);
 
 /* Take up to `nr` messages. Returns how many. => signals blocked */
 unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr);

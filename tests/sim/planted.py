@@ -37,10 +37,10 @@ PLANTED = {
         ('truncate-fault-munmap/*', 'lock order: mmap_lock is taken while file->lock is held', [])),
     'copy-under-lock': (
         'a copy under a lock: the source of a fill is read with page faults enabled',
-        '\t\treturn (int64_t)read_client(mm, fl_kmap_local(mm, pfn), src, len);\n',
-        '\t{\n\t\tsize_t done;\n\n'
-        '\t\tfl_soft_access(mm, src, fl_kmap_local(mm, pfn), (size_t)len, FAULT_KERNEL, NULL, &done);\n'
-        '\t\treturn (int64_t)done;\n\t}\n',
+        '\treturn read_client(mm, to, src, len);\n',
+        '\tsize_t done;\n\n'
+        '\tfl_soft_access(mm, src, to, (size_t)len, FAULT_KERNEL, NULL, &done);\n'
+        '\treturn done;\n',
         ('two-spaces-mremap/soft', 'deadlock', ['--no-ranks']),
         ('two-spaces-mremap/soft', 'lock order: a mapping is taken', [])),
     'missed-recheck': (

@@ -128,18 +128,6 @@ static uint64_t read_nofault(struct fl_mm *mm, char *dst, uint64_t src, uint64_t
 	return done;
 }
 
-static int64_t frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host)
-{
-	if (src_is_host)
-		return soft->frames_fill(mm, pfn, src, len, true);
-	return (int64_t)read_nofault(mm, fl_kmap_local(mm, pfn), src, len);
-}
-
-static uint64_t probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host)
-{
-	return src_is_host ? len : read_nofault(mm, NULL, src, len);
-}
-
 /* For both backends: a frame is freed once, and only when unused. */
 static void frame_put(struct fl_mm *mm, uint64_t pfn)
 {
@@ -160,8 +148,6 @@ static void use_ops(struct fl_mm *mm)
 		ops.grant = grant;
 		ops.invalidate = invalidate;
 		ops.caches = caches;
-		ops.frames_fill = frames_fill;
-		ops.probe = probe;
 	}
 #ifdef SIM_HOST
 	if (world_backend->host)
@@ -357,17 +343,28 @@ static int copy_out(struct fl_mm *mm, uint64_t addr, const void *buf, size_t len
 	return fl_soft_space.caller.copy_out(mm, addr, buf, len);
 }
 
-static int fault_in(struct fl_mm *mm, uint64_t addr)
+static uint64_t source_read(struct fl_mm *mm, void *to, uint64_t src, uint64_t len)
+{
+	return world_backend->mmu ? read_nofault(mm, to, src, len) : fl_soft_source.read(mm, to, src, len);
+}
+
+static uint64_t source_probe(struct fl_mm *mm, uint64_t src, uint64_t len)
+{
+	return world_backend->mmu ? read_nofault(mm, NULL, src, len) : fl_soft_source.probe(mm, src, len);
+}
+
+static int source_fault_in(struct fl_mm *mm, uint64_t addr)
 {
 	struct space *s = source(mm, &addr);
 
 	SIM_CHECK(fl_held_none(sim_held()), "a source is waited for with a lock held");
 	if (!world_backend->mmu)
-		return fl_soft_space.caller.fault_in(mm, addr);
+		return fl_soft_source.fault_in(mm, addr);
 	return load(s, PAGE_ALIGN_DOWN(addr)) >= GOT_SIGBUS ? -EFAULT : 0;
 }
 
-static const struct fl_caller caller = {copy_in, copy_out, fault_in};
+static const struct fl_source client = {.read = source_read, .probe = source_probe, .fault_in = source_fault_in};
+static const struct fl_caller caller = {copy_in, copy_out, &client};
 
 /* Every call holds a reference, as a descriptor in use does. */
 static int do_ioctl(struct space *s, unsigned long cmd, const void *arg)

@@ -72,20 +72,10 @@ static int frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 	return 0;
 }
 
-static int64_t frames_fill(struct fl_mm *mm, uint64_t pfn, uint64_t src, uint64_t len, bool src_is_host)
+static int64_t frames_fill(struct fl_mm *mm, uint64_t pfn, const struct fl_source *source, uint64_t src, uint64_t len)
 {
-	uint64_t n = fl_min(len, fake.source_bytes);
-
 	record(FRAMES_FILL, pfn, PAGES(len))->hidden = unmapped_frames(mm, pfn, PAGES(len));
-	memcpy(frames[pfn], fl_ptr(src), n);
-	fake.source_bytes -= n;
-	return (int64_t)n;
-}
-
-static uint64_t probe(struct fl_mm *mm, uint64_t src, uint64_t len, bool src_is_host)
-{
-	record(PROBE, src, len);
-	return fl_min(len, fake.source_bytes);
+	return (int64_t)source->read(mm, frames[pfn], src, len);
 }
 
 static void grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right)
@@ -131,7 +121,6 @@ static const struct fl_mmu_ops ops = {
 	.frame_put = frame_put,
 	.frames_zero = frames_zero,
 	.frames_fill = frames_fill,
-	.probe = probe,
 	.grant = grant,
 	.invalidate = invalidate,
 	.unmapped = unmapped,
@@ -139,6 +128,23 @@ static const struct fl_mmu_ops ops = {
 	.caches = caches,
 	.metadata = metadata,
 };
+
+static uint64_t source_read(struct fl_mm *mm, void *to, uint64_t src, uint64_t len)
+{
+	uint64_t n = fl_min(len, fake.source_bytes);
+
+	memcpy(to, fl_ptr(src), n);
+	fake.source_bytes -= n;
+	return n;
+}
+
+static uint64_t source_probe(struct fl_mm *mm, uint64_t src, uint64_t len)
+{
+	record(PROBE, src, len);
+	return fl_min(len, fake.source_bytes);
+}
+
+const struct fl_source fake_source = {.read = source_read, .probe = source_probe};
 
 static void no_objects(struct fl_mm *mm)
 {

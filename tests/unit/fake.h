@@ -27,13 +27,15 @@ struct fake {
 	struct fake_call calls[FAKE_CALLS];
 	unsigned nr_calls;
 	uint64_t refuse_after; /* frame_get fails after so many; UINT64_MAX: never */
-	uint64_t source_bytes; /* frames_fill can read so many before a fault */
+	uint64_t source_bytes; /* fake_source has so many before a fault */
 	uint64_t cached_addr;  /* caches() says so of one page */
 	enum fl_right cached_right;
 	enum fl_answer (*userfault)(struct fl_vmf *vmf); /* instead of the userfaultfd layer */
 };
 
 extern struct fake fake;
+
+extern const struct fl_source fake_source;
 
 int fake_setup(void **state);
 int fake_teardown(void **state); /* fails if metadata or frames are left */

@@ -403,7 +403,7 @@ static int fill(struct fl_fill f, uint64_t *done)
 	int err;
 
 	f.src = fl_addr(source);
-	f.src_is_host = true;
+	f.source = &fake_source;
 	fake.nr_calls = 0;
 	*done = 0;
 	err = fl_fill_range(&fake.mm, &f, done, &src_fault);
@@ -455,8 +455,7 @@ static void test_fill_stops_where_it_must(void **state)
 	assert_int_equal(fill((struct fl_fill){.dst = BASE + 4 * PAGE_SIZE, .len = 3 * PAGE_SIZE}, &done), -ENOMEM);
 	assert_int_equal(done, PAGE_SIZE);
 	fake.refuse_after = UINT64_MAX;
-	fake.source_bytes =
-		2 * PAGE_SIZE + 100; /* the source faults in its third page, which is not filled at all */
+	fake.source_bytes = 2 * PAGE_SIZE + 100; /* the source faults in its third page, which is not filled at all */
 	assert_int_equal(fill((struct fl_fill){.dst = BASE + 8 * PAGE_SIZE, .len = 4 * PAGE_SIZE}, &done), -EFAULT);
 	assert_true(pte_present(pte_at(BASE + 9 * PAGE_SIZE)));
 	assert_true(pte_none(pte_at(BASE + 10 * PAGE_SIZE)));
@@ -471,7 +470,8 @@ static void test_fill_wp(void **state)
 	assert_int_equal(fill((struct fl_fill){.dst = BASE, .len = PAGE_SIZE, .wp = true}, &done), 0);
 	assert_true(pte_uffd_wp(pte_at(BASE)) && !pte_write(pte_at(BASE)));
 	assert_int_equal(fake_find(GRANT, 0)->right, FL_RIGHT_READ);
-	assert_int_equal(fill((struct fl_fill){.dst = BASE + PAGE_SIZE, .len = PAGE_SIZE, .zero = true}, &done), 0);
+	assert_int_equal(
+		fill((struct fl_fill){.dst = BASE + PAGE_SIZE, .len = PAGE_SIZE, .kind = FL_FILL_ZERO}, &done), 0);
 	assert_true(fake_find(FRAMES_ZERO, 0)->hidden);
 	assert_true(pte_write(pte_at(BASE + PAGE_SIZE)));
 }
