@@ -137,8 +137,8 @@ def test_delay():
         client("wake-delay,ms=150, with --guard=%s" % guard, ["wake-delay,ms=150,times=2"], ["delay", 2, 150],
                ["ok 1"] * 2, options=("--deny-kernel", "--guard=" + guard))
     status, out, _ = run(["wake-delay,ms=400,after=1"], CLIENT, "delay", "3", "400")
-    same("wake-delay of the second only, and nobody hangs", (status, out.splitlines()[1:2]), (0, ["ok 1"]))
-    client("without wake-delay nobody waits long", [], ["delay", 3, 5000], ["ok 0"] * 3)
+    same("wake-delay of the second only, and no thread hangs", (status, out.splitlines()[1:2]), (0, ["ok 1"]))
+    client("without wake-delay no thread waits long", [], ["delay", 3, 5000], ["ok 0"] * 3)
 
 
 def test_twice():

@@ -181,7 +181,7 @@ CASE(copy_partial_wakes_what_it_filled, "kernel 6.18, observed")
 	touch_ends_with(&t, 9);
 }
 
-CASE(copy_existing_wakes_nobody, "kernel 6.18, observed: EEXIST wakes nobody")
+CASE(copy_existing_wakes_nobody, "kernel 6.18, observed: EEXIST wakes no thread")
 {
 	struct area a = area(1, MISSING, 0);
 	struct touch t;

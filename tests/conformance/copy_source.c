@@ -80,7 +80,7 @@ CASE(source_misaligned_ends_unmapped, "kernel 6.18, observed: EFAULT when the fi
 	expect_missing(a.u, a.mem);
 }
 
-CASE(source_fault_wakes_nobody, "kernel 6.18, observed: EFAULT wakes nobody")
+CASE(source_fault_wakes_nobody, "kernel 6.18, observed: EFAULT wakes no thread")
 {
 	struct area a = area(1, MISSING, 0);
 	struct touch t;

@@ -62,7 +62,7 @@ static void sees_zero_pages(struct area *a)
 	CHECK_EQ(peek(a->mem + PAGE), 5);
 }
 
-CASE_LIBC(fork_missing_pages, SEEN ": the child's missing pages are zero, nobody is told")
+CASE_LIBC(fork_missing_pages, SEEN ": the child's missing pages are zero, no message is sent")
 {
 	struct area a = area(2, MISSING, 0);
 
@@ -334,7 +334,7 @@ static void holds_it(struct area *a)
 	hear(to_child[0]);
 }
 
-CASE_LIBC(fork_child_holds_the_last_descriptor, "userfaultfd(2): the last descriptor, whoever has it")
+CASE_LIBC(fork_child_holds_the_last_descriptor, "userfaultfd(2): the last descriptor, in any process")
 {
 	struct area a = area(1, MISSING, 0);
 	struct touch t;

@@ -61,7 +61,7 @@ CASE(munmap_bad_ranges, "munmap(2), EINVAL")
 	expect_missing(a.u, a.mem);
 }
 
-CASE(munmap_while_waiting, SEEN ": munmap wakes nobody; woken, the access has no mapping")
+CASE(munmap_while_waiting, SEEN ": munmap wakes no thread; woken, the access has no mapping")
 {
 	struct area a = area(1, MISSING, 0);
 	struct touch t;
@@ -190,7 +190,7 @@ CASE(mprotect_kernel_access, "read(2), EFAULT")
 	CHECK(quiet(a.u));
 }
 
-CASE(mprotect_while_waiting, SEEN ": mprotect wakes nobody; woken, the access has no right")
+CASE(mprotect_while_waiting, SEEN ": mprotect wakes no thread; woken, the access has no right")
 {
 	struct area a = area(1, MISSING, 0);
 	struct touch t;
@@ -284,7 +284,7 @@ CASE(dontneed_over_the_border, "madvise(2), MADV_DONTNEED")
 	expect_missing(u, mem);
 }
 
-CASE(dontneed_while_waiting, SEEN ": DONTNEED wakes nobody")
+CASE(dontneed_while_waiting, SEEN ": DONTNEED wakes no thread")
 {
 	struct area a = area(1, MISSING, 0);
 	struct touch t;

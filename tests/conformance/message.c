@@ -172,7 +172,7 @@ CASE(message_each_thread_has_one, "kernel 6.18, observed: one message a thread, 
 	CHECK(quiet(a.u));
 }
 
-CASE(message_gone_when_resolved, "kernel 6.18, observed: a message that nobody read goes with its fault")
+CASE(message_gone_when_resolved, "kernel 6.18, observed: an unread message goes with its fault")
 {
 	struct area a = area(2, MISSING, 0);
 	struct touch one, two;

@@ -177,7 +177,7 @@ CASE(mremap_unregistered_beside, SEEN)
 	expect_missing(u, mem);
 }
 
-CASE(mremap_while_waiting, SEEN ": mremap wakes nobody; woken, the access finds no mapping")
+CASE(mremap_while_waiting, SEEN ": mremap wakes no thread; woken, the access finds no mapping")
 {
 	struct area a = area(1, MISSING, 0);
 	struct touch t;

@@ -384,7 +384,7 @@ EACH_KIND(shmem_waiter_filled_elsewhere_minor, SEEN ": woken, it faults again, f
 	touch_ends_with(&t, 9);
 }
 
-SHARED_KINDS(shmem_waiter_eexist, SEEN ": EEXIST wakes nobody")
+SHARED_KINDS(shmem_waiter_eexist, SEEN ": EEXIST wakes no thread")
 {
 	struct shmem s = shmem(kind, 1, MISSING, 0);
 	struct touch t;

@@ -53,7 +53,7 @@ EACH_KIND(shmem_collapse_again, SEEN)
 	CHECK(holds(s.mem, 0, SMALL));
 }
 
-EACH_KIND(shmem_collapse_hole, SEEN ": zeros are put there, unless somebody waits for missing pages")
+EACH_KIND(shmem_collapse_hole, SEEN ": zeros are put there, unless missing pages are waited for")
 {
 	static const uint64_t modes[] = {0, MINOR};
 
@@ -99,7 +99,7 @@ EACH_KIND(shmem_collapse_hole_missing, SEEN ": EBUSY, and all that is mapped of 
 	}
 }
 
-EACH_KIND(shmem_collapse_hole_missing_elsewhere, SEEN ": whoever has the file mapped and waits for its pages")
+EACH_KIND(shmem_collapse_hole_missing_elsewhere, SEEN ": also by a mapping elsewhere that waits for missing pages")
 {
 	struct shmem s = some(kind, 0, SMALL - 1, 0);
 

@@ -125,7 +125,7 @@ CASE(wp_wake_without_resolve, "kernel 6.18, observed: the store is trapped again
 	CHECK_OK(touch_end(&t));
 }
 
-CASE(wp_protect_wakes_nobody, "kernel 6.18, observed: setting protection wakes nobody")
+CASE(wp_protect_wakes_nobody, "kernel 6.18, observed: setting protection wakes no thread")
 {
 	struct area a = protected(1, WP, 4);
 	struct touch t;

@@ -67,7 +67,7 @@ CASE(wp_resolve_while_read_only, "kernel 6.18, observed: resolving gives no righ
 	CHECK(quiet(a.u));
 }
 
-CASE(wp_mprotect_releases_waiter, "kernel 6.18, observed: mprotect wakes nobody; woken, the store has no right")
+CASE(wp_mprotect_releases_waiter, "kernel 6.18, observed: mprotect wakes no thread; woken, the store has no right")
 {
 	struct area a = protected(1, WP);
 	struct touch t;
@@ -102,7 +102,7 @@ CASE(wp_dontneed_then_missing, "kernel 6.18, observed")
 	CHECK(quiet(a.u));
 }
 
-CASE(wp_dontneed_while_waiting, "kernel 6.18, observed: DONTNEED wakes nobody; woken, the store finds no page")
+CASE(wp_dontneed_while_waiting, "kernel 6.18, observed: DONTNEED wakes no thread; woken, the store finds no page")
 {
 	struct area a = protected(1, WP);
 	struct touch t;

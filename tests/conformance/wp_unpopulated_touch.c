@@ -97,7 +97,7 @@ CASE(marker_store_word, SEEN ": while the store waits the page is there, zero an
 	CHECK_EQ(word(a.mem), W_OWN);
 }
 
-CASE(marker_store_waits_for_unset, SEEN ": COPY and ZEROPAGE are EEXIST and wake nobody")
+CASE(marker_store_waits_for_unset, SEEN ": COPY and ZEROPAGE are EEXIST and wake no thread")
 {
 	struct area a = marked(1, WP);
 	struct touch t;
@@ -306,7 +306,7 @@ CASE(marker_missing_store_zeropage, SEEN ": EEXIST until it is un-protected")
 	CHECK_EQ(word(a.mem), W_OWN);
 }
 
-CASE(marker_missing_waiter_then_protect, SEEN ": setting protection wakes nobody")
+CASE(marker_missing_waiter_then_protect, SEEN ": setting protection wakes no thread")
 {
 	struct area a = area(1, BOTH, FEATURE);
 	struct touch t;

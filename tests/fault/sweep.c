@@ -304,7 +304,7 @@ static void check_failure(int ret, uint64_t before)
 	if (!sweep_fired())
 		sweep_fail(__FILE__, __LINE__, "%s failed with %d for no reason", op->name, -ret);
 	if (op->flags & OP_NEVER_FAILS)
-		sweep_fail(__FILE__, __LINE__, "%s failed with %d, which nobody can handle", op->name, -ret);
+		sweep_fail(__FILE__, __LINE__, "%s failed with %d, which a caller cannot handle", op->name, -ret);
 	if (ret != -SIGNAL(SIGBUS) && !(ret == -EAGAIN && (op->flags & OP_PROGRESS) && env.done))
 		EXPECT_INT(-ret, want);
 	EXPECT_INT(fl_mm_check(env.mm), 0);

@@ -110,7 +110,7 @@ const char *sim_memory_check(void)
 {
 	for (unsigned i = 0; i < nr_blocks; i++) {
 		if (blocks[i].live)
-			return "memory is left that nobody has freed";
+			return "memory was not freed";
 		if (!all_poison(&blocks[i]))
 			return "memory was written to after it was freed";
 	}

@@ -73,7 +73,7 @@ static enum fl_right right_of(int prot)
 }
 
 /*
- * Borders in what one mapping of ours has of 2 MiB, as they are, or as [start, end) of another protection would make
+ * Borders in what one mapping has of 2 MiB, as they are, or as [start, end) of another protection would make
  * them.
  */
 static unsigned borders(uint64_t start, uint64_t end, enum fl_right prot)
@@ -99,7 +99,7 @@ static void do_page(long nr, uint64_t addr, int how)
 	sim_touch(&chunks[addr >> PMD_SHIFT], true); /* what the caller notes there next */
 	if (!c)
 		return;
-	SIM_CHECK(!c->unmapped, "a host call on memory that may be somebody else's");
+	SIM_CHECK(!c->unmapped, "a host call on memory that may belong to another mapping");
 	if (nr == SYS_mprotect)
 		c->prot = right_of(how);
 	else

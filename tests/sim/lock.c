@@ -40,7 +40,7 @@ static void check_mapping(const struct fl_vma *vma)
 		return;
 	SIM_CHECK(fl_vma_lookup(vma->mm, vma->start) == vma && was[i].start == vma->start && was[i].end == vma->end &&
 			  was[i].flags == vma->flags && was[i].ctx == vma->ctx && was[i].file == vma->file,
-		  "a mapping has changed while a thread was at work in it");
+		  "a mapping has changed while a thread had it pinned");
 }
 
 void fl_rank_acquire(const void *lock, unsigned rank)
@@ -115,7 +115,7 @@ void fl_read_lock(struct fl_rwlock *l)
 
 void fl_read_unlock(struct fl_rwlock *l)
 {
-	SIM_CHECK(l->state & ~WRITER, "a lock is released that nobody reads");
+	SIM_CHECK(l->state & ~WRITER, "a lock is released that has no reader");
 	l->state--;
 	sim_touch(l, false);
 	released(l, l->rank);
@@ -139,7 +139,7 @@ void fl_write_lock(struct fl_rwlock *l)
 
 void fl_write_unlock(struct fl_rwlock *l)
 {
-	SIM_CHECK(l->state == WRITER, "a lock is released that nobody writes");
+	SIM_CHECK(l->state == WRITER, "a lock is released that has no writer");
 	l->state = 0;
 	sim_touch(l, true);
 	released(l, l->rank);
@@ -158,7 +158,7 @@ bool fl_write_trylock(struct fl_rwlock *l)
 
 void fl_write_unlock_tried(struct fl_rwlock *l)
 {
-	SIM_CHECK(l->state == WRITER, "a lock is released that nobody writes");
+	SIM_CHECK(l->state == WRITER, "a lock is released that has no writer");
 	l->state = 0;
 	sim_touch(l, true);
 	sim_changed();
@@ -175,7 +175,7 @@ void fl_pins_get(struct fl_pins *u)
 
 void fl_pins_put(struct fl_pins *u)
 {
-	SIM_CHECK(u->word, "somebody leaves who was not there");
+	SIM_CHECK(u->word, "a pin is dropped that was not taken");
 	u->word--;
 	sim_touch(u, false);
 	if (sim_releases)

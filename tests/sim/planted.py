@@ -51,7 +51,7 @@ PLANTED = {
         'a page table used after its free: an empty one is freed that a neighbouring fault is about to use',
         'if (unused(mm, lo, hi) && table_empty(below)) {',
         'if ((unused(mm, lo, hi) || lo) && table_empty(below)) {',
-        ('fault-munmap-beside/*', r'after it was freed|leads nowhere|a frame is left', [])),
+        ('fault-munmap-beside/*', r'after it was freed|leads nowhere|a frame was not freed', [])),
     'not-waited-for': (
         'a mapping is changed while a fault has it pinned',
         '\t\tfl_pins_drain(&vma->pins);\n', '\t\t;\n',
@@ -117,7 +117,7 @@ PLANTED = {
     'evict-anybody': (
         'a part is evicted of which nothing is in use: it may be unmapped',
         '\tif (!piece_active(p))\n\t\treturn;\n\tif (fl_native.guard', '\tif (fl_native.guard',
-        ('fault-munmap-beside/guard-full', 'somebody else', [])),
+        ('fault-munmap-beside/guard-full', 'another mapping', [])),
     'shown-after-error': (
         'a page is shown though its right could not be set',
         'if (!err && fl_native.guard && bit_any(c->shown', 'if (fl_native.guard && bit_any(c->shown',

@@ -210,7 +210,7 @@ static struct thread *next_thread(void)
 		mask = able(true);
 	if (!mask) {
 		run.stuck = true;
-		sim_fail("deadlock: nobody can run");
+		sim_fail("deadlock: no thread can run");
 	}
 	if (++run.points > TOO_LONG) {
 		run.stuck = true;
@@ -248,7 +248,7 @@ void sim_point(enum sim_want want, const void *on, const char *doing)
 
 		if (!can_run(&alone)) {
 			current = NULL;
-			sim_fail("nobody else runs, and it cannot go on");
+			sim_fail("no other thread runs, and it cannot continue");
 		}
 		return;
 	}

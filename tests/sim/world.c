@@ -38,7 +38,7 @@ static struct space *space_of(const struct fl_mm *mm)
 	for (unsigned i = 0; i < ARRAY_SIZE(spaces); i++)
 		if (spaces[i]->mm == mm)
 			return spaces[i];
-	sim_fail("an address space that nobody knows");
+	sim_fail("an unknown address space");
 }
 
 static struct space *other_space(const struct space *s)
@@ -553,7 +553,7 @@ long world_sys(long nr, long addr, long len, long how)
 	if (world_backend->host)
 		return host_sys(nr, (uint64_t)addr, (uint64_t)len, (int)how);
 #endif
-	sim_fail("a system call that nobody knows");
+	sim_fail("an unknown system call");
 }
 
 void world_starve(void)
@@ -669,8 +669,8 @@ void world_end(void)
 			fl_shmem_put(s->shmem);
 		if (!last)
 			continue;
-		SIM_CHECK(last->users > 1 || !last->frames.in_use, "a frame is left that nobody has freed");
-		SIM_CHECK(last->users > 1 || !last->slots.in_use, "a swap slot is left that nobody has freed");
+		SIM_CHECK(last->users > 1 || !last->frames.in_use, "a frame was not freed");
+		SIM_CHECK(last->users > 1 || !last->slots.in_use, "a swap slot was not freed");
 		fl_soft_pool_put(last);
 		last = NULL;
 	}

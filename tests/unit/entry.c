@@ -138,7 +138,7 @@ static void look_for_mixture(void *(*flip)(void *))
 	}
 	for (unsigned i = 0; i < READERS; i++)
 		if (readers[i].mixed)
-			fail_msg("read %016llx, which nobody wrote", (unsigned long long)readers[i].mixed);
+			fail_msg("read %016llx, which was never written", (unsigned long long)readers[i].mixed);
 	assert_true(seen_enough(SECOND)); /* or this machine was too busy to say */
 }
 

@@ -47,7 +47,7 @@ static void protect_all_and_back(void)
 static void stored_beside_hole(void)
 {
 	stored();
-	SIM_CHECK(load(&a, PAGE(2)) == OLD, "a page that nobody stored to has changed");
+	SIM_CHECK(load(&a, PAGE(2)) == OLD, "a page without a store has changed");
 	SIM_CHECK(!pte_present(fl_pte_get(a.mm, PAGE(1))), "protecting has filled a hole");
 }
 
