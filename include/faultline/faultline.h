@@ -190,9 +190,8 @@ typedef enum fl_fault_action fl_fault_fn(struct fl_uffd *uffd, const struct fl_u
 
 /*
  * Install the handler and its argument together (NULL: remove it). No fault gets one with the argument of another.
- * Faults that are being delivered may still reach the old one after this returns. The object remembers each
- * different pair until it is closed (some 40 bytes).
- * ENOMEM.
+ * Faults that are being delivered may still reach the old one after this returns.
+ * ENOMEM: the old one stays.
  */
 FL_API int fl_uffd_set_handler(struct fl_uffd *uffd, fl_fault_fn *fn, void *arg);
 

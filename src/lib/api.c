@@ -194,15 +194,42 @@ ssize_t fl_uffd_read(struct fl_uffd *uffd, void *buf, size_t len)
 	return (ssize_t)ret_errno(fl_object_read(uffd, fl_addr(buf), len));
 }
 
+/* Wait until the descriptor is readable. 1, 0 after timeout_ns, -EINTR */
+static int wait_readable(int fd, uint64_t timeout_ns)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct timespec left = {.tv_sec = (time_t)(timeout_ns / 1000000000),
+				.tv_nsec = (long)(timeout_ns % 1000000000)};
+
+	return (int)fl_sys(SYS_ppoll, &p, 1, timeout_ns == UINT64_MAX ? NULL : &left, NULL, 0);
+}
+
 int fl_uffd_poll(struct fl_uffd *uffd, int timeout_ms)
 {
-	struct pollfd p = {.fd = uffd->fd, .events = POLLIN};
-	int ret = fl_abi_poll(uffd->ctx);
+	uint64_t timeout = timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms * 1000000, start = 0, passed = 0;
+	int ready;
 
-	if (ret || !timeout_ms)
-		return ret;
-	ret = poll(&p, 1, timeout_ms);
-	return ret < 0 ? ret : fl_abi_poll(uffd->ctx);
+	while (!(ready = fl_abi_poll(uffd->ctx)) && passed < timeout) {
+		int err;
+
+		if (!start)
+			start = fl_now_ns();
+		err = wait_readable(uffd->fd, timeout == UINT64_MAX ? timeout : timeout - passed);
+		if (err < 0)
+			return ret_int(err);
+		passed = fl_now_ns() - start; /* another reader may have been there first */
+	}
+	return ready;
+}
+
+int fl_uffd_set_nonblock(struct fl_uffd *uffd, int on)
+{
+	return fl_object_set_nonblock(uffd, on);
+}
+
+int fl_uffd_set_handler(struct fl_uffd *uffd, fl_fault_fn *fn, void *arg)
+{
+	return ret_int(fl_object_set_handler(uffd, fn, arg));
 }
 
 int fl_uffd_api(struct fl_uffd *uffd, uint64_t features, uint64_t *available)

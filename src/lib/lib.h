@@ -31,6 +31,7 @@
 struct fl_uffd {
 	uint32_t refs; /* [a] table entries and calls in progress; memory of objects is only ever used for objects */
 	uint32_t nr_fds;	 /* [t] table entries */
+	int first_fd;		 /* [t] of a list of them, -1: none */
 	uint32_t calls;		 /* [a] reads and ioctls in progress */
 	int fd;			 /* [ctx->lock] a descriptor of ours, for taking the byte out again; -1: none left */
 	uint32_t tokens;	 /* [ctx->lock] bytes in it */
@@ -38,11 +39,9 @@ struct fl_uffd {
 	int32_t pid;		 /* [c] whose it is: a forked child holds the descriptor, but not the memory */
 	struct fl_uffd_ctx *ctx; /* [c] */
 	const struct fl_caller *caller; /* [c] */
-	fl_fault_fn *handler;		/* [a] */
-	void *handler_arg;
-	uint64_t inode;	      /* [c] of the socket: tells it when it comes back through another socket */
-	bool in_flight;	      /* [t] no descriptor here, but one somewhere */
-	struct fl_uffd *next; /* [t] of all objects */
+	uint64_t inode;			/* [c] of the socket: tells it when it comes back through another socket */
+	bool in_flight;			/* [t] no descriptor here, but one somewhere */
+	struct fl_uffd *next;		/* [t] of all objects */
 	struct fl_uffd *next_free;
 };
 
@@ -79,6 +78,10 @@ void fl_object_end(struct fl_uffd *object);
 /* The same object's ioctl and read, with signals kept out. */
 int fl_object_ioctl(struct fl_uffd *object, unsigned long cmd, uint64_t arg);
 int64_t fl_object_read(struct fl_uffd *object, uint64_t buf, uint64_t len);
+/* Always 0. */
+int fl_object_set_nonblock(struct fl_uffd *object, bool on);
+/* As fl_uffd_set_handler(). -ENOMEM */
+int fl_object_set_handler(struct fl_uffd *object, fl_fault_fn *fn, void *arg);
 /* Descriptors that are the engine's own: the program does not know them and must not close them. */
 bool fl_object_private_fd(int fd);
 /* Before fork(): the child will have copies of the descriptors, and may look at them. */

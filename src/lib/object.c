@@ -17,7 +17,10 @@
 #define HIGH_FD 900
 #define NAME	"faultline/"
 
-static struct fl_uffd *table[MAX_FDS];
+static struct fl_uffd *table[MAX_FDS]; /* [a] changed under table_lock */
+static struct {
+	int32_t next, prev;
+} links[MAX_FDS]; /* [t] between the descriptors of one object; -1 ends them */
 static struct fl_mutex table_lock = {.rank = FL_RANK_MMAP}; /* [t]; nothing else is taken inside */
 static uint32_t nr_objects;
 static struct fl_uffd *free_objects; /* [t] */
@@ -27,6 +30,38 @@ static uint64_t account;
 bool fl_object_any(void)
 {
 	return __atomic_load_n(&nr_objects, __ATOMIC_RELAXED) != 0;
+}
+
+/* ---- which descriptors an object has ---- */
+
+/* The descriptor no longer names the object. => table_lock held */
+static void fd_del(int fd)
+{
+	struct fl_uffd *o = table[fd];
+	int next = links[fd].next, prev = links[fd].prev;
+
+	if (prev >= 0)
+		links[prev].next = next;
+	else
+		o->first_fd = next;
+	if (next >= 0)
+		links[next].prev = prev;
+	table[fd] = NULL;
+	o->nr_fds--;
+}
+
+/* The descriptor names the object, which has a reference for it. => table_lock held */
+static void fd_add(struct fl_uffd *o, int fd)
+{
+	if (table[fd]) /* closed where we did not see it; that object's reference stays */
+		fd_del(fd);
+	links[fd].next = o->first_fd;
+	links[fd].prev = -1;
+	if (o->first_fd >= 0)
+		links[o->first_fd].prev = fd;
+	o->first_fd = fd;
+	o->nr_fds++;
+	__atomic_store_n(&table[fd], o, __ATOMIC_RELEASE);
 }
 
 /* ---- lookup, without a lock ---- */
@@ -109,12 +144,20 @@ static bool orphaned(struct fl_uffd_ctx *ctx)
 	return hung_up(ctx->owner);
 }
 
-static enum fl_answer inthread(struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg)
-{
-	struct fl_uffd *o = ctx->owner;
-	fl_fault_fn *fn = __atomic_load_n(&o->handler, __ATOMIC_ACQUIRE);
+/* ---- the in-thread handler ---- */
 
-	switch (fn ? fn(o, msg, o->handler_arg) : FL_FAULT_QUEUE) {
+struct handler {
+	struct fl_inthread inthread;
+	struct fl_uffd *object;
+	fl_fault_fn *fn;
+	void *arg;
+};
+
+static enum fl_answer call_handler(const struct fl_inthread *inthread, const struct fl_uffd_msg *msg)
+{
+	const struct handler *h = container_of(inthread, const struct handler, inthread);
+
+	switch (h->fn(h->object, msg, h->arg)) {
 	case FL_FAULT_RETRY:
 		return FL_ANSWER_RETRY;
 	case FL_FAULT_SIGBUS:
@@ -124,12 +167,21 @@ static enum fl_answer inthread(struct fl_uffd_ctx *ctx, const struct fl_uffd_msg
 	}
 }
 
-int fl_uffd_set_handler(struct fl_uffd *o, fl_fault_fn *fn, void *arg)
+int fl_object_set_handler(struct fl_uffd *o, fl_fault_fn *fn, void *arg)
 {
-	o->handler_arg = arg;
-	__atomic_store_n(&o->handler, fn, __ATOMIC_RELEASE);
-	__atomic_store_n(&o->ctx->inthread, fn ? inthread : NULL, __ATOMIC_RELEASE);
-	return 0;
+	uint64_t signals = fl_signals_block();
+	struct handler *h = fn ? fl_alloc(&o->ctx->mm->metadata, sizeof(*h), FL_FP_CTX) : NULL;
+
+	if (h) {
+		h->inthread = (struct fl_inthread){.call = call_handler, .size = sizeof(*h)};
+		h->object = o;
+		h->fn = fn;
+		h->arg = arg;
+	}
+	if (h || !fn)
+		fl_ctx_set_inthread(o->ctx, h ? &h->inthread : NULL);
+	fl_signals_restore(signals);
+	return h || !fn ? 0 : -ENOMEM;
 }
 
 /* ---- creation ---- */
@@ -209,7 +261,8 @@ static uint64_t inode_of(int fd)
 
 static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, const struct fl_caller *caller, int fd, int peer)
 {
-	o->nr_fds = 1;
+	o->nr_fds = 0;
+	o->first_fd = -1;
 	o->in_flight = false;
 	o->tokens = 0;
 	o->inode = inode_of(fd);
@@ -220,12 +273,11 @@ static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, const struct
 	o->pid = (int32_t)fl_sys(SYS_getpid, 0);
 	o->ctx = ctx;
 	o->caller = caller;
-	o->handler = NULL;
 	ctx->owner = o;
 	ctx->notify = notify;
 	ctx->orphaned = orphaned;
 	__atomic_store_n(&o->refs, 1, __ATOMIC_RELEASE);
-	__atomic_store_n(&table[fd], o, __ATOMIC_RELEASE);
+	fd_add(o, fd);
 }
 
 int fl_object_new(struct fl_mm *mm, const struct fl_caller *caller, int flags, struct fl_uffd **out)
@@ -264,15 +316,6 @@ out:
 
 /* ---- descriptors come and go ---- */
 
-/* Another descriptor of the object, for the readiness byte. => table_lock held */
-static int other_fd(const struct fl_uffd *o)
-{
-	for (int i = 0; o->nr_fds && i < MAX_FDS; i++)
-		if (table[i] == o)
-			return i;
-	return -1;
-}
-
 struct fl_uffd *fl_object_closing(int fd)
 {
 	struct fl_uffd *o = fl_object_get(fd);
@@ -288,11 +331,10 @@ struct fl_uffd *fl_object_closing(int fd)
 	signals = fl_signals_block();
 	fl_mutex_lock(&table_lock);
 	if (table[fd] == o) {
-		table[fd] = NULL;
-		o->nr_fds--;
+		fd_del(fd);
 		__atomic_fetch_sub(&o->refs, 1, __ATOMIC_RELAXED); /* the table's; we hold one */
-		other = other_fd(o);
 	}
+	other = o->first_fd;
 	fl_mutex_unlock(&table_lock);
 	fl_mutex_lock(&o->ctx->lock);
 	if (o->fd == fd)
@@ -340,8 +382,7 @@ void fl_object_dup(int fd, int copy)
 		signals = fl_signals_block();
 		fl_mutex_lock(&table_lock);
 		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
-		o->nr_fds++;
-		__atomic_store_n(&table[copy], o, __ATOMIC_RELEASE);
+		fd_add(o, copy);
 		fl_mutex_unlock(&table_lock);
 		fl_signals_restore(signals);
 	}
@@ -363,10 +404,9 @@ void fl_object_received(int fd)
 		if (!o->in_flight)
 			__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
 		o->in_flight = false;
-		o->nr_fds++;
 		if (o->fd < 0)
 			o->fd = fd;
-		__atomic_store_n(&table[fd], o, __ATOMIC_RELEASE);
+		fd_add(o, fd);
 		break;
 	}
 	fl_mutex_unlock(&table_lock);
@@ -405,9 +445,8 @@ void fl_object_before_fork(void)
 void fl_object_after_fork(void)
 {
 	fl_mutex_init(&table_lock, FL_RANK_MMAP);
-	for (int i = 0; i < MAX_FDS; i++)
-		if (table[i])
-			table[i]->pid = (int32_t)fl_sys(SYS_getpid, 0);
+	for (struct fl_uffd *o = all_objects; o; o = o->next)
+		o->pid = (int32_t)fl_sys(SYS_getpid, 0);
 }
 
 /* ---- calls ---- */
@@ -437,7 +476,7 @@ int fl_object_ioctl(struct fl_uffd *o, unsigned long cmd, uint64_t arg)
 	if (cmd == FIONBIO) {
 		if (o->caller->copy_in(o->ctx->mm, &on, arg, sizeof(on)))
 			return -EFAULT;
-		return fl_uffd_set_nonblock(o, on);
+		return fl_object_set_nonblock(o, on);
 	}
 	if (o->ctx->released) /* a forked child's view of its parent's object */
 		return -ESRCH;
@@ -457,7 +496,7 @@ int64_t fl_object_read(struct fl_uffd *o, uint64_t buf, uint64_t len)
 	return ret;
 }
 
-int fl_uffd_set_nonblock(struct fl_uffd *o, int on)
+int fl_object_set_nonblock(struct fl_uffd *o, bool on)
 {
 	if (on)
 		__atomic_fetch_or(&o->ctx->flags, O_NONBLOCK, __ATOMIC_RELAXED);

@@ -170,7 +170,7 @@ static int do_fcntl(int (*real)(int, int, ...), int fd, int cmd, uint64_t arg)
 	else if (cmd == F_GETFL)
 		ret = (int)(o->ctx->flags & O_NONBLOCK); /* access mode O_RDONLY, as the kernel's */
 	else if (cmd == F_SETFL)
-		ret = fl_uffd_set_nonblock(o, !!(arg & O_NONBLOCK));
+		ret = fl_object_set_nonblock(o, arg & O_NONBLOCK);
 	else
 		ret = real(fd, cmd, arg);
 	if (o)

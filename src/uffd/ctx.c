@@ -66,6 +66,33 @@ bool fl_ctx_any(struct fl_mm *mm)
 	return !fl_list_empty(&fl_uffd_space(mm)->objects);
 }
 
+/* ---- references, and what faults call in their thread ---- */
+
+/* A reference of a fault that uses `inthread`: the upper half counts these alone. */
+#define FL_CTX_INTHREAD ((1ull << 32) + 1)
+
+static void free_inthreads(struct fl_mm *mm, struct fl_inthread *list)
+{
+	for (struct fl_inthread *next; list; list = next) {
+		next = list->next;
+		fl_free(&mm->metadata, list, list->size);
+	}
+}
+
+static void put_refs(struct fl_uffd_ctx *ctx, uint64_t n)
+{
+	struct fl_mm *mm = ctx->mm;
+
+	if (__atomic_fetch_sub(&ctx->refs, n, __ATOMIC_ACQ_REL) != n)
+		return;
+	fl_uffd_space_lock(mm);
+	fl_list_del(&ctx->by_mm);
+	fl_uffd_space_unlock(mm);
+	free_inthreads(mm, ctx->inthread);
+	free_inthreads(mm, ctx->replaced);
+	fl_free(&mm->metadata, ctx, sizeof(*ctx));
+}
+
 void fl_ctx_get(struct fl_uffd_ctx *ctx)
 {
 	__atomic_fetch_add(&ctx->refs, 1, __ATOMIC_RELAXED);
@@ -73,15 +100,48 @@ void fl_ctx_get(struct fl_uffd_ctx *ctx)
 
 void fl_ctx_put(struct fl_uffd_ctx *ctx)
 {
-	struct fl_mm *mm = ctx->mm;
-
-	if (__atomic_fetch_sub(&ctx->refs, 1, __ATOMIC_ACQ_REL) != 1)
-		return;
-	fl_uffd_space_lock(mm);
-	fl_list_del(&ctx->by_mm);
-	fl_uffd_space_unlock(mm);
-	fl_free(&mm->metadata, ctx, sizeof(*ctx));
+	put_refs(ctx, 1);
 }
+
+/* First the reference, then the pointer: fl_ctx_set_inthread() changes the pointer, and then looks at the references. */
+const struct fl_inthread *fl_ctx_get_inthread(struct fl_uffd_ctx *ctx)
+{
+	const struct fl_inthread *inthread = __atomic_load_n(&ctx->inthread, __ATOMIC_RELAXED);
+
+	if (!inthread)
+		return NULL;
+	__atomic_fetch_add(&ctx->refs, FL_CTX_INTHREAD, __ATOMIC_SEQ_CST);
+	inthread = __atomic_load_n(&ctx->inthread, __ATOMIC_SEQ_CST);
+	if (!inthread)
+		fl_ctx_put_inthread(ctx);
+	return inthread;
+}
+
+void fl_ctx_put_inthread(struct fl_uffd_ctx *ctx)
+{
+	put_refs(ctx, FL_CTX_INTHREAD);
+}
+
+void fl_ctx_set_inthread(struct fl_uffd_ctx *ctx, struct fl_inthread *inthread)
+{
+	struct fl_inthread *old, *unused = NULL;
+
+	fl_mutex_lock(&ctx->lock);
+	old = __atomic_exchange_n(&ctx->inthread, inthread, __ATOMIC_SEQ_CST);
+	if (old) {
+		old->next = ctx->replaced;
+		ctx->replaced = old;
+	}
+	/* a fault that gets its reference from here on finds the new one */
+	if (!(__atomic_load_n(&ctx->refs, __ATOMIC_SEQ_CST) >> 32)) {
+		unused = ctx->replaced;
+		ctx->replaced = NULL;
+	}
+	fl_mutex_unlock(&ctx->lock);
+	free_inthreads(ctx->mm, unused);
+}
+
+/* ---- release ---- */
 
 /* Take the object off every mapping. => mmap_lock held for writing */
 static void unregister_all(struct fl_uffd_ctx *ctx)

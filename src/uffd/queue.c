@@ -222,19 +222,19 @@ static void wait_for(struct fl_wait *w, const uint64_t *sigmask)
 		fl_ctx_release(w->ctx);
 }
 
-static enum fl_answer call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, fl_inthread_fn *fn,
+/* => locks of fl_ctx_fault() held, dropped here */
+static enum fl_answer call_inthread(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const struct fl_inthread *inthread,
 				    const struct fl_uffd_msg *msg)
 {
 	uintptr_t outer = fl_signals_frame;
 	enum fl_answer ret;
 
-	fl_ctx_get(ctx);
 	fl_vmf_unlock(vmf);
 	fl_count(faults_inthread, 1);
 	fl_signals_frame = (uintptr_t)__builtin_frame_address(0);
-	ret = fn(ctx, msg);
+	ret = inthread->call(inthread, msg);
 	fl_signals_frame = outer;
-	fl_ctx_put(ctx);
+	fl_ctx_put_inthread(ctx);
 	vmf->delivered = true;
 	return ret;
 }
@@ -277,7 +277,7 @@ enum fl_answer fl_ctx_fault(struct fl_vmf *vmf)
 	struct fl_uffd_ctx *ctx = vmf->vma->ctx;
 	uint32_t features = __atomic_load_n(&ctx->features, __ATOMIC_RELAXED);
 	uint32_t flags = __atomic_load_n(&ctx->flags, __ATOMIC_RELAXED);
-	fl_inthread_fn *fn = __atomic_load_n(&ctx->inthread, __ATOMIC_ACQUIRE);
+	const struct fl_inthread *inthread;
 	struct fl_uffd_msg msg = make_msg(vmf, features);
 
 	if ((features & FL_UFFD_FEATURE_SIGBUS) ||
@@ -286,8 +286,9 @@ enum fl_answer fl_ctx_fault(struct fl_vmf *vmf)
 		fl_count(faults_sigbus, 1);
 		return FL_ANSWER_SIGBUS;
 	}
-	if (fn && !(vmf->flags & FAULT_NO_HANDLER))
-		return call_inthread(vmf, ctx, fn, &msg);
+	inthread = (vmf->flags & FAULT_NO_HANDLER) ? NULL : fl_ctx_get_inthread(ctx);
+	if (inthread)
+		return call_inthread(vmf, ctx, inthread, &msg);
 	if (vmf->why == FL_WHY_WP)
 		fl_count(faults_wp, 1);
 	else if (vmf->why == FL_WHY_MINOR)

@@ -39,15 +39,23 @@ struct fl_wait {
 typedef void fl_notify_fn(struct fl_uffd_ctx *ctx, bool readable);
 /* Has everybody else who could hold the descriptor gone? Asked by a waiter now and then. => no lock held */
 typedef bool fl_orphaned_fn(struct fl_uffd_ctx *ctx);
-/* Called in the faulting thread. => no lock held, signals blocked */
-typedef enum fl_answer fl_inthread_fn(struct fl_uffd_ctx *ctx, const struct fl_uffd_msg *msg);
+
+/*
+ * What is called in the faulting thread, and with what: the head of a larger thing of `size` bytes, which does not change
+ * while a fault may have a pointer to it. => `call`: no lock held, signals blocked
+ */
+struct fl_inthread {
+	enum fl_answer (*call)(const struct fl_inthread *self, const struct fl_uffd_msg *msg);
+	size_t size;
+	struct fl_inthread *next; /* [q] of those that were replaced */
+};
 
 /* Letters: [q] lock, [u] that of the space's objects, [m] mm->mmap_lock, [c] constant, [a] atomic */
 struct fl_uffd_ctx {
 	struct fl_mm *mm;     /* [c] */
 	struct fl_list by_mm; /* [u] in the space's objects */
 	struct fl_mutex lock;
-	uint32_t refs;		  /* [a] the descriptor table's, and one for every call and wait in progress */
+	uint64_t refs; /* [a] the descriptor table's, and one for every call and wait in progress; FL_CTX_INTHREAD */
 	uint32_t features;	  /* [a] with FL_UFFD_INITIALIZED once the handshake is done */
 	uint32_t flags;		  /* [a] O_NONBLOCK, FL_UFFD_USER_MODE_ONLY, FL_CTX_SRC_HOST */
 	bool released;		  /* [m][q] closed: no mapping has it, or gets it any more */
@@ -68,8 +76,9 @@ struct fl_uffd_ctx {
 	struct fl_uffd_msg again; /* [q] to be read a second time, on demand; nobody waits for it */
 	fl_notify_fn *notify;	  /* [c] */
 	fl_orphaned_fn *orphaned;
-	fl_inthread_fn *inthread; /* [a] */
-	void *owner;		  /* [c] whose the functions above are */
+	struct fl_inthread *inthread; /* [a] NULL: messages are queued */
+	struct fl_inthread *replaced; /* [q] which a fault may still be using */
+	void *owner;		      /* [c] whose the functions above are */
 };
 
 #define FL_UFFD_INITIALIZED (1u << 31)
@@ -82,6 +91,17 @@ int fl_ctx_new(struct fl_mm *mm, uint32_t flags, struct fl_uffd_ctx **ctx);
 /* Has the address space an object? */
 bool fl_ctx_any(struct fl_mm *mm);
 void fl_ctx_get(struct fl_uffd_ctx *ctx);
+/*
+ * A reference of a fault that is about to load `inthread`. Returns what it has to call until it drops the reference; NULL:
+ * there is nothing, and it has none. => the fault's mapping pinned
+ */
+const struct fl_inthread *fl_ctx_get_inthread(struct fl_uffd_ctx *ctx);
+void fl_ctx_put_inthread(struct fl_uffd_ctx *ctx);
+/*
+ * From now on call `inthread`, which was allocated on mm->metadata and becomes the object's, or nothing (NULL). Faults in
+ * progress may still use the one before. => no lock held, signals blocked
+ */
+void fl_ctx_set_inthread(struct fl_uffd_ctx *ctx, struct fl_inthread *inthread);
 /* The last reference frees it. => no lock held */
 void fl_ctx_put(struct fl_uffd_ctx *ctx);
 /*
