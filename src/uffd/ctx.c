@@ -103,7 +103,10 @@ void fl_ctx_put(struct fl_uffd_ctx *ctx)
 	put_refs(ctx, 1);
 }
 
-/* First the reference, then the pointer: fl_ctx_set_inthread() changes the pointer, and then looks at the references. */
+/*
+ * First the reference, then the pointer: fl_ctx_set_inthread() changes the pointer, and then looks at the
+ * references.
+ */
 const struct fl_inthread *fl_ctx_get_inthread(struct fl_uffd_ctx *ctx)
 {
 	const struct fl_inthread *inthread = __atomic_load_n(&ctx->inthread, __ATOMIC_RELAXED);

@@ -41,8 +41,8 @@ typedef void fl_notify_fn(struct fl_uffd_ctx *ctx, bool readable);
 typedef bool fl_orphaned_fn(struct fl_uffd_ctx *ctx);
 
 /*
- * What is called in the faulting thread, and with what: the head of a larger thing of `size` bytes, which does not change
- * while a fault may have a pointer to it. => `call`: no lock held, signals blocked
+ * What is called in the faulting thread, and with what: the head of a larger thing of `size` bytes, which does not
+ * change while a fault may have a pointer to it. => `call`: no lock held, signals blocked
  */
 struct fl_inthread {
 	enum fl_answer (*call)(const struct fl_inthread *self, const struct fl_uffd_msg *msg);
@@ -92,14 +92,14 @@ int fl_ctx_new(struct fl_mm *mm, uint32_t flags, struct fl_uffd_ctx **ctx);
 bool fl_ctx_any(struct fl_mm *mm);
 void fl_ctx_get(struct fl_uffd_ctx *ctx);
 /*
- * A reference of a fault that is about to load `inthread`. Returns what it has to call until it drops the reference; NULL:
- * there is nothing, and it has none. => the fault's mapping pinned
+ * A reference of a fault that is about to load `inthread`. Returns what it has to call until it drops the reference;
+ * NULL: there is nothing, and it has none. => the fault's mapping pinned
  */
 const struct fl_inthread *fl_ctx_get_inthread(struct fl_uffd_ctx *ctx);
 void fl_ctx_put_inthread(struct fl_uffd_ctx *ctx);
 /*
- * From now on call `inthread`, which was allocated on mm->metadata and becomes the object's, or nothing (NULL). Faults in
- * progress may still use the one before. => no lock held, signals blocked
+ * From now on call `inthread`, which was allocated on mm->metadata and becomes the object's, or nothing (NULL).
+ * Faults in progress may still use the one before. => no lock held, signals blocked
  */
 void fl_ctx_set_inthread(struct fl_uffd_ctx *ctx, struct fl_inthread *inthread);
 /* The last reference frees it. => no lock held */
