@@ -90,6 +90,12 @@ def uses_of_includes(root, uses):
                     uses.add(name, m[2], "%s includes %s" % (name, m[2]))
 
 
+def object_directories(build):
+    """Of the libraries: all layers but preload are in the first, so it is asked first."""
+    return [os.path.join(build, name) for name in sorted(os.listdir(build), reverse=True)
+            if name.startswith("libfaultline") and name.endswith(".p")]
+
+
 def objects(directories):
     """{file, named from src/: (symbols it defines, symbols it wants)} of the object files there"""
     found = {}
