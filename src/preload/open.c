@@ -45,7 +45,7 @@ static bool names_device(const char *path)
 
 	for (size_t at = 0, n; at < sizeof(copy); at += n) {
 		n = fl_min(sizeof(copy) - at, PAGE_SIZE - (fl_addr(path + at) & ~PAGE_MASK));
-		if (!fl_peek(copy + at, path + at, n) || memcmp(copy + at, DEVICE + at, n) != 0)
+		if (!fl_peek(copy + at, path + at, n) || memcmp(copy + at, &DEVICE[at], n) != 0)
 			return false;
 	}
 	return true;
