@@ -32,7 +32,7 @@ static int64_t process_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len,
 	return fl_native_mremap(addr, old_len, new_len, flags, new_addr);
 }
 
-static int process_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
+static int native_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice)
 {
 	return fl_native_madvise(addr, len, advice);
 }
@@ -92,7 +92,7 @@ static const struct fl_space process_space = {
 	.munmap = process_munmap,
 	.mprotect = process_mprotect,
 	.mremap = process_mremap,
-	.madvise = process_madvise,
+	.madvise = native_madvise,
 	.access = process_access,
 	.destroy = process_destroy,
 	.fork = process_fork,

@@ -14,6 +14,7 @@
 #define FL_NATIVE_NATIVE_H
 
 #include "base/uaccess.h"
+#include "host/host.h"
 #include "host/inject.h"
 #include "mm/mm.h"
 
@@ -280,7 +281,6 @@ uint64_t fl_maps_count(void);
  * The next run of pages in [*start, end) that hold data (present or swapped), all of one kind as far as the host
  * tells: of the program's own, the zero page, pages of a file. 1, 0 none, -errno
  */
-enum fl_run { FL_RUN_DATA, FL_RUN_ZERO, FL_RUN_FILE };
 int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what);
 
 /* Does the host map these 2 MiB in one piece? Before 6.7 it cannot be asked: false. */

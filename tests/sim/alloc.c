@@ -10,10 +10,12 @@
 
 #include <string.h>
 
-#define ARENA  (4u << 20)
-#define BLOCKS 4096u
-#define POISON 0xfd
-#define SMALL  512u /* up to this size a block is one thing */
+#define ARENA	(4u << 20)
+#define RESERVE (64u << 20)
+#define LARGE	(256u << 10)
+#define BLOCKS	4096u
+#define POISON	0xfd
+#define SMALL	512u /* up to this size a block is one thing */
 
 struct block {
 	char *start;
@@ -21,6 +23,8 @@ struct block {
 	bool live;
 };
 
+static char reserve[RESERVE] __attribute__((aligned(4096)));
+static size_t reserved;
 static char arena[ARENA] __attribute__((aligned(4096)));
 static size_t used;
 static struct block blocks[BLOCKS];
@@ -29,7 +33,7 @@ static unsigned nr_blocks;
 void sim_memory_reset(void)
 {
 	memset(arena, 0, used);
-	used = nr_blocks = 0;
+	used = reserved = nr_blocks = 0;
 }
 
 static void *take(size_t size)
@@ -84,14 +88,22 @@ void fl_free(uint64_t *account, void *ptr, size_t size)
 	give(ptr, size);
 }
 
+/* The arrays of the native pool are not cleared between schedules: native_world.c clears what was used. */
 void *fl_reserve(size_t size)
 {
-	return take(size);
+	char *at = reserve + reserved;
+
+	if (size < LARGE)
+		return take(size);
+	FL_BUG_ON(reserved + size > RESERVE);
+	reserved += (size + 4095) & ~4095ul;
+	return at;
 }
 
 void fl_unreserve(void *ptr, size_t size)
 {
-	give(ptr, size);
+	if (size < LARGE)
+		give(ptr, size);
 }
 
 const void *sim_thing(const void *what)

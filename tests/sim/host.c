@@ -1,224 +1,732 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * host.c - a model of the host's page tables, and src/native/cache.c on it. The host has a protection and perhaps a
- * guard marker for each page of space A, and nothing where nothing is mapped; a system call on them is one step, all
- * of it or nothing. Where a page of the program's is in the pool is not modelled: what the host shows is the frame
- * that the entry had when it began to show it, as if it had always been there. The host may never begin to give more
- * than the entry does.
+ * host.c - src/host/host.h over the small host of hostmem.h, in place of the operating system.
+ *
+ * Each call is one step: all of it, or, if it fails, nothing. It is a point, unless it is about memory that no other
+ * thread reaches: frames of the pool of which the program is shown none. Whether a fault point fails is the scheduler's
+ * choice. The engine may not call the host about memory that is not mapped, as it may be another's by then, nor set
+ * markers on memory that is not of a file.
  */
-#include "native/native.h"
+#include "host/host.h"
 
-#include "world.h"
+#include "hostmem.h"
 
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 
-#define MADV_GUARD_INSTALL 102
-#define MADV_GUARD_REMOVE  103
+#define DIRECT_SIZE (1ull << 32) /* what the engine is satisfied with at least */
+#define FDS	    16
 
-#define FIRST_CHUNK (REGION(0) >> PMD_SHIFT)
-#define END_CHUNK   ((ELSEWHERE >> PMD_SHIFT) + 1)
+static struct host_file *fds[FDS];
 
-/* By address, since a mapping's page offset is that of its address. */
-static struct chunk chunks[END_CHUNK];
-struct fl_native fl_native;
+/* ---- descriptors ---- */
 
-static void reset(uint64_t i)
+static int new_fd(struct host_file *f)
 {
-	chunks[i] = (struct chunk){.vbase = i << PMD_SHIFT, .used = CHUNK_PAGES};
+	for (int i = 0; i < FDS; i++)
+		if (!fds[i]) {
+			fds[i] = f;
+			return HOST_FD + i;
+		}
+	sim_fail("the model has no room for as many descriptors");
+}
+
+static struct host_file *file_of(int fd)
+{
+	SIM_CHECK(fd >= HOST_FD && fd < HOST_FD + FDS && fds[fd - HOST_FD], "a descriptor that is not open");
+	return fds[fd - HOST_FD];
+}
+
+static bool is_used(const struct host_file *f)
+{
+	bool used = false;
+
+	for (unsigned i = 0; i < FDS; i++)
+		used = used || fds[i] == f;
+	for (unsigned i = 0; i < host.nr; i++)
+		used = used || host.map[i].file == f;
+	return used;
 }
 
 void host_begin(void)
 {
-	for (uint64_t i = FIRST_CHUNK; i < END_CHUNK; i++)
-		reset(i);
-	memset(&fl_native, 0, sizeof(fl_native));
-	fl_native.chunks = chunks;
-	fl_native.nr_chunks = ARRAY_SIZE(chunks);
-	fl_native.chunks_end = FIRST_CHUNK + NR_REGIONS;
-	fl_native.hand = FIRST_CHUNK;
-	fl_native.guard = world_backend->guard;
-	fl_native.budget = world_backend->budget;
+	memset(fds, 0, sizeof(fds));
+	host_memory_reset();
 }
 
-/* The cache asks for it when it is set up, which it is not here. */
-uint64_t fl_maps_count(void)
-{
-	return 0;
-}
-
-/* ---- what the host does ---- */
-
-/* What a call has made of the page. */
-static void changed(uint64_t addr, struct cached *c)
-{
-	enum fl_right right = c->guard ? FL_RIGHT_NONE : c->prot;
-	fl_pte_t pte = fl_pte_get(a.mm, addr);
-
-	if (right > c->right) {
-		struct fl_vma *vma = fl_vma_lookup(a.mm, addr);
-
-		SIM_CHECK(vma && right <= pte_right(pte, vma), "the host gives more than the entry");
-		SIM_CHECK(c->right == FL_RIGHT_NONE || c->pfn == pte_pfn(pte), "the host gives another frame");
-		c->pfn = pte_pfn(pte);
-	}
-	c->right = right;
-	sim_touch(c, true);
-}
-
-static enum fl_right right_of(int prot)
-{
-	return (prot & PROT_WRITE) ? FL_RIGHT_WRITE : (prot & PROT_READ) ? FL_RIGHT_READ : FL_RIGHT_NONE;
-}
-
-/*
- * Borders in what one mapping has of 2 MiB, as they are, or as [start, end) of another protection would make
- * them.
- */
-static unsigned borders(uint64_t start, uint64_t end, enum fl_right prot)
+unsigned host_open_fds(void)
 {
 	unsigned n = 0;
 
-	for (unsigned r = 0; r < NR_REGIONS; r++)
-		for (uint64_t addr = REGION(r) + PAGE_SIZE; addr < REGION(r) + REGION_SIZE; addr += PAGE_SIZE) {
-			uint64_t before = addr - PAGE_SIZE;
-			enum fl_right left = before >= start && before < end ? prot : cached_at(&a, before)->prot;
-			enum fl_right right = addr >= start && addr < end ? prot : cached_at(&a, addr)->prot;
-
-			sim_touch(cached_at(&a, addr), false);
-			n += left != right && fl_vma_lookup(a.mm, before) == fl_vma_lookup(a.mm, addr);
-		}
+	for (unsigned i = 0; i < FDS; i++)
+		n += fds[i] != NULL;
 	return n;
 }
 
-static void do_page(long nr, uint64_t addr, int how)
+int fl_host_memfd(const char *name, enum fl_inject_point fp)
 {
-	struct cached *c = cached_at(&a, addr);
+	struct host_file *f = fl_fail(fp) ? NULL : host_file_new();
 
-	sim_touch(&chunks[addr >> PMD_SHIFT], true); /* what the caller notes there next */
-	if (!c)
-		return;
-	SIM_CHECK(!c->unmapped, "a host call on memory that may belong to another mapping");
-	if (nr == SYS_mprotect)
-		c->prot = right_of(how);
-	else
-		c->guard = how == MADV_GUARD_INSTALL;
-	changed(addr, c);
+	return f ? new_fd(f) : -ENOMEM;
 }
 
-long host_sys(long nr, uint64_t start, uint64_t len, int how)
+void fl_host_close(int fd)
 {
-	bool protect = nr == SYS_mprotect;
+	struct host_file *f = file_of(fd);
 
-	SIM_CHECK(protect || (nr == SYS_madvise && (how == MADV_GUARD_INSTALL || how == MADV_GUARD_REMOVE)),
-		  "a system call that the model does not have");
-	sim_point(SIM_RUN, cached_at(&a, start),
-		  protect		      ? "mprotect"
-		  : how == MADV_GUARD_INSTALL ? "guards"
-					      : "no guards");
-	if (protect && world_backend->no_room &&
-	    borders(start, start + len, right_of(how)) > borders(0, 0, FL_RIGHT_NONE))
+	fds[fd - HOST_FD] = NULL;
+	if (!is_used(f))
+		host_file_free(f);
+}
+
+int fl_host_fd_high(int fd, bool cloexec, enum fl_inject_point fp)
+{
+	return fl_fail(fp) ? -ENOMEM : new_fd(file_of(fd));
+}
+
+int fl_host_fd_move_high(int fd, bool cloexec)
+{
+	return fd;
+}
+
+int fl_host_fd_replace(int fd, int to)
+{
+	struct host_file *f = file_of(fd);
+
+	fds[to - HOST_FD] = f;
+	fds[fd - HOST_FD] = NULL;
+	return to;
+}
+
+bool fl_host_fd_rdwr(int fd)
+{
+	return true;
+}
+
+bool fl_host_record_locked(int fd)
+{
+	return false;
+}
+
+bool fl_host_is_shmem(int fd)
+{
+	return true;
+}
+
+int fl_host_open_mapping(uint64_t start, uint64_t end)
+{
+	struct host_mapping *m = host_at(start);
+
+	return m && m->file ? new_fd(m->file) : -EINVAL;
+}
+
+bool fl_host_opens_mappings(void)
+{
+	return true;
+}
+
+uint64_t fl_host_file_limit(void)
+{
+	return UINT64_MAX;
+}
+
+/* ---- files ---- */
+
+static uint64_t inode(const struct host_file *f)
+{
+	return fl_addr(f) - fl_addr(&fl_native) + (1ull << 32);
+}
+
+int fl_host_fstat(int fd, struct fl_host_file *file)
+{
+	*file = (struct fl_host_file){.dev = 1, .inode = inode(file_of(fd)), .size = file_of(fd)->size};
+	host_touch_file(file_of(fd), 0, PAGES(HOST_END), false);
+	return 0;
+}
+
+static void point_at_file(const struct host_file *f, uint64_t first, uint64_t end, const char *doing)
+{
+	if (host_file_shown(f, first, end))
+		sim_point(SIM_RUN, f, doing);
+}
+
+/* Its pages leave the page tables of the program, too. */
+static void drop_pages(struct host_file *f, uint64_t first, uint64_t end)
+{
+	host_touch_file(f, first, end, true);
+	host_file_drop(f, first, end);
+}
+
+void fl_host_punch(int fd, uint64_t offset, uint64_t len)
+{
+	point_at_file(file_of(fd), PAGES(offset), PAGES(offset + len), "punch");
+	drop_pages(file_of(fd), PAGES(offset), PAGES(offset + len));
+}
+
+int fl_host_fallocate(int fd, int mode, uint64_t offset, uint64_t len)
+{
+	SIM_CHECK(mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE), "fallocate() of another kind");
+	sim_point(SIM_RUN, file_of(fd), "fallocate");
+	drop_pages(file_of(fd), PAGES(offset), PAGES(PAGE_ALIGN(offset + len)));
+	return 0;
+}
+
+int fl_host_ftruncate(int fd, uint64_t size)
+{
+	struct host_file *f = file_of(fd);
+
+	sim_point(SIM_RUN, f, "ftruncate");
+	drop_pages(f, PAGES(PAGE_ALIGN(size)), PAGES(HOST_END));
+	f->size = size;
+	return 0;
+}
+
+int64_t fl_host_next_data(int fd, uint64_t offset)
+{
+	struct host_file *f = file_of(fd);
+	uint64_t page = PAGES(offset), end = PAGES(fl_min(PAGE_ALIGN(f->size), HOST_END));
+
+	point_at_file(f, page, end, "SEEK_DATA");
+	host_touch_file(f, page, end, false);
+	while (page < end && !f->present[page / 64])
+		page = (page / 64 + 1) * 64;
+	while (page < end && !host_file_has(f, page))
+		page++;
+	return page < end ? (int64_t)fl_max(offset, page << PAGE_SHIFT) : -ENXIO;
+}
+
+int64_t fl_host_next_hole(int fd, uint64_t offset)
+{
+	struct host_file *f = file_of(fd);
+	uint64_t page = PAGES(offset), end = PAGES(fl_min(PAGE_ALIGN(f->size), HOST_END));
+
+	if (offset >= f->size)
+		return -ENXIO;
+	point_at_file(f, page, end, "SEEK_HOLE");
+	host_touch_file(f, page, end, false);
+	while (page < end && host_file_has(f, page))
+		page++;
+	return (int64_t)fl_min(fl_max(offset, page << PAGE_SHIFT), f->size);
+}
+
+/* Up to the first page that faults. */
+long fl_host_pwrite(int fd, const void *buf, uint64_t len, uint64_t offset)
+{
+	struct host_file *f = file_of(fd);
+	uint64_t done = 0;
+
+	if (fl_fail(FL_FP_FILL))
 		return -ENOMEM;
-	for (uint64_t addr = start; addr < start + len; addr += PAGE_SIZE)
-		do_page(nr, addr, how);
+	point_at_file(f, PAGES(offset), PAGES(PAGE_ALIGN(offset + len)), "pwrite");
+	while (done < len) {
+		uint64_t at = offset + done, n = fl_min(len - done, PAGE_SIZE - at % PAGE_SIZE);
+		const char *from = world_memory((const char *)buf + done, false);
+
+		if (!from)
+			break;
+		host_touch_file(f, PAGES(at), PAGES(at) + 1, true);
+		host_file_add(f, PAGES(at));
+		memcpy(f->mem + at, from, n);
+		done += n;
+	}
+	return done ? (long)done : -EFAULT;
+}
+
+long fl_host_pread(int fd, void *buf, uint64_t len, uint64_t offset)
+{
+	struct host_file *f = file_of(fd);
+	uint64_t n = offset < f->size ? fl_min(len, f->size - offset) : 0, page;
+	struct host_file *to = host_direct_file(buf, &page);
+
+	if (fl_fail(FL_FP_FILL))
+		return -ENOMEM;
+	point_at_file(f, PAGES(offset), PAGES(PAGE_ALIGN(offset + len)), "pread");
+	host_touch_file(f, PAGES(offset), PAGES(PAGE_ALIGN(offset + len)), false);
+	if (to) {
+		host_touch_file(to, page, page + 1, true);
+		host_file_add(to, page);
+	}
+	memcpy(buf, f->mem + offset, n);
+	return (long)n;
+}
+
+/* Page by page: the program goes on beside it, unless it is kept from that. */
+int fl_host_copy_data(int from, int to, uint64_t base, uint64_t size)
+{
+	struct host_file *f = file_of(from), *t = file_of(to);
+
+	for (uint64_t page = 0; page < PAGES(fl_min(size, HOST_END)); page++) {
+		if (!host_file_has(f, page))
+			continue;
+		sim_point(SIM_RUN, f, "copies a page of the pool");
+		host_touch_file(f, page, page + 1, false);
+		host_file_add(t, page);
+		memcpy(t->mem + (page << PAGE_SHIFT), f->mem + (page << PAGE_SHIFT), PAGE_SIZE);
+	}
 	return 0;
 }
 
-/* ---- instead of what is there for rights ---- */
+/* ---- mapping ---- */
 
-/* Whatever is mapped there next is of the pool, and hidden, without markers. */
-static void forget(uint64_t start, uint64_t end, bool unmapped)
+static long map_at(uint64_t addr, uint64_t len, int prot, struct host_file *f, uint64_t offset, bool shared)
 {
-	for (uint64_t addr = start; addr < end; addr += PAGE_SIZE) {
-		struct cached *c = cached_at(&a, addr);
+	struct host_mapping m = {addr, addr + len, f ? offset : 0, f, prot, shared};
 
-		if (!c)
-			continue;
-		*c = (struct cached){.unmapped = unmapped};
-		sim_touch(c, true);
+	host_unmap(addr, addr + len);
+	host_insert(&m);
+	host_touch_table(true);
+	host_touch(addr, addr + len, true);
+	host_changed(addr, addr + len);
+	return (long)addr;
+}
+
+long fl_host_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset)
+{
+	struct host_file *f = (flags & MAP_ANONYMOUS) ? NULL : file_of(fd);
+
+	SIM_CHECK(f || !(flags & MAP_SHARED), "shared anonymous memory, which the model does not have");
+	len = PAGE_ALIGN(len);
+	sim_point(SIM_RUN, host_thing(addr), "mmap");
+	if (!(flags & MAP_FIXED) && (!addr || !host_none_mapped(addr, addr + len)))
+		addr = host_place(len);
+	return map_at(addr, len, prot, f, offset, flags & MAP_SHARED);
+}
+
+static long map_somewhere(uint64_t len, int prot, struct host_file *f, uint64_t offset)
+{
+	uint64_t addr;
+
+	sim_point(SIM_RUN, NULL, "mmap");
+	addr = host_place(len);
+	return addr ? map_at(addr, len, prot, f, offset, f) : -ENOMEM;
+}
+
+long fl_host_map(uint64_t len, int prot)
+{
+	return map_somewhere(len, prot, NULL, 0);
+}
+
+int fl_host_map_over(uint64_t addr, uint64_t len)
+{
+	sim_point(SIM_RUN, host_thing(addr), "mmap");
+	map_at(addr, len, PROT_NONE, NULL, 0, false);
+	return 0;
+}
+
+int fl_host_map_beside(uint64_t addr, uint64_t len)
+{
+	sim_point(SIM_RUN, host_thing(addr), "mmap");
+	host_touch_table(false);
+	if (!host_none_mapped(addr, addr + len))
+		return -EEXIST;
+	map_at(addr, len, PROT_NONE, NULL, 0, false);
+	return 0;
+}
+
+/* The direct map, which is as large as is allowed, or another mapping. */
+long fl_host_map_file(int fd, uint64_t offset, uint64_t len, int prot)
+{
+	if (len > DIRECT_SIZE)
+		return -ENOMEM;
+	return len == DIRECT_SIZE ? (long)fl_addr(host_direct) : map_somewhere(len, prot, file_of(fd), offset);
+}
+
+int fl_host_map_file_at(int fd, uint64_t offset, uint64_t len, int prot, uint64_t addr, enum fl_inject_point fp)
+{
+	if (fl_fail(fp))
+		return -ENOMEM;
+	if (addr >= HOST_END) {
+		if (len < DIRECT_SIZE)
+			host_map_direct(fl_ptr(addr), len, file_of(fd), offset);
+		return 0;
+	}
+	sim_point(SIM_RUN, host_thing(addr), "maps the pool");
+	map_at(addr, len, prot, file_of(fd), offset, true);
+	return 0;
+}
+
+int fl_host_munmap(uint64_t addr, uint64_t len)
+{
+	if (addr >= HOST_END)
+		return 0;
+	sim_point(SIM_RUN, host_thing(addr), "munmap");
+	len = PAGE_ALIGN(len);
+	host_touch_table(true);
+	host_touch(addr, addr + len, true);
+	host_unmap(addr, addr + len);
+	host_changed(addr, addr + len);
+	return 0;
+}
+
+/* ---- moving ---- */
+
+/* What is mapped at `from` is at `to`, too, which is as long; `pages`: with its private pages, which leave `from`. */
+static void map_again(uint64_t from, uint64_t len, uint64_t to, bool pages)
+{
+	host_unmap(to, to + len);
+	for (uint64_t at = from, end; at < from + len; at = end) {
+		struct host_mapping m = *host_at(at);
+
+		end = fl_min(m.end, from + len);
+		m.offset += m.file ? at - m.start : 0;
+		m.start = to + (at - from);
+		m.end = to + (end - from);
+		host_insert(&m);
+	}
+	if (pages)
+		host_move_pages(from, len, to);
+	host_touch_table(true);
+	host_touch(from, from + len, true);
+	host_touch(to, to + len, true);
+}
+
+static void moved(uint64_t from, uint64_t len, uint64_t to, bool unmap)
+{
+	if (unmap)
+		host_unmap(from, from + len);
+	host_changed(from, from + len);
+	host_changed(to, to + len);
+}
+
+long fl_host_move_aside(uint64_t start, uint64_t len)
+{
+	struct host_mapping *m;
+	uint64_t to;
+
+	sim_point(SIM_RUN, host_thing(start), "moves pages aside");
+	m = host_at(start);
+	SIM_CHECK(m && m->end >= start + len && !m->shared && m->prot == PROT_NONE,
+		  "memory is moved aside that is not hidden");
+	to = host_place(len);
+	if (!to)
+		return -ENOMEM;
+	map_again(start, len, to, true);
+	moved(start, len, to, false);
+	return (long)to;
+}
+
+int fl_host_move_back(uint64_t aside, uint64_t len, uint64_t start)
+{
+	sim_point(SIM_RUN, host_thing(start), "moves pages back");
+	map_again(aside, len, start, true);
+	moved(aside, len, start, true);
+	return 0;
+}
+
+long fl_host_alias(uint64_t addr, uint64_t len, uint64_t to)
+{
+	sim_point(SIM_RUN, host_thing(addr), "mremap of shared memory");
+	SIM_CHECK(host_at(addr) && host_at(addr)->shared, "an alias of private memory");
+	if (!to)
+		to = host_place(len);
+	if (!to)
+		return -ENOMEM;
+	map_again(addr, len, to, false);
+	host_changed(to, to + len);
+	return (long)to;
+}
+
+/* In place, or to where the program wants it. */
+long fl_host_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	struct host_mapping *m;
+
+	sim_point(SIM_RUN, host_thing(addr), "mremap");
+	host_touch_table(true);
+	m = host_at(addr);
+	if (!m || !host_all_mapped(addr, addr + old_len))
+		return -EFAULT;
+	if (!(flags & MREMAP_FIXED) && new_len > old_len && host_none_mapped(addr + old_len, addr + new_len))
+		return map_at(addr + old_len, new_len - old_len, m->prot, m->file,
+			      m->offset + (addr + old_len - m->start), m->shared) < 0
+			       ? -ENOMEM
+			       : (long)addr;
+	if (!(flags & MREMAP_FIXED) && new_len == old_len)
+		return (long)addr;
+	if (!(flags & MREMAP_MAYMOVE))
+		return -ENOMEM;
+	SIM_CHECK(new_len == old_len, "the model moves what stays as long as it is");
+	if (!(flags & MREMAP_FIXED))
+		new_addr = host_place(new_len);
+	map_again(addr, old_len, new_addr, true);
+	moved(addr, old_len, new_addr, !(flags & MREMAP_DONTUNMAP));
+	return (long)new_addr;
+}
+
+/* ---- rights and markers ---- */
+
+/* Is there room for the borders that the call would make? */
+static bool has_room(uint64_t start, uint64_t end, int prot)
+{
+	struct host_mapping was[HOST_MAPPINGS];
+	unsigned nr = host.nr, before;
+	bool ok;
+
+	if (!world_backend->no_room)
+		return true;
+	memcpy(was, host.map, nr * sizeof(was[0]));
+	before = host_borders();
+	host_set_prot(start, end, prot);
+	ok = host_borders() <= before;
+	memcpy(host.map, was, nr * sizeof(was[0]));
+	host.nr = nr;
+	return ok;
+}
+
+static int set_prot(uint64_t start, uint64_t end, int prot)
+{
+	if (!has_room(start, end, prot))
+		return -ENOMEM;
+	host_touch(start, end, true);
+	host_set_prot(start, end, prot);
+	host_changed(start, end);
+	return 0;
+}
+
+/* The engine's call is about memory that it has for itself. */
+static void check_mapped(uint64_t start, uint64_t end)
+{
+	SIM_CHECK(host_all_mapped(start, end), "a host call on memory that may be another's");
+}
+
+int fl_host_protect(uint64_t start, uint64_t len, int prot)
+{
+	if (fl_fail(FL_FP_PROTECT))
+		return -ENOMEM;
+	sim_point(SIM_RUN, host_thing(start), "mprotect");
+	check_mapped(start, start + len);
+	return set_prot(start, start + len, prot);
+}
+
+int fl_host_mprotect(uint64_t addr, uint64_t len, int prot)
+{
+	sim_point(SIM_RUN, host_thing(addr), "mprotect");
+	check_mapped(addr, addr + PAGE_ALIGN(len));
+	return set_prot(addr, addr + PAGE_ALIGN(len), prot);
+}
+
+int fl_host_pkey_mprotect(uint64_t addr, uint64_t len, int prot, int pkey)
+{
+	sim_fail("pkey_mprotect(), which the model does not have");
+}
+
+static void set_guards(uint64_t start, uint64_t end, bool guard)
+{
+	sim_point(SIM_RUN, host_thing(start), guard ? "guards" : "no guards");
+	check_mapped(start, end);
+	for (struct host_mapping *m; start < end && (m = host_at(start)); start = m->end) {
+		uint64_t limit = fl_min(end, m->end);
+
+		SIM_CHECK(m->file && m->shared, "markers on memory that is not the engine's");
+		host_touch(start, limit, true);
+		host_set_guards(start, limit, guard);
+		host_changed(start, limit);
 	}
 }
 
-static void unmapped(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff)
+int fl_host_guard(uint64_t start, uint64_t len)
 {
-	fl_cache_forget(pgoff, PAGES(end - start));
+	if (fl_fail(FL_FP_GUARD))
+		return -ENOMEM;
+	set_guards(start, start + len, true);
+	return 0;
 }
 
-void host_use(struct fl_mmu_ops *ops)
+int fl_host_unguard(uint64_t start, uint64_t len)
 {
-	ops->grant = fl_native_grant;
-	ops->invalidate = fl_native_invalidate;
-	ops->caches = fl_native_caches;
-	ops->conform = fl_native_conform;
-	ops->unmapped = unmapped;
+	if (fl_fail(FL_FP_GUARD))
+		return -ENOMEM;
+	set_guards(start, start + len, false);
+	return 0;
 }
 
-/* As native/map.c: the host first, and then what is known of it. */
-int host_munmap(struct space *s, uint64_t start, uint64_t end)
+void fl_host_unguard_all(uint64_t start, uint64_t len)
 {
-	struct fl_vma *vma;
-	uint32_t i;
-	int err;
+	set_guards(start, start + len, false);
+}
 
-	fl_mmap_write_lock_range(s->mm, start, end);
-	err = fl_vma_reserve(s->mm, 2);
-	if (!err) {
-		sim_point(SIM_RUN, cached_at(s, start), "munmap");
-		forget(start, end, true);
-		fl_yield_point(s->mm);
-		fl_for_each_vma(s->mm, vma, i, start, end)
-			fl_cache_forget(PAGES(fl_max(start, vma->start)),
-					PAGES(fl_min(end, vma->end) - fl_max(start, vma->start)));
-		fl_do_munmap(s->mm, start, end);
+bool fl_host_guard_works(int fd)
+{
+	return world_backend->guard;
+}
+
+int fl_host_drop(uint64_t start, uint64_t len)
+{
+	sim_point(SIM_RUN, host_thing(start), "drops pages");
+	check_mapped(start, start + len);
+	host_touch(start, start + len, true);
+	host_drop(start, start + len);
+	return 0;
+}
+
+/* Frames of the pool get memory; pages of a file get into the program's page tables. */
+int fl_host_populate(uint64_t start, uint64_t len, bool write)
+{
+	uint64_t page;
+	struct host_file *f = host_direct_file(fl_ptr(start), &page);
+	bool sigbus;
+
+	if (f) {
+		host_touch_file(f, page, page + PAGES(len), true);
+		for (uint64_t end = page + PAGES(len); page < end; page++)
+			host_file_add(f, page);
+		return 0;
 	}
-	fl_mmap_write_unlock(s->mm);
-	return err;
+	sim_point(SIM_RUN, host_thing(start), "populates");
+	for (uint64_t at = start; at < start + len; at += PAGE_SIZE)
+		if (!host_page(at, write, &sigbus))
+			return -EFAULT;
+	return 0;
 }
 
-void host_map(uint64_t start, uint64_t end)
+int fl_host_collapse(uint64_t start)
 {
-	forget(start, end, false);
+	return -EINVAL;
 }
 
-void host_shrink(struct space *s)
+int fl_host_collapse_file(int fd, uint64_t offset)
 {
-	fl_cache_shrink(s->mm);
+	return -EINVAL;
 }
 
-static unsigned count(const uint64_t *map)
+void fl_host_dontdump(uint64_t start, uint64_t len)
 {
-	unsigned n = 0;
-
-	for (unsigned i = 0; i + 1 < CHUNK_PAGES; i++)
-		n += bit_get(map, i) != bit_get(map, i + 1);
-	return n;
 }
 
-/* The numbers of borders by which the cache decides what to evict. */
-static void verify_counts(void)
+bool fl_host_locked(uint64_t start, uint64_t len)
 {
-	uint64_t sum = 0;
+	return false;
+}
 
-	for (uint64_t i = FIRST_CHUNK; i < FIRST_CHUNK + NR_REGIONS; i++) {
-		SIM_CHECK(chunks[i].splits ==
-				  count(chunks[i].writable) + (fl_native.guard ? 0 : count(chunks[i].shown)),
-			  "a number of borders is wrong");
-		sum += chunks[i].splits;
+/* ---- the program's other calls ---- */
+
+int fl_host_madvise(uint64_t addr, uint64_t len, int advice)
+{
+	sim_point(SIM_RUN, host_thing(addr), "madvise");
+	if (!host_all_mapped(addr, addr + len))
+		return -ENOMEM;
+	if (advice == MADV_DONTNEED) {
+		host_touch(addr, addr + len, true);
+		host_drop(addr, addr + len);
 	}
-	SIM_CHECK(fl_native.splits == sum, "the sum of borders is wrong");
+	return 0;
 }
 
-void host_verify(const struct space *s)
+/* Of the direct map: which frames have memory. */
+int fl_host_mincore(uint64_t addr, uint64_t len, unsigned char *in)
 {
-	for (unsigned r = 0; r < NR_REGIONS; r++)
-		for (unsigned i = 0; i < REGION_PAGES; i++) {
-			uint64_t addr = REGION(r) + i * PAGE_SIZE;
-			enum fl_right right = s->cache[r][i].right;
-			struct fl_vma *vma = fl_vma_lookup(s->mm, addr);
+	uint64_t page;
+	struct host_file *f = host_direct_file(fl_ptr(addr), &page);
 
-			SIM_CHECK(right == FL_RIGHT_NONE || (vma && fl_native_caches(vma, addr, right)),
-				  "the host gives a right of which the cache does not know");
-		}
-	verify_counts();
+	SIM_CHECK(f, "mincore() of the program's memory, which the model does not have");
+	host_touch_file(f, page, page + PAGES(len), false);
+	for (uint64_t i = 0; i < PAGES(len); i++)
+		in[i] = host_file_has(f, page + i);
+	return 0;
+}
+
+int fl_host_mlock(uint64_t addr, uint64_t len, unsigned flags)
+{
+	return 0;
+}
+
+int fl_host_munlock(uint64_t addr, uint64_t len)
+{
+	return 0;
+}
+
+int fl_host_mlockall(int flags)
+{
+	return 0;
+}
+
+int fl_host_munlockall(void)
+{
+	return 0;
+}
+
+/* ---- what is mapped ---- */
+
+int fl_host_maps_next(uint64_t addr, struct fl_host_map *map)
+{
+	const struct host_mapping *m;
+
+	if (fl_fail(FL_FP_MAPS))
+		return -ENOMEM;
+	sim_point(SIM_RUN, NULL, "looks what is mapped");
+	host_touch_table(false);
+	m = host_find(addr);
+	if (!m)
+		return 0;
+	host_touch(m->start, m->end, false);
+	*map = (struct fl_host_map){.start = m->start,
+				    .end = m->end,
+				    .prot = m->prot,
+				    .anon = !m->file,
+				    .shared = m->shared,
+				    .offset = m->offset,
+				    .dev = 1,
+				    .inode = m->file ? inode(m->file) : 0};
+	return 1;
+}
+
+int fl_host_maps_walk(void (*fn)(const struct fl_host_map *map, void *data), void *data)
+{
+	struct fl_host_map map = {0};
+
+	if (fl_fail(FL_FP_LOOK))
+		return -ENOMEM;
+	while (fl_host_maps_next(map.end, &map) == 1)
+		fn(&map, data);
+	return 0;
+}
+
+uint64_t fl_host_maps_count(void)
+{
+	return 0;
+}
+
+uint64_t fl_host_maps_max(void)
+{
+	return 0;
+}
+
+unsigned fl_host_maps_advice(uint64_t addr)
+{
+	return 0;
+}
+
+static bool resident(uint64_t addr, enum fl_run *what)
+{
+	const struct host_mapping *m = host_at(addr);
+	const struct host_frame *f = host_frame_at(addr);
+
+	if (f) {
+		*what = f->zero ? FL_RUN_ZERO : FL_RUN_DATA;
+		return true;
+	}
+	*what = FL_RUN_FILE;
+	return m && m->file && host_is_mapped(addr);
+}
+
+int fl_host_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what)
+{
+	uint64_t at = *start;
+	enum fl_run next;
+
+	sim_point(SIM_RUN, host_thing(at), "looks for data");
+	host_touch(at, end, false);
+	while (at < end && !resident(at, what))
+		at += PAGE_SIZE;
+	if (at >= end)
+		return 0;
+	*start = at;
+	while ((at += PAGE_SIZE) < end && resident(at, &next) && next == *what)
+		;
+	*run_end = at;
+	return 1;
+}
+
+bool fl_host_mapped_huge(uint64_t addr)
+{
+	return false;
 }

@@ -85,7 +85,7 @@ PLANTED = {
         'an eviction looks again without end while the table of mappings changes',
         '\treturn ret && !fl_read_seqretry(&mm->vma_seq, seq);\n',
         '\twhile (fl_read_seqretry(&mm->vma_seq, seq))\n\t\tseq = fl_read_seqbegin(&mm->vma_seq);\n\treturn ret;\n',
-        ('truncate-fault-mmap/guard-full', 'livelock', [])),
+        ('store-munmap-beside/guard-full', 'livelock', [])),
     # in the cache of rights, on backends that have it
     'rights-first': (
         'rights are given to pages of the host before markers hide them',
@@ -113,11 +113,11 @@ PLANTED = {
     'stale-number': (
         'a count of borders is not re-checked after it was published',
         '\t} while (!right);\n', '\t} while (right && !right);\n',
-        ('truncate-fault-munmap/guard', 'number of borders is wrong', [])),
+        ('store-protect-beside/guard-full', 'of borders is wrong', [])),
     'evict-anybody': (
         'a part is evicted of which nothing is in use: it may be unmapped',
         '\tif (!piece_active(p))\n\t\treturn;\n\tif (fl_native.guard', '\tif (fl_native.guard',
-        ('fault-munmap-beside/guard-full', 'another mapping', [])),
+        ('store-munmap-beside/guard-full', 'may be another', [])),
     'shown-after-error': (
         'a page is shown though its right could not be set',
         'if (!err && fl_native.guard && bit_any(c->shown', 'if (fl_native.guard && bit_any(c->shown',

@@ -108,7 +108,7 @@ void do_copy(void)
 
 void truncate_0(void)
 {
-	saw[4] = (uint64_t)fl_shmem_resize(a.shmem, 0);
+	saw[4] = (uint64_t)truncate_file(&a, 0);
 }
 
 void dontneed_0(void)
@@ -193,9 +193,7 @@ void file_is_gone(void)
 /* ---- the groups ---- */
 
 const struct sim_group *const sim_groups[] = {
-	&sim_calls,	&sim_wakeups, &sim_borders, &sim_memory, &sim_mappings, &sim_spaces,
-#ifdef SIM_HOST
-	&sim_shrinking,
-#endif
+	&sim_calls,  &sim_wakeups,   &sim_borders, &sim_memory, &sim_mappings,
+	&sim_spaces, &sim_shrinking, &sim_merging, &sim_native,
 };
 const unsigned sim_nr_groups = ARRAY_SIZE(sim_groups);

@@ -144,7 +144,7 @@ static bool on_backends(body_fn *body, const struct sim_scenario *s, enum sim_wh
 	bool ok = true;
 	char name[64];
 
-	for (world_backend = world_backends; world_backend < world_backends + world_nr_backends; world_backend++) {
+	for (unsigned i = 0; world_next_backend(&i);) {
 		snprintf(name, sizeof(name), "%s/%s", s->name, world_backend->name);
 		if (where == (world_backend->host ? SIM_NOT_HOST : SIM_ONLY_HOST) ||
 		    fnmatch(options.backend, world_backend->name, 0) ||

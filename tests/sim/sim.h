@@ -110,8 +110,6 @@ void world_verify(void);
 void world_end(void);
 /* A name for a thing. */
 const char *world_name(const void *what);
-/* A system call that is not the scheduler's. */
-long world_sys(long nr, long addr, long len, long how);
 
 /* ---- memory (alloc.c): from one arena, never used twice in a schedule ---- */
 

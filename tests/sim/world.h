@@ -35,50 +35,76 @@
 struct cached {
 	enum fl_right right;
 	uint64_t pfn;
-	enum fl_right
-		prot; /* of the host's mapping, whether a marker hides the page, and whether there is none: host.c */
-	bool guard, unmapped;
 };
 
 struct space {
 	const char *name;
-	struct fl_soft *soft; /* NULL: there is none */
 	struct fl_mm *mm;
+	bool live;		 /* it is complete, and not being destroyed */
+	struct fl_soft *soft;	 /* what it is, natively NULL */
 	struct fl_uffd_ctx *ctx; /* NULL: there is none, or it was closed */
-	struct fl_shmem *shmem;	 /* mapped in region 0, if it is shared */
-	bool readable;		 /* the object's descriptor */
-	uint32_t edges;		 /* futex: moves with it */
-	struct cached cache[NR_REGIONS][REGION_PAGES];
+	struct fl_shmem *shmem;	 /* mapped in region 0, if it is shared; natively a descriptor */
+	int fd;
+	bool readable;				       /* the object's descriptor */
+	uint32_t edges;				       /* futex: moves with it */
+	struct cached cache[NR_REGIONS][REGION_PAGES]; /* mmu */
 };
 
 extern struct space a, b;
 
-struct backend {
-	const char *name;
-	bool mmu;
-	bool host, guard; /* by guard markers, or by protection alone */
-	uint64_t budget;  /* of mappings that the host splits; 0: each split evicts all others */
-	bool no_room;	  /* the host splits none: ENOMEM */
+/* How spaces of a kind are made and accessed. Their calls are those of struct fl_space. */
+struct world {
+	void (*begin)(void); /* of a schedule; optional */
+	void (*make)(struct space *s);
+	/* A shared file of REGION_SIZE, mapped in region 0; -errno */
+	int64_t (*map_file)(struct space *s);
+	int64_t (*write_file)(struct space *s, const void *page, unsigned index);
+	int (*truncate_file)(struct space *s, uint64_t size);
+	int (*punch_file)(struct space *s, uint64_t offset, uint64_t len);
+	int (*fork)(struct space *parent, struct space *child);
+	/* A whole page, read or written. 0, or what it got */
+	uint64_t (*access)(struct space *s, uint64_t addr, uint64_t *page, bool write);
+	/* The page as the hardware gives it. NULL: a fault; *fault is FL_SIGBUS if there is nothing to resolve */
+	char *(*page)(struct space *s, uint64_t addr, bool write, enum fl_fault *fault);
+	/* What fills copy from, of soft spaces. */
+	const struct fl_source *source;
+	/* For world_memory() and world_fault_in(); optional: what the engine copies is memory of no space. */
+	void *(*memory)(const void *at, bool write);
+	bool (*fault_in)(const void *at);
+	/* => nothing in the space is pinned, and mmap_lock is not held */
+	void (*verify)(struct space *s);
+	void (*shrink)(struct space *s); /* only natively: the program's own mmap() has found the host's table full */
+	void (*destroy)(struct space *s);
+	void (*end)(struct space *s); /* destroys it and looks for what is left; also of one that was never made */
+	void (*name)(const void *what, char *name, size_t size);
 };
 
-extern const struct backend world_backends[];
-extern const unsigned world_nr_backends;
+struct backend {
+	const char *name;
+	const struct world *world;
+	bool mmu;	 /* accesses go through a cache of rights */
+	bool host;	 /* of the native backend, in the host's page tables */
+	bool guard;	 /* by guard markers, or by protection alone */
+	uint64_t budget; /* of mappings that the host splits; 0: each split evicts all others */
+	bool no_room;	 /* the host splits none: ENOMEM */
+};
+
+extern const struct backend soft_backends[], native_backends[];
+extern const unsigned soft_nr_backends, native_nr_backends;
 extern const struct backend *world_backend;
+/* The first one, with *i 0, and those after it. false: there is none left */
+bool world_next_backend(unsigned *i);
 
-/* ---- the host's page tables, and src/native/cache.c on them (host.c) ---- */
-
-void host_begin(void);
-/* Replaces the functions for rights. */
-void host_use(struct fl_mmu_ops *ops);
-long host_sys(long nr, uint64_t start, uint64_t len, int how);
-/* The program's calls; the range is about to be mapped. */
-int host_munmap(struct space *s, uint64_t start, uint64_t end);
-void host_map(uint64_t start, uint64_t end);
-/* Evict half of the borders. => mmap_lock held */
-void host_shrink(struct space *s);
-/* The host shows no page the cache does not know of. => no mapping of the space is pinned */
-void host_verify(const struct space *s);
-struct cached *cached_at(struct space *s, uint64_t addr);
+struct space *space_of(const struct fl_mm *mm);
+struct space *other_space(const struct space *s);
+/* struct world's access(), by its page() and the fault path. */
+uint64_t access_by_page(struct space *s, uint64_t addr, uint64_t *page, bool write);
+uint64_t got(enum fl_fault fault);
+void must(int64_t err, const char *what);
+/* Memory of a space that the engine copies from or to: the page at addr, or NULL: it faults. Others are as they are. */
+void *world_memory(const void *addr, bool write);
+/* The same as a system call does: make it readable, waiting if need be. false: it cannot be */
+bool world_fault_in(const void *addr);
 
 /* ---- setting up. All pages are missing, private, readable and writable ---- */
 
@@ -109,11 +135,16 @@ int writeprotect(struct space *s, uint64_t addr, bool protect);
 int writeprotect_region(struct space *s, unsigned region, bool protect);
 int wake_page(struct space *s, uint64_t addr);
 int unregister_page(struct space *s, uint64_t addr);
+int unregister_range(struct space *s, uint64_t addr, uint64_t len);
 int register_pages(struct space *s, uint64_t addr, uint64_t len, uint64_t mode);
 int map_page(struct space *s, uint64_t addr);
 int unmap(struct space *s, uint64_t addr, uint64_t len);
-int64_t move(struct space *s, uint64_t from, uint64_t to); /* a page; `to` 0: wherever there is room */
-int advise(struct space *s, uint64_t addr, int advice);	   /* on one page */
+int64_t map_near(struct space *s, uint64_t addr);	   /* there, or elsewhere if something is there */
+int64_t move(struct space *s, uint64_t from, uint64_t to); /* a page; to 0: wherever there is room */
+int64_t move_range(struct space *s, uint64_t from, uint64_t len, uint64_t new_len, int flags, uint64_t to);
+int truncate_file(struct space *s, uint64_t pages);
+int punch_file(struct space *s, unsigned index);	/* a page */
+int advise(struct space *s, uint64_t addr, int advice); /* on one page */
 int protect_page(struct space *s, uint64_t addr, int prot);
 void close_object(struct space *s);
 /* A read(): the page the message is about, or -errno. */

@@ -143,13 +143,10 @@ static const struct sim_scenario scenarios[] = {
 
 const struct sim_group sim_borders = {scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE};
 
-#ifdef SIM_HOST
 /* The program's own mmap() found the host's mapping table full. */
 static void shrink(void)
 {
-	fl_mmap_read_lock(a.mm);
-	host_shrink(&a);
-	fl_mmap_read_unlock(a.mm);
+	world_backend->world->shrink(&a);
 }
 
 static const struct sim_scenario shrinking[] = {
@@ -166,4 +163,3 @@ static const struct sim_scenario shrinking[] = {
 };
 
 const struct sim_group sim_shrinking = {shrinking, ARRAY_SIZE(shrinking), SIM_ONLY_HOST};
-#endif

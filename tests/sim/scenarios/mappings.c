@@ -147,7 +147,6 @@ static const struct sim_scenario scenarios[] = {
 	 {{"store", store_0}, {"mprotect", executable_and_back}},
 	 stored},
 	{"fault-munmap-beside", neighbours, {{"load", load_0}, {"munmap", unmap_1}}, saw_zero},
-	{"faults-merge", gap, {{"load", load_0}, {"load too", load_2}, {"mmap", fill_gap}}, one_mapping_of_zeros},
 	{"store-mprotect-beside",
 	 unregistered_present,
 	 {{"store", store_0}, {"mprotect", protect_1_and_back}},
@@ -176,3 +175,10 @@ static const struct sim_scenario scenarios[] = {
 };
 
 const struct sim_group sim_mappings = {scenarios, ARRAY_SIZE(scenarios), SIM_ANYWHERE};
+
+/* Of memory that is not registered, which natively is the host's alone. */
+static const struct sim_scenario merging[] = {
+	{"faults-merge", gap, {{"load", load_0}, {"load too", load_2}, {"mmap", fill_gap}}, one_mapping_of_zeros},
+};
+
+const struct sim_group sim_merging = {merging, ARRAY_SIZE(merging), SIM_NOT_HOST};

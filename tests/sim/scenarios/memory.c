@@ -39,7 +39,7 @@ static void copy_1(void)
 
 static void punch_0(void)
 {
-	saw[4] = (uint64_t)fl_shmem_punch_hole(a.shmem, 0, PAGE_SIZE);
+	saw[4] = (uint64_t)punch_file(&a, 0);
 }
 
 static void old_or_hole(void)

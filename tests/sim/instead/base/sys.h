@@ -7,11 +7,11 @@
 #include_next "base/sys.h"
 #undef fl_sys6
 
-long sim_sys(long nr, long a, long b, long c);
+long sim_sys(long nr, long a, long b, long c, long d, long e, long f);
 
 static inline long fl_sys6(long nr, long a, long b, long c, long d, long e, long f)
 {
-	return sim_sys(nr, a, b, c);
+	return sim_sys(nr, a, b, c, d, e, f);
 }
 
 #endif

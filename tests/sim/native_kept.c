@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* native_kept.c - native/kept.c, which can begin anew. */
+#include "forget.h"
+
+#include "native/kept.c"
+
+void native_forget_kept(void)
+{
+	memset(table, 0, sizeof(table));
+	nr_kept = 0;
+	table_lock = (struct fl_mutex){.rank = FL_RANK_KEPT};
+}

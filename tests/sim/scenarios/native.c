@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * native.c - what only the native backend has: memory that becomes the engine's while the program uses it, and the
+ * program's again; addresses that are used again; and calls that change the host's mappings under accesses.
+ */
+#include "scenarios.h"
+
+#include <sys/mman.h>
+
+/* ---- setups ---- */
+
+static void with_object(void)
+{
+	unregistered_present();
+	space_object(&a, FL_CTX_SRC_HOST, 0);
+}
+
+static void with_two_pages(void)
+{
+	with_object();
+	space_fill(&a, PAGE(1), OLD);
+}
+
+/* All of it has been the engine's once. */
+static void released(void)
+{
+	present();
+	SIM_CHECK(!unregister_page(&a, PAGE(0)), "UNREGISTER");
+}
+
+/* Two mappings in the same 2 MiB. */
+static void beside(void)
+{
+	begin();
+	registered_at(&a, WP);
+	space_fill(&a, PAGE(0), OLD);
+	space_fill(&a, PAGE(1), OLD);
+	SIM_CHECK(!register_pages(&a, PAGE(1), 3 * PAGE_SIZE, MISSING | WP), "REGISTER");
+}
+
+static void shared_with_object(void)
+{
+	shared(0);
+}
+
+static void shared_present(void)
+{
+	shared(WP);
+	saw[7] = load(&a, PAGE(0));
+}
+
+/* ---- threads ---- */
+
+static void store_twice(void)
+{
+	saw[0] = store(&a, PAGE(0), NEW);
+	if (!saw[0])
+		saw[0] = store(&a, PAGE(0), TWO);
+}
+
+static void store_1(void)
+{
+	saw[1] = store(&a, PAGE(1), NEW);
+}
+
+static void register_region(uint64_t mode)
+{
+	SIM_CHECK(!register_pages(&a, REGION(0), REGION_SIZE, mode), "REGISTER");
+}
+
+static void register_wp(void)
+{
+	register_region(WP);
+}
+
+static void register_and_protect(void)
+{
+	register_region(WP);
+	SIM_CHECK(!writeprotect(&a, PAGE(0), true), "protecting");
+	saw[1] = load(&a, PAGE(0));
+	SIM_CHECK(saw[1] == load(&a, PAGE(0)), "a page was written to while it was write-protected");
+	SIM_CHECK(!writeprotect(&a, PAGE(0), false), "un-protecting");
+}
+
+static void register_page_0(void)
+{
+	SIM_CHECK(!register_pages(&a, PAGE(0), PAGE_SIZE, WP), "REGISTER");
+}
+
+static void register_page_1(void)
+{
+	SIM_CHECK(!register_pages(&a, PAGE(1), PAGE_SIZE, WP), "REGISTER");
+}
+
+/* Page 2 is missing, unless it is stored to before. */
+static void register_and_copy(void)
+{
+	register_region(MISSING);
+	saw[2] = (uint64_t)copy_value(&a, PAGE(2), NEW, 0);
+	wake_page(&a, PAGE(2));
+}
+
+static void store_2(void)
+{
+	saw[0] = store(&a, PAGE(2), TWO);
+}
+
+static void unregister_region(void)
+{
+	SIM_CHECK(!unregister_range(&a, REGION(0), REGION_SIZE), "UNREGISTER");
+}
+
+static void unregister_0(void)
+{
+	SIM_CHECK(!unregister_page(&a, PAGE(0)), "UNREGISTER");
+}
+
+static void unregister_and_wake(void)
+{
+	unregister_region();
+	wake_page(&a, PAGE(0));
+}
+
+static void unregister_and_back(void)
+{
+	unregister_region();
+	register_region(WP);
+}
+
+static void unregister_and_drop(void)
+{
+	unregister_region();
+	SIM_CHECK(!advise(&a, PAGE(0), MADV_DONTNEED), "madvise()");
+}
+
+static void readable_and_back(void)
+{
+	SIM_CHECK(!protect_page(&a, PAGE(0), PROT_READ), "mprotect()");
+	SIM_CHECK(!protect_page(&a, PAGE(0), PROT_READ | PROT_WRITE), "mprotect()");
+}
+
+static void executable_and_back(void)
+{
+	SIM_CHECK(!protect_page(&a, PAGE(0), PROT_READ | PROT_WRITE | PROT_EXEC), "mprotect()");
+	SIM_CHECK(!protect_page(&a, PAGE(0), PROT_READ | PROT_WRITE), "mprotect()");
+}
+
+static void protect_1(void)
+{
+	SIM_CHECK(!writeprotect(&a, PAGE(1), true), "protecting");
+}
+
+/* If it is there. */
+static void try_protect_1(void)
+{
+	int err = writeprotect(&a, PAGE(1), true);
+
+	SIM_CHECK(!err || err == -ENOENT, "protecting said something else");
+}
+
+static void unmap_0(void)
+{
+	SIM_CHECK(!unmap(&a, PAGE(0), PAGE_SIZE), "munmap()");
+}
+
+static void map_over_0(void)
+{
+	SIM_CHECK(!map_page(&a, PAGE(0)), "mmap()");
+}
+
+/* The page at the same address again, if it is free. It is the program's, and keeps what is stored to it. */
+static void reuse_0(void)
+{
+	int64_t at = map_near(&a, PAGE(0));
+
+	SIM_CHECK(at > 0, "mmap()");
+	saw[3] = (uint64_t)at;
+	if (at != (int64_t)PAGE(0)) {
+		SIM_CHECK(!unmap(&a, (uint64_t)at, PAGE_SIZE), "munmap()");
+		return;
+	}
+	SIM_CHECK(!store(&a, PAGE(0), TWO), "memory that was just mapped cannot be stored to");
+	SIM_CHECK(load(&a, PAGE(0)) == TWO, "memory that was just mapped has changed");
+}
+
+static void move_0(void)
+{
+	saw[3] = (uint64_t)move(&a, PAGE(0), FAR_PAGE(0));
+	saw[2] = load(&a, FAR_PAGE(0));
+}
+
+static void move_and_wake(void)
+{
+	move_0();
+	wake_page(&a, PAGE(0));
+}
+
+/* ---- what must have come of it ---- */
+
+static void both_stored(void)
+{
+	stored();
+	SIM_CHECK(!saw[1] && load(&a, PAGE(1)) == NEW, "the store to the other page is lost");
+}
+
+static void stored_beside(void)
+{
+	stored();
+	SIM_CHECK(load(&a, PAGE(1)) == OLD, "a page that nothing was stored to has changed");
+}
+
+static void stored_2(void)
+{
+	SIM_CHECK(!saw[0], "the store failed");
+	SIM_CHECK(saw[2] == 0 || saw[2] == (uint64_t)-EEXIST, "COPY said something else");
+	SIM_CHECK(load(&a, PAGE(2)) == TWO, "the store is lost");
+	SIM_CHECK(load(&a, PAGE(0)) == OLD, "a page that nothing was stored to has changed");
+}
+
+static void saw_old_twice(void)
+{
+	saw_old();
+	SIM_CHECK(load(&a, PAGE(0)) == OLD, "a page that nothing was stored to has changed");
+}
+
+static void stored_or_dropped(void)
+{
+	uint64_t is = load(&a, PAGE(0));
+
+	SIM_CHECK(saw[0] == 0, "the store failed");
+	SIM_CHECK(is == TWO || is == 0, "what was dropped is back");
+}
+
+static void stored_or_segv(void)
+{
+	uint64_t is = load(&a, PAGE(0));
+
+	SIM_CHECK(saw[0] == 0 ? is == TWO : saw[0] == GOT_SEGV && is == OLD, "the store is lost, or was none");
+}
+
+static void new_or_zero(void)
+{
+	uint64_t is = load(&a, PAGE(0));
+
+	SIM_CHECK(saw[0] == 0 || saw[0] == GOT_SEGV, "the store failed");
+	SIM_CHECK(is == TWO || is == 0, "what was mapped over is back");
+}
+
+static void reused(void)
+{
+	uint64_t is = load(&a, PAGE(0));
+
+	SIM_CHECK(saw[0] == UINT64_MAX || saw[0] == OLD || saw[0] == GOT_SEGV || saw[0] == TWO || saw[0] == 0,
+		  "the load saw what was never there");
+	SIM_CHECK(is == (saw[3] == PAGE(0) ? TWO : GOT_SEGV), "the page is not as the program has left it");
+}
+
+/* The store lands before the page moves, or not at all. */
+static void moved(void)
+{
+	uint64_t there = load(&a, FAR_PAGE(0));
+
+	SIM_CHECK(saw[3] == FAR_PAGE(0), "the page did not move");
+	SIM_CHECK(saw[0] == 0 ? there == TWO : saw[0] == GOT_SEGV && there == OLD, "the store is lost, or was none");
+	SIM_CHECK(saw[2] == there, "the page has changed after it was moved");
+}
+
+static void copied_or_not(void)
+{
+	bool copied = saw[2] == 0;
+
+	SIM_CHECK(copied || saw[2] == (uint64_t)-ENOENT, "COPY said something else");
+	SIM_CHECK(load(&a, PAGE(0)) == (copied ? NEW : 0), "the copy is lost, or was none");
+}
+
+static const struct sim_scenario scenarios[] = {
+	/* adopting */
+	{"store-register", with_object, {{"store", store_twice}, {"register", register_wp}}, stored},
+	{"store-register-protect", with_object, {{"store", store_twice}, {"register", register_and_protect}}, stored},
+	{"store-register-missing", with_object, {{"store", store_2}, {"register", register_and_copy}}, stored_2},
+	{"load-register", with_object, {{"load", load_0}, {"register", register_wp}}, saw_old_twice},
+	{"stores-register",
+	 with_two_pages,
+	 {{"store", store_0}, {"store too", store_1}, {"register", register_wp}},
+	 both_stored},
+	{"register-register",
+	 with_two_pages,
+	 {{"store", store_0}, {"register", register_page_0}, {"register too", register_page_1}},
+	 stored_beside},
+	{"store-register-again", released, {{"store", store_twice}, {"register", register_wp}}, stored},
+	{"store-register-shared", shared_with_object, {{"store", store_twice}, {"register", register_wp}}, stored},
+	/* releasing */
+	{"store-unregister", present, {{"store", store_twice}, {"unregister", unregister_region}}, stored},
+	{"load-unregister", present, {{"load", load_0}, {"unregister", unregister_region}}, saw_old_twice},
+	{"protected-unregister",
+	 present_protected,
+	 {{"store", store_0}, {"unregister", unregister_and_wake}},
+	 stored},
+	{"unregister-register", present, {{"store", store_twice}, {"and back", unregister_and_back}}, stored},
+	{"unregister-dontneed",
+	 present,
+	 {{"store", store_0}, {"unregister", unregister_and_drop}},
+	 stored_or_dropped},
+	{"copy-unregister", missing, {{"copy", do_copy}, {"unregister", unregister_0}}, copied_or_not},
+	{"store-close", present, {{"store", store_twice}, {"close", do_close}}, stored},
+	{"store-unregister-shared",
+	 shared_present,
+	 {{"store", store_twice}, {"unregister", unregister_region}},
+	 stored},
+	/* unmapping, and using again */
+	{"munmap-reuse", present, {{"munmap", unmap_0}, {"mmap", reuse_0}}, reused},
+	{"fault-munmap-reuse", present, {{"load", load_0}, {"munmap", unmap_0}, {"mmap", reuse_0}}, reused},
+	{"store-mmap-over", present, {{"store", store_0}, {"mmap", map_over_0}}, new_or_zero},
+	{"store-mmap-over-released", released, {{"store", store_0}, {"mmap", map_over_0}}, new_or_zero},
+	/* rights */
+	{"store-mprotect", present, {{"store", store_0}, {"mprotect", readable_and_back}}, stored_or_segv},
+	{"store-mprotect-released", released, {{"store", store_0}, {"mprotect", readable_and_back}}, stored_or_segv},
+	{"store-mprotect-exec-registered", present, {{"store", store_0}, {"mprotect", executable_and_back}}, stored},
+	{"store-protect-beside", beside, {{"store", store_0}, {"protect", protect_1}}, stored_beside},
+	{"store-munmap-beside",
+	 beside,
+	 {{"store", store_0}, {"protect", try_protect_1}, {"munmap", unmap_1}},
+	 stored},
+	{"store-mmap-elsewhere",
+	 beside,
+	 {{"store", store_0}, {"protect", protect_1}, {"mmap", map_in_a}},
+	 stored_beside},
+	/* moving */
+	{"fault-mremap-registered", missing, {{"load", load_0}, {"mremap", move_and_wake}}, saw_segv},
+	{"store-mremap-registered", present, {{"store", store_0}, {"mremap", move_0}}, moved},
+	{"store-mremap-released", released, {{"store", store_0}, {"mremap", move_0}}, moved},
+};
+
+const struct sim_group sim_native = {scenarios, ARRAY_SIZE(scenarios), SIM_ONLY_HOST};
