@@ -339,7 +339,7 @@ static bool make_plan(const struct finding *f, const char *plan[PLAN_LINES])
 
 static void print_people(const struct utsname *host, const struct finding *f, const char *const *plan)
 {
-	printf("faultline %s on %s %s %s\n\n", FL_VERSION, host->sysname, host->release, host->machine);
+	printf("faultline %s on %s %s %s\n\n", FL_VERSION_STRING, host->sysname, host->release, host->machine);
 	for (size_t i = 0; i < CHECKS; i++)
 		printf("%-7s %-29s  %s -> %s%s\n", state_names[f[i].state], checks[i].title, f[i].detail, f[i].means,
 		       checks[i].required && f[i].state == ABSENT ? " (REQUIRED)" : "");
@@ -379,7 +379,7 @@ static void json_members(const char *name, ...)
 static void print_json(const struct utsname *host, const struct finding *f, const char *const *plan, bool works)
 {
 	printf("{\n  ");
-	json_members("version", FL_VERSION, "kernel", host->release, "machine", host->machine, NULL);
+	json_members("version", FL_VERSION_STRING, "kernel", host->release, "machine", host->machine, NULL);
 	printf(",\n  \"works\": %s,\n  \"checks\": {\n", works ? "true" : "false");
 	for (size_t i = 0; i < CHECKS; i++) {
 		printf("    \"%s\": {", checks[i].key);

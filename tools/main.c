@@ -9,7 +9,7 @@
 
 #include "tool.h"
 
-const char *argp_program_version = "faultline " FL_VERSION;
+const char *argp_program_version = "faultline " FL_VERSION_STRING;
 
 static const struct command {
 	const char *name;

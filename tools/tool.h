@@ -14,12 +14,11 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include <faultline/faultline.h>
+
 #include "base/inject.h"
 #include "host/stats.h"
 
-#ifndef FL_VERSION
-#define FL_VERSION "unknown"
-#endif
 #ifndef FL_LIBDIR
 #define FL_LIBDIR "lib" /* absolute, or relative to the prefix */
 #endif
