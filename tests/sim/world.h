@@ -6,9 +6,8 @@
  * Each scenario runs on several backends. `soft` is src/soft as it is, where every access walks the page tables.
  * `mmu` has a cache of rights, as the native backend has in the host's page tables: an access it grants takes no
  * lock, any other is a fault. What a fill reads with page faults disabled is read through that cache, the other
- * space's included. It is the simplest cache possible, and makes src/mm keep I8. The others have src/native/cache.c
- * as it is, over a model of the host's page tables (host.c), for space A alone and without mremap. Frames have no
- * homes there, so pages are shared and migrate, which they do not natively.
+ * space's included. It is the simplest cache possible, and makes src/mm keep I8. On the others space A is the
+ * process's own: src/native as it is, over a small host (hostmem.h) in place of the operating system.
  */
 #ifndef WORLD_H
 #define WORLD_H
