@@ -3,9 +3,9 @@
  * host.c - src/host/host.h over the small host of hostmem.h, in place of the operating system.
  *
  * Each call is one step: all of it, or, if it fails, nothing. It is a point, unless it is about memory that no other
- * thread reaches: frames of the pool of which the program is shown none. Whether a fault point fails is the scheduler's
- * choice. The engine may not call the host about memory that is not mapped, as it may be another's by then, nor set
- * markers on memory that is not of a file.
+ * thread reaches: frames of the pool of which the program is shown none. Whether a fault point fails is the
+ * scheduler's choice. The engine may not call the host about memory that is not mapped, as it may be another's by
+ * then, nor set markers on memory that is not of a file.
  */
 #include "host/host.h"
 

@@ -511,8 +511,8 @@ static enum fl_right access_right(const struct fl_vma *vma)
 }
 
 /*
- * The host has begun to show more of a page, or another page. A thread that has the mapping for itself may be about to
- * forget it, when the address is the program's already, or to release it, when the entry is gone.
+ * The host has begun to show more of a page, or another page. A thread that has the mapping for itself may be about
+ * to forget it, when the address is the program's already, or to release it, when the entry is gone.
  */
 static void check_shown(uint64_t addr, const struct page *p)
 {

@@ -104,8 +104,8 @@ struct host_frame *host_frame_at(uint64_t addr);
 /* ---- accesses ---- */
 
 /*
- * The page at addr as an access finds it, which makes it present. NULL: it faults; *sigbus: as it does behind the end of
- * a file.
+ * The page at addr as an access finds it, which makes it present. NULL: it faults; *sigbus: as it does behind the end
+ * of a file.
  */
 char *host_page(uint64_t addr, bool write, bool *sigbus);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * native_world.c - space A as the native backend makes it: src/native, over the small host. Memory is the program's own
- * until it is registered. An access is what the host's page tables say; if they refuse it, a fault, as the entry of the
- * native backend (native/fault_entry.c) has it.
+ * native_world.c - space A as the native backend makes it: src/native, over the small host. Memory is the program's
+ * own until it is registered. An access is what the host's page tables say; if they refuse it, a fault, as the entry
+ * of the native backend (native/fault_entry.c) has it.
  */
 #include "forget.h"
 #include "hostmem.h"

@@ -100,7 +100,9 @@ struct space *other_space(const struct space *s);
 uint64_t access_by_page(struct space *s, uint64_t addr, uint64_t *page, bool write);
 uint64_t got(enum fl_fault fault);
 void must(int64_t err, const char *what);
-/* Memory of a space that the engine copies from or to: the page at addr, or NULL: it faults. Others are as they are. */
+/*
+ * Memory of a space that the engine copies from or to: the page at addr, or NULL: it faults. Others are as they are.
+ */
 void *world_memory(const void *addr, bool write);
 /* The same as a system call does: make it readable, waiting if need be. false: it cannot be */
 bool world_fault_in(const void *addr);
