@@ -98,15 +98,19 @@ def object_directories(build):
 
 def objects(directories):
     """{file, named from src/: (symbols it defines, symbols it wants)} of the object files there"""
-    found = {}
-    for path in sorted(p for d in directories for p in glob.glob(os.path.join(d, "*.o"))):
+    names = {}
+    for path in (p for d in directories for p in sorted(glob.glob(os.path.join(d, "*.o")))):
         m = OBJECT.search(os.path.basename(path))
-        if not m or "%s/%s.c" % (m[1], m[2]) in found:
-            continue
-        lines = subprocess.run(["nm", "-P", path], capture_output=True, text=True, check=True).stdout.splitlines()
-        kinds = [line.split()[:2] for line in lines]
-        found["%s/%s.c" % (m[1], m[2])] = ({s for s, kind in kinds if kind in "TDBRVWC"},
-                                          {s for s, kind in kinds if kind == "U"})
+        if m and "%s/%s.c" % (m[1], m[2]) not in names.values():
+            names[path] = "%s/%s.c" % (m[1], m[2])
+    found = {name: (set(), set()) for name in names.values()}
+    if not names:
+        return {}
+    run = subprocess.run(["nm", "-P", "-A"] + list(names), capture_output=True, text=True, check=True)
+    for line in run.stdout.splitlines():
+        path, symbol, kind = re.match(r"(.*\.o): (\S+) (\S)", line).groups()
+        if kind in "TDBRVWCU":
+            found[names[path]][kind == "U"].add(symbol)
     return found
 
 
