@@ -98,6 +98,11 @@ int fl_host_fallocate(int fd, int mode, uint64_t offset, uint64_t len)
 	return (int)fl_sys(SYS_fallocate, fd, mode, offset, len);
 }
 
+long fl_host_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	return fl_sys(nr, a, b, c, d, e, f);
+}
+
 /* ---- mapping ---- */
 
 #define NOTHING (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)

@@ -80,6 +80,8 @@ int fl_host_munlockall(void);
 int fl_host_ftruncate(int fd, uint64_t size);
 int fl_host_truncate(const char *path, uint64_t size);
 int fl_host_fallocate(int fd, int mode, uint64_t offset, uint64_t len);
+/* Any other call, by its number. */
+long fl_host_call(long nr, long a, long b, long c, long d, long e, long f);
 
 /* ---- mapping ---- */
 

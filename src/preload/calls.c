@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * calls.c - the functions of calls.def, and prctl(), whose arguments depend on its first.
- */
+/* calls.c - the functions of calls.def, and prctl(), whose arguments depend on its first. */
 #include "preload/preload.h"
 
 #include <aio.h>
@@ -41,10 +39,10 @@
 #include <unistd.h>
 #include <utime.h>
 
-/* A signal set as the kernel has it is shorter than libc's. */
+/* The kernel's signal set is shorter than libc's. */
 #define KERNEL_SIGSET 8
 
-/* Counts that are int in libc; the host refuses negative ones itself. */
+/* libc's counts are int; the host refuses negative ones itself. */
 #define COUNT(n) ((n) > 0 ? (size_t)(n) : 0)
 
 #define IN(p, n)  fl_in(p, n)
@@ -52,12 +50,10 @@
 #define STR(s)	  fl_in_str(s)
 #define ALL	  FL_ALL
 
-/* The end of the pipe says which way it goes. */
+/* Which end of the pipe it is tells the direction. */
 static int vmspliced(int fd, const struct iovec *iov, size_t n)
 {
-	int flags = (int)fl_sys(SYS_fcntl, fd, F_GETFL);
-
-	return fl_iov(iov, (int)fl_min(n, (size_t)INT_MAX), flags >= 0 && (flags & O_ACCMODE) == O_RDONLY);
+	return fl_iov(iov, (int)fl_min(n, (size_t)INT_MAX), hostcall_access_mode(fd) == O_RDONLY);
 }
 
 static int aio_data(struct aiocb *cb, bool write)
@@ -98,10 +94,10 @@ static int aio_data(struct aiocb *cb, bool write)
 #define NULLED(ret, name, params, args, faults) WRAP(ret, name, params, args, false, FAILED_NULLED, faults)
 #define ONCE(ret, name, params, args, faults)	WRAP(ret, name, params, args, true, false, faults)
 
-/* Each is declared again: headers do not have those for old programs, and for programs built with checks. */
+/* Each is declared again: headers lack those for old programs and for fortified ones. */
 #include "preload/calls.def"
 
-/* ---- prctl(2): arguments are what the option says ---- */
+/* ---- prctl(2): the option says what the arguments are ---- */
 
 static int prctl_arg(unsigned long arg, size_t len)
 {

@@ -9,10 +9,7 @@
 #include <limits.h>
 #include <string.h>
 
-/*
- * Repetitions without effect: what a page that another thread makes present, or that is hidden for a moment, may
- * cost.
- */
+/* How often a call is repeated with nothing to make present: a page may have been hidden for a moment. */
 #define MAX_IDLE 8
 
 bool fl_again(struct fl_retry *r, int present)
@@ -28,7 +25,7 @@ bool fl_again(struct fl_retry *r, int present)
 /* The longest string that the kernel takes: an argument of execve(2). */
 #define STRING_MAX (32 * PAGE_SIZE)
 
-/* A page of it must be present before the next part can be looked for. */
+/* Each page must be present before the string can be followed into the next. */
 int fl_in_str(const char *s)
 {
 	int ret = FL_NOT_OURS;
@@ -49,7 +46,7 @@ int fl_in_str(const char *s)
 	return ret;
 }
 
-/* More than this no call transfers, whatever it is asked for. */
+/* No call transfers more than this. */
 #define TRANSFER_MAX 0x7ffff000ul
 
 int fl_buffer(const void *p, size_t len, bool write)
@@ -57,10 +54,6 @@ int fl_buffer(const void *p, size_t len, bool write)
 	return p ? (int)fl_native_fault_in(fl_addr(p), fl_min(len, TRANSFER_MAX), write) : FL_NOT_OURS;
 }
 
-/*
- * The first hidden page of a buffer. For reading, which can go on from there: of a large buffer it may need but a
- * little, and the kernel would not touch the rest.
- */
 int fl_next_page(const void *p, size_t len, bool write)
 {
 	uint64_t at = fl_addr(p), end = at + fl_min(len, TRANSFER_MAX);
@@ -100,7 +93,6 @@ int fl_iov_next(const struct iovec *iov, int n)
 	return vector(iov, n, true, false);
 }
 
-/* All of a message but the data. */
 int fl_msghdr_head(const struct msghdr *msg, bool write)
 {
 	struct msghdr m;
@@ -122,7 +114,6 @@ int fl_msghdr(const struct msghdr *msg, bool write)
 	return FL_ALL(ret, fl_iov(m.msg_iov, (int)fl_min(m.msg_iovlen, INT_MAX), write));
 }
 
-/* A buffer whose length is itself in memory. */
 int fl_sized(void *buf, socklen_t *len)
 {
 	int ret = fl_out(len, sizeof(*len));

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fd.c - descriptors. One that names a userfaultfd object behaves as the kernel's does; for every other the call is
- * libc's, repeated when a buffer was hidden (efault.c). Descriptors of the engine itself do not exist for the
- * program.
+ * fd.c - the life of descriptors: close, dup, fcntl. One that names a userfaultfd object behaves as the kernel's.
+ * Descriptors of the engine itself do not exist for the program.
  */
 #include "preload/preload.h"
 
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_FDS FL_MAX_FDS
@@ -30,10 +25,11 @@ void fl_set_fd_kind(int fd, enum fl_fd_kind kind)
 
 	if (fd < 0 || fd >= MAX_FDS || fl_fd_kinds[fd] == kind)
 		return;
-	pid = (int32_t)fl_sys(SYS_getpid, 0);
+	pid = fl_host_pid();
 	if (!fds_owner)
 		fds_owner = pid;
-	if (fds_owner != pid && (kind < FL_FD_PAGEMAP || fl_fd_kinds[fd])) /* what is looked at again does no harm */
+	if (fds_owner != pid &&
+	    (kind < FL_FD_PAGEMAP || fl_fd_kinds[fd])) /* a mark that is only a hint does no harm */
 		return;
 	old = __atomic_exchange_n(&fl_fd_kinds[fd], (uint8_t)kind, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&fl_nr_special, (uint32_t) !!kind - !!old, __ATOMIC_RELAXED);
@@ -41,7 +37,7 @@ void fl_set_fd_kind(int fd, enum fl_fd_kind kind)
 
 /* ---- closing and copying ---- */
 
-/* Has anything of ours a descriptor? */
+/* Do we have any descriptor? */
 static bool any_ours(void)
 {
 	return __atomic_load_n(&fl_native.ready, __ATOMIC_RELAXED) || fl_nr_special || fl_kept_any();
@@ -67,7 +63,7 @@ FL_EXPORT int close(int fd)
 
 static int host_close_range(unsigned first, unsigned last, int flags)
 {
-	return first > last ? 0 : (int)fl_sys(SYS_close_range, first, last, flags);
+	return first > last ? 0 : hostcall_close_range(first, last, flags);
 }
 
 FL_EXPORT int close_range(unsigned first, unsigned last, int flags)
@@ -76,7 +72,7 @@ FL_EXPORT int close_range(unsigned first, unsigned last, int flags)
 	int ret = 0;
 
 	if (first > last || (flags & ~(int)(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)))
-		return (int)fl_ret(fl_sys(SYS_close_range, first, last, flags));
+		return (int)fl_ret(hostcall_close_range(first, last, flags));
 	for (unsigned fd = first; fd <= high && any_ours(); fd++) {
 		struct fl_uffd *o;
 
@@ -114,7 +110,7 @@ FL_EXPORT int dup(int fd)
 	return copied(fd, FL_FIND(dup)(fd));
 }
 
-/* A copy onto a descriptor closes that. */
+/* To copy onto a descriptor closes it. */
 static int dup_onto(int fd, int copy, int (*real)(int, int, int), int flags)
 {
 	struct fl_uffd *closing = NULL, *o;
@@ -156,7 +152,7 @@ FL_EXPORT int dup3(int fd, int copy, int flags)
 
 void fl_fds_after_fork(void)
 {
-	fds_owner = (int32_t)fl_sys(SYS_getpid, 0);
+	fds_owner = fl_host_pid();
 	fl_pagemap_after_fork();
 }
 
@@ -168,7 +164,7 @@ static int do_fcntl(int (*real)(int, int, ...), int fd, int cmd, uint64_t arg)
 	if (!o)
 		ret = FL_RETRY(int, real(fd, cmd, arg), fl_out(fl_ptr(arg), sizeof(struct flock)));
 	else if (cmd == F_GETFL)
-		ret = (int)(o->ctx->flags & O_NONBLOCK); /* access mode O_RDONLY, as the kernel's */
+		ret = (int)(o->ctx->flags & O_NONBLOCK); /* the access mode is O_RDONLY, as the kernel's is */
 	else if (cmd == F_SETFL)
 		ret = fl_object_set_nonblock(o, arg & O_NONBLOCK);
 	else

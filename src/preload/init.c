@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* init.c - start-up of the preloaded library: libc's functions, the shared counters, what an exec has left behind. */
+/* init.c - start-up of the preloaded library: libc's functions, the shared counters, what is to be injected. */
 #include "preload/preload.h"
 
 #include "base/inject.h"
@@ -35,25 +35,26 @@ static void use_shared_stats(void)
 {
 	const char *path = getenv("FAULTLINE_STATS");
 	struct fl_stats *s;
-	long fd, p;
+	long p;
+	int fd;
 
 	if (!path)
 		return;
-	fd = fl_sys(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
-	if (fl_sys_failed(fd))
+	fd = fl_host_open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
 		return;
-	p = fl_sys(SYS_mmap, NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	fl_sys(SYS_close, fd);
-	if (fl_sys_failed(p))
+	p = fl_host_map_file(fd, 0, PAGE_ALIGN(sizeof(*s)), PROT_READ | PROT_WRITE);
+	fl_host_close(fd);
+	if (fl_host_failed(p))
 		return;
 	s = (struct fl_stats *)p;
 	if (s->magic == FL_STATS_MAGIC && s->size == sizeof(*s))
 		fl_stats_use(s);
 	else
-		fl_sys(SYS_munmap, p, sizeof(*s));
+		fl_host_munmap((uint64_t)p, PAGE_ALIGN(sizeof(*s)));
 }
 
-/* A test that was to see failures must not pass because it saw none: with a bad spec the program does not run. */
+/* A test that injects failures must not pass because none happened: with a bad spec the program does not run. */
 static void use_inject(void)
 {
 	static const char head[] = "faultline: FAULTLINE_INJECT: ";
@@ -63,9 +64,9 @@ static void use_inject(void)
 	if (!list || fl_inject_set(list) == 0)
 		return;
 	fl_inject_check(list, why);
-	fl_sys(SYS_write, 2, head, sizeof(head) - 1);
-	fl_sys(SYS_write, 2, why, strlen(why));
-	fl_sys(SYS_write, 2, "\n", 1);
+	fl_host_say(head, sizeof(head) - 1);
+	fl_host_say(why, strlen(why));
+	fl_host_say("\n", 1);
 	_exit(125);
 }
 

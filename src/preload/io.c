@@ -12,7 +12,7 @@
 
 /* ---- ioctl ---- */
 
-#define UFFD_TYPE 0xaa00 /* of the requests of userfaultfd, and of /dev/userfaultfd */
+#define UFFD_TYPE 0xaa00 /* requests of userfaultfd and of /dev/userfaultfd */
 
 static unsigned type_of(unsigned long request)
 {
@@ -21,7 +21,7 @@ static unsigned type_of(unsigned long request)
 
 static int set_cloexec(int fd, unsigned long request)
 {
-	return (int)fl_sys(SYS_ioctl, fd, request, 0);
+	return hostcall_ioctl_cloexec(fd, request);
 }
 
 static bool sets_cloexec(unsigned long request)
@@ -36,7 +36,7 @@ static int device_ioctl(int fd, unsigned long request, uint64_t arg)
 	return request == FL_USERFAULTFD_IOC_NEW ? fl_do_userfaultfd((int)arg) : -EINVAL;
 }
 
-/* The host's own userfaultfd is not for this program. ESRCH: as from the kernel, when the memory is gone. */
+/* The host's own userfaultfd is not for this program. ESRCH is the kernel's answer when the memory is gone. */
 static int foreign_ioctl(int fd)
 {
 	if (FL_FIND(fcntl)(fd, F_GETFD) < 0)
@@ -44,7 +44,7 @@ static int foreign_ioctl(int fd)
 	return fl_object_foreign(fd) ? -ESRCH : -ENOTTY;
 }
 
-/* False: the host's call will do, otherwise *ret is -errno or the result. */
+/* False: libc's call will do. Otherwise *ret is the result or -errno. */
 static bool our_ioctl(int fd, unsigned long request, uint64_t arg, int *ret)
 {
 	struct fl_uffd *o = fl_object_get(fd);
@@ -67,7 +67,7 @@ static size_t ioctl_size(unsigned long request)
 {
 	size_t size = _IOC_SIZE(request);
 
-	return size ? size : 64; /* the old requests do not tell */
+	return size ? size : 64; /* old requests do not tell */
 }
 
 FL_EXPORT int ioctl(int fd, unsigned long request, ...)
@@ -105,7 +105,7 @@ FL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 	return fl_go_on(fd, &iov, 1, ret, true);
 }
 
-/* Messages may span the parts of a vector. */
+/* A message may span parts of the vector. */
 static ssize_t object_readv(struct fl_uffd *o, const struct iovec *iov, int n)
 {
 	struct fl_uffd_msg msgs[8];

@@ -3,7 +3,6 @@
 #include "preload/preload.h"
 
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 
@@ -27,11 +26,11 @@ FL_EXPORT int mprotect(void *addr, size_t len, int prot)
 	return (int)fl_ret(fl_native_mprotect(fl_addr(addr), len, prot));
 }
 
-/* No key hides a page from faultline's own handler: the default one is all that registered ranges can have. */
+/* A key could hide a page from our own handler, so registered ranges have the default one. */
 FL_EXPORT int pkey_mprotect(void *addr, size_t len, int prot, int pkey)
 {
 	if (pkey != -1 && !fl_native_touches(fl_addr(addr), fl_addr(addr) + len))
-		return (int)fl_ret(fl_sys(SYS_pkey_mprotect, addr, len, prot, pkey));
+		return (int)fl_ret(fl_host_pkey_mprotect(fl_addr(addr), len, prot, pkey));
 	return mprotect(addr, len, prot);
 }
 
@@ -57,11 +56,11 @@ FL_EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ..
 	return (void *)fl_ret(fl_native_mremap(fl_addr(addr), old_len, new_len, flags, fl_addr(new_addr)));
 }
 
-/* Files whose pages may be mapped by ranges of ours. */
+/* A registered range may map pages of the file. */
 FL_EXPORT int ftruncate64(int fd, off64_t size)
 {
 	return (int)fl_ret(fl_file_any() && size >= 0 ? fl_native_ftruncate(fd, (uint64_t)size)
-						      : (int)fl_sys(SYS_ftruncate, fd, size));
+						      : fl_host_ftruncate(fd, (uint64_t)size));
 }
 
 FL_EXPORT int ftruncate(int fd, off_t size)
@@ -73,7 +72,7 @@ FL_EXPORT int truncate64(const char *path, off64_t size)
 {
 	return (int)FL_RETRY(long,
 			     fl_ret(fl_file_any() && size >= 0 ? fl_native_truncate(path, (uint64_t)size)
-							       : (int)fl_sys(SYS_truncate, path, size)),
+							       : fl_host_truncate(path, (uint64_t)size)),
 			     fl_in_str(path));
 }
 
@@ -87,7 +86,7 @@ FL_EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t len)
 	bool punch = (mode & FALLOC_FL_PUNCH_HOLE) && offset >= 0 && len > 0;
 
 	return (int)fl_ret(fl_file_any() && punch ? fl_native_fallocate(fd, mode, (uint64_t)offset, (uint64_t)len)
-						  : (int)fl_sys(SYS_fallocate, fd, mode, offset, len));
+						  : fl_host_fallocate(fd, mode, (uint64_t)offset, (uint64_t)len));
 }
 
 FL_EXPORT int fallocate(int fd, int mode, off_t offset, off_t len)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * open.c - how descriptors come about: userfaultfd(2), /dev/userfaultfd, and the files that procfs.c wants to know
- * of.
+ * open.c - new descriptors: userfaultfd(2), /dev/userfaultfd, and the files that procfs.c has to know.
  */
 #include "preload/preload.h"
 
@@ -23,10 +22,10 @@ int fl_do_userfaultfd(int flags)
 	return err ? err : object->fd;
 }
 
-/* Anything that opens can stand for the device; what it is shows in no call that a program would make on it. */
+/* Any file can stand for the device: no call that a program makes on it shows the difference. */
 static int open_device(int flags)
 {
-	int fd = (int)fl_sys(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | (flags & O_CLOEXEC), 0);
+	int fd = fl_host_open("/dev/null", O_RDWR | (flags & O_CLOEXEC));
 
 	if (fd >= 0)
 		fl_set_fd_kind(fd, FL_FD_DEVICE);
@@ -38,7 +37,7 @@ static mode_t mode_of(int flags, va_list ap)
 	return (flags & (O_CREAT | O_TMPFILE)) ? va_arg(ap, mode_t) : 0;
 }
 
-/* A bad pointer must reach libc, which says EFAULT. No page behind the string's end is touched. */
+/* A bad pointer must reach the host, which says EFAULT. No page behind the string's end is touched. */
 static bool names_device(const char *path)
 {
 	char copy[sizeof(DEVICE)];
@@ -51,7 +50,7 @@ static bool names_device(const char *path)
 	return true;
 }
 
-/* The path is looked at before libc's own function is: a hidden one faults in user mode here, which resolves it. */
+/* The path is read before libc's function is called: on a hidden page that is a fault in user mode, and resolved. */
 #define OPEN(name, params, args)                                                                                     \
 	FL_EXPORT int name params                                                                                    \
 	{                                                                                                            \
@@ -81,7 +80,7 @@ FL_EXPORT int creat64(const char *path, mode_t mode)
 	return open64(path, O_CREAT | O_WRONLY | O_TRUNC, mode);
 }
 
-/* What <bits/fcntl2.h> calls in fortified programs. */
+/* Fortified programs call these: <bits/fcntl2.h>. */
 FL_EXPORT int __open_2(const char *path, int flags);
 FL_EXPORT int __open64_2(const char *path, int flags);
 FL_EXPORT int __openat_2(int dir, const char *path, int flags);

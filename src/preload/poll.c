@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * poll.c - waiting for descriptors, some of which name userfaultfd objects. An object's readiness is its queue's: a
- * poll() of one object alone sleeps on that, in any other company its socket stands for it, and afterwards the queue
- * is asked.
+ * poll.c - waiting for descriptors, some of which name userfaultfd objects. An object is ready when its
+ * queue is. A poll() of one object alone sleeps on the queue; among other descriptors, the object's socket stands for
+ * it, and the queue is asked afterwards.
  */
 #include "preload/preload.h"
 
@@ -11,21 +11,16 @@
 #include <string.h>
 #include <time.h>
 
-#define MAX_FDS 65536
-
 #define POLL_STACK 64
 
 static int64_t now_ns(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	return (int64_t)fl_host_now_ns();
 }
 
 /*
- * One look at the objects among the descriptors. Fills in their revents; the others' are the host's to say. Returns
- * how many objects are ready. `spin`: wait a moment for the first.
+ * Look once at the objects among the descriptors and fill in their revents. Returns how many objects are ready.
+ * `spin`: wait a moment for the first one.
  */
 static int look(struct pollfd *fds, nfds_t n, bool spin)
 {
@@ -53,14 +48,9 @@ static int look(struct pollfd *fds, nfds_t n, bool spin)
 	return ready;
 }
 
-/*
- * The host's view of the descriptors: an object's socket is asked for reading only. Returns how many objects there
- * are.
- */
-static int host_view(struct pollfd *host, const struct pollfd *fds, nfds_t n)
+/* The host's view of the descriptors: an object's socket is polled for reading only. */
+static void host_view(struct pollfd *host, const struct pollfd *fds, nfds_t n)
 {
-	int objects = 0;
-
 	for (nfds_t i = 0; i < n; i++) {
 		struct fl_uffd *o = fl_object_get(fds[i].fd);
 
@@ -68,14 +58,12 @@ static int host_view(struct pollfd *host, const struct pollfd *fds, nfds_t n)
 		host[i].revents = 0;
 		if (!o)
 			continue;
-		objects++;
 		host[i].events &= POLLIN;
 		fl_object_put(o);
 	}
-	return objects;
 }
 
-/* Results of the host for what is no object. Returns how many are ready. */
+/* Take the host's results for descriptors that are no objects. Returns how many are ready. */
 static int merge_view(struct pollfd *fds, const struct pollfd *host, nfds_t n)
 {
 	int ready = 0;
@@ -93,7 +81,7 @@ static int merge_view(struct pollfd *fds, const struct pollfd *host, nfds_t n)
 	return ready;
 }
 
-/* timeout in nanoseconds, negative: for ever */
+/* `timeout` in nanoseconds, negative: for ever */
 static int poll_objects(struct pollfd *fds, struct pollfd *host, nfds_t n, int64_t timeout, const sigset_t *mask)
 {
 	int64_t end = timeout < 0 ? INT64_MAX : now_ns() + timeout;
@@ -124,7 +112,7 @@ static int poll_objects(struct pollfd *fds, struct pollfd *host, nfds_t n, int64
 	}
 }
 
-/* One object alone: the queue itself is looked at and slept on. */
+/* One object alone: sleep on the queue itself. */
 static int poll_one(struct pollfd *p, int64_t timeout)
 {
 	struct fl_uffd *o = fl_object_get(p->fd);
@@ -132,18 +120,18 @@ static int poll_one(struct pollfd *p, int64_t timeout)
 	int ready, err = 0;
 	bool dead;
 
-	if (!o) /* closed this moment */
+	if (!o) /* closed just now */
 		return FL_FIND(poll)(p, 1, 0);
 	fl_object_begin(o);
 	ready = look(p, 1, timeout);
 	while (!ready && left && err != -EINTR && !o->ctx->released) {
-		left = timeout < 0 ? INT64_MAX / 2 : end - now_ns(); /* with a limit the sleep is never restarted */
+		left = timeout < 0 ? INT64_MAX / 2 : end - now_ns(); /* a sleep with a limit is never restarted */
 		if (left <= 0)
 			break;
 		err = fl_ctx_sleep(o->ctx, true, (uint64_t)left);
 		ready = look(p, 1, false);
 	}
-	dead = o->ctx->released; /* a forked child's view of its parent's object: nothing ever comes */
+	dead = o->ctx->released; /* a forked child sees its parent's object: nothing ever comes */
 	fl_object_end(o);
 	fl_object_put(o);
 	if (!ready && dead && left && err != -EINTR)
@@ -175,7 +163,7 @@ static int do_poll(struct pollfd *fds, nfds_t n, int64_t timeout, const sigset_t
 
 static bool any_object(const struct pollfd *fds, nfds_t n)
 {
-	for (nfds_t i = 0; fl_object_any() && i < n && i < MAX_FDS; i++) {
+	for (nfds_t i = 0; fl_object_any() && i < n && i < FL_MAX_FDS; i++) {
 		struct pollfd p;
 		struct fl_uffd *o = fl_copy_user(&p, &fds[i], sizeof(p)) ? NULL : fl_object_get(p.fd);
 
@@ -187,7 +175,7 @@ static bool any_object(const struct pollfd *fds, nfds_t n)
 	return false;
 }
 
-/* Arguments are looked at on the kernel's behalf: what it may not have is EFAULT. */
+/* Arguments are read on the kernel's behalf: EFAULT for memory that refuses it. */
 static bool refused(int present)
 {
 	if (present != FL_REFUSED)
@@ -205,7 +193,7 @@ FL_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 	return FL_RETRY(int, FL_FIND(poll)(fds, n, timeout), fl_out(fds, n * sizeof(*fds)));
 }
 
-/* Nanoseconds, -1 for ever, -2 when the time is no time. */
+/* In nanoseconds; -1: for ever, -2: not a valid time. */
 static int64_t timeout_of(const struct timespec *ts)
 {
 	if (!ts)
@@ -263,7 +251,7 @@ static bool set_bad(const fd_set *set, int n)
 	return set && fl_copy_user(&copy, set, (size_t)fl_min(n + 7, FD_SETSIZE) / 8);
 }
 
-/* libc's own function says what it says about bad pointers. */
+/* Bad pointers are for libc's own function to refuse. */
 static bool sets_bad(int n, const struct sets *s)
 {
 	return n <= 0 || set_bad(s->r, n) || set_bad(s->w, n) || set_bad(s->e, n);
@@ -285,7 +273,7 @@ static bool select_has_object(int n, const struct sets *s)
 	return false;
 }
 
-/* What the sets ask for, as poll() has it. Returns how many descriptors. */
+/* What the sets ask for, in poll()'s form. Returns how many descriptors. */
 static nfds_t sets_to_fds(int n, const struct sets *s, struct pollfd *fds)
 {
 	nfds_t nfds = 0;
@@ -300,7 +288,7 @@ static nfds_t sets_to_fds(int n, const struct sets *s, struct pollfd *fds)
 	return nfds;
 }
 
-/* And the answer. Returns the number of bits, or -1. */
+/* The answer, back in the sets. Returns the number of bits, or -1. */
 static int fds_to_sets(const struct sets *s, const struct pollfd *fds, nfds_t nfds)
 {
 	int bits = 0;
@@ -356,7 +344,7 @@ static bool refused_sets(const struct sets *s)
 	return refused(fl_out(s->r, size)) || refused(fl_out(s->w, size)) || refused(fl_out(s->e, size));
 }
 
-/* Linux leaves in the time what is left of it. */
+/* Linux stores the time that is left. */
 static int select_left(int n, const struct sets *s, int64_t timeout, struct timeval *tv)
 {
 	int64_t end = now_ns() + timeout;

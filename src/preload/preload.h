@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * preload.h - the interposed entry points of libc. Each decides in a few instructions whether the call concerns
- * faultline, and otherwise is libc's own function. Nothing is exported but the interposed names.
+ * preload.h - the interposed functions of libc. Each decides in a few instructions whether the call concerns
+ * faultline; if not, it is libc's own. Only the interposed names are exported.
+ *
+ * => a precondition: locks held, signals blocked. What has none may be called with no lock held.
  *
  *   init.c      start-up; finding libc's functions
- *   open.c      descriptors that are userfaultfd objects, or worth a look: userfaultfd, open, fopen
- *   fd.c        their table; close, dup, fcntl
+ *   open.c      new descriptors: userfaultfd(2), open, fopen
+ *   fd.c        descriptors: which are special; close, dup, fcntl
  *   io.c        ioctl, read, write, lseek
  *   poll.c      waiting for them: poll, select, epoll
  *   procfs.c    /proc/self/pagemap and clear_refs
@@ -26,6 +28,7 @@
 #include "native/native.h"
 #include "native/sigview.h"
 #include "preload/efault.h"
+#include "preload/hostcalls.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -39,14 +42,14 @@
 #define FL_EXPORT __attribute__((visibility("default")))
 
 /*
- * libc's own function of an interposed name, of its type. All that are named so in the library are looked up at
- * start: dlsym() takes the dynamic linker's lock, and a thread that waits for it under a dlopen() would never get it.
+ * libc's own function of that name, with its type. Every one that is used in the library is looked up at start:
+ * dlsym() takes the dynamic linker's lock, for which a thread that faults inside dlopen() would wait for ever.
  */
 struct fl_find {
 	const char *name;
 	void *found;
 };
-/* Look it up now: a constructor that runs before ours asks. */
+/* Look it up now, for a constructor that runs before ours. */
 void *fl_find_now(struct fl_find *find);
 #define FL_FIND(symbol)                                                                                              \
 	({                                                                                                           \
@@ -56,16 +59,16 @@ void *fl_find_now(struct fl_find *find);
 		(__typeof__(&symbol))(likely(found_) ? found_ : fl_find_now(&find_));                                \
 	})
 
-/* -errno to libc's convention. */
+/* From -errno to libc's convention. */
 static inline long fl_ret(int64_t ret)
 {
-	if (!fl_sys_failed((long)ret))
+	if (!fl_host_failed((long)ret))
 		return (long)ret;
 	errno = (int)-ret;
 	return -1;
 }
 
-/* libc's way to end a fortified program. */
+/* How libc ends a fortified program. */
 _Noreturn void __chk_fail(void);
 
 /* ---- open.c ---- */
@@ -76,9 +79,9 @@ int fl_do_userfaultfd(int flags);
 /* ---- fd.c ---- */
 
 /*
- * Descriptors that are special without being an object: those that stand for an open /dev/userfaultfd, and two files
- * of /proc. Of the latter the table only says that a look is worth it (procfs.c): a descriptor may have been closed
- * behind our back, or come from a parent.
+ * Special descriptors that are no objects: those that stand for an open /dev/userfaultfd, and two files of /proc. For
+ * the latter the table is only a hint, checked at each use (procfs.c): the descriptor may have been closed behind our
+ * back, or come from a parent.
  */
 enum fl_fd_kind {
 	FL_FD_PLAIN,
@@ -97,51 +100,54 @@ static inline enum fl_fd_kind fl_fd_kind(int fd)
 	return (enum fl_fd_kind)fl_fd_kinds[fd];
 }
 void fl_set_fd_kind(int fd, enum fl_fd_kind kind);
-/* In a forked child: the descriptors are its own now. */
+/* In a forked child: the table describes its own descriptors now. */
 void fl_fds_after_fork(void);
 
 /* ---- procfs.c ---- */
 
 #define FL_PAGEMAP_SCAN 0xc0606610u
 
-/* `path` was opened as `fd`, or it was not (-1): remember what it is, and what that did. Returns fd; keeps errno. */
+/* `path` was opened as `fd`, or not (-1): note what it is, and that O_TRUNC emptied it. Returns fd; keeps errno. */
 int fl_opened(const char *path, int fd, int flags);
-/* The same for a stream; one that libc must not read by itself is replaced. */
+/* The same for a stream; replaced if libc must not read it by itself. */
 FILE *fl_stream_opened(const char *path, const char *mode, FILE *f);
 /*
- * A read or write of a descriptor of those kinds; offset -1: at the file's position. False: the host's call will do,
- * otherwise *ret is the result, errno set. => no lock held; may wait for pages of the caller's memory
+ * A read or write of a descriptor of those kinds; offset -1: at the file's position. False: the host's call will do.
+ * Otherwise *ret is the result, and errno is set. => no lock held; may wait for pages of the caller's memory
  */
 bool fl_special_transfer(ssize_t *ret, int fd, const struct iovec *iov, int n, off64_t offset, int flags, bool write);
 #define FL_SPECIAL(ret, fd, ...)                                                                                     \
 	(unlikely(fl_fd_kind(fd) >= FL_FD_PAGEMAP) && fl_special_transfer(ret, fd, __VA_ARGS__))
-/* ioctl(PAGEMAP_SCAN): false: the host's will do, otherwise *ret is -errno. => as above */
+/* ioctl(PAGEMAP_SCAN). False: the host's will do. Otherwise *ret is -errno. => as above */
 bool fl_pagemap_scan(int fd, uint64_t arg, int *ret);
-/* In a forked child: what it has from its parent tells of the parent's memory. */
+/* In a forked child: inherited descriptors tell of the parent's memory. */
 void fl_pagemap_after_fork(void);
 
 /* ---- process.c ---- */
 
-/* At start, before the program's own fork handlers. */
+/* At start: before the program registers fork handlers of its own. */
 void fl_process_init(void);
-/* clone(2), and fork(2) where there is one, as system calls: -errno. */
-long fl_do_clone(long nr, long flags, long stack, long ptid, long d, long e);
+/*
+ * clone(2), or fork(2) where there is one, as the system call `nr`: -errno. `forks`: the child has memory of its own,
+ * and comes back from this call.
+ */
+long fl_do_clone(long nr, bool forks, long flags, long stack, long ptid, long d, long e);
 
 /* ---- signal.c ---- */
 
-/* A mask of the program in the host's form (native/sigview.h). NULL stays NULL. */
+/* The program's mask in the host's form (native/sigview.h). NULL stays NULL. */
 const sigset_t *fl_native_mask(const sigset_t *set, sigset_t *copy);
 /* In a new process or after exec. */
 void fl_signal_init(void);
 /*
- * Around execve() and posix_spawn(): what is started gets the mask that this thread believes in.
+ * Around execve() and posix_spawn(): the new program gets the mask that this thread believes in.
  * => no hidden page is touched between
  */
 uint64_t fl_signal_exec_begin(void);
 void fl_signal_exec_end(uint64_t mask);
-/* The system calls, for syscall(). */
+/* rt_sigprocmask(2) and rt_sigaction(2) with sets of 8 bytes, for syscall(): errno is set. */
 long fl_do_sigprocmask(int how, const void *set, void *old);
-long fl_do_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old);
+long fl_do_sigaction(int sig, const void *act, void *old);
 
 /* ---- stack.c ---- */
 
@@ -149,11 +155,11 @@ void fl_stack_init(void);
 
 /* ---- transfer.c ---- */
 
-/* Does reading take what is lost if it cannot be stored: a datagram, or the count of an eventfd? */
+/* Would a read lose what it cannot store, such as a datagram or the count of an eventfd? */
 bool fl_takes_once(int fd);
-/* Then make the buffer present first. */
+/* If so, make the buffer present before the read. */
 void fl_before_read(int fd, void *buf, size_t len);
-/* A read or write at the file's position has done so much. If a hidden page ended it, do the rest, too. */
+/* A read or write at the file's position has done so much. If a hidden page ended it, do the rest. */
 ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool write);
 /* The same for recv(2). */
 ssize_t fl_go_on_recv(int fd, void *buf, size_t len, int flags, ssize_t done);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * process.c - processes and programs that this one starts. A forked child gets memory and objects of its own, by
- * whatever call it is made. A program runs on faultline, too, whatever environment it is given: what this one was
- * started with is added where it is missing. That may happen in a child of vfork(), in its parent's memory and on a
- * small stack: nothing is allocated but pages from the host, and those only for lists out of the ordinary.
+ * process.c - processes and programs that this one starts. A forked child gets memory and objects of its own,
+ * whichever call makes it. A program that is started runs on faultline, too, whatever environment it is given: what
+ * this one was started with is added if missing. That may happen in a child of vfork(), in its parent's memory and on
+ * a small stack, so only pages from the host are allocated, and only for unusually long lists.
  */
 #include "preload/preload.h"
 
@@ -36,13 +36,12 @@ static void forked_child(void)
  */
 static void before_fork(void)
 {
-	fl_native_fork_prepare(); /* a failure shows in the child: here it can no longer be refused */
+	fl_native_fork_prepare(); /* too late to refuse: a failure shows in the child */
 }
 
 /*
- * Here a fork that cannot be done right can still be refused. The handlers that libc then runs find it prepared. (The
- * program's own fork handlers run while nothing may touch registered memory: those that do would wait for ever, so we
- * prepare last.)
+ * Here a fork that cannot be done right can still be refused. It is prepared last, in our handler: while it is
+ * prepared nothing may touch registered memory, and fork handlers of the program that do would wait for ever.
  */
 FL_EXPORT pid_t fork(void)
 {
@@ -78,7 +77,7 @@ struct clone_start {
 
 static int clone_child(void *arg)
 {
-	struct clone_start start = *(struct clone_start *)arg; /* the child's own copy of the parent's stack */
+	struct clone_start start = *(struct clone_start *)arg; /* the child's copy of the parent's stack */
 
 	forked_child();
 	return start.fn(start.arg);
@@ -107,16 +106,16 @@ FL_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	return pid;
 }
 
-long fl_do_clone(long nr, long flags, long stack, long ptid, long d, long e)
+long fl_do_clone(long nr, bool forks, long flags, long stack, long ptid, long d, long e)
 {
 	long ret;
 
-	if (nr == SYS_clone && ((flags & CLONE_VM) || stack)) /* a child on another stack does not come back here */
-		return fl_sys(nr, flags, stack, ptid, d, e);
+	if (!forks) /* the child shares our memory, or does not come back here */
+		return fl_host_call(nr, flags, stack, ptid, d, e, 0);
 	ret = fl_native_fork_prepare();
 	if (ret)
 		return ret;
-	ret = fl_sys(nr, flags, stack, ptid, d, e);
+	ret = fl_host_call(nr, flags, stack, ptid, d, e, 0);
 	if (ret)
 		fl_native_fork_parent();
 	else
@@ -126,13 +125,13 @@ long fl_do_clone(long nr, long flags, long stack, long ptid, long d, long e)
 
 /* ---- what this program was started with ---- */
 
-/* What this program was started with. Written by the constructor. */
+/* Written by the constructor. */
 static struct {
 	char *vars[MAX_KEPT]; /* the first is LD_PRELOAD */
 	unsigned nr;
 	size_t used;
 	char text[8192];
-	const char *library; /* the file name of ours */
+	const char *library; /* our file name */
 } kept;
 
 static void keep(const char *var)
@@ -170,7 +169,7 @@ void fl_process_init(void)
 
 /* ---- the environment of what is started ---- */
 
-/* An environment that is being put together, or a list of arguments. */
+/* A list of arguments, or an environment in the making. */
 struct list {
 	char **at;
 	size_t n, mapped;
@@ -186,21 +185,21 @@ static bool list_room(struct list *l, size_t n)
 	l->n = l->mapped = 0;
 	if (n <= FEW)
 		return true;
-	p = fl_sys(SYS_mmap, NULL, n * sizeof(char *), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (fl_sys_failed(p))
+	p = fl_host_map(PAGE_ALIGN(n * sizeof(char *)), PROT_READ | PROT_WRITE);
+	if (fl_host_failed(p))
 		return false;
 	l->at = (char **)p;
-	l->mapped = n * sizeof(char *);
+	l->mapped = PAGE_ALIGN(n * sizeof(char *));
 	return true;
 }
 
 static void list_free(struct list *l)
 {
 	if (l->mapped)
-		fl_sys(SYS_munmap, l->at, l->mapped);
+		fl_host_munmap(fl_addr(l->at), l->mapped);
 }
 
-/* The value of `var` if it begins with the name that `name` begins with, up to the '='. */
+/* The value of the variable `var` if `name` begins with the same name and '='. */
 static const char *value_of(const char *var, const char *name)
 {
 	char c;
@@ -213,7 +212,7 @@ static const char *value_of(const char *var, const char *name)
 	}
 }
 
-/* Where `var`'s name stands in the environment; n: nowhere. */
+/* The index of `var`'s name in the environment; n: it is not there. */
 static size_t find(char *const *envp, size_t n, const char *var)
 {
 	size_t i = 0;
@@ -224,8 +223,8 @@ static size_t find(char *const *envp, size_t n, const char *var)
 }
 
 /*
- * LD_PRELOAD as it was at the start, before what the program has made of it, or NULL: that has ours in it. A value
- * too long to be true is dropped.
+ * LD_PRELOAD as it was at the start, followed by what the program has made of it; NULL if that has our library in it.
+ * A value too long to be true is dropped.
  */
 static char *join(struct list *l, const char *value)
 {
@@ -253,7 +252,7 @@ static long count(char *const *list)
 	return list && !fl_peek(&s, &list[n], sizeof(s)) ? -1 : n;
 }
 
-/* `envp` with what is missing in it. NULL: no memory. => list_free() afterwards */
+/* `envp` and what it lacks. NULL: no memory. => list_free() afterwards */
 static char *const *with_kept(struct list *l, char *const *envp)
 {
 	char *missing[MAX_KEPT], *preload;
@@ -304,7 +303,7 @@ static int program(const char *path, char *const *argv, char *const *envp)
 	return FL_ALL(fl_in_str(path), strings(argv), strings(envp));
 }
 
-/* What is started takes its signal mask from this thread. */
+/* The new program inherits this thread's signal mask. */
 #define WITH_MASK(call)                                                                                              \
 	({                                                                                                           \
 		uint64_t mask_ = fl_signal_exec_begin();                                                             \
@@ -314,7 +313,10 @@ static int program(const char *path, char *const *argv, char *const *envp)
 		called_;                                                                                             \
 	})
 
-/* The call has the environment in `with`. With SIGSEGV blocked, libc must find present what it looks at itself. */
+/*
+ * The call takes the environment `with`. It may run with SIGSEGV blocked, so what libc itself reads must be present
+ * before.
+ */
 #define EXEC(name, params, path, argv, envp, ...)                                                                    \
 	FL_EXPORT int name params                                                                                    \
 	{                                                                                                            \
@@ -353,7 +355,7 @@ FL_EXPORT int execvp(const char *file, char *const argv[])
 	return execvpe(file, argv, environ);
 }
 
-/* The arguments up to NULL; `ap` stands behind that then. */
+/* The arguments up to NULL; leaves `ap` behind it. */
 static bool list_args(struct list *l, const char *arg, va_list *ap)
 {
 	size_t n = 1;
@@ -390,8 +392,8 @@ EXECL(execlp, execvpe(path, l.at, environ))
 EXECL(execle, execve(path, l.at, va_arg(ap, char **)))
 
 /*
- * Libc's child shares our memory, but not our handler of SIGSEGV: what it looks at itself must be there before. The
- * result is an error number.
+ * libc's child shares our memory, but not our SIGSEGV handler: what it reads must be present before. The result is an
+ * error number.
  */
 #define SPAWN(name)                                                                                                  \
 	FL_EXPORT int name(                                                                                          \

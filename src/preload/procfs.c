@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * procfs.c - the process's own /proc/self/pagemap and clear_refs, by whatever name they are opened. A read of
- * pagemap is the host's, with the words of pages of ours replaced; writing "4" to clear_refs clears our soft-dirty
+ * pagemap is the host's, with the words of registered pages replaced; writing "4" to clear_refs clears our soft-dirty
  * bits, too.
  *
- * The table of descriptors (fd.c) only says where it is worth to look: which file a descriptor names is asked of the
- * host, and at each use whether it still does. So one that a forked child has from its parent, whose memory it tells
- * of, is the host's alone, and so is one that came through exec.
+ * The table of descriptors (fd.c) is only a hint. The host is asked which file a descriptor names, and at each use
+ * whether it still does. So a descriptor that a forked child has from its parent, and one that came through exec, are
+ * the host's alone: they tell of other memory.
  */
 #include "preload/preload.h"
 
@@ -28,7 +28,7 @@ static enum fl_fd_kind kind_of_name(const char *name)
 						 : FL_FD_PLAIN;
 }
 
-/* The last component of a path, cut off; NULL: there is none. */
+/* Cut off and return the last component of a path; NULL: there is none. */
 static char *cut_last(char *path)
 {
 	char *slash = strrchr(path, '/');
@@ -55,7 +55,7 @@ static bool link_of(int fd, char *link, size_t size)
 	long n;
 
 	strcat(path, put_number(number + sizeof(number), (unsigned)fd));
-	n = fl_sys(SYS_readlinkat, AT_FDCWD, path, link, size);
+	n = hostcall_readlink(path, link, size);
 	if (n <= 0 || n >= (long)size)
 		return false;
 	link[n] = '\0';
@@ -63,8 +63,8 @@ static bool link_of(int fd, char *link, size_t size)
 }
 
 /*
- * PROC/ID/pagemap or PROC/ID/task/TID/pagemap, where ID is a thread of this process. PROC need not be /proc, nor a
- * mount that counts processes as getpid() does: its `self` knows.
+ * PROC/ID/pagemap or PROC/ID/task/TID/pagemap, where ID is a thread of this process. PROC may be mounted anywhere,
+ * for another pid namespace: its `self` knows.
  */
 static enum fl_fd_kind kind_of(int fd)
 {
@@ -89,22 +89,22 @@ static enum fl_fd_kind kind_of(int fd)
 	strcpy(path, link);
 	strcat(path, tasks);
 	strcat(path, id);
-	return fl_sys(SYS_faccessat, AT_FDCWD, path, F_OK) ? FL_FD_PLAIN : kind;
+	return hostcall_exists(path) ? kind : FL_FD_PLAIN;
 }
 
-/* The files that were found to be what the table says. While one is open, no other has its number. */
+/* Files that were found to be what the table says. While one is open, no other has its number. */
 static uint64_t known[FL_MAX_FDS];
 
-/* What kind_of() says, asked once for every file. For descriptors that the table has. */
+/* kind_of() of a descriptor that the table has, asked once for every file. */
 static enum fl_fd_kind verified(int fd)
 {
 	enum fl_fd_kind kind = fl_fd_kind(fd);
-	struct stat st;
+	struct fl_host_file st;
 	uint64_t file;
 
-	if (kind < FL_FD_PAGEMAP || fl_sys(SYS_fstat, fd, &st))
+	if (kind < FL_FD_PAGEMAP || fl_host_fstat(fd, &st))
 		return FL_FD_PLAIN;
-	file = st.st_ino ^ (uint64_t)st.st_dev << 32;
+	file = st.inode ^ st.dev << 32;
 	if (file && __atomic_load_n(&known[fd], __ATOMIC_RELAXED) == file)
 		return kind;
 	if (kind_of(fd) != kind)
@@ -124,7 +124,7 @@ void fl_pagemap_after_fork(void)
 
 #define LONGEST sizeof("/clear_refs")
 
-/* The last bytes of a path that the host has just read. */
+/* The last bytes of a path, which the host has just read. */
 static bool tail_of(const char *path, char tail[LONGEST])
 {
 	char buf[64], *end = NULL;
@@ -166,14 +166,14 @@ int fl_opened(const char *path, int fd, int flags)
 	return fd;
 }
 
-/* ---- streams: libc's own reads would pass us by ---- */
+/* ---- streams: libc's own reads would bypass us ---- */
 
 static int cookie_fd(void *cookie)
 {
 	return (int)fl_addr(cookie);
 }
 
-/* An unbuffered stream of this kind reads what it is asked for byte by byte; the file knows words only. */
+/* An unbuffered stream of this kind reads byte by byte; the file gives whole words only. */
 static ssize_t cookie_read(void *cookie, char *buf, size_t len)
 {
 	int fd = cookie_fd(cookie);
@@ -223,11 +223,11 @@ FL_EXPORT FILE *fdopen(int fd, const char *mode)
 		return FL_FIND(fdopen)(fd, mode);
 	stream = fopencookie(fl_ptr((uint64_t)fd), mode, calls);
 	if (stream)
-		stream->_fileno = fd; /* for fileno(), which alone looks at it in a stream of this kind */
+		stream->_fileno = fd; /* for fileno(): nothing else reads it in such a stream */
 	return stream;
 }
 
-/* What of open()'s flags a stream's mode means, as far as anybody here asks. */
+/* The flags of open() that a stream's mode implies, as far as they matter here. */
 static int stream_flags(const char *mode)
 {
 	char first = 0;
@@ -255,7 +255,7 @@ FILE *fl_stream_opened(const char *path, const char *mode, FILE *f)
 
 /* ---- reading pagemap ---- */
 
-/* Does what stands at [pos, pos + len) tell of memory of ours? */
+/* Do the bytes at [pos, pos + len) tell of registered memory? */
 static bool concerns(uint64_t pos, uint64_t len)
 {
 	uint64_t first = pos / WORD, all = PAGES(TASK_SIZE), nr;
@@ -266,7 +266,7 @@ static bool concerns(uint64_t pos, uint64_t len)
 	return nr && fl_native_touches(first << PAGE_SHIFT, (first + nr) << PAGE_SHIFT);
 }
 
-/* One buffer, in pieces that fit any stack. One that cannot be stored to is EFAULT as a whole, as the kernel's. */
+/* One buffer, in pieces that fit any stack. If a part of it cannot be stored to, all is EFAULT, as the kernel's. */
 static int64_t read_part(int fd, char *buf, uint64_t len, uint64_t pos, int flags)
 {
 	uint64_t words[FL_PAGEMAP_WORDS], done = 0;
@@ -275,7 +275,7 @@ static int64_t read_part(int fd, char *buf, uint64_t len, uint64_t pos, int flag
 		return -EINVAL;
 	while (done < len) {
 		struct iovec piece = {words, fl_min(len - done, (uint64_t)sizeof(words))};
-		long n = fl_sys(SYS_preadv2, fd, &piece, 1, pos + done, 0, flags);
+		long n = hostcall_preadv2(fd, &piece, pos + done, flags);
 
 		if (n <= 0)
 			return done ? (int64_t)done : n;
@@ -291,14 +291,14 @@ static int64_t read_part(int fd, char *buf, uint64_t len, uint64_t pos, int flag
 
 /* ---- writing clear_refs ---- */
 
-#define TEXT_MAX 12 /* of a longer one the kernel takes so much, and says so (seen on Linux 6.18) */
+#define TEXT_MAX 12 /* of a longer text the kernel takes this much, and says so (observed on Linux 6.18) */
 
 static bool is_space(char c)
 {
 	return c == ' ' || (c >= '\t' && c <= '\r') || (unsigned char)c == 0xa0;
 }
 
-/* A decimal number, with white space around it: is it 4? What is no number, the host refuses. */
+/* Is it the decimal number 4, perhaps with white space around it? The host refuses what is no number. */
 static bool asks_for_soft_dirty(const char *text)
 {
 	const char *p = text, *end = text + strlen(text);
@@ -327,17 +327,17 @@ static int64_t write_part(int fd, char *buf, uint64_t len, uint64_t pos, int fla
 		if (err)
 			return err;
 	}
-	if (!len) /* of a vector of nothing the host would not tell the file */
-		return fl_sys(SYS_write, fd, text, 0);
-	return fl_sys(SYS_pwritev2, fd, &piece, 1, pos, 0, flags);
+	if (!len) /* the host would not pass an empty vector to the file */
+		return hostcall_write(fd, text, 0);
+	return hostcall_pwritev2(fd, &piece, pos, flags);
 }
 
 /* ---- both ---- */
 
-/* What the host's kernel transfers at most */
+/* The most that the kernel transfers */
 #define TRANSFER_MAX 0x7ffff000ul
 
-/* The sum of the parts' lengths; 0: something is wrong with them, which the host may say. */
+/* The sum of the parts' lengths; 0: there is something wrong with them, for the host to say. */
 static uint64_t length(const struct iovec *iov, int n)
 {
 	struct iovec part;
@@ -353,7 +353,7 @@ static uint64_t length(const struct iovec *iov, int n)
 	return sum;
 }
 
-/* The files know single buffers only: a vector is one after the other. */
+/* The files take single buffers only, so the parts of a vector go one after the other. */
 static int64_t transfer(int fd, const struct iovec *iov, int n, uint64_t pos, int flags, bool write)
 {
 	uint64_t done = 0;
@@ -383,13 +383,13 @@ bool fl_special_transfer(ssize_t *ret, int fd, const struct iovec *iov, int n, o
 	if (offset < -1 || (flags & ~RWF_HIPRI) || kind != (write ? FL_FD_CLEAR_REFS : FL_FD_PAGEMAP))
 		return false;
 	if (offset == -1)
-		pos = (uint64_t)fl_sys(SYS_lseek, fd, 0, SEEK_CUR);
+		pos = (uint64_t)hostcall_lseek(fd, 0, SEEK_CUR);
 	len = length(iov, n);
-	if (!len || (write ? (fl_sys(SYS_fcntl, fd, F_GETFL) & O_ACCMODE) == O_RDONLY : !concerns(pos, len)))
+	if (!len || (write ? hostcall_access_mode(fd) == O_RDONLY : !concerns(pos, len)))
 		return false;
 	r = transfer(fd, iov, n, pos, flags, write);
 	if (r > 0 && offset == -1)
-		fl_sys(SYS_lseek, fd, pos + (uint64_t)r, SEEK_SET);
+		hostcall_lseek(fd, (int64_t)pos + r, SEEK_SET);
 	*ret = (ssize_t)fl_ret(r);
 	return true;
 }
@@ -397,8 +397,8 @@ bool fl_special_transfer(ssize_t *ret, int fd, const struct iovec *iov, int n, o
 /* ---- ioctl ---- */
 
 /*
- * It could not say of our pages what the kernel would: to a kernel before 6.7 it is no request of this file, and
- * programs read the words instead.
+ * The host cannot tell of registered pages what the kernel would. Before 6.7 there is no such request, and programs
+ * read the words instead.
  */
 bool fl_pagemap_scan(int fd, uint64_t arg, int *ret)
 {

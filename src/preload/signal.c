@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * signal.c - SIGSEGV is ours at the host, and the program's as far as it can see: its handler is remembered and
- * chained to, and its masks are translated on their way to the host and back. Nothing is remembered of masks: see
- * native/sigview.c.
+ * signal.c - the program's view of SIGSEGV, whose handler at the host is ours: native/sigview.h. The program's
+ * handler is remembered there; its masks are translated on their way to the host and back, and never remembered.
  */
 #include "preload/preload.h"
 
@@ -11,8 +10,8 @@
 #include <string.h>
 #include <time.h>
 
-#define KSIGSET	    8		 /* bytes of a set that the host knows */
-#define LIBC_OWN    (3ull << 31) /* signals 32 and 33, which libc lets nobody block */
+#define KSIGSET	    8		 /* bytes of the host's set */
+#define LIBC_OWN    (3ull << 31) /* signals 32 and 33, which libc lets no program block */
 #define SA_RESTORER 0x04000000ul
 
 static uint64_t set_get(const sigset_t *set)
@@ -40,7 +39,7 @@ const sigset_t *fl_native_mask(const sigset_t *set, sigset_t *copy)
 	return set ? to_host(set_get(set), copy) : NULL;
 }
 
-/* The same for a set that the kernel reads. NULL: it could not, and errno says so. */
+/* The same for a set that the kernel reads. NULL: a bad pointer, and errno is EFAULT. */
 static const sigset_t *set_in(const sigset_t *set, sigset_t *copy)
 {
 	uint64_t bits;
@@ -51,30 +50,28 @@ static const sigset_t *set_in(const sigset_t *set, sigset_t *copy)
 	return NULL;
 }
 
-/* In what an exec has left, the masks are the host's own: SIGSEGV may be blocked. */
+/* After an exec the mask is still in the program's form: SIGSEGV may be blocked. */
 void fl_signal_init(void)
 {
-	uint64_t mask = 0;
-
-	struct fl_ksigaction act;
 	bool handlers = false;
+	struct fl_ksigaction act;
+	uint64_t mask;
 
-	for (int sig = 1; sig <= 64; sig++) /* constructors of other libraries may have been faster */
+	for (int sig = 1; sig <= 64; sig++) /* constructors of other libraries may have run before */
 		if (fl_host_sigaction(sig, NULL, &act) == 0 && act.handler != SIG_DFL && act.handler != SIG_IGN)
 			handlers = true;
 	fl_signals_handlers = handlers;
 	fl_sigview_shadowed = true;
 	fl_fault_entry_install();
-	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
+	mask = fl_host_sigblock(0);
 	if (fl_mask_to_host(mask) != mask)
 		fl_host_sigmask(fl_mask_to_host(mask));
 }
 
 uint64_t fl_signal_exec_begin(void)
 {
-	uint64_t mask = 0;
+	uint64_t mask = fl_host_sigblock(0);
 
-	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
 	if (mask & FL_SIGBIT(FL_SHADOW))
 		fl_host_sigmask(fl_mask_from_host(mask));
 	return mask;
@@ -86,7 +83,7 @@ void fl_signal_exec_end(uint64_t mask)
 		fl_host_sigmask(mask);
 }
 
-/* ---- leaving a handler by a jump: libc restores the mask that it saved ---- */
+/* ---- leaving a handler by a jump: libc restores the mask it saved ---- */
 
 _Noreturn static void jump(void (*real)(struct __jmp_buf_tag *, int), struct __jmp_buf_tag *env, int value)
 {
@@ -114,21 +111,29 @@ JUMP(__longjmp_chk)
 
 /* ---- masks ---- */
 
-/* rt_sigprocmask(2), with errno. The sets have KSIGSET bytes. */
+/*
+ * Store what was before the change. The host does not store it: a call that fails because the page is hidden has made
+ * its change by then, and a repetition would tell of that.
+ */
+static long tell(long ret, void *old, const void *was, size_t len)
+{
+	if (!ret && old && fl_copy_user(old, was, len))
+		ret = -EFAULT;
+	return fl_ret(ret);
+}
+
 long fl_do_sigprocmask(int how, const void *set, void *old)
 {
-	uint64_t bits = 0;
+	uint64_t bits, was = 0;
 	long ret;
 
-	if (set) {
-		memcpy(&bits, set, sizeof(bits));
+	if (set && !fl_peek(&bits, set, sizeof(bits)))
+		return fl_ret(-EFAULT);
+	if (set)
 		bits = fl_mask_to_host(bits);
-	}
-	ret = FL_RETRY(long, fl_ret(fl_sys(SYS_rt_sigprocmask, how, set ? &bits : NULL, old, KSIGSET)),
-		       old ? fl_out(old, KSIGSET) : 0);
-	if (!ret && old)
-		set_put(old, fl_mask_from_host(set_get(old)));
-	return ret;
+	ret = hostcall_sigprocmask(how, set ? &bits : NULL, &was);
+	was = fl_mask_from_host(was);
+	return tell(ret, old, &was, sizeof(was));
 }
 
 FL_EXPORT int sigprocmask(int how, const sigset_t *restrict set, sigset_t *restrict old)
@@ -186,7 +191,7 @@ FL_EXPORT int sigrelse(int sig)
 	return change_one(SIG_UNBLOCK, sig);
 }
 
-/* The 32 signals of BSD. */
+/* BSD's sets have 32 signals. */
 static int change_bsd(int how, int mask)
 {
 	uint64_t bits = (unsigned)mask, old = 0;
@@ -210,7 +215,7 @@ FL_EXPORT int siggetmask(void)
 	return change_bsd(SIG_BLOCK, 0);
 }
 
-/* ---- signals that wait ---- */
+/* ---- pending signals ---- */
 
 FL_EXPORT int sigpending(sigset_t *set)
 {
@@ -222,8 +227,8 @@ FL_EXPORT int sigpending(sigset_t *set)
 }
 
 /*
- * sigtimedwait(2). A SIGSEGV for which we wait comes to our handler first, which interrupts the call, and lies ready
- * then.
+ * sigtimedwait(2). A SIGSEGV that is waited for comes to our handler first, which interrupts the call and makes it
+ * pending as FL_SHADOW.
  */
 static int wait_for(const sigset_t *set, siginfo_t *info, const struct timespec *ts)
 {
@@ -277,7 +282,7 @@ FL_EXPORT int sigwait(const sigset_t *restrict set, int *restrict sig)
 
 /* ---- actions ---- */
 
-/* From the first handler on, the engine has to keep signals out of its critical sections. */
+/* From the first handler on, the engine blocks signals in its critical sections. */
 static void note_handler(sighandler_t handler)
 {
 	if (handler != SIG_DFL && handler != SIG_IGN)
@@ -289,30 +294,27 @@ static bool is_ours(int sig)
 	return sig == SIGSEGV || sig == FL_SHADOW;
 }
 
-/* rt_sigaction(2), with errno. */
-long fl_do_sigaction(int sig, const struct fl_ksigaction *act, struct fl_ksigaction *old)
+long fl_do_sigaction(int sig, const void *act, void *old)
 {
-	struct fl_ksigaction copy;
-	long ret;
+	struct fl_ksigaction new, was = {0};
+	long ret = 0;
 
+	if (act && !fl_peek(&new, act, sizeof(new)))
+		return fl_ret(-EFAULT);
 	if (act)
-		note_handler(act->handler);
+		note_handler(new.handler);
 	if (is_ours(sig)) {
-		fl_sigview_action(sig, act, old);
-		return 0;
+		fl_sigview_action(sig, act ? &new : NULL, &was);
+	} else {
+		if (act)
+			new.mask = fl_mask_to_host(new.mask);
+		ret = fl_host_sigaction(sig, act ? &new : NULL, &was);
+		was.mask = fl_mask_from_host(was.mask);
 	}
-	if (act) {
-		copy = *act;
-		copy.mask = fl_mask_to_host(copy.mask);
-	}
-	ret = FL_RETRY(long, fl_ret(fl_host_sigaction(sig, act ? &copy : NULL, old)),
-		       old ? fl_out(old, sizeof(*old)) : 0);
-	if (!ret && old)
-		old->mask = fl_mask_from_host(old->mask);
-	return ret;
+	return tell(ret, old, &was, sizeof(was));
 }
 
-/* sigaction() on a remembered action. */
+/* sigaction() on an action that sigview.c remembers. */
 static void our_action(int sig, const struct sigaction *act, struct sigaction *old)
 {
 	struct fl_ksigaction kact = {0}, kold;
@@ -347,7 +349,7 @@ FL_EXPORT int sigaction(int sig, const struct sigaction *restrict act, struct si
 		to_host(set_get(&act->sa_mask), &copy.sa_mask);
 		act = &copy;
 	}
-	ret = FL_RETRY(int, FL_FIND(sigaction)(sig, act, old), old ? fl_out(old, sizeof(*old)) : 0);
+	ret = FL_FIND(sigaction)(sig, act, old);
 	if (!ret && old)
 		set_put(&old->sa_mask, fl_mask_from_host(set_get(&old->sa_mask)));
 	return ret;
@@ -371,10 +373,10 @@ FL_EXPORT sighandler_t signal(int sig, sighandler_t handler)
 	if (is_ours(sig))
 		return set_handler(sig, handler, SA_RESTART);
 	note_handler(handler);
-	return FL_FIND(signal)(sig, handler); /* it knows what siginterrupt() has asked for */
+	return FL_FIND(signal)(sig, handler); /* libc's knows what siginterrupt() has asked for */
 }
 
-/* The old ways set a handler inside libc. */
+/* System V's way: libc sets the handler itself. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 FL_EXPORT sighandler_t sigset(int sig, sighandler_t handler)

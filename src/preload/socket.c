@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * socket.c - receiving, and messages by the dozen. What a call has taken from a socket is gone, so the memory that it
- * is stored to is made present before the call.
+ * socket.c - receiving, and several messages at once. What a call has taken from a socket is gone, so the memory to
+ * store it is made present before the call.
  */
 #include "preload/preload.h"
 
 #include <limits.h>
 #include <string.h>
 
-/* The messages of recvmmsg(2) and sendmmsg(2): their heads get a length either way. */
+/* The messages of recvmmsg(2) and sendmmsg(2): either call stores a length in each. */
 static int mmsghdr(struct mmsghdr *msgs, unsigned n, bool write, bool data)
 {
 	int ret = FL_NOT_OURS;
@@ -31,7 +31,7 @@ static void before_recv(int fd, void *buf, size_t len, int flags, struct sockadd
 	fl_before_read(fd, buf, len);
 }
 
-/* From a stream less may come than was asked for, unless the program says otherwise. */
+/* A stream may give less than was asked for, unless MSG_WAITALL is set. */
 static ssize_t after_recv(int fd, void *buf, size_t len, int flags, ssize_t done)
 {
 	if (likely(!(flags & MSG_WAITALL)) || (flags & MSG_PEEK) || !fl_maybe_ours() || fl_takes_once(fd))
@@ -108,7 +108,7 @@ FL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, stru
 
 FL_EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 {
-	if (unlikely(fl_maybe_ours())) /* where a length cannot be stored, the message is sent already */
+	if (unlikely(fl_maybe_ours())) /* the message is sent before its length is stored */
 		(void)mmsghdr(msgs, n, false, false);
 	return FL_RETRY(int, FL_FIND(sendmmsg)(fd, msgs, n, flags), mmsghdr(msgs, n, false, true));
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * stack.c - alternate signal stacks. Our fault handler needs a few KiB of stack that is never hidden, where the
- * kernel's userfaultfd needs none. Threads mostly have that. The others get an alternate stack of ours: those that
- * are created on a small stack or on memory of the program's, and those that set a small alternate stack.
- * sigaltstack() tells them what they believe, and handlers that they have asked to run on a small alternate stack run
- * on our larger one.
+ * kernel's userfaultfd needs none. Most threads have that. A thread gets an alternate stack of ours if it is
+ * created on a small stack or on memory of the program's, or if it sets a small alternate stack. sigaltstack() tells
+ * it what it believes, and handlers that it wants on its small alternate stack run on our larger one.
  */
 #include "preload/preload.h"
 
@@ -14,11 +13,11 @@
 #include <unistd.h>
 
 #define SMALL_STACK (64u * 1024)
-#define START_STACK (32u * 1024) /* what libc may use of a new thread's stack before we are called there */
+#define START_STACK (32u * 1024) /* what libc may use of a new thread's stack before start_thread() */
 
-static pthread_key_t key; /* this thread's struct fl_own_stack; also without it being in use */
+static pthread_key_t key; /* this thread's struct fl_own_stack, whether or not it is in use */
 
-/* Two signal frames, and room for our handler between them and the program's. */
+/* Room for two signal frames and for both handlers, ours and the program's. */
 static bool small(const stack_t *ss)
 {
 	return ss->ss_size < 2 * (size_t)sysconf(_SC_MINSIGSTKSZ) + 8192;
@@ -28,23 +27,23 @@ static void own_free(void *own)
 {
 	stack_t none = {.ss_flags = SS_DISABLE}, is;
 
-	fl_sys(SYS_sigaltstack, NULL, &is);
+	fl_host_sigaltstack(NULL, &is);
 	if (fl_own_stack(&is) == own)
-		fl_sys(SYS_sigaltstack, &none, NULL);
-	fl_sys(SYS_munmap, own, FL_OWN_STACK_SIZE);
+		fl_host_sigaltstack(&none, NULL);
+	fl_host_munmap(fl_addr(own), PAGE_ALIGN(FL_OWN_STACK_SIZE));
 }
 
-/* This thread's own one. A task that shares a thread's TLS gets one that is never freed. */
+/* This thread's own stack. A task that shares another's TLS gets one that is never freed. */
 static struct fl_own_stack *own_get(void)
 {
 	struct fl_own_stack *own = pthread_getspecific(key);
-	int32_t tid = (int32_t)fl_sys(SYS_gettid, 0);
+	int32_t tid = fl_host_tid();
 	long p;
 
 	if (own && own->tid == tid)
 		return own;
-	p = fl_sys(SYS_mmap, NULL, FL_OWN_STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (fl_sys_failed(p))
+	p = fl_host_map(PAGE_ALIGN(FL_OWN_STACK_SIZE), PROT_READ | PROT_WRITE);
+	if (fl_host_failed(p))
 		return NULL;
 	own = (struct fl_own_stack *)p;
 	own->tid = tid;
@@ -59,10 +58,10 @@ static void own_use(struct fl_own_stack *own, const stack_t *program)
 	stack_t ss = {.ss_sp = own, .ss_size = FL_OWN_STACK_SIZE, .ss_flags = program->ss_flags & ~SS_DISABLE};
 
 	own->program = *program;
-	fl_sys(SYS_sigaltstack, &ss, NULL);
+	fl_host_sigaltstack(&ss, NULL);
 }
 
-/* The host has the program's stack now. Does it need ours? */
+/* The host has the program's stack now. Replace it if it is too small. */
 static void own_replace(const stack_t *program)
 {
 	bool enabled = !(program->ss_flags & SS_DISABLE);
@@ -85,7 +84,7 @@ FL_EXPORT int sigaltstack(const stack_t *restrict ss, stack_t *restrict old)
 		errno = EFAULT;
 		return -1;
 	}
-	if (fl_ret(fl_sys(SYS_sigaltstack, ss ? &set : NULL, &was)))
+	if (fl_ret(fl_host_sigaltstack(ss ? &set : NULL, &was)))
 		return -1;
 	own = fl_own_stack(&was);
 	if (own) {
@@ -122,7 +121,7 @@ static void *start_thread(void *arg)
 	return start.fn(start.arg);
 }
 
-/* libc starts a thread with all signals blocked, SIGSEGV among them: it must not meet a hidden page then. */
+/* libc starts a thread with all signals blocked, SIGSEGV among them: no hidden page may be in its way. */
 static void touch_top(char *base, size_t size)
 {
 	char *low = size > START_STACK ? base + size - START_STACK : base;
@@ -144,7 +143,7 @@ FL_EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *r
 
 	if (!attr || pthread_attr_getstack(attr, &base, &size))
 		return FL_FIND(pthread_create)(thread, attr, fn, arg);
-	given = fl_addr(base) + size != 0; /* one that was not given ends at 0; its size may be 0, the default */
+	given = fl_addr(base) + size != 0; /* if no stack was given, it ends at 0; a size of 0 is the default */
 	if (!given && (!size || size >= SMALL_STACK))
 		return FL_FIND(pthread_create)(thread, attr, fn, arg);
 	start = malloc(sizeof(*start));

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* stdio.c - streams: libc transfers large blocks straight from and to the program's memory. */
+/* stdio.c - streams, where libc transfers large blocks directly to and from the program's memory. */
 #include "preload/preload.h"
 
 typedef size_t stream_fn(void *buf, size_t size, size_t n, FILE *stream);
 
-/* In bytes, so that what is done is known when it ends in the middle of a member. Only after EFAULT it goes on. */
+/* Counted in bytes, so that a transfer that ends inside a member can go on. It does so after EFAULT only. */
 static size_t stream_transfer(stream_fn *f, void *buf, size_t size, size_t n, FILE *stream, bool write)
 {
 	struct fl_retry retry = {0};
@@ -26,7 +26,7 @@ static size_t stream_transfer(stream_fn *f, void *buf, size_t size, size_t n, FI
 	return done == total ? n : done / size;
 }
 
-/* <bits/stdio.h> may have macros of these names. */
+/* <bits/stdio.h> may define macros of these names. */
 #undef fread_unlocked
 #undef fwrite_unlocked
 
@@ -42,7 +42,7 @@ STREAM(fread_unlocked, , true)
 STREAM(fwrite, const, false)
 STREAM(fwrite_unlocked, const, false)
 
-/* What <bits/stdio2.h> calls in fortified programs. */
+/* Fortified programs call these: <bits/stdio2.h>. */
 #define FREAD_CHK(name, plain)                                                                                       \
 	FL_EXPORT size_t name(void *restrict buf, size_t room, size_t size, size_t n, FILE *restrict stream);        \
 	size_t name(void *restrict buf, size_t room, size_t size, size_t n, FILE *restrict stream)                   \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * syscall.c - syscall(2), through which any call may come. Those that other files know go to the same functions
- * (syscalls.def); the rest go to the host as they are.
+ * syscall.c - syscall(2), by which any call may be made. Calls that are interposed go to the same functions
+ * (syscalls.def), the rest to the host.
  */
 #include "preload/preload.h"
 
@@ -17,10 +17,10 @@ struct args {
 	long a, b, c, d, e, f;
 };
 
-/* libc has no function of this name yet. */
+/* libc has no function for it yet. */
 static int do_openat2(int dir, const char *path, const void *how, size_t size)
 {
-	int fd = FL_RETRY(int, (int)fl_ret(fl_sys(SYS_openat2, dir, path, how, size)),
+	int fd = FL_RETRY(int, (int)fl_ret(hostcall_openat2(dir, path, how, size)),
 			  FL_ALL(fl_in_str(path), fl_in(how, size)));
 	uint64_t flags = 0;
 
@@ -30,8 +30,8 @@ static int do_openat2(int dir, const char *path, const void *how, size_t size)
 }
 
 /*
- * Of a call that we do not know, some arguments may be addresses: the registered pages that they point to are made
- * present, first for reading, and, should the call fail again, for writing.
+ * Some arguments of an unknown call may be addresses: the registered pages they point to are made present, for
+ * reading at first, and for writing if the call fails again.
  */
 static int guess(const struct args *args)
 {
@@ -47,7 +47,8 @@ static int guess(const struct args *args)
 
 static long passed_on(long nr, const struct args *args)
 {
-	return FL_RETRY(long, fl_ret(fl_sys(nr, args->a, args->b, args->c, args->d, args->e, args->f)), guess(args));
+	return FL_RETRY(long, fl_ret(fl_host_call(nr, args->a, args->b, args->c, args->d, args->e, args->f)),
+			guess(args));
 }
 
 #define I(x)   ((int)args->x)

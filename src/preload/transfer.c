@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * transfer.c - calls that stop in the middle of their memory: after a short count they go on with the rest, where a
- * hidden page was what stopped them.
+ * transfer.c - calls that may stop in the middle of their memory. If a hidden page was the cause of a short count,
+ * they go on with the rest.
  */
 #include "preload/preload.h"
 
@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The part of a vector that begins after its first `done` bytes. */
+/* The part of a vector behind its first `done` bytes, up to the end of a buffer. */
 static bool part_at(const struct iovec *iov, int n, size_t done, struct iovec *part)
 {
 	for (int i = 0; i < n && fl_peek(part, &iov[i], sizeof(*part)); i++) {
@@ -25,7 +25,7 @@ static bool part_at(const struct iovec *iov, int n, size_t done, struct iovec *p
 	return false;
 }
 
-/* What comes after the first `done` bytes. */
+/* All that comes behind the first `done` bytes. */
 static int rest(const struct iovec *iov, int n, size_t done, bool write)
 {
 	int ret = FL_NOT_OURS;
@@ -51,17 +51,13 @@ typedef ssize_t transfer_fn(int fd, const struct iovec *iov, int n, off64_t offs
 
 static transfer_fn from_file, to_file, random_bytes, from_socket, to_socket;
 
-/* Does reading take something that is lost if it cannot be stored, as a datagram is, or the count of an eventfd? */
 bool fl_takes_once(int fd)
 {
-	struct stat st;
-	int type = 0;
-	socklen_t len = sizeof(type);
+	struct fl_host_file st;
 
-	if (fl_sys(SYS_fstat, fd, &st) || S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISDIR(st.st_mode))
+	if (fl_host_fstat(fd, &st) || S_ISREG(st.mode) || S_ISFIFO(st.mode) || S_ISDIR(st.mode))
 		return false;
-	return !S_ISSOCK(st.st_mode) || fl_sys(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &type, &len) ||
-	       type != SOCK_STREAM;
+	return !S_ISSOCK(st.mode) || hostcall_socket_type(fd) != SOCK_STREAM;
 }
 
 void fl_before_read(int fd, void *buf, size_t len)
@@ -70,19 +66,19 @@ void fl_before_read(int fd, void *buf, size_t len)
 		fl_out(buf, len);
 }
 
-/* Can it keep the caller waiting? Nothing that has an offset does. */
+/* May the transfer wait? Not if it has an offset. */
 static bool may_wait(transfer_fn *f, int fd, off64_t offset)
 {
-	struct stat st;
+	struct fl_host_file st;
 
 	if (f == from_socket || f == to_socket)
 		return true;
-	return offset == -1 && (fl_sys(SYS_fstat, fd, &st) || !S_ISREG(st.st_mode));
+	return offset == -1 && (fl_host_fstat(fd, &st) || !S_ISREG(st.mode));
 }
 
 /*
- * What ended a transfer after `done` bytes? Into memory a copy stops exactly at the hidden page; from memory, and
- * through a socket, it takes or leaves a block at a time.
+ * What ended a transfer after `done` bytes? A copy into memory stops exactly at the hidden page; one from memory, or
+ * through a socket, does whole blocks.
  */
 static int end_of(transfer_fn *f, const struct iovec *iov, int n, size_t done, bool write)
 {
@@ -94,8 +90,8 @@ static int end_of(transfer_fn *f, const struct iovec *iov, int n, size_t done, b
 }
 
 /*
- * Where the page is there now, the cause may have been that it was not: one more call finds out, unless it could
- * wait, for the cause may as well have been a signal.
+ * A page that is present now may have been hidden then: one more call finds out. Not if it could wait: then the cause
+ * may as well have been a signal.
  */
 static bool worth_a_call(int end, bool waits)
 {
@@ -103,8 +99,8 @@ static bool worth_a_call(int end, bool waits)
 }
 
 /*
- * A transfer that has done less than it was asked to. If a hidden page was the cause, it goes on, a part of the
- * vector at a time, until the end of either.
+ * Go on with a transfer that has done less than it was asked to, one part of the vector at a time, as long as a
+ * hidden page was the cause.
  */
 static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off64_t offset, int flags, ssize_t done,
 		     bool write)
@@ -119,7 +115,7 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 	if (f == from_file && waits) {
 		if (fl_takes_once(fd))
 			return done;
-		flags |= RWF_NOWAIT; /* a stream: only what there is already */
+		flags |= RWF_NOWAIT; /* a stream: only what is there already */
 	}
 	while (part_at(iov, n, (size_t)done, &part) &&
 	       (whole || worth_a_call(end_of(f, iov, n, (size_t)done, write), waits))) {
@@ -137,8 +133,8 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 #define IOVEC	      iov, n
 
 /*
- * The first call is the program's own, the rest are `f`. `vector` is two arguments: iov, n. `at` is where a file of
- * pagemap.c is read or written.
+ * The first call is the program's own, the rest are `f`. `vector` stands for two arguments: iov, n. `at` is the
+ * offset for the files of procfs.c.
  */
 #define TRANSFER(at, name, params, args, faults, f, fd, vector, offset, flags, write)                                \
 	FL_EXPORT ssize_t name params;                                                                               \
@@ -152,7 +148,7 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 		return go_on(f, fd, vector, offset, flags, done, write);                                             \
 	}
 
-/* An offset that the host refuses. Only the newest calls take -1 for the file's position. */
+/* An offset that the host refuses. Only preadv2() and pwritev2() take -1, for the file's position. */
 #define NOWHERE	    (-2)
 #define OFFSET(off) ((off) == -1 ? NOWHERE : (off))
 
@@ -191,7 +187,6 @@ static ssize_t to_file(int fd, const struct iovec *iov, int n, off64_t offset, i
 	return FL_FIND(pwritev64v2)(fd, iov, n, offset, flags);
 }
 
-/* For read() and write(): the file has the position. */
 ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool write)
 {
 	return go_on(write ? from_file : to_file, fd, iov, n, -1, 0, done, write);
@@ -199,7 +194,7 @@ ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool writ
 
 static ssize_t random_bytes(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
 {
-	return (ssize_t)fl_ret(fl_sys(SYS_getrandom, iov->iov_base, iov->iov_len, flags));
+	return (ssize_t)fl_ret(hostcall_getrandom(iov->iov_base, iov->iov_len, flags));
 }
 
 static ssize_t to_socket(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
@@ -217,12 +212,12 @@ ssize_t fl_go_on_recv(int fd, void *buf, size_t len, int flags, ssize_t done)
 	return go_on(from_socket, fd, VEC(buf, len), 0, flags, done, true);
 }
 
-/* Either side may be hidden, the other one if it is this process, too. Nothing is lost by starting again. */
+/* Memory may be hidden on this side, and on the other if that is this process, too. To start again loses nothing. */
 #define PROCESS_VM(name, write)                                                                                      \
 	FL_EXPORT ssize_t name(pid_t pid, const struct iovec *iov, unsigned long n, const struct iovec *remote,      \
 			       unsigned long nr, unsigned long flags)                                                \
 	{                                                                                                            \
-		int self = pid == getpid() ? (int)fl_min(nr, (unsigned long)INT_MAX) : 0;                            \
+		int self = pid == fl_host_pid() ? (int)fl_min(nr, (unsigned long)INT_MAX) : 0;                       \
 		int here = (int)fl_min(n, (unsigned long)INT_MAX);                                                   \
 		ssize_t done;                                                                                        \
                                                                                                                      \

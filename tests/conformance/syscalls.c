@@ -179,6 +179,26 @@ CALL_CASE(syscall_pwritev, READS, "pwritev(2)")
 	return pwritev(fd, &iov, 1, 0) == LEN && holds(fd);
 }
 
+/* What was before is told, also where it is stored only after the change. */
+CALL_CASE(syscall_rt_sigprocmask, WRITES, "sigprocmask(2)")
+{
+	uint64_t set = 1ull << (SIGUSR1 - 1), *old = (uint64_t *)(void *)buf;
+
+	return syscall(SYS_rt_sigprocmask, SIG_BLOCK, &set, old, sizeof(set)) == 0 && !(*old & set);
+}
+
+CALL_CASE(syscall_rt_sigaction, WRITES, "sigaction(2)")
+{
+	struct {
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} act = {.handler = SIG_IGN}, *old = (void *)buf;
+
+	return syscall(SYS_rt_sigaction, SIGUSR1, &act, old, sizeof(act.mask)) == 0 && old->handler == SIG_DFL;
+}
+
 static void sockets(int fd[2])
 {
 	CHECK_OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, fd));
