@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * forget.h - to begin anew with the files of src/native that have variables of their own: a schedule that is left in
- * the middle leaves them as they are. native_shared.c and native_kept.c are those files.
+ * forget.h - resets the files of src/native that have variables of their own, for a schedule that stops in the middle
+ * leaves them as they are. native_shared.c and native_kept.c are those files.
  */
 #ifndef SIM_FORGET_H
 #define SIM_FORGET_H

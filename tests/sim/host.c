@@ -3,9 +3,9 @@
  * host.c - src/host/host.h over the small host of hostmem.h, in place of the operating system.
  *
  * Each call is one step: all of it, or, if it fails, nothing. It is a point, unless it is about memory that no other
- * thread reaches: frames of the pool of which the program is shown none. Whether a fault point fails is the
- * scheduler's choice. The engine may not call the host about memory that is not mapped, as it may be another's by
- * then, nor set markers on memory that is not of a file.
+ * thread reaches: frames of the pool that the program is not shown. Whether a fault point fails is the scheduler's
+ * choice. The engine must not call the host about memory that is not mapped, as it may belong to another mapping by
+ * then, nor set markers on memory without a file.
  */
 #include "host/host.h"
 
@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-#define DIRECT_SIZE (1ull << 32) /* what the engine is satisfied with at least */
+#define DIRECT_SIZE (1ull << 32) /* the least that satisfies the engine */
 #define FDS	    16
 
 static struct host_file *fds[FDS];
@@ -249,7 +249,7 @@ long fl_host_pread(int fd, void *buf, uint64_t len, uint64_t offset)
 	return (long)n;
 }
 
-/* Page by page: the program goes on beside it, unless it is kept from that. */
+/* Page by page: the program runs meanwhile, unless it is kept from that. */
 int fl_host_copy_data(int from, int to, uint64_t base, uint64_t size)
 {
 	struct host_file *f = file_of(from), *t = file_of(to);
@@ -322,7 +322,7 @@ int fl_host_map_beside(uint64_t addr, uint64_t len)
 	return 0;
 }
 
-/* The direct map, which is as large as is allowed, or another mapping. */
+/* The direct map, as large as is allowed, or another mapping. */
 long fl_host_map_file(int fd, uint64_t offset, uint64_t len, int prot)
 {
 	if (len > DIRECT_SIZE)
@@ -359,7 +359,7 @@ int fl_host_munmap(uint64_t addr, uint64_t len)
 
 /* ---- moving ---- */
 
-/* What is mapped at `from` is at `to`, too, which is as long; `pages`: with its private pages, which leave `from`. */
+/* What is mapped at `from` is also mapped at `to`, with the same length; `pages`: its private pages move there. */
 static void map_again(uint64_t from, uint64_t len, uint64_t to, bool pages)
 {
 	host_unmap(to, to + len);
@@ -482,7 +482,7 @@ static int set_prot(uint64_t start, uint64_t end, int prot)
 	return 0;
 }
 
-/* The engine's call is about memory that it has for itself. */
+/* The engine's call is about memory that it owns. */
 static void check_mapped(uint64_t start, uint64_t end)
 {
 	SIM_CHECK(host_all_mapped(start, end), "a host call on memory that may be another's");
@@ -611,7 +611,7 @@ int fl_host_madvise(uint64_t addr, uint64_t len, int advice)
 	return 0;
 }
 
-/* Of the direct map: which frames have memory. */
+/* For the direct map: which frames have memory. */
 int fl_host_mincore(uint64_t addr, uint64_t len, unsigned char *in)
 {
 	uint64_t page;

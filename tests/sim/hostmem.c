@@ -11,12 +11,12 @@ struct host_memory host;
 char *host_direct;
 
 static struct host_file files[HOST_FILES];
-/* What is mapped in the direct map, by 2 MiB of it and, of a file other than the pool, by page. */
+/* What the direct map maps, by 2 MiB and, for a file other than the pool, by page. */
 static struct {
 	struct host_file *file;
 	uint64_t first, end, page;
 } direct[HOST_CHUNKS];
-static unsigned nr_direct; /* parts of the direct map that are not the pool's */
+static unsigned nr_direct; /* parts of the direct map that are not the pool */
 
 /* A watched page, and what the host shows of it. */
 static struct page {
@@ -214,7 +214,7 @@ bool host_none_mapped(uint64_t start, uint64_t end)
 	return !m || m->start >= end;
 }
 
-/* Behind the regions. */
+/* Beyond the regions. */
 uint64_t host_place(uint64_t len)
 {
 	uint64_t at = REGION(NR_REGIONS);
@@ -243,7 +243,7 @@ static uint64_t offset_at(const struct host_mapping *m, uint64_t addr)
 	return m->file ? m->offset + (addr - m->start) : 0;
 }
 
-/* No mapping goes on from below addr to above it. */
+/* After this no mapping crosses addr. */
 static void cut(uint64_t addr)
 {
 	unsigned i = index_of(addr);
@@ -511,7 +511,7 @@ static enum fl_right access_right(const struct fl_vma *vma)
 }
 
 /*
- * The host has begun to show more of a page, or another page. A thread that has the mapping for itself may be about
+ * The host has begun to show more of a page, or another page. A thread with sole access to the mapping may be about
  * to forget it, when the address is the program's already, or to release it, when the entry is gone.
  */
 static void check_shown(uint64_t addr, const struct page *p)

@@ -13,7 +13,7 @@
 
 #include "world.h"
 
-#define HOST_CHUNKS   16u /* 2 MiB each: what addresses there are, and how long a file may be */
+#define HOST_CHUNKS   16u /* 2 MiB each: the addresses that exist, and the longest file */
 #define HOST_END      (HOST_CHUNKS * PMD_SIZE)
 #define HOST_WORDS    (HOST_CHUNKS * CHUNK_WORDS)
 #define HOST_FILES    4u
@@ -25,7 +25,7 @@ struct host_file {
 	bool used;
 	uint64_t size;
 	char *mem;   /* its pages; zeros where it has none */
-	int backing; /* the same as a file of the process that explores */
+	int backing; /* the same as a file of the exploring process */
 	uint64_t present[HOST_WORDS];
 };
 
@@ -36,16 +36,16 @@ struct host_mapping {
 	bool shared;
 };
 
-/* A private page that is there. */
+/* A present private page. */
 struct host_frame {
 	uint64_t addr;
-	bool zero; /* the page of zeros that all have */
+	bool zero; /* the page of zeros that all share */
 	char mem[PAGE_SIZE];
 };
 
 /* A process. */
 struct host_memory {
-	struct host_mapping map[HOST_MAPPINGS]; /* sorted, neighbours that are alike are one */
+	struct host_mapping map[HOST_MAPPINGS]; /* sorted; similar neighbours are merged */
 	unsigned nr;
 	uint64_t guard[HOST_WORDS], mapped[HOST_WORDS]; /* by page: a marker; a file's page in the page tables */
 	unsigned nr_frames;
@@ -104,8 +104,8 @@ struct host_frame *host_frame_at(uint64_t addr);
 /* ---- accesses ---- */
 
 /*
- * The page at addr as an access finds it, which makes it present. NULL: it faults; *sigbus: as it does behind the end
- * of a file.
+ * The page at addr as an access finds it, which makes it present. NULL: it faults; *sigbus: because it is beyond the
+ * end of a file.
  */
 char *host_page(uint64_t addr, bool write, bool *sigbus);
 
@@ -118,13 +118,13 @@ void host_touch(uint64_t start, uint64_t end, bool change);
 /* The same for the table of mappings. */
 void host_touch_table(bool change);
 void host_touch_file(const struct host_file *f, uint64_t first, uint64_t end, bool change);
-/* Something about [start, end) has changed: is no more shown than may be? */
+/* Something about [start, end) has changed: is no more shown than allowed? */
 void host_changed(uint64_t start, uint64_t end);
 /* Does the program reach any page of the file's part? */
 bool host_file_shown(const struct host_file *f, uint64_t first, uint64_t end);
 /* => nothing is pinned, and mmap_lock not held */
 void host_check(void);
-/* What a thing is called; nothing is written if it is none of the host's. */
+/* A name for a thing; writes nothing if it is none of the host's. */
 void host_name(const void *what, char *name, size_t size);
 
 #endif

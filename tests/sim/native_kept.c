@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* native_kept.c - native/kept.c, which can begin anew. */
+/* native_kept.c - native/kept.c, with a way to reset it. */
 #include "forget.h"
 
 #include "native/kept.c"

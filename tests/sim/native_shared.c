@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* native_shared.c - native/shared.c, which can begin anew. */
+/* native_shared.c - native/shared.c, with a way to reset it. */
 #include "forget.h"
 
 #include "native/shared.c"

@@ -36,7 +36,7 @@ static void make(struct space *s)
 	fl_native.guard = world_backend->guard;
 	fl_native.budget = world_backend->budget;
 	s->mm = &fl_native.mm;
-	fl_mmap_write_lock(s->mm); /* from the first time on it is the same, whether the checker has had it or not */
+	fl_mmap_write_lock(s->mm); /* its state is then the same whether the checker has had it or not */
 	fl_mmap_write_unlock(s->mm);
 }
 
@@ -81,7 +81,7 @@ static char *page(struct space *s, uint64_t addr, bool write, enum fl_fault *fau
 	return mem;
 }
 
-/* Of the engine, with page faults disabled, or memory that is no space's. */
+/* Memory of the engine, accessed with page faults disabled, or memory of no space. */
 static void *memory(const void *at, bool write)
 {
 	uint64_t addr = fl_addr(at), frame;

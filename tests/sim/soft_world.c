@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * soft_world.c - spaces of src/soft: as they are, and with the simplest cache of rights that there can be, through
- * which accesses go instead.
+ * soft_world.c - spaces of src/soft: as they are, and with the simplest possible cache of rights, through which
+ * accesses go instead.
  */
 #include "world.h"
 

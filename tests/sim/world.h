@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * world.h - what scenarios are made of: two soft address spaces with their objects, loads and stores, and the calls
- * of a fault handler. A page holds one 64-bit value throughout, so that a half-written page is seen.
+ * world.h - what scenarios are made of: two address spaces with their objects, loads and stores, and the calls of a
+ * fault handler. A page holds one 64-bit value throughout, so that a half-written page is seen.
  *
  * Each scenario runs on several backends. `soft` is src/soft as it is, where every access walks the page tables.
  * `mmu` has a cache of rights, as the native backend has in the host's page tables: an access it grants takes no
@@ -91,7 +91,7 @@ struct backend {
 extern const struct backend soft_backends[], native_backends[];
 extern const unsigned soft_nr_backends, native_nr_backends;
 extern const struct backend *world_backend;
-/* The first one, with *i 0, and those after it. false: there is none left */
+/* The first with *i 0, then those after it. false: there are no more */
 bool world_next_backend(unsigned *i);
 
 struct space *space_of(const struct fl_mm *mm);
@@ -101,10 +101,11 @@ uint64_t access_by_page(struct space *s, uint64_t addr, uint64_t *page, bool wri
 uint64_t got(enum fl_fault fault);
 void must(int64_t err, const char *what);
 /*
- * Memory of a space that the engine copies from or to: the page at addr, or NULL: it faults. Others are as they are.
+ * Memory of a space that the engine copies from or to: the page at addr, or NULL if it faults. Other memory is
+ * returned as it is.
  */
 void *world_memory(const void *addr, bool write);
-/* The same as a system call does: make it readable, waiting if need be. false: it cannot be */
+/* As a system call does: make it readable, waiting if need be. false: it cannot be */
 bool world_fault_in(const void *addr);
 
 /* ---- setting up. All pages are missing, private, readable and writable ---- */
@@ -124,7 +125,7 @@ void space_forget(struct space *s, uint64_t addr);
 void space_fork(struct space *parent, struct space *child);
 void space_destroy(struct space *s);
 
-/* ---- what threads do; what a fault point has made fail is done again: nothing may be half changed ---- */
+/* ---- what threads do; what fails at a fault point is retried: nothing may be half changed ---- */
 
 uint64_t load(struct space *s, uint64_t addr);
 uint64_t store(struct space *s, uint64_t addr, uint64_t value); /* 0, or what it got */
@@ -140,7 +141,7 @@ int unregister_range(struct space *s, uint64_t addr, uint64_t len);
 int register_pages(struct space *s, uint64_t addr, uint64_t len, uint64_t mode);
 int map_page(struct space *s, uint64_t addr);
 int unmap(struct space *s, uint64_t addr, uint64_t len);
-int64_t map_near(struct space *s, uint64_t addr);	   /* there, or elsewhere if something is there */
+int64_t map_near(struct space *s, uint64_t addr);	   /* there, or elsewhere if the place is taken */
 int64_t move(struct space *s, uint64_t from, uint64_t to); /* a page; to 0: wherever there is room */
 int64_t move_range(struct space *s, uint64_t from, uint64_t len, uint64_t new_len, int flags, uint64_t to);
 int truncate_file(struct space *s, uint64_t pages);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * native.c - what only the native backend has: memory that becomes the engine's while the program uses it, and the
- * program's again; addresses that are used again; and calls that change the host's mappings under accesses.
+ * native.c - what only the native backend has: memory that is adopted while the program uses it, and released again;
+ * addresses that are reused; and calls that change the host's mappings under accesses.
  */
 #include "scenarios.h"
 
@@ -21,7 +21,7 @@ static void with_two_pages(void)
 	space_fill(&a, PAGE(1), OLD);
 }
 
-/* All of it has been the engine's once. */
+/* All of it was adopted once. */
 static void released(void)
 {
 	present();
@@ -92,7 +92,7 @@ static void register_page_1(void)
 	SIM_CHECK(!register_pages(&a, PAGE(1), PAGE_SIZE, WP), "REGISTER");
 }
 
-/* Page 2 is missing, unless it is stored to before. */
+/* Page 2 is missing, unless a store came first. */
 static void register_and_copy(void)
 {
 	register_region(MISSING);
@@ -150,7 +150,7 @@ static void protect_1(void)
 	SIM_CHECK(!writeprotect(&a, PAGE(1), true), "protecting");
 }
 
-/* If it is there. */
+/* If it is present. */
 static void try_protect_1(void)
 {
 	int err = writeprotect(&a, PAGE(1), true);
@@ -195,7 +195,7 @@ static void move_and_wake(void)
 	wake_page(&a, PAGE(0));
 }
 
-/* ---- what must have come of it ---- */
+/* ---- expected results ---- */
 
 static void both_stored(void)
 {
