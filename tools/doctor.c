@@ -399,6 +399,7 @@ static void print_json(const struct utsname *host, const struct finding *f, cons
 
 static const struct argp_option options[] = {
 	{"json", 'j', NULL, 0, "print JSON", 0},
+	{NULL, 'h', NULL, OPTION_HIDDEN, NULL, 0},
 	{0},
 };
 
@@ -406,6 +407,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	if (key == 'j')
 		*(bool *)state->input = true;
+	else if (key == 'h')
+		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 	else if (key == ARGP_KEY_ARG)
 		argp_error(state, "no argument is expected, here is `%s'", arg);
 	else

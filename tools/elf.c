@@ -37,6 +37,7 @@ typedef Elf32_Phdr elf_phdr;
 struct elf {
 	uint8_t class, data;
 	uint16_t type, machine;
+	bool cut;	       /* the file ends before its program headers do */
 	char interp[PATH_MAX]; /* the dynamic loader; empty: there is none */
 };
 
@@ -67,8 +68,10 @@ static void read_interp(int fd, const elf_ehdr *h, struct elf *e)
 		elf_phdr p;
 		off_t at = (off_t)(h->e_phoff + (uint64_t)i * h->e_phentsize);
 
-		if (at < 0 || pread(fd, &p, sizeof(p), at) != sizeof(p))
+		if (at < 0 || pread(fd, &p, sizeof(p), at) != sizeof(p)) {
+			e->cut = true;
 			return;
+		}
 		if (p.p_type != PT_INTERP || p.p_filesz == 0 || p.p_filesz > sizeof(e->interp))
 			continue;
 		if (pread(fd, e->interp, p.p_filesz, (off_t)p.p_offset) != (ssize_t)p.p_filesz)
@@ -119,10 +122,12 @@ static int check_elf(const char *path, const struct elf *e)
 		return fail(EX_OWN, "cannot read /proc/self/exe: %s", strerror(-err));
 	if (!same_machine(e, &self))
 		return fail(EX_CANNOT_RUN,
-			    "%s is a %d-bit program for %s, this faultline runs %s: use a faultline built for it",
-			    path, e->class == ELFCLASS32 ? 32 : 64, machine_name(e), machine_name(&self));
+			    "%s is a %d-bit program for %s: this faultline runs those for %s, and no others", path,
+			    e->class == ELFCLASS32 ? 32 : 64, machine_name(e), machine_name(&self));
 	if (e->type != ET_EXEC && e->type != ET_DYN)
 		return fail(EX_CANNOT_RUN, "%s is an ELF file, but not a program", path);
+	if (e->cut)
+		return fail(EX_CANNOT_RUN, "%s is cut off: it ends before its program headers do", path);
 	if (!e->interp[0])
 		return fail(EX_CANNOT_RUN,
 			    "%s is statically linked, nothing can be preloaded into it: link it dynamically, "

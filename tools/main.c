@@ -20,6 +20,8 @@ static const struct command {
 	{"doctor", (char[]){"faultline doctor"}, cmd_doctor},
 };
 
+static char help[] = "--help", version[] = "--version";
+
 int fail(int status, const char *fmt, ...)
 {
 	va_list ap;
@@ -48,7 +50,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_ARG:
 		if (!find_command(arg))
-			argp_error(state, "no such command: %s", arg);
+			argp_error(state, "no such command: %s; to run a program: faultline run -- %s", arg, arg);
 		*first = state->next - 1;
 		state->next = state->argc;
 		return 0;
@@ -69,11 +71,30 @@ static const struct argp argp = {
 	       "`faultline COMMAND --help' shows the options of a command; see faultline(1).",
 };
 
+/* What people type, in argp's words: -h, help, help COMMAND, version. */
+static int translate(int argc, char **argv)
+{
+	if (argc < 2)
+		return argc;
+	if (strcmp(argv[1], "version") == 0)
+		argv[1] = version;
+	if (strcmp(argv[1], "-h") != 0 && strcmp(argv[1], "help") != 0)
+		return argc;
+	if (argc > 2 && find_command(argv[2])) {
+		argv[1] = argv[2];
+		argv[2] = help;
+		return 3;
+	}
+	argv[1] = help;
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
 	int first = 0;
 
 	argv[0] = (char[]){"faultline"};
+	argc = translate(argc, argv);
 	argp_err_exit_status = EX_BADUSAGE;
 	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &first))
 		return EX_BADUSAGE;

@@ -34,8 +34,9 @@ static const struct argp_option options[] = {
 	{"stats", OPT_STATS, "FILE", OPTION_ARG_OPTIONAL,
 	 "at exit, print what happened to stderr or FILE; as JSON if it ends in .json", 0},
 	{"inject", OPT_INJECT, "SPEC", 0,
-	 "make an operation fail: POINT[=ERRNO][,after=N][,times=N|all]; `list' prints the points", 0},
+	 "make an operation fail: POINT[=ERRNO][,after=N][,times=N|all][,ms=N]; `list' prints the points", 0},
 	{"guard", OPT_GUARD, "auto|off", 0, "hide pages with guard markers where the host has them, or never", 0},
+	{NULL, 'h', NULL, OPTION_HIDDEN, NULL, 0},
 	{0},
 };
 
@@ -52,6 +53,8 @@ static void add_inject(struct run_options *o, const char *specs)
 {
 	size_t n = strlen(o->inject);
 
+	if (*specs == '-') /* the next option, or -- */
+		exit(fail(EX_OWN, "--inject needs a SPEC, not `%s'; --inject list prints the points", specs));
 	if (strcmp(specs, "list") == 0) {
 		list_inject_points();
 		exit(fflush(stdout) || ferror(stdout) ? fail(EX_OWN, "stdout: %s", strerror(errno)) : 0);
@@ -78,6 +81,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_INJECT:
 		add_inject(o, arg);
+		return 0;
+	case 'h':
+		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 		return 0;
 	case OPT_GUARD:
 		if (strcmp(arg, "auto") != 0 && strcmp(arg, "off") != 0)
@@ -279,6 +285,9 @@ int cmd_run(int argc, char **argv)
 
 	if (!*o.inject && getenv("FAULTLINE_INJECT"))
 		check_inject("FAULTLINE_INJECT", getenv("FAULTLINE_INJECT"));
+	if (o.stats && !o.stats_file && ends_in(o.argv[0], ".json") && access(o.argv[0], X_OK))
+		return fail(EX_NOT_FOUND, "no program is called %s; a file for the statistics is --stats=%s",
+			    o.argv[0], o.argv[0]);
 	err = find_program(o.argv[0], path);
 	if (!err)
 		err = check_program(path);

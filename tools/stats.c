@@ -71,6 +71,8 @@ static void print_text(FILE *out, const struct fl_stats *s)
 	for (size_t i = 0; i < COUNTERS; i++)
 		if (counter(s, i))
 			fprintf(out, "%14" PRIu64 "  %s\n", counter(s, i), counters[i].text);
+	if (!load(&s->objects))
+		fprintf(out, "                the program made no userfaultfd object\n");
 	if (!total)
 		return;
 	fprintf(out, "  fault latency in us:");

@@ -8,9 +8,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define MAX_ERRNOS 8
-#define GRAMMAR	   "POINT[=ERRNO][,after=N][,times=N|all]"
+#define GRAMMAR	   "POINT[=ERRNO][,after=N][,times=N|all][,ms=N]"
 
 static const struct {
 	const char *name, *text;
@@ -119,11 +120,31 @@ static bool parse_number(const char *point, struct word option, struct word valu
 	return true;
 }
 
+/* The point that a bad name stands for, if that is plain: in capitals, with blanks before it, or `copy:EEXIST'. */
+static const char *meant_point(struct word name)
+{
+	while (name.len && *name.at == ' ')
+		name = (struct word){name.at + 1, name.len - 1};
+	for (unsigned i = 0; i < FL_NR_INJECT_POINTS; i++) {
+		size_t n = strlen(points[i].name);
+
+		if (n <= name.len && strncasecmp(name.at, points[i].name, n) == 0 &&
+		    (n == name.len || name.at[n] == ':' || name.at[n] == ' '))
+			return points[i].name;
+	}
+	return NULL;
+}
+
 static bool parse_point(struct word name, struct fl_inject_spec *s, char why[FL_INJECT_WHY])
 {
+	const char *meant;
+
 	for (s->point = 0; s->point < FL_NR_INJECT_POINTS; s->point++)
 		if (is(name, points[s->point].name))
 			return true;
+	meant = meant_point(name);
+	if (meant)
+		return complain(why, "no point is called `%.*s'; did you mean `%s'?", SHOW(name), meant);
 	if (!name.len)
 		complain(why, "no point is named; want " GRAMMAR ", where POINT is");
 	else

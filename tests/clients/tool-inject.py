@@ -239,7 +239,8 @@ def test_statistics():
 BAD = (("cpoy", "`cpoy'", "copy-short", "message-twice", "alloc.frame"), ("copy=EPERM", "EAGAIN, EEXIST", "`EPERM'"),
        ("copy=", "EAGAIN, EEXIST"), ("copy,times=0", "times=0", "all"), ("copy,after=x", "after=x"), ("", "POINT"),
        ("copy,ms=1", "times=N"), ("copy-short=EAGAIN", "no errno"), ("wake-delay,ms=99999", "10000"),
-       ("alloc.frame=ENOMEM", "no errno"), ("copy\n", "`copy?'"), ("copy;", "POINT"), ("list,times=1", "`list'"))
+       ("alloc.frame=ENOMEM", "no errno"), ("copy\n", "`copy?'"), ("copy;", "POINT"), ("list,times=1", "`list'"),
+       ("COPY", "did you mean `copy'"), ("copy:EEXIST", "did you mean `copy'"), ("--", "SPEC", "list"))
 
 
 def test_bad():
@@ -248,7 +249,7 @@ def test_bad():
         for spec, *words in BAD:
             status, out, err = run([spec], "touch", ran)
             ok = (status, out, err.count("\n"), os.path.exists(ran)) == (125, "", 1, False)
-            tap.result(ok and err.startswith("faultline: --inject: ") and all(w in err for w in words),
+            tap.result(ok and err.startswith("faultline: --inject") and all(w in err for w in words),
                        "--inject=%r is refused" % spec, "%s %r" % (status, err))
         status, _, err = run(["copy"] * 9, "touch", ran)
         same("nine specs of a point are refused", (status, err.count("\n"), "at most 8" in err), (125, 1, True))

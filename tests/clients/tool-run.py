@@ -90,6 +90,22 @@ def test_help():
     assert "--deny-kernel" in run("run", "--help").stdout
 
 
+def test_other_ways_to_ask():
+    equal(run("version").stdout, run("--version").stdout)
+    for args, same in ((["-h"], ["--help"]), (["help"], ["--help"]), (["help", "run"], ["run", "--help"]),
+                       (["help", "doctor"], ["doctor", "--help"]), (["run", "-h"], ["run", "--help"]),
+                       (["doctor", "-h"], ["doctor", "--help"]), (["help", "walk"], ["--help"])):
+        r = run(*args)
+        equal(r.returncode, 0, "faultline %s" % args)
+        equal(r.stdout, run(*same).stdout, "faultline %s" % args)
+    equal(run("run", "echo", "-h").stdout, "-h\n")
+    assert ",ms=N" in run("run", "--help").stdout
+
+
+def test_a_program_without_run():
+    refused(run("stress-ng", "--userfaultfd", "1"), 2, "no such command: stress-ng", "faultline run -- stress-ng")
+
+
 def test_bad_command_line():
     for args in ([], [""], ["walk"], ["--walk"], ["-x"], ["doctor", "--walk"], ["doctor", "x"],
                  ["doctor", "--json=1"]):
@@ -134,6 +150,12 @@ def test_not_a_program():
     refused(run("run", path), 126, "not a program")
 
 
+def test_program_that_is_cut_off():
+    path = in_dir("cut", copy=true_program())
+    os.truncate(path, 100)
+    refused(run("run", path), 126, "cut off")
+
+
 def test_other_machine():
     path = in_dir("other", copy=true_program())
     with open(path, "r+b") as f:
@@ -145,7 +167,7 @@ def test_other_machine():
         f.write(b"\x01")
         f.seek(18)
         f.write(struct.pack("=H", 3))
-    refused(run("run", path), 126, "32-bit", "i386")
+    refused(run("run", path), 126, "32-bit", "i386", "no others")
 
 
 def elf_interp(path):
@@ -402,10 +424,16 @@ def test_signals_of_the_program_do_not_come_back():
 
 # ---- --stats ----
 
+OBJECT = "import ctypes, os; ctypes.CDLL(None).syscall({'x86_64': 323, 'aarch64': 282}[os.uname().machine], 0)"
+
+
 def test_statistics_as_text():
     r = run("run", "--stats", "true")
     equal(r.returncode, 0)
     assert "faultline: statistics\n" in r.stderr and "1  processes\n" in r.stderr, r.stderr
+    assert "made no userfaultfd object\n" in r.stderr, r.stderr
+    r = run("run", "--stats", sys.executable, "-c", OBJECT)
+    assert " 1  userfaultfd objects\n" in r.stderr and "made no" not in r.stderr, r.stderr
 
 
 def test_statistics_in_a_file():
@@ -426,6 +454,7 @@ def test_statistics_as_json():
 
 
 def test_statistics_that_cannot_be_written():
+    refused(run("run", "--stats", "x.json", "--", "true"), 127, "--stats=x.json")
     refused(run("run", "--stats=/no/such/dir/x", "touch", os.path.join(DIR, "ran")), 125, "/no/such/dir/x")
     equal(os.path.exists(os.path.join(DIR, "ran")), False, "the program was not run")
     equal(run("run", "--stats=/dev/full", "sh", "-c", "exit 5").returncode, 5, "status with a full disk")

@@ -56,13 +56,15 @@ static const struct {
 	const char *text, *names[3];
 } bad[] = {
 	{"", {"POINT[=ERRNO]", "copy", "host.fork"}},
-	{";", {"POINT[=ERRNO]"}},
+	{";", {"POINT[=ERRNO]", ",ms=N"}},
 	{"copy;", {"POINT[=ERRNO]"}},
 	{"cpoy", {"`cpoy'", "copy-short", "host.fork"}},
 	{"cop", {"`cop'"}},
 	{"copyy", {"`copyy'"}},
-	{"COPY", {"`COPY'"}},
-	{" copy", {"` copy'"}},
+	{"COPY", {"`COPY'", "did you mean `copy'"}},
+	{" copy", {"` copy'", "did you mean `copy'"}},
+	{"copy:EEXIST", {"`copy:EEXIST'", "did you mean `copy'"}},
+	{"Copy-Short:x", {"did you mean `copy-short'"}},
 	{"a\nb\x01", {"`a?b?'"}},
 	{"copy;zeropag", {"`zeropag'"}},
 	{"copy=EPERM", {"`EPERM'", "EAGAIN, EEXIST", "EFAULT"}},
