@@ -49,7 +49,8 @@ static void check_bits(struct walk *w, const struct fl_vma *v, uint64_t addr, fl
 	expect(w, !pte_write(pte) || !pte_hint(pte), "I6 hint", addr);
 	expect(w, nr == 1 || !v || (addr >= v->start && addr + PMD_SIZE <= v->end), "I9 leaf in one mapping", addr);
 	expect(w, nr == 1 || pte_pfn(pte) % PTRS_PER_TABLE == 0, "I9 leaf's frames", addr);
-	expect(w, nr == 1 || !v || !v->file || !pte_uffd_wp(pte), "I9 a file's leaf is not protected", addr);
+	expect(w, nr == 1 || !v || v->kind->leaf != FL_LEAF_DROP || !pte_uffd_wp(pte),
+	       "I9 a leaf that is dropped is not protected", addr);
 }
 
 static void check_page(struct walk *w, struct fl_vma *v, uint64_t addr, fl_pte_t pte)

@@ -5,11 +5,11 @@
  *   no mapping here ................................... FL_FOREIGN
  *   the mapping forbids the access ................... FL_SEGV
  *   released between the access and this look ........ the host grants it now: run it again
- *   no entry, of a file's mapping: behind its end .... SIGBUS
- *              the cache has the page, minor ......... the userfaultfd object
- *              the cache has it ...................... map it; a store to a private mapping gets a copy
- *   no page:   registered for missing ................ the userfaultfd object
- *              else .................................. a page of zeros, which a file gets into its cache first
+ *   no page:   behind the end of the backing ......... SIGBUS
+ *              the backing has the page, minor ....... the userfaultfd object
+ *              the backing has it .................... map it; a store to a private mapping gets a copy
+ *              registered for missing ................ the userfaultfd object
+ *              else .................................. a new page, which a file gets into its cache first
  *   a page that a marker has write-protected ......... is so from the beginning
  *   a page that is not in its frame: swapped out ..... swapped in, then as below
  *                                    migrating ....... wait for it, then run the access again
@@ -26,7 +26,7 @@
 
 #include "mm/file.h"
 #include "mm/folio.h"
-#include "mm/huge.h"
+#include "mm/kind.h"
 #include "mm/migrate.h"
 #include "mm/mmap_lock.h"
 #include "mm/protect.h"
@@ -99,64 +99,46 @@ static void install(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte, b
 		vmf->mm->ops->grant(vmf->mm, vmf->vma, s->addr, s->nr, right);
 }
 
-/* A frame that is this entry's alone, of zeros or a copy of another. FL_PFN_NONE: no memory */
-static uint64_t new_frame(struct fl_vmf *vmf, uint64_t from)
+/* The entry of a page that was not there; `old` is none or a marker, which a store meets again. */
+static fl_pte_t new_entry(const struct fl_vmf *vmf, uint64_t pfn, fl_pte_t old)
 {
-	struct fl_mm *mm = vmf->mm;
-	uint64_t pfn = mm->ops->frame_get(mm, vmf->vma, PAGE_ALIGN_DOWN(vmf->addr));
-	bool ok;
+	bool write = vmf->flags & FAULT_WRITE, zeros = vmf->vma->kind->zeros;
+	fl_pte_t pte = pte_mkyoung(mk_pte(pfn, vmf->vma));
 
-	if (pfn == FL_PFN_NONE)
-		return pfn;
-	if (from == FL_PFN_NONE)
-		ok = mm->ops->frames_zero(mm, pfn, 1) == 0;
-	else
-		ok = fl_frame_copy(mm, pfn, from) == 0;
-	if (!ok) {
-		fl_folio_put(mm, pfn);
-		return FL_PFN_NONE;
-	}
-	fl_folio(mm, pfn)->mapcount = 1;
-	return pfn;
-}
-
-/* Map a page of zeros; `old` is none or a marker, which a write meets again. => page-table lock held */
-static enum look map_zero_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old)
-{
-	uint64_t pfn = new_frame(vmf, FL_PFN_NONE);
-	fl_pte_t pte;
-
-	if (pfn == FL_PFN_NONE)
-		return NO_MEMORY;
-	pte = pte_mkyoung(mk_pte(pfn, vmf->vma));
 	if (pte_uffd_wp(old))
 		pte = pte_mkuffd_wp(pte);
-	pte = (vmf->flags & FAULT_WRITE) ? pte_mkwritten(pte) : pte_mkzero(pte);
-	install(vmf, s, fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, 1), false);
-	fl_count(faults_zero, 1);
-	return DONE;
+	if (zeros && !write)
+		pte = pte_mkzero(pte);
+	else if (write && (zeros || !pte_uffd_wp(old)))
+		pte = pte_mkwritten(pte);
+	return fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, 1);
 }
 
-/* Map a page of the file's cache, or a copy of it. => file's lock and page-table lock held */
-static enum look map_cached_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old, uint64_t pfn)
+/* Map a unit, of which the backing has `found`, or a hole. => locks of handle_fault() held */
+static enum look map_unit(struct fl_vmf *vmf, const struct fl_slot *s, uint64_t addr, uint64_t found)
 {
-	bool write = vmf->flags & FAULT_WRITE;
-	fl_pte_t pte;
+	const struct fl_memory_kind *kind = vmf->vma->kind;
+	uint64_t pfn = kind->make(vmf->mm, vmf->vma, addr, found, vmf->flags & FAULT_WRITE);
+	fl_pte_t *ptep = s->ptep - PAGES(s->addr - addr);
+	enum fl_right right = FL_RIGHT_WRITE;
 
-	pfn = fl_map_cached(vmf->mm, vmf->vma, s->addr, pfn, write);
 	if (pfn == FL_PFN_NONE)
 		return NO_MEMORY;
-	pte = pte_mkyoung(mk_pte(pfn, vmf->vma));
-	if (pte_uffd_wp(old)) /* the store meets it again */
-		pte = pte_mkuffd_wp(pte);
-	else if (write)
-		pte = pte_mkwritten(pte);
-	install(vmf, s, fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, 1), false);
-	fl_count(faults_cached, 1);
+	for (unsigned i = 0; i < PAGES(kind->unit); i++) {
+		fl_pte_t pte = new_entry(vmf, pfn + i, ptep_get(ptep + i));
+
+		set_pte(ptep + i, pte);
+		right = fl_min(right, pte_right(pte, vmf->vma));
+	}
+	vmf->mm->ops->grant(vmf->mm, vmf->vma, addr, PAGES(kind->unit), right);
+	if (kind->zeros)
+		fl_count(faults_zero, 1);
+	else
+		fl_count(faults_cached, 1);
 	return DONE;
 }
 
-/* Leave the frame to the others who map it. => page-table lock held */
+/* Leave the frame to the other entries that map it. => page-table lock held */
 static enum look copy_shared_page(struct fl_vmf *vmf, struct fl_slot s)
 {
 	struct fl_mm *mm = vmf->mm;
@@ -165,19 +147,24 @@ static enum look copy_shared_page(struct fl_vmf *vmf, struct fl_slot s)
 
 	if (s.pmdp) {
 		fl_leaf_break(mm, vmf->vma, vmf->addr, true);
-		if (vmf->vma->file)
+		if (vmf->vma->kind->leaf == FL_LEAF_DROP)
 			return DONE; /* the access finds no page now, and goes by what that means */
 		s = fl_slot_at(mm, vmf->addr);
 	}
 	old = slot_get(&s);
-	if (mm->ops->homes) { /* it is a copy already, and from now on the program's own */
-		fl_folio(mm, pte_pfn(old))->mapping = NULL;
+	if (vmf->vma->kind->own) { /* it is a copy already, and from now on the program's own */
+		vmf->vma->kind->own(mm, pte_pfn(old));
 		install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte_mkwritten(old), 1), false);
 		return DONE;
 	}
-	pfn = new_frame(vmf, pte_pfn(old));
+	pfn = mm->ops->frame_get(mm, vmf->vma, s.addr);
 	if (pfn == FL_PFN_NONE)
 		return NO_MEMORY;
+	if (fl_frame_copy(mm, pfn, pte_pfn(old))) {
+		fl_folio_put(mm, pfn);
+		return NO_MEMORY;
+	}
+	fl_folio(mm, pfn)->mapcount = 1;
 	pte = pte_mkwritten(pte_set_pfn(old, pfn));
 	slot_set(&s, pte);
 	mm->ops->invalidate(mm, vmf->vma, s.addr, s.addr + PAGE_SIZE, FL_RIGHT_NONE); /* of the old frame */
@@ -232,29 +219,21 @@ static bool one_of_many(const struct fl_vmf *vmf, const struct fl_slot *s, fl_pt
 	return pte_hint(pte) || ((vmf->flags & FAULT_WRITE) && !pte_write(pte) && fl_vma_tracked(vmf->vma));
 }
 
-/* No page is mapped; `old` is none or a marker. => locks of handle_fault() held */
-static enum look fault_no_page(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t old)
+/* No page is mapped: none, or a marker. => locks of handle_fault() held */
+static enum look fault_no_page(struct fl_vmf *vmf, const struct fl_slot *s)
 {
 	struct fl_vma *vma = vmf->vma;
-	uint64_t pfn = FL_PFN_NONE;
+	uint64_t addr = fl_unit_of(vma->kind, vmf->addr), found = FL_PFN_NONE;
 
-	if (vma->file) {
-		uint64_t index = fl_vma_page_index(vma, vmf->addr);
-
-		if (index >= vma->file->ops->nr_pages(vma->file))
-			return BEHIND_END;
-		pfn = vma->file->ops->find(vma->file, vma, PAGE_ALIGN_DOWN(vmf->addr), index);
-	}
-	if (pfn == FL_PFN_NONE && (vma->flags & VM_UFFD_MISSING))
+	if (vma->kind->end && vmf->addr >= vma->kind->end(vma))
+		return BEHIND_END;
+	if (vma->kind->lookup)
+		found = vma->kind->lookup(vma, addr);
+	if (found == FL_PFN_NONE && (vma->flags & VM_UFFD_MISSING))
 		return ask(vmf, FL_WHY_MISSING);
-	if (pfn != FL_PFN_NONE && (vma->flags & VM_UFFD_MINOR))
+	if (found != FL_PFN_NONE && (vma->flags & VM_UFFD_MINOR))
 		return ask(vmf, FL_WHY_MINOR);
-	if (!vma->file)
-		return map_zero_page(vmf, s, old);
-	if (pfn == FL_PFN_NONE)
-		pfn = vma->file->ops->make(vma->file, vma, PAGE_ALIGN_DOWN(vmf->addr),
-					   fl_vma_page_index(vma, vmf->addr));
-	return pfn == FL_PFN_NONE ? NO_MEMORY : map_cached_page(vmf, s, old, pfn);
+	return map_unit(vmf, s, addr, found);
 }
 
 /* The page is on its way to another frame. => locks of handle_fault() held; dropped */
@@ -303,7 +282,7 @@ static enum look handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 	if (pte_swap(pte) && fl_swap_in(vmf->mm, vmf->vma, s))
 		look = NO_MEMORY;
 	else if (pte_no_page(pte))
-		look = fault_no_page(vmf, s, pte);
+		look = fault_no_page(vmf, s);
 	else
 		look = fault_present_page(vmf, s);
 	if (look == ASK)
@@ -316,11 +295,12 @@ static enum look handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 static enum look handle_fault(struct fl_vmf *vmf)
 {
 	/* a message about memory that is nowhere needs no table */
-	bool table = vmf->vma->file || !(vmf->vma->flags & VM_UFFD_MISSING);
+	bool table = vmf->vma->kind->lookup || !(vmf->vma->flags & VM_UFFD_MISSING);
+	bool (*leaf)(struct fl_vmf *) = vmf->vma->kind->fault_leaf;
 	struct fl_mm *mm = vmf->mm;
 	struct fl_slot s;
 
-	if (table && !fl_huge_anonymous_fault(vmf) && !fl_huge_cached_fault(vmf) && fl_pte_alloc(mm, vmf->addr)) {
+	if (table && !(leaf && leaf(vmf)) && fl_pte_alloc(mm, vmf->addr)) {
 		fl_vma_unpin(vmf->vma);
 		return NO_MEMORY; /* for a table */
 	}

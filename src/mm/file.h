@@ -82,30 +82,4 @@ static inline uint64_t fl_vma_page_index(const struct fl_vma *vma, uint64_t addr
 	return vma->index + PAGES(addr - vma->start);
 }
 
-/* Do pages that are filled for the mapping become pages of the file? */
-static inline bool fl_vma_adds(const struct fl_vma *vma)
-{
-	return vma->file && (vma->flags & VM_SHARED);
-}
-
-/* A filled page does. 0, -ENOMEM. => file->lock held */
-static inline int fl_vma_add(struct fl_vma *vma, uint64_t addr, uint64_t pfn)
-{
-	return vma->file->ops->add(vma->file, vma, pfn, fl_vma_page_index(vma, addr));
-}
-
-/* Is an entry of the page at addr one of a page that the file has no more? => file->lock held */
-static inline bool fl_vma_page_gone(struct fl_vma *vma, uint64_t addr)
-{
-	return fl_vma_adds(vma) && vma->file->ops->untold &&
-	       vma->file->ops->find(vma->file, vma, addr, fl_vma_page_index(vma, addr)) == FL_PFN_NONE;
-}
-
-/*
- * The frame for an entry of a page that find() has found, counted for the entry. A private mapping that is about to
- * write (`copy`) gets one of its own; where pages have homes it always does, and one that is not written to yet
- * counts as the file's. FL_PFN_NONE: no memory. => file's lock and page-table lock held
- */
-uint64_t fl_map_cached(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t pfn, bool copy);
-
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * fill.c - UFFDIO_COPY, UFFDIO_ZEROPAGE and UFFDIO_CONTINUE below the ABI. A fill works in runs: consecutive missing
- * pages of one mapping under one page-table lock whose frames are consecutive too. The frames are written while no
- * entry and no cached right leads to them, then the entries are set: other threads see a page whole or not at all.
+ * units of one mapping under one page-table lock whose frames are consecutive too. The frames are written while no
+ * entry and no cached right leads to them, then the entries are set: other threads see a unit whole or not at all.
  */
 #include "mm/fill.h"
 
@@ -22,7 +22,7 @@
 struct run {
 	fl_pte_t *ptep;
 	uint64_t addr, pfn;
-	uint64_t nr;
+	uint64_t nr, unit; /* pages */
 };
 
 /* How far the fill may go in one run from addr: within the mapping, the table and the limit. */
@@ -31,56 +31,60 @@ static uint64_t run_limit(const struct fl_vma *vma, uint64_t addr, uint64_t end)
 	uint64_t limit = fl_min(end, vma->end);
 
 	limit = fl_min(limit, PMD_ALIGN_DOWN(addr) + PMD_SIZE);
-	return fl_min(PAGES(limit - addr), (uint64_t)RUN_PAGES);
+	return fl_min(PAGES(limit - addr), fl_max(PAGES(vma->kind->unit), (uint64_t)RUN_PAGES));
 }
 
 /* Linux 6.18, observed: COPY fills a marked page, and the mark is gone; ZEROPAGE finds it there, if it is private. */
 static bool may_fill(const struct fl_vma *vma, fl_pte_t pte, enum fl_fill_kind kind)
 {
-	return kind == FL_FILL_ZERO && !fl_vma_adds(vma) ? pte_none(pte) : pte_no_page(pte);
+	return kind == FL_FILL_ZERO && !vma->kind->add ? pte_none(pte) : pte_no_page(pte);
 }
 
-/* How many pages the file has; that memory without one ends, its mapping says. => file's lock held */
-static uint64_t file_end(const struct fl_vma *vma)
+/* The address at which the backing ends; that memory without one ends, its mapping says. => file's lock held */
+static uint64_t backing_end(const struct fl_vma *vma)
 {
-	return vma->file ? vma->file->ops->nr_pages(vma->file) : UINT64_MAX;
+	return vma->kind->end ? vma->kind->end(vma) : UINT64_MAX;
 }
 
-/* A page that is behind the end of the file, or that the file has already, cannot be filled. => file's lock held */
-static int check_file(struct fl_vma *vma, uint64_t addr, uint64_t nr_pages)
+/* May the unit at addr, whose first entry is ptep, be filled? => file's lock and page-table lock held */
+static int check_unit(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, fl_pte_t *ptep, enum fl_fill_kind kind)
 {
-	uint64_t index;
-
-	if (!vma->file)
-		return 0;
-	index = fl_vma_page_index(vma, addr);
-	if (index >= nr_pages)
-		return -ENXIO;
-	if (fl_vma_adds(vma) && vma->file->ops->find(vma->file, vma, addr, index) != FL_PFN_NONE)
+	if (vma->kind->add && vma->kind->lookup(vma, addr) != FL_PFN_NONE)
 		return -EEXIST;
+	if (!ptep)
+		return -EEXIST; /* a leaf has been there */
+	for (unsigned i = 0; i < PAGES(vma->kind->unit); i++) {
+		if (vma->kind->add && pte_present(ptep_get(ptep + i))) /* of a page that the backing has not */
+			fl_zap_gone(mm, vma, addr + ((uint64_t)i << PAGE_SHIFT), ptep + i);
+		if (!may_fill(vma, ptep_get(ptep + i), kind))
+			return -EEXIST;
+	}
 	return 0;
 }
 
-/* Collect missing pages with consecutive frames. Leaves run->nr 0 and says why. => page-table lock held */
+static void put_frames(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
+{
+	while (nr--)
+		fl_folio_put(mm, pfn + nr);
+}
+
+/* Collect missing units with consecutive frames. Leaves run->nr 0 and says why. => page-table lock held */
 static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, uint64_t limit, enum fl_fill_kind kind)
 {
-	uint64_t nr_pages = file_end(vma);
+	uint64_t end = backing_end(vma);
 
-	for (run->nr = 0; run->nr < limit; run->nr++) {
+	for (run->nr = 0; run->nr < limit; run->nr += run->unit) {
 		uint64_t addr = run->addr + (run->nr << PAGE_SHIFT), pfn;
-		int err = check_file(vma, addr, nr_pages);
+		int err = addr >= end ? -ENXIO
+				      : check_unit(mm, vma, addr, run->ptep ? run->ptep + run->nr : NULL, kind);
 
 		if (err)
 			return err;
-		if (fl_vma_adds(vma) && run->ptep && pte_present(ptep_get(run->ptep + run->nr)))
-			fl_zap_gone(mm, vma, addr, run->ptep + run->nr); /* of a page that the file has not */
-		if (!run->ptep || !may_fill(vma, ptep_get(run->ptep + run->nr), kind))
-			return -EEXIST;
-		pfn = mm->ops->frame_get(mm, vma, addr);
+		pfn = vma->kind->frames(mm, vma, addr);
 		if (pfn == FL_PFN_NONE)
 			return -ENOMEM;
 		if (run->nr && pfn != run->pfn + run->nr) {
-			fl_folio_put(mm, pfn);
+			put_frames(mm, pfn, run->unit);
 			return 0;
 		}
 		if (!run->nr)
@@ -89,13 +93,12 @@ static int run_collect(struct fl_mm *mm, struct fl_vma *vma, struct run *run, ui
 	return 0;
 }
 
-/* Give back the frames from the `from`th on. */
+/* Give back the frames from the `from`th on, and what comes before them of the same unit. */
 static void run_shorten(struct fl_mm *mm, struct run *run, uint64_t from)
 {
-	while (run->nr > from) {
-		run->nr--;
-		fl_folio_put(mm, run->pfn + run->nr);
-	}
+	from -= from % run->unit;
+	put_frames(mm, run->pfn + from, run->nr - from);
+	run->nr = from;
 }
 
 /* What the entry of a filled page says. Where accesses are sampled, the first one is still to come. */
@@ -104,7 +107,7 @@ static fl_pte_t new_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t pfn, co
 	fl_pte_t pte = mk_pte(pfn, vma);
 
 	/* what a shared file has is a page of its own, also when it holds zeros */
-	pte = f->kind == FL_FILL_ZERO && !fl_vma_adds(vma) ? pte_mkzero(pte) : pte_mkdirty(pte);
+	pte = f->kind == FL_FILL_ZERO && !vma->kind->add ? pte_mkzero(pte) : pte_mkdirty(pte);
 	if (f->wp)
 		pte = pte_mkuffd_wp(pte);
 	if (vma->flags & VM_SAMPLED)
@@ -112,11 +115,11 @@ static fl_pte_t new_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t pfn, co
 	return fl_maybe_mkwrite(mm, vma, pte, 1);
 }
 
-/* The filled pages go into the file's cache; those for which it has no memory are not filled after all. */
+/* The filled units become the backing's; those for which it has no memory are not filled after all. */
 static int run_add(struct fl_mm *mm, struct fl_vma *vma, struct run *run)
 {
-	for (uint64_t i = 0; fl_vma_adds(vma) && i < run->nr; i++)
-		if (fl_vma_add(vma, run->addr + (i << PAGE_SHIFT), run->pfn + i)) {
+	for (uint64_t i = 0; vma->kind->add && i < run->nr; i += run->unit)
+		if (vma->kind->add(vma, run->addr + (i << PAGE_SHIFT), run->pfn + i)) {
 			run_shorten(mm, run, i);
 			return -ENOMEM;
 		}
@@ -138,7 +141,7 @@ static void run_install(struct fl_mm *mm, struct fl_vma *vma, const struct run *
 
 static int run_zero(struct fl_mm *mm, const struct fl_vma *vma, struct run *run)
 {
-	uint64_t step = fl_vma_adds(vma) ? 1 : run->nr;
+	uint64_t step = vma->kind->add ? run->unit : run->nr;
 
 	for (uint64_t i = 0; i < run->nr; i += step)
 		if (mm->ops->frames_zero(mm, run->pfn + i, step)) {
@@ -177,55 +180,51 @@ static bool source_readable(struct fl_mm *mm, const struct fl_fill *f, uint64_t 
 	return n == PAGE_SIZE;
 }
 
-/* The frame that the cache has for the page at addr, to be mapped. FL_PFN_NONE: *err. => file's lock held */
-static uint64_t cached_frame(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr_pages, fl_pte_t *ptep,
-			     int *err)
+/* Map what the backing has of the unit at addr. 0, -errno; *right: what all its entries grant. */
+static int continue_unit(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fill *f, uint64_t addr, fl_pte_t *ptep,
+			 enum fl_right *right)
 {
-	uint64_t index = fl_vma_page_index(vma, addr), pfn;
+	uint64_t pfn = vma->kind->lookup(vma, addr);
 
-	*err = -EINVAL;
-	if (index >= nr_pages)
-		return FL_PFN_NONE;
-	*err = -ENXIO;
-	pfn = vma->file->ops->find(vma->file, vma, addr, index);
 	if (pfn == FL_PFN_NONE)
-		return pfn;
-	*err = -EEXIST;
-	if (!ptep || !pte_no_page(ptep_get(ptep)))
-		return FL_PFN_NONE;
-	pfn = fl_map_cached(mm, vma, addr, pfn, false);
-	*err = pfn == FL_PFN_NONE ? -ENOMEM : 0;
-	return pfn;
+		return -ENXIO;
+	for (unsigned i = 0; i < PAGES(vma->kind->unit); i++)
+		if (!ptep || !pte_no_page(ptep_get(ptep + i)))
+			return -EEXIST;
+	pfn = vma->kind->make(mm, vma, addr, pfn, false);
+	if (pfn == FL_PFN_NONE)
+		return -ENOMEM;
+	*right = FL_RIGHT_WRITE;
+	for (unsigned i = 0; i < PAGES(vma->kind->unit); i++) {
+		fl_pte_t pte = pte_mkdirty(mk_pte(pfn + i, vma));
+
+		pte = fl_maybe_mkwrite(mm, vma, f->wp ? pte_mkuffd_wp(pte) : pte, 1);
+		set_pte(ptep + i, pte);
+		*right = fl_min(*right, pte_right(pte, vma));
+	}
+	return 0;
 }
 
-static fl_pte_t cached_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t pfn, const struct fl_fill *f)
-{
-	fl_pte_t pte = pte_mkdirty(mk_pte(pfn, vma));
-
-	return fl_maybe_mkwrite(mm, vma, f->wp ? pte_mkuffd_wp(pte) : pte, 1);
-}
-
-/* UFFDIO_CONTINUE: map what the cache has. => file's lock and page-table lock held */
+/* UFFDIO_CONTINUE: map what the backing has. => file's lock and page-table lock held */
 static void continue_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fill *f, struct run *run,
 			 uint64_t limit, int *err)
 {
-	uint64_t nr_pages = file_end(vma), granted = 0;
+	uint64_t end = backing_end(vma), granted = 0;
 	enum fl_right right = FL_RIGHT_NONE;
 
-	for (run->nr = 0; run->nr < limit; run->nr++) {
+	for (run->nr = 0; run->nr < limit; run->nr += run->unit) {
 		uint64_t addr = run->addr + (run->nr << PAGE_SHIFT);
-		fl_pte_t *ptep = run->ptep ? run->ptep + run->nr : NULL, pte;
-		uint64_t pfn = cached_frame(mm, vma, addr, nr_pages, ptep, err);
+		fl_pte_t *ptep = run->ptep ? run->ptep + run->nr : NULL;
+		enum fl_right next = FL_RIGHT_NONE;
 
-		if (pfn == FL_PFN_NONE)
+		*err = addr >= end ? -EINVAL : continue_unit(mm, vma, f, addr, ptep, &next);
+		if (*err)
 			break;
-		pte = cached_entry(mm, vma, pfn, f);
-		set_pte(ptep, pte);
-		if (pte_right(pte, vma) != right && granted < run->nr) {
+		if (next != right && granted < run->nr) {
 			mm->ops->grant(mm, vma, run->addr + (granted << PAGE_SHIFT), run->nr - granted, right);
 			granted = run->nr;
 		}
-		right = pte_right(pte, vma);
+		right = next;
 	}
 	if (granted < run->nr)
 		mm->ops->grant(mm, vma, run->addr + (granted << PAGE_SHIFT), run->nr - granted, right);
@@ -249,12 +248,12 @@ static void fill_locked(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fi
 	run_install(mm, vma, run, f);
 }
 
-/* One run. The bytes filled; *err says what ended it early. => at work in the mapping */
+/* One run. The bytes filled; *err says what ended it early. => mapping pinned */
 static uint64_t fill_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_fill *f, uint64_t addr, int *err,
 			 uint64_t *src_fault)
 {
 	struct fl_mutex *ptl = fl_pt_lock(mm, addr);
-	struct run run = {.addr = addr};
+	struct run run = {.addr = addr, .unit = PAGES(vma->kind->unit)};
 
 	*err = fl_pte_alloc(mm, addr);
 	if (*err)
@@ -295,13 +294,15 @@ static int fill_check(const struct fl_vma *vma, const struct fl_fill *f)
 		return -ENOENT;
 	if (f->wp && !(vma->flags & VM_UFFD_WP))
 		return -EINVAL;
-	if (f->kind == FL_FILL_CONTINUE && !vma->file)
+	if (f->kind == FL_FILL_CONTINUE && !vma->kind->lookup)
+		return -EINVAL;
+	if (!fl_unit_aligned(vma->kind, f->dst | f->len))
 		return -EINVAL;
 	return 0;
 }
 
 /*
- * The mapping at addr, to be at work in it, if it has all up to `end` that is to be filled. NULL: it has not. Of
+ * The mapping at addr, pinned, if it has all up to `end` that is to be filled. NULL: it has not. Of
  * those that look as one to the program it is the first.
  */
 static struct fl_vma *start_fill(struct fl_mm *mm, uint64_t addr, uint64_t end)

@@ -55,7 +55,7 @@ static int copy_range(struct fl_mm *child, struct fl_mm *parent, struct fl_vma *
 		fl_pmd_t pmd = pmdp_get_lockless(fl_pmd_offset(parent, addr));
 		int err;
 
-		if (pmd_leaf(pmd) && vma->file)
+		if (pmd_leaf(pmd) && vma->kind->leaf == FL_LEAF_DROP)
 			continue; /* the child finds it in the cache */
 		err = pmd_leaf(pmd) ? copy_leaf(child, parent, addr, pmd) : copy_table(child, parent, addr, next);
 		if (err)
@@ -85,7 +85,7 @@ int fl_mm_copy(struct fl_mm *child, struct fl_mm *parent)
 		if (err)
 			break;
 		copy = fl_vma_insert(child, vma->start, vma->end, vma->pgoff, vma->flags & ~not_inherited, NULL);
-		fl_vma_set_file(copy, vma->file, vma->index);
+		fl_vma_set_backing(copy, vma, vma->start);
 		if (!(vma->flags & (VM_WIPEONFORK | VM_SHARED))) /* what is shared is found in the file's cache */
 			err = copy_range(child, parent, vma);
 	}

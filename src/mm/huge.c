@@ -64,8 +64,7 @@ bool fl_huge_anonymous_fault(struct fl_vmf *vmf)
 	fl_pmd_t *pmdp;
 	bool done;
 
-	if (!(vmf->vma->flags & VM_HUGEPAGE) || vmf->vma->file || base < vmf->vma->start ||
-	    base + PMD_SIZE > vmf->vma->end)
+	if (!(vmf->vma->flags & VM_HUGEPAGE) || base < vmf->vma->start || base + PMD_SIZE > vmf->vma->end)
 		return false;
 	pmdp = fl_pmd_alloc(vmf->mm, base);
 	if (!pmdp || !pmd_none(pmdp_get_lockless(pmdp)))
@@ -109,7 +108,7 @@ static int can_collapse(struct fl_mm *mm, const struct fl_vma *vma, const fl_pte
 }
 
 /* Where frames have homes: those of the pages that are missing join the others. */
-static int fill_homes(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const fl_pte_t *ptes, uint64_t *head)
+int fl_gather_homes(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const fl_pte_t *ptes, uint64_t *head)
 {
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++) {
 		uint64_t at = addr + ((uint64_t)i << PAGE_SHIFT), pfn;
@@ -133,7 +132,7 @@ static int fill_homes(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const
 }
 
 /* Elsewhere: 512 new ones, and the old ones go. */
-static int copy_frames(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const fl_pte_t *ptes, uint64_t *head)
+int fl_gather_copies(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const fl_pte_t *ptes, uint64_t *head)
 {
 	uint64_t pfn = mm->ops->huge_get(mm, vma, addr);
 
@@ -185,8 +184,7 @@ static int collapse(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool fu
 		return -EINVAL;
 	err = can_collapse(mm, vma, pmd_ptes(pmd), full, &all);
 	if (!err)
-		err = mm->ops->homes ? fill_homes(mm, vma, addr, pmd_ptes(pmd), &head)
-				     : copy_frames(mm, vma, addr, pmd_ptes(pmd), &head);
+		err = vma->kind->gather(mm, vma, addr, pmd_ptes(pmd), &head);
 	if (err)
 		return err;
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
@@ -250,7 +248,7 @@ static uint64_t find_large(struct fl_vma *vma, uint64_t addr)
 }
 
 /* Where pages have homes a private mapping has copies, which count as the file's until one is written to. */
-static bool copy_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t pfn)
+bool fl_read_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t pfn)
 {
 	uint64_t first = fl_vma_page_index(vma, addr);
 
@@ -271,7 +269,7 @@ static fl_pte_t map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 {
 	uint64_t pfn = find_large(vma, addr);
 
-	if (pfn == FL_PFN_NONE || (mm->ops->homes && !(vma->flags & VM_SHARED) && !copy_large(mm, vma, addr, pfn)))
+	if (pfn == FL_PFN_NONE || (vma->kind->read_large && !vma->kind->read_large(mm, vma, addr, pfn)))
 		return (fl_pte_t){0};
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		fl_folio_map(mm, pfn + i);
@@ -319,7 +317,7 @@ bool fl_huge_cached_fault(struct fl_vmf *vmf)
 	bool done;
 
 	/* who is asked of each page, or gets a copy of one, has them one by one */
-	if (!vma->file || (vma->flags & (VM_UFFD_MINOR | VM_NOHUGEPAGE)) || !aligned_alike(vma, base) ||
+	if ((vma->flags & (VM_UFFD_MINOR | VM_NOHUGEPAGE)) || !aligned_alike(vma, base) ||
 	    ((vmf->flags & FAULT_WRITE) && !(vma->flags & VM_SHARED)))
 		return false;
 	fl_vma_lock_file(vma);
@@ -441,9 +439,9 @@ static int collapse_part(struct fl_mm *mm, uint64_t *at, uint64_t end)
 	if (vma && vma->start < end) {
 		addr = fl_max(*at, vma->start);
 		end = fl_min(end, vma->end);
-		if (!vma->file)
+		if (vma->kind->leaf == FL_LEAF_SPLIT)
 			err = fl_collapse_anonymous(mm, vma, addr, end);
-		else if (!may_collapse(vma, addr, end))
+		else if (vma->kind->leaf == FL_LEAF_NEVER || !may_collapse(vma, addr, end))
 			err = -EINVAL;
 		else
 			fl_file_get(file = vma->file);

@@ -12,6 +12,10 @@
 bool fl_huge_anonymous_fault(struct fl_vmf *vmf);
 /* A leaf over a large folio that the cache of a file has, if mapping and memory allow it. => as above */
 bool fl_huge_cached_fault(struct fl_vmf *vmf);
+/* See fl_memory_kind: frames that follow from addresses, or others; a private mapping's copy of a large folio. */
+int fl_gather_homes(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const fl_pte_t *ptes, uint64_t *head);
+int fl_gather_copies(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const fl_pte_t *ptes, uint64_t *head);
+bool fl_read_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t pfn);
 /*
  * MADV_COLLAPSE: each aligned 2 MiB of [start, end) that can becomes a leaf; holes between mappings are left out. 0,
  * or what is said of the first that cannot (Linux 6.18, observed), which for a file is also the last that is tried:

@@ -7,16 +7,17 @@
 #include "mm/migrate.h"
 
 #include "mm/folio.h"
+#include "mm/kind.h"
 #include "mm/pgtable.h"
 #include "mm/protect.h"
+#include "mm/zap.h"
 
 #include <string.h>
 
 /* => page-table lock held. The old frame, which is now ours; FL_PFN_NONE: not a page that can move */
 static uint64_t unmap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t *new)
 {
-	fl_pte_t *ptep =
-		vma->file ? fl_pte_offset(mm, addr) : fl_pte_split(mm, addr); /* a file's leaf stays where it is */
+	fl_pte_t *ptep = fl_pte_movable(mm, vma, addr);
 	fl_pte_t old = ptep ? ptep_get(ptep) : (fl_pte_t){0};
 	struct fl_folio *folio = fl_folio(mm, pte_pfn(old));
 
@@ -72,7 +73,7 @@ int64_t fl_migrate_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, u
 {
 	int64_t done = 0;
 
-	if (mm->ops->homes)
+	if (!vma->kind->migrates)
 		return -EOPNOTSUPP;
 	fl_for_each_pmd(mm, addr, next, start, end)
 		for (; addr < next; addr += PAGE_SIZE) {

@@ -56,6 +56,7 @@
 #include "mm/folio.h"
 #include "mm/fork.h"
 #include "mm/huge.h"
+#include "mm/kind.h"
 #include "mm/migrate.h"
 #include "mm/mmap_lock.h"
 #include "mm/mmu.h"

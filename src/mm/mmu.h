@@ -18,7 +18,7 @@ enum fl_right { FL_RIGHT_NONE, FL_RIGHT_READ, FL_RIGHT_WRITE };
 
 struct fl_mmu_ops {
 	const char *name;
-	bool homes; /* a page's frame follows from its address: pages cannot migrate */
+	const struct fl_kinds *kinds; /* of its mappings */
 
 	/*
 	 * The frame for a page that is about to be filled, its folio counted once; FL_PFN_NONE: no memory.

@@ -121,10 +121,10 @@ static void grant_resolved(struct change *c, uint64_t addr, uint64_t end)
  */
 static bool change_pmd(struct change *c, uint64_t addr, uint64_t end)
 {
-	bool protect = c->cp_flags & MM_CP_UFFD_WP;
+	bool protect = c->cp_flags & MM_CP_UFFD_WP, drops = c->vma->kind->leaf == FL_LEAF_DROP;
 	struct fl_slot s = fl_slot_at(c->mm, addr);
 
-	if (s.pmdp && (end - addr < PMD_SIZE || (c->vma->file && protect))) { /* of a file's no leaf is protected */
+	if (s.pmdp && (end - addr < PMD_SIZE || (drops && protect))) {
 		fl_leaf_break(c->mm, c->vma, addr, protect);
 		s = fl_slot_at(c->mm, addr);
 	}

@@ -4,6 +4,7 @@
 
 #include "mm/folio.h"
 #include "mm/protect.h"
+#include "mm/zap.h"
 
 /* A page that nobody else maps. => page-table lock held. Returns whether it went out */
 static bool swap_out(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t *ptep, uint64_t addr)
@@ -38,8 +39,7 @@ int64_t fl_swap_out_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, 
 		fl_pte_t *ptep;
 
 		fl_mutex_lock(ptl);
-		ptep = vma->file ? fl_pte_offset(mm, addr)
-				 : fl_pte_split(mm, addr); /* a file's leaf has nothing to swap */
+		ptep = fl_pte_movable(mm, vma, addr);
 		for (; ptep && addr < next; addr += PAGE_SIZE, ptep++)
 			done += swap_out(mm, vma, ptep, addr);
 		fl_mutex_unlock(ptl);

@@ -17,6 +17,7 @@ struct fl_mm;
 struct fl_mmu_ops;
 struct fl_file;
 struct fl_file_ops;
+struct fl_memory_kind;
 struct fl_source;
 struct fl_uffd_ctx;
 
@@ -67,13 +68,14 @@ struct fl_vma {
 	uint32_t flags;		  /* [m] VM_*; of a file's mapping also changed with [f] held */
 	uint32_t vm_page_prot;	  /* [m] what an entry grants: VM_ACCESS, without VM_WRITE where writes are noted */
 	struct fl_uffd_ctx *ctx;  /* [m] the userfaultfd object, when a VM_UFFD flag is set */
-	struct fl_file *file;	  /* [m] whose pages it maps; NULL: anonymous memory */
-	uint64_t index;		  /* [m][f] of the file's page at `start` */
-	struct fl_mm *mm;	  /* [c] */
-	struct fl_pins pins;	  /* [a] faults, fills and accesses in progress in it */
-	struct fl_rwlock cache_lock; /* the backend's, for what it caches of the mapping */
-	struct fl_list by_file;	     /* [f] in file->vmas */
-	uint64_t unmapped;	     /* [f] the turn of fl_unmap_mapping() that has been here last */
+	const struct fl_memory_kind *kind; /* [m] what is behind it: mm/kind.h */
+	struct fl_file *file;		   /* [m] whose pages it maps; NULL: no file's */
+	uint64_t index;			   /* [m][f] of the file's page at `start` */
+	struct fl_mm *mm;		   /* [c] */
+	struct fl_pins pins;		   /* [a] faults, fills and accesses in progress in it */
+	struct fl_rwlock cache_lock;	   /* the backend's, for what it caches of the mapping */
+	struct fl_list by_file;		   /* [f] in file->vmas */
+	uint64_t unmapped;		   /* [f] the turn of fl_unmap_mapping() that has been here last */
 };
 
 /* ---- files: pages that several mappings may have, each at its place (mm/file.h) ---- */

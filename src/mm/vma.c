@@ -54,6 +54,7 @@ static struct fl_vma *vma_new(struct fl_mm *mm, uint64_t start, uint64_t end, ui
 	entry_write(&vma->end, end);
 	vma->pgoff = pgoff;
 	vma->mm = mm;
+	vma->kind = mm->ops->kinds->anonymous;
 	vma->file = NULL;
 	vma->index = vma->unmapped = 0;
 	fl_list_init(&vma->by_file);
@@ -84,6 +85,7 @@ static void attach(struct fl_vma *vma, struct fl_file *file, uint64_t index)
 
 void fl_vma_set_file(struct fl_vma *vma, struct fl_file *file, uint64_t index)
 {
+	const struct fl_kinds *kinds = vma->mm->ops->kinds;
 	struct fl_file *old = vma->file;
 
 	if (old) {
@@ -93,11 +95,23 @@ void fl_vma_set_file(struct fl_vma *vma, struct fl_file *file, uint64_t index)
 		fl_mutex_unlock(&old->lock);
 		fl_file_put(old);
 	}
+	vma->kind = !file ? kinds->anonymous : (vma->flags & VM_SHARED) ? kinds->shared : kinds->private_copy;
 	if (!file)
 		return;
 	fl_mutex_lock(&file->lock);
 	attach(vma, file, index);
 	fl_mutex_unlock(&file->lock);
+}
+
+void fl_vma_set_backing(struct fl_vma *copy, const struct fl_vma *vma, uint64_t addr)
+{
+	fl_vma_set_file(copy, vma->file, vma->file ? fl_vma_page_index(vma, addr) : 0);
+	fl_vma_set_kind(copy, vma->kind);
+}
+
+void fl_vma_set_kind(struct fl_vma *vma, const struct fl_memory_kind *kind)
+{
+	vma->kind = kind;
 }
 
 void fl_vma_split(struct fl_mm *mm, uint64_t addr)
@@ -114,6 +128,7 @@ void fl_vma_split(struct fl_mm *mm, uint64_t addr)
 		fl_mutex_unlock(fl_pt_lock(mm, addr));
 	}
 	upper = vma_new(mm, addr, vma->end, vma->pgoff + PAGES(addr - vma->start), vma->flags, vma->ctx);
+	upper->kind = vma->kind;
 	fl_vma_lock_file(vma); /* a truncation finds the whole of it, in one piece or in two */
 	if (vma->file)
 		attach(upper, vma->file, fl_vma_page_index(vma, addr));

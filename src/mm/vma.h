@@ -7,6 +7,7 @@
 #define FL_MM_VMA_H
 
 #include "mm/file.h"
+#include "mm/kind.h"
 #include "mm/mmu.h"
 #include "mm/pte.h"
 #include "mm/vma_table.h"
@@ -18,6 +19,10 @@ struct fl_vma *fl_vma_insert(struct fl_mm *mm, uint64_t start, uint64_t end, uin
 			     struct fl_uffd_ctx *ctx);
 /* It maps a file from page `index` on; NULL: it no longer maps one. Takes and drops references. */
 void fl_vma_set_file(struct fl_vma *vma, struct fl_file *file, uint64_t index);
+/* It maps at its start what `vma` maps at addr, as one more mapping of the same kind. */
+void fl_vma_set_backing(struct fl_vma *copy, const struct fl_vma *vma, uint64_t addr);
+/* Memory of a kind that is not one of the backend's. => before there are pages */
+void fl_vma_set_kind(struct fl_vma *vma, const struct fl_memory_kind *kind);
 /* Split so that `addr` is a border; uses one of those reserved when it lies inside a mapping. */
 void fl_vma_split(struct fl_mm *mm, uint64_t addr);
 /* Merge what can be merged in [start, end] and with its neighbours. */
@@ -47,14 +52,14 @@ static inline bool fl_vma_tracked(const struct fl_vma *vma)
  */
 static inline bool fl_vma_plain(const struct fl_vma *vma)
 {
-	return !(vma->flags & (VM_UFFD | VM_SAMPLED)) && !fl_vma_tracked(vma) &&
-	       (!vma->file || (vma->flags & VM_SHARED));
+	return !(vma->flags & (VM_UFFD | VM_SAMPLED)) && !fl_vma_tracked(vma) && vma->kind->host_serves;
 }
 
 /* Does b, which begins where a ends, go on with what a maps? */
 static inline bool fl_vma_continues(const struct fl_vma *a, const struct fl_vma *b)
 {
-	return a->file == b->file && (!a->file || a->index + PAGES(a->end - a->start) == b->index);
+	return a->kind == b->kind && a->file == b->file &&
+	       (!a->file || a->index + PAGES(a->end - a->start) == b->index);
 }
 
 /* Are they one mapping to the program, if they touch? */
@@ -69,6 +74,15 @@ static inline enum fl_right pte_right(fl_pte_t p, const struct fl_vma *vma)
 	if (!pte_present(p) || pte_hint(p) || !fl_vma_access(vma))
 		return FL_RIGHT_NONE;
 	return pte_write(p) ? FL_RIGHT_WRITE : FL_RIGHT_READ;
+}
+
+/*
+ * Is an entry of the page at addr one of a page that the backing no longer has? It may lose one without notice.
+ * => file->lock held
+ */
+static inline bool fl_vma_page_gone(struct fl_vma *vma, uint64_t addr)
+{
+	return vma->kind->add && vma->file && vma->file->ops->untold && vma->kind->lookup(vma, addr) == FL_PFN_NONE;
 }
 
 #endif

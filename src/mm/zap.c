@@ -4,6 +4,7 @@
 
 #include "mm/file.h"
 #include "mm/folio.h"
+#include "mm/kind.h"
 #include "mm/mmap_lock.h"
 #include "mm/vma_table.h"
 
@@ -40,7 +41,8 @@ void fl_leaf_break(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool tab
 
 	if (!s.pmdp)
 		return;
-	if (vma->file)
+	FL_BUG_ON(vma->kind->leaf == FL_LEAF_NEVER);
+	if (vma->kind->leaf == FL_LEAF_DROP)
 		zap_leaf(mm, vma, s.pmdp, s.addr, table);
 	else
 		fl_pmd_split(mm, s.pmdp, addr);
@@ -95,7 +97,7 @@ static void zap_range(const struct zap *z, uint64_t start, uint64_t end)
 
 		fl_mutex_lock(ptl);
 		s = fl_slot_at(z->mm, addr);
-		if (s.pmdp && (z->vma->file || next - addr == PMD_SIZE)) /* of a file's, a part of it takes all */
+		if (s.pmdp && (z->vma->kind->leaf == FL_LEAF_DROP || next - addr == PMD_SIZE))
 			zap_leaf(z->mm, z->vma, s.pmdp, s.addr, false);
 		else
 			zap_table(z, addr, next);
@@ -110,7 +112,7 @@ void fl_zap_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t
 
 void fl_zap_advised(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
 {
-	zap_range(&(struct zap){.mm = mm, .vma = vma, .keep_wp = vma->file}, start, end);
+	zap_range(&(struct zap){.mm = mm, .vma = vma, .keep_wp = vma->kind->keeps_marker}, start, end);
 }
 
 void fl_zap_file_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, bool cow)
@@ -137,6 +139,11 @@ static bool sole_access(const struct fl_mm *mm, uint64_t lo, uint64_t hi)
 		if (!fl_vma_excluded(vma))
 			return false;
 	return true;
+}
+
+fl_pte_t *fl_pte_movable(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr)
+{
+	return vma->kind->leaf == FL_LEAF_SPLIT ? fl_pte_split(mm, addr) : fl_pte_offset(mm, addr);
 }
 
 void fl_free_pgtables(struct fl_mm *mm, uint64_t start, uint64_t end)

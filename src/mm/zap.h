@@ -36,6 +36,12 @@ void fl_zap_file_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uin
  */
 void fl_zap_gone(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, fl_pte_t *ptep);
 
+/*
+ * The entry of a page that may go elsewhere, by swap or migration, after a split if need be; NULL: there is none. A
+ * leaf that is not split stays where it is. => mmap_lock and page-table lock held
+ */
+fl_pte_t *fl_pte_movable(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr);
+
 /* Free the tables of a range that holds no entries. => mmap_lock held for writing */
 void fl_free_pgtables(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* Drop every cached right to a page of the range. => mmap_lock held for writing */

@@ -44,7 +44,7 @@ static uint64_t host_entry_ns(struct fl_mm *mm)
 
 static const struct fl_mmu_ops host_ops = {
 	.name = "native",
-	.homes = true,
+	.kinds = &fl_kinds_homes,
 	.huge_get = fl_native_huge_get,
 	.frame_is_zero = fl_native_frame_is_zero,
 	.entry_ns = host_entry_ns,

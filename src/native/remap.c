@@ -78,7 +78,7 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 		return err;
 	}
 	new = fl_vma_insert(mm, to, to + new_len, pgoff, keep, NULL);
-	fl_vma_set_file(new, vma->file, fl_vma_page_index(vma, addr));
+	fl_vma_set_backing(new, vma, addr);
 	fl_move_entries(mm, addr, new, to, moved, true);
 	if (!(flags & MREMAP_DONTUNMAP)) {
 		fl_sys(SYS_munmap, addr, old_len);
@@ -115,7 +115,7 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 		return -ENOMEM;
 	}
 	new = fl_vma_insert(mm, at, at + len, pgoff, (vma->flags & ~VM_RELEASED) | VM_SOFTDIRTY, vma->ctx);
-	fl_vma_set_file(new, vma->file, fl_vma_page_index(vma, at));
+	fl_vma_set_backing(new, vma, at);
 	vma = new;
 	if (fl_vma_plain(vma))
 		fl_native_release(mm, vma);

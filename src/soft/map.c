@@ -179,7 +179,7 @@ static int advise_part(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uin
 		fl_zap_advised(mm, vma, start, end);
 		return 0;
 	case MADV_FREE:
-		return vma->file ? -EINVAL : 0;
+		return vma->kind->lookup ? -EINVAL : 0;
 	case MADV_PAGEOUT:
 		fl_swap_out_range(mm, vma, start, end);
 		return 0;
@@ -359,7 +359,7 @@ static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t 
 	vma = fl_vma_lookup(mm, addr);
 	new = fl_vma_insert(mm, to, to + new_len, vma->pgoff + PAGES(addr - vma->start),
 			    (vma->flags & ~VM_UFFD) | VM_SOFTDIRTY, NULL);
-	fl_vma_set_file(new, vma->file, fl_vma_page_index(vma, addr));
+	fl_vma_set_backing(new, vma, addr);
 	fl_move_entries(mm, addr, new, to, moved, false);
 	if (old_len && !(flags & MREMAP_DONTUNMAP))
 		fl_do_munmap(mm, addr, addr + old_len);
@@ -405,7 +405,7 @@ static int64_t do_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint
 		/* what is new is soft-dirty, whatever the rest is */
 		new = fl_vma_insert(mm, vma->end, addr + new_len, vma->pgoff + PAGES(vma->end - vma->start),
 				    vma->flags | VM_SOFTDIRTY, vma->ctx);
-		fl_vma_set_file(new, vma->file, fl_vma_page_index(vma, vma->end));
+		fl_vma_set_backing(new, vma, vma->end);
 		fl_vma_merge(mm, addr, addr + new_len);
 		return (int64_t)addr;
 	}

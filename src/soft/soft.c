@@ -41,6 +41,7 @@ static bool caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right)
 
 static const struct fl_mmu_ops soft_ops = {
 	.name = "soft",
+	.kinds = &fl_kinds,
 	.frame_get = fl_soft_frame_get,
 	.huge_get = fl_soft_huge_get,
 	.frame_put = fl_soft_frame_put,

@@ -132,7 +132,7 @@ static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features)
 	if (vmf->why == FL_WHY_MINOR)
 		msg.arg.pagefault.flags |= FL_UFFD_PAGEFAULT_FLAG_MINOR;
 	msg.arg.pagefault.address =
-		(features & FL_UFFD_FEATURE_EXACT_ADDRESS) ? vmf->addr : PAGE_ALIGN_DOWN(vmf->addr);
+		(features & FL_UFFD_FEATURE_EXACT_ADDRESS) ? vmf->addr : fl_unit_of(vmf->vma->kind, vmf->addr);
 	if (features & FL_UFFD_FEATURE_THREAD_ID)
 		msg.arg.pagefault.feat.ptid = (uint32_t)fl_host_tid();
 	return msg;
@@ -254,7 +254,7 @@ static enum fl_answer deliver(struct fl_vmf *vmf, struct fl_uffd_ctx *ctx, const
 	w->ctx = ctx;
 	w->kind = FL_WAIT_PAGE;
 	w->msg = *msg;
-	w->page = PAGE_ALIGN_DOWN(vmf->addr);
+	w->page = fl_unit_of(vmf->vma->kind, vmf->addr);
 	w->since = fl_now_ns();
 	w->frame = (uintptr_t)__builtin_frame_address(0);
 	w->tid = fl_host_tid();

@@ -18,15 +18,18 @@ static int check_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return err;
 }
 
-/* Minor faults are about pages that a file has. */
-static int check_minor(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t uffd_flags)
+/* Whole units only; and minor faults are about pages that a backing has. */
+static int check_kinds(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t uffd_flags)
 {
 	struct fl_vma *vma;
 	uint32_t i;
 
-	fl_for_each_vma(mm, vma, i, start, end)
-		if ((uffd_flags & VM_UFFD_MINOR) && !vma->file)
+	fl_for_each_vma(mm, vma, i, start, end) {
+		if ((uffd_flags & VM_UFFD_MINOR) && !vma->kind->lookup)
 			return -EINVAL;
+		if (!fl_unit_aligned(vma->kind, fl_max(start, vma->start) | fl_min(end, vma->end)))
+			return -EINVAL;
+	}
 	return 0;
 }
 
@@ -79,7 +82,7 @@ static int do_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, ui
 	if (!err && mm->ops->adopt)
 		err = mm->ops->adopt(mm, start, end);
 	if (!err)
-		err = check_minor(mm, start, end, uffd_flags);
+		err = check_kinds(mm, start, end, uffd_flags);
 	if (!err)
 		err = fl_vma_reserve(mm, 2);
 	if (!err)
@@ -119,6 +122,8 @@ int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 	err = check_fit(mm, start, end);
 	if (!err)
 		err = check_owner(ctx, start, end, -EINVAL);
+	if (!err)
+		err = check_kinds(mm, start, end, 0);
 	if (!err)
 		err = fl_vma_reserve(mm, 2);
 	if (!err) {

@@ -28,7 +28,7 @@ struct fl_wait {
 	struct fl_uffd_ctx *ctx;
 	enum fl_wait_kind kind;
 	struct fl_uffd_msg msg; /* constant while queued */
-	uint64_t page;		/* the faulting page */
+	uint64_t page;		/* the faulting page, or its unit */
 	uint64_t since;		/* nanoseconds, monotonic */
 	uintptr_t frame;	/* the waiter's stack: tells an abandoned wait from an outer one */
 	int32_t tid;

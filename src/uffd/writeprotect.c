@@ -14,11 +14,12 @@ static int check_gap(struct fl_mm *mm, uint64_t start, uint64_t end)
  * Linux 6.18, observed: whether empty anonymous memory is marked is up to the object that has registered it. Of a
  * file it always is: a page that is not in the tables may be in its cache.
  */
-static uint32_t cp_flags(const struct fl_uffd_ctx *owner, bool file, bool protect)
+static uint32_t cp_flags(const struct fl_vma *vma, bool protect)
 {
 	if (!protect)
 		return MM_CP_UFFD_WP_RESOLVE | MM_CP_TRY_CHANGE_WRITABLE;
-	if (file || (__atomic_load_n(&owner->features, __ATOMIC_RELAXED) & FL_UFFD_FEATURE_WP_UNPOPULATED))
+	if (vma->kind->keeps_marker ||
+	    (__atomic_load_n(&vma->ctx->features, __ATOMIC_RELAXED) & FL_UFFD_FEATURE_WP_UNPOPULATED))
 		return MM_CP_UFFD_WP | MM_CP_UFFD_WP_MARKERS;
 	return MM_CP_UFFD_WP;
 }
@@ -28,9 +29,12 @@ static int protect_part(struct fl_vma *vma, uint64_t start, uint64_t end, bool p
 {
 	int64_t ret = -ENOENT;
 
-	if (vma->flags & VM_UFFD_WP)
-		ret = fl_change_protection(vma->mm, vma, fl_max(start, vma->start), fl_min(end, vma->end),
-					   cp_flags(vma->ctx, vma->file, protect));
+	start = fl_max(start, vma->start);
+	end = fl_min(end, vma->end);
+	if ((vma->flags & VM_UFFD_WP) && !fl_unit_aligned(vma->kind, start | end))
+		ret = -EINVAL;
+	else if (vma->flags & VM_UFFD_WP)
+		ret = fl_change_protection(vma->mm, vma, start, end, cp_flags(vma, protect));
 	if (ret < 0)
 		return (int)ret;
 	*changed += ret;

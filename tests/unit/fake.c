@@ -117,6 +117,7 @@ static uint64_t metadata(struct fl_mm *mm)
 
 static const struct fl_mmu_ops ops = {
 	.name = "fake",
+	.kinds = &fl_kinds,
 	.frame_get = frame_get,
 	.frame_put = frame_put,
 	.frames_zero = frames_zero,
