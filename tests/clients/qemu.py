@@ -459,7 +459,8 @@ def main():
         tap.skip_all(f"{QEMU} is not installed: scripts/install-deps --clients")
     with tempfile.TemporaryDirectory(prefix="faultline-qemu-") as tmp:
         GUEST = os.path.join(tmp, "guest")
-        build = subprocess.run([cc, "-m32", "-nostdlib", "-static", "-Wl,--build-id=none,-Ttext=0,--oformat=binary",
+        build = subprocess.run([*cc.split(), "-m32", "-nostdlib", "-static",
+                                "-Wl,--build-id=none,-Ttext=0,--oformat=binary",
                                 "-o", GUEST, os.path.join(HERE, "qemu-guest.S")], capture_output=True, text=True)
         if not tap.result(build.returncode == 0, "the guest is built", build.stderr):
             tap.end()
