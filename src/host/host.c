@@ -400,9 +400,9 @@ long fl_host_pread(int fd, void *buf, uint64_t len, uint64_t offset)
 	return fl_fail(FL_FP_FILL) ? -ENOMEM : transfer(SYS_pread64, fd, buf, len, offset);
 }
 
-long fl_host_pwrite(int fd, const void *buf, uint64_t len, uint64_t offset)
+long fl_host_pwrite(int fd, const void *buf, uint64_t len, uint64_t offset, enum fl_inject_point fp)
 {
-	return fl_fail(FL_FP_FILL) ? -ENOMEM : transfer(SYS_pwrite64, fd, buf, len, offset);
+	return fl_fail(fp) ? -ENOMEM : transfer(SYS_pwrite64, fd, buf, len, offset);
 }
 
 int64_t fl_host_next_data(int fd, uint64_t offset)

@@ -204,9 +204,9 @@ bool fl_host_opens_mappings(void);
 /* The largest file that the process may write, RLIMIT_FSIZE. */
 uint64_t fl_host_file_limit(void);
 
-/* How much was read or written, which may be less. -EFAULT: the buffer is hidden, or not there. [FILL] */
+/* How much was read or written, which may be less. -EFAULT: the buffer is hidden, or not there. [FILL], [fp] */
 long fl_host_pread(int fd, void *buf, uint64_t len, uint64_t offset);
-long fl_host_pwrite(int fd, const void *buf, uint64_t len, uint64_t offset);
+long fl_host_pwrite(int fd, const void *buf, uint64_t len, uint64_t offset, enum fl_inject_point fp);
 /* The first data, or hole, at `offset` or above: lseek(2). -ENXIO: none. The end of a file begins a hole. */
 int64_t fl_host_next_data(int fd, uint64_t offset);
 int64_t fl_host_next_hole(int fd, uint64_t offset);

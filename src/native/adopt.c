@@ -9,18 +9,7 @@
  */
 #include "native/native.h"
 
-#include "host/count.h"
 #include "mm/file.h"
-
-#include <sys/mman.h>
-#include <unistd.h>
-
-#ifndef MADV_COLD
-#define MADV_COLD 20
-#endif
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4
-#endif
 
 /* ---- fit ---- */
 
@@ -30,7 +19,7 @@ int fl_native_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 
 	for (uint64_t addr = start; addr < end;) {
 		struct fl_vma *vma = fl_find_vma(mm, addr);
-		struct fl_map map;
+		struct fl_host_map map;
 		int ret;
 
 		if (vma && vma->start <= addr) {
@@ -38,7 +27,7 @@ int fl_native_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 			addr = vma->end;
 			continue;
 		}
-		ret = fl_maps_next(addr, &map);
+		ret = fl_host_maps_next(addr, &map);
 		if (ret < 0)
 			return ret;
 		if (!ret || map.start >= end)
@@ -54,9 +43,9 @@ int fl_native_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 
 bool fl_native_mapped(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
-	struct fl_map map;
+	struct fl_host_map map;
 
-	return fl_maps_next(start, &map) == 1 && map.start < end;
+	return fl_host_maps_next(start, &map) == 1 && map.start < end;
 }
 
 /* ---- adopt ---- */
@@ -69,7 +58,7 @@ int fl_prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *any)
 	int ret;
 
 	*any = false;
-	for (; start < end && (ret = fl_resident_next(&start, end, &run_end, &what)); start = run_end) {
+	for (; start < end && (ret = fl_host_resident_next(&start, end, &run_end, &what)); start = run_end) {
 		if (ret < 0)
 			return ret;
 		*any = true;
@@ -80,49 +69,6 @@ int fl_prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *any)
 	return 0;
 }
 
-/*
- * As the host moves it, but to a place that is as far into 2 MiB: what is mapped in one piece stays so. (A file's
- * would not be mapped at all.)
- */
-static long move_aligned(uint64_t start, uint64_t len)
-{
-	const int none = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, flags = MREMAP_MAYMOVE | MREMAP_DONTUNMAP;
-	long room = len < PMD_SIZE ? -ENOMEM : fl_sys(SYS_mmap, NULL, len + PMD_SIZE, PROT_NONE, none, -1, 0);
-	uint64_t at = (uint64_t)room + ((start - (uint64_t)room) & ~PMD_MASK);
-	long aside;
-
-	if (fl_sys_failed(room))
-		return fl_sys(SYS_mremap, start, len, len, flags, 0);
-	aside = fl_sys(SYS_mremap, start, len, len, flags | MREMAP_FIXED, at);
-	if (fl_sys_failed(aside)) {
-		fl_sys(SYS_munmap, room, len + PMD_SIZE);
-		return aside;
-	}
-	if (at > (uint64_t)room)
-		fl_sys(SYS_munmap, room, at - (uint64_t)room);
-	if (at < (uint64_t)room + PMD_SIZE)
-		fl_sys(SYS_munmap, at + len, (uint64_t)room + PMD_SIZE - at);
-	return aside;
-}
-
-/* Move the pages of [start, end) to another place, leaving the range mapped and empty. */
-static long move_aside(uint64_t start, uint64_t end)
-{
-	uint64_t len = end - start;
-	long aside = move_aligned(start, len);
-
-	fl_count(host_mmap, 1);
-	if (aside != -EINVAL)
-		return aside;
-	/* before 5.7 the range is unmapped for a moment */
-	aside = fl_sys(SYS_mmap, NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (fl_sys_failed(aside))
-		return aside;
-	aside = fl_sys(SYS_mremap, start, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, aside);
-	fl_sys(SYS_mmap, start, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-	return aside;
-}
-
 /* Copy the data of [start, end), which lies at `aside` now, to the frames from pgoff on. */
 static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgoff)
 {
@@ -130,13 +76,13 @@ static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgo
 	enum fl_run what;
 	int ret;
 
-	for (; at < limit && (ret = fl_resident_next(&at, limit, &run_end, &what)); at = run_end) {
+	for (; at < limit && (ret = fl_host_resident_next(&at, limit, &run_end, &what)); at = run_end) {
 		if (ret < 0)
 			return ret;
 		for (uint64_t a = at; a < run_end && what != FL_RUN_ZERO;) { /* of zeros, the pool has enough */
-			long n = fl_fail(FL_FP_FILL) ? -ENOMEM
-						     : fl_sys(SYS_pwrite64, fl_native.pool_fd, a, run_end - a,
-							      (pgoff << PAGE_SHIFT) + (a - aside));
+			long n = fl_host_pwrite(fl_native.pool_fd, fl_ptr(a), run_end - a,
+						(pgoff << PAGE_SHIFT) + (a - aside), FL_FP_FILL);
+
 			if (n <= 0)
 				return -ENOMEM;
 			a += (uint64_t)n;
@@ -167,7 +113,7 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 
 	if (vma->file)
 		fl_file_set_leaves(mm, vma, aside);
-	for (; at < limit && fl_resident_next(&at, limit, &run_end, &what) == 1; at = run_end)
+	for (; at < limit && fl_host_resident_next(&at, limit, &run_end, &what) == 1; at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE)
 			if (fl_pte_offset(mm, vma->start + (a - aside))) /* otherwise it is a leaf's */
 				set_entry(mm, vma, vma->start + (a - aside), what);
@@ -177,51 +123,47 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 
 int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff)
 {
-	long ret = fl_sys(SYS_mmap, start, end - start, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-			  fl_native.pool_fd, pgoff << PAGE_SHIFT);
+	int err = fl_host_map_file_at(fl_native.pool_fd, pgoff << PAGE_SHIFT, end - start, PROT_NONE, start,
+				      FL_FP_ADOPT);
 
-	fl_count(host_mmap, 1);
-	if (fl_sys_failed(ret))
-		return (int)ret;
-	fl_sys(SYS_munlock, start, end - start);
-	return 0;
+	if (!err)
+		fl_host_munlock(start, end - start);
+	return err;
 }
 
 /* Swap the range for the pool. The range is hidden, tables exist. On failure the pages are back where they were. */
 static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff, bool data, uint64_t *aside)
 {
 	uint64_t len = end - start;
-	long at = data ? move_aside(start, end) : 0;
+	long at = data ? fl_host_move_aside(start, len) : 0;
 	int err = 0;
 
-	if (fl_sys_failed(at))
+	if (fl_host_failed(at))
 		return (int)at;
 	if (data) {
-		fl_sys(SYS_mprotect, at, len, PROT_READ);
+		fl_host_mprotect((uint64_t)at, len, PROT_READ);
 		err = copy_aside(start, end, (uint64_t)at, pgoff);
 	}
 	fl_yield_point(&fl_native);
 	if (!err)
-		err = fl_fail(FL_FP_ADOPT) ? -ENOMEM : fl_native_map_pool(start, end, pgoff);
+		err = fl_native_map_pool(start, end, pgoff);
 	fl_yield_point(&fl_native);
 	if (err && data) {
-		fl_sys(SYS_mprotect, at, len, PROT_NONE);
-		fl_sys(SYS_mremap, at, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, start);
+		fl_host_mprotect((uint64_t)at, len, PROT_NONE);
+		fl_host_move_back((uint64_t)at, len, start);
 	}
 	*aside = (uint64_t)at;
 	return err;
 }
 
-/*
- * The host refuses this hint for locked memory, and only for that: madvise(2). Of what it maps in one piece all has
- * to be hinted at, or the piece comes apart.
- */
-static bool locked(uint64_t start, uint64_t end)
+/* What of a host mapping's state an fl_vma keeps. */
+static uint32_t host_flags(uint64_t start, uint64_t end)
 {
-	bool whole = PMD_ALIGN(start) + PMD_SIZE <= end;
+	uint32_t flags = fl_host_locked(start, end - start) ? VM_LOCKED : 0;
+	unsigned advice = __atomic_load_n(&fl_native.advice, __ATOMIC_RELAXED) ? fl_host_maps_advice(start) : 0;
 
-	return fl_sys(SYS_madvise, whole ? PMD_ALIGN(start) : start, whole ? PMD_SIZE : PAGE_SIZE, MADV_COLD) ==
-	       -EINVAL;
+	return flags | ((advice & FL_HOST_DONTFORK) ? VM_DONTFORK : 0) |
+	       ((advice & FL_HOST_WIPEONFORK) ? VM_WIPEONFORK : 0) | ((advice & FL_HOST_HUGEPAGE) ? VM_HUGEPAGE : 0);
 }
 
 /* One host mapping. One spare fl_vma is reserved. */
@@ -229,24 +171,22 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 		     uint64_t index)
 {
 	uint64_t pgoff = fl_extent_alloc(start, end), aside = 0;
-	uint32_t flags = locked(start, end) ? VM_LOCKED : 0;
 	struct fl_vma *vma;
+	uint32_t flags;
 	bool data;
 	int err;
 
-	if (__atomic_load_n(&fl_native.advice, __ATOMIC_RELAXED))
-		flags |= fl_maps_advice(start);
-
 	if (pgoff == FL_PFN_NONE)
 		return -ENOMEM;
-	err = (int)fl_sys(SYS_mprotect, start, end - start, PROT_NONE);
+	flags = host_flags(start, end);
+	err = fl_host_protect(start, end - start, PROT_NONE);
 	fl_yield_point(&fl_native);
 	if (!err)
 		err = fl_prepare_tables(mm, start, end, &data);
 	if (!err)
 		err = exchange(mm, start, end, pgoff, data, &aside);
 	if (err) {
-		fl_sys(SYS_mprotect, start, end - start, fl_access_prot(access));
+		fl_host_mprotect(start, end - start, fl_access_prot(access));
 		fl_free_pgtables(mm, start, end);
 		fl_extent_free(start, end, pgoff);
 		return err;
@@ -255,7 +195,7 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	fl_vma_set_file(vma, file, index);
 	if (data) {
 		set_entries(mm, vma, aside);
-		fl_sys(SYS_munmap, aside, end - start);
+		fl_host_munmap(aside, end - start);
 	}
 	return 0;
 }
@@ -264,13 +204,13 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 
 static int file_next(uint64_t *start, uint64_t end, uint64_t *run_end)
 {
-	long data = fl_sys(SYS_lseek, fl_native.pool_fd, *start, SEEK_DATA), hole;
+	int64_t data = fl_host_next_data(fl_native.pool_fd, *start), hole;
 
-	if (fl_sys_failed(data) || (uint64_t)data >= end)
+	if (data < 0 || (uint64_t)data >= end)
 		return 0;
-	hole = fl_sys(SYS_lseek, fl_native.pool_fd, data, SEEK_HOLE);
+	hole = fl_host_next_hole(fl_native.pool_fd, (uint64_t)data);
 	*start = (uint64_t)data;
-	*run_end = fl_sys_failed(hole) ? end : fl_min((uint64_t)hole, end);
+	*run_end = hole < 0 ? end : fl_min((uint64_t)hole, end);
 	return 1;
 }
 
@@ -311,13 +251,13 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 {
 	uint64_t len = vma->end - vma->start;
 
-	if (fl_sys(SYS_mprotect, vma->start, len, PROT_NONE))
+	if (fl_host_protect(vma->start, len, PROT_NONE))
 		return -ENOMEM;
 	/* other parts of its chunks may be in use */
 	if (readopt_entries(mm, vma, true) || fl_native_conform(mm, vma)) {
 		fl_free_pgtables(mm, vma->start, vma->end);
 		fl_cache_unhide(vma);
-		while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM &&
+		while (fl_host_mprotect(vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM &&
 		       fl_cache_shrink(mm))
 			;
 		return -ENOMEM;
@@ -355,7 +295,7 @@ int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 
 	for (uint64_t addr = start; addr < end && !err;) {
 		struct fl_vma *vma = fl_find_vma(mm, addr);
-		struct fl_map map;
+		struct fl_host_map map;
 		uint64_t limit;
 		int ret;
 
@@ -363,7 +303,7 @@ int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 			addr = vma->end;
 			continue;
 		}
-		ret = fl_maps_next(addr, &map);
+		ret = fl_host_maps_next(addr, &map);
 		if (ret < 0)
 			return ret;
 		if (!ret || map.start >= end)
@@ -376,7 +316,7 @@ int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 			limit = fl_min(limit, vma->start);
 		err = fl_vma_reserve(mm, 1);
 		if (!err)
-			err = map.anon ? fl_adopt_private(mm, addr, limit, map.access, NULL, 0)
+			err = map.anon ? fl_adopt_private(mm, addr, limit, fl_prot_access(map.prot), NULL, 0)
 				       : fl_file_adopt(mm, addr, limit, &map);
 		addr = limit;
 	}
@@ -394,7 +334,7 @@ static void make_data(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 {
 	unsigned char in[CHUNK_PAGES];
 
-	if (fl_sys(SYS_mincore, fl_kmap_local(mm, pfn), nr << PAGE_SHIFT, in))
+	if (fl_host_mincore(fl_addr(fl_kmap_local(mm, pfn)), nr << PAGE_SHIFT, in))
 		return;
 	for (uint64_t i = 0; i < nr; i++)
 		if (!(in[i] & 1))
@@ -469,7 +409,7 @@ void fl_native_release(struct fl_mm *mm, struct fl_vma *vma)
 	}
 	fl_yield_point(vma);
 	/* Whoever was hit by the change faults, and finds it released. */
-	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM &&
+	while (fl_host_mprotect(vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM &&
 	       fl_cache_shrink(mm))
 		;
 	fl_vma_set(vma, vma->flags | VM_RELEASED, NULL);

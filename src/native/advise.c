@@ -4,9 +4,6 @@
  */
 #include "native/calls.h"
 
-#include <linux/mman.h>
-#include <sys/mman.h>
-
 /* Pages of a released range: the host serves it, but dropping what it holds is not dropping what the pool holds. */
 static void drop_released(struct fl_vma *vma, uint64_t start, uint64_t stop)
 {
@@ -25,18 +22,18 @@ static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
 }
 
 /* => mmap_lock held for writing */
-static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int advice)
+static int advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int advice)
 {
 	if (vma->file && advice == MADV_REMOVE && !(vma->flags & VM_SHARED))
 		return -EACCES;
 	if ((vma->flags & VM_SHARED) && ((vma->flags & VM_RELEASED) || advice == MADV_REMOVE))
 		return advice == MADV_REMOVE ? fl_file_remove(mm, vma, start, stop)
-					     : fl_sys(SYS_madvise, start, stop - start, advice);
+					     : fl_host_madvise(start, stop - start, advice);
 	if (advice == MADV_FREE && vma->file)
 		return -EINVAL;
 	switch (advice) {
 	case MADV_DONTNEED:
-	case 24 /* MADV_DONTNEED_LOCKED */:
+	case MADV_DONTNEED_LOCKED:
 		if (advice == MADV_DONTNEED && (vma->flags & VM_LOCKED))
 			return -EINVAL;
 		if (vma->flags & VM_RELEASED)
@@ -64,8 +61,8 @@ static long advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int a
 		return 0;
 	case MADV_REMOVE: /* what the program has is private memory, whatever it is made of */
 		return -EINVAL;
-	case 102 /* MADV_GUARD_INSTALL */:
-	case 103 /* MADV_GUARD_REMOVE */:
+	case MADV_GUARD_INSTALL:
+	case MADV_GUARD_REMOVE:
 		return -EINVAL; /* the markers of these ranges are in use */
 	default: /* advice that nothing needs to follow: FREE, WILLNEED, COLD, PAGEOUT, HUGEPAGE, MERGEABLE, ... */
 		return 0;
@@ -77,7 +74,7 @@ static int collapse_by_host(uint64_t start, uint64_t stop)
 {
 	int err = fl_file_any() ? fl_file_collapse_elsewhere(start, stop) : 0;
 
-	return err ? err : (int)fl_sys(SYS_madvise, start, stop - start, 25 /* MADV_COLLAPSE */);
+	return err ? err : fl_host_madvise(start, stop - start, MADV_COLLAPSE);
 }
 
 static int collapse_file(uint64_t start, uint64_t stop)
@@ -124,7 +121,7 @@ static int collapse_all(uint64_t at, uint64_t end)
 /* An advice that the host does not know is refused by it, before anything is changed. */
 static bool advice_known(int advice)
 {
-	return fl_sys(SYS_madvise, 0, 0, advice) == 0;
+	return fl_host_madvise(0, 0, advice) == 0;
 }
 
 static int remove_elsewhere(uint64_t addr, uint64_t len)
@@ -133,7 +130,7 @@ static int remove_elsewhere(uint64_t addr, uint64_t len)
 	int ret;
 
 	fl_file_remove_elsewhere(addr, addr + PAGE_ALIGN(len));
-	ret = (int)fl_sys(SYS_madvise, addr, len, MADV_REMOVE);
+	ret = fl_host_madvise(addr, len, MADV_REMOVE);
 	unlock(signals);
 	return ret;
 }
@@ -142,35 +139,35 @@ int fl_native_madvise(uint64_t addr, uint64_t len, int advice)
 {
 	uint64_t signals, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
 	struct fl_vma *vma;
-	long ret = 0, hole = 0;
+	int ret = 0, hole = 0;
 
 	if (advice == MADV_DONTFORK || advice == MADV_WIPEONFORK || advice == MADV_HUGEPAGE)
 		__atomic_store_n(&fl_native.advice, true, __ATOMIC_RELAXED);
 	if (!ours(addr, len) && advice == MADV_REMOVE && fl_file_any())
 		return remove_elsewhere(addr, len);
-	if (!ours(addr, len) && advice == 25 /* MADV_COLLAPSE */ && fl_file_any()) {
+	if (!ours(addr, len) && advice == MADV_COLLAPSE && fl_file_any()) {
 		signals = fl_signals_block();
 		ret = collapse_by_host(addr, end);
 		fl_signals_restore(signals);
-		return (int)ret;
+		return ret;
 	}
 	if (!ours(addr, len) || !advice_known(advice))
-		return (int)fl_sys(SYS_madvise, addr, len, advice);
-	if (advice == 25)
+		return fl_host_madvise(addr, len, advice);
+	if (advice == MADV_COLLAPSE)
 		return collapse_all(addr, end);
-	if (advice == 22 /* MADV_POPULATE_READ */ || advice == 23 /* MADV_POPULATE_WRITE */)
-		fl_native_fault_in(addr, end - addr, advice == 23);
+	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
+		fl_native_fault_in(addr, end - addr, advice == MADV_POPULATE_WRITE);
 	signals = advice == MADV_REMOVE ? lock() : lock_range(addr, end); /* that takes pages of others, too */
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);
 		if (ret)
 			break;
-		ret = vma ? advise_part(vma, start, stop, advice) : fl_sys(SYS_madvise, start, stop - start, advice);
+		ret = vma ? advise_part(vma, start, stop, advice) : fl_host_madvise(start, stop - start, advice);
 		if (ret == -ENOMEM && !vma) { /* holes are skipped, and told of at the end */
 			hole = ret;
 			ret = 0;
 		}
 	}
 	unlock(signals);
-	return (int)(ret ? ret : hole);
+	return ret ? ret : hole;
 }

@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 struct fl_native fl_native;
 
@@ -27,10 +26,10 @@ static uint64_t host_metadata(struct fl_mm *mm)
 /* The host's part of a fault, of which our own clock sees nothing: a signal to us, and the way back. */
 static uint64_t host_entry_ns(struct fl_mm *mm)
 {
-	long page = fl_sys(SYS_mmap, NULL, PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long page = fl_host_map(PAGE_SIZE, PROT_NONE);
 	uint64_t best = UINT64_MAX;
 
-	if (fl_sys_failed(page))
+	if (fl_host_failed(page))
 		return 0;
 	for (int i = 0; i < 16; i++) {
 		uint64_t began = fl_now_ns();
@@ -38,7 +37,7 @@ static uint64_t host_entry_ns(struct fl_mm *mm)
 		fl_touch_nofault((void *)page);
 		best = fl_min(best, fl_now_ns() - began);
 	}
-	fl_sys(SYS_munmap, page, PAGE_SIZE);
+	fl_host_munmap((uint64_t)page, PAGE_SIZE);
 	return best;
 }
 
@@ -64,22 +63,12 @@ static const struct fl_mmu_ops host_ops = {
 	.metadata = host_metadata,
 };
 
-/* Does this host have guard markers for shared mappings of files, and do they survive mprotect()? Ask it. */
-static bool guard_works(void)
+/* Hide by guard markers? */
+static bool use_guard(void)
 {
 	const char *want = getenv("FAULTLINE_GUARD");
-	long p;
-	bool ok;
 
-	if (want && strcmp(want, "off") == 0)
-		return false;
-	p = fl_sys(SYS_mmap, NULL, PAGE_SIZE, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fl_native.pool_fd, 0);
-	if (fl_sys_failed(p))
-		return false;
-	ok = fl_sys(SYS_madvise, p, PAGE_SIZE, 102) == 0 && fl_sys(SYS_mprotect, p, PAGE_SIZE, PROT_READ) == 0 &&
-	     fl_sys(SYS_madvise, p, PAGE_SIZE, 103) == 0;
-	fl_sys(SYS_munmap, p, PAGE_SIZE);
-	return ok;
+	return !(want && strcmp(want, "off") == 0) && fl_host_guard_works(fl_native.pool_fd);
 }
 
 static int create(void)
@@ -89,7 +78,7 @@ static int create(void)
 
 	if (err)
 		return err;
-	fl_native.guard = guard_works();
+	fl_native.guard = use_guard();
 	fl_cache_set_budget();
 	err = fl_mm_init(&fl_native.mm, &host_ops, &fl_native, &pool);
 	if (err) {

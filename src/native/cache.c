@@ -25,12 +25,7 @@
 
 #include "host/count.h"
 
-#include <sys/mman.h>
-
-#define MADV_GUARD_INSTALL 102
-#define MADV_GUARD_REMOVE  103
-
-/* ---- host calls ---- */
+/* ---- the host's words for rights ---- */
 
 int fl_access_prot(uint32_t flags)
 {
@@ -45,22 +40,6 @@ static int right_prot(const struct fl_vma *vma, enum fl_right right)
 	if (right != FL_RIGHT_NONE)
 		prot = PROT_READ | ((vma->flags & VM_EXEC) ? PROT_EXEC : 0);
 	return right == FL_RIGHT_WRITE ? prot | PROT_WRITE : prot;
-}
-
-static int host_guard(uint64_t start, uint64_t end, int advice)
-{
-	long ret = fl_fail(FL_FP_GUARD) ? -ENOMEM : fl_sys(SYS_madvise, start, end - start, advice);
-
-	while (ret == -EAGAIN || ret == -EINTR) /* the host wants to be asked again */
-		ret = fl_sys(SYS_madvise, start, end - start, advice);
-	fl_count(host_guard, 1);
-	return (int)ret;
-}
-
-static int host_mprotect(uint64_t start, uint64_t end, int prot)
-{
-	fl_count(host_mprotect, 1);
-	return fl_fail(FL_FP_PROTECT) ? -ENOMEM : (int)fl_sys(SYS_mprotect, start, end - start, prot);
 }
 
 /* ---- pieces: what a mapping has of a chunk ---- */
@@ -172,18 +151,10 @@ static void recount(struct chunk *c)
 
 void fl_cache_set_budget(void)
 {
-	uint64_t max = 65530, used = fl_maps_count();
-	char text[24] = {0};
-	long fd = fl_sys(SYS_openat, -100, "/proc/sys/vm/max_map_count", 0, 0);
+	uint64_t max = fl_host_maps_max(), used = fl_host_maps_count();
 
-	if (!fl_sys_failed(fd)) {
-		if (fl_sys(SYS_read, fd, text, sizeof(text) - 1) > 0) {
-			max = 0;
-			for (const char *p = text; *p >= '0' && *p <= '9'; p++)
-				max = max * 10 + (uint64_t)(*p - '0');
-		}
-		fl_sys(SYS_close, fd);
-	}
+	if (!max)
+		max = 65530;
 	/* half of what is left now is the program's to grow into */
 	fl_native.budget = max > used + 256 ? (max - used) / 2 : 128;
 }
@@ -202,13 +173,13 @@ static void evict_piece(struct chunk *c, const struct piece *p)
 
 	if (!piece_active(p))
 		return;
-	if (fl_native.guard && host_guard(p->start, p->end, MADV_GUARD_INSTALL))
+	if (fl_native.guard && fl_host_guard(p->start, p->end - p->start))
 		return;	       /* still shown: leave its rights alone */
 	if (fl_native.guard) { /* hidden from here on, whatever becomes of its rights */
 		bit_fill(c->shown, p->first, p->nr, false);
 		bit_fill(c->active, p->first, p->nr, true);
 	}
-	if (host_mprotect(p->start, p->end, right_prot(p->vma, base)))
+	if (fl_host_protect(p->start, p->end - p->start, right_prot(p->vma, base)))
 		return;
 	bit_fill(c->shown, p->first, p->nr, false);
 	bit_fill(c->writable, p->first, p->nr, w);
@@ -300,10 +271,10 @@ bool fl_cache_shrink(struct fl_mm *mm)
  */
 static int protect(struct fl_vma *vma, struct chunk *c, uint64_t start, uint64_t end, int prot, bool room)
 {
-	int err = host_mprotect(start, end, prot);
+	int err = fl_host_protect(start, end - start, prot);
 
 	while (room && err == -ENOMEM && evict_to(vma->mm, vma, splits() / 2, c))
-		err = host_mprotect(start, end, prot);
+		err = fl_host_protect(start, end - start, prot);
 	return err;
 }
 
@@ -313,7 +284,7 @@ static int protect(struct fl_vma *vma, struct chunk *c, uint64_t start, uint64_t
 static int hide_piece(struct chunk *c, const struct piece *p, bool room)
 {
 	bool w = p->vma->flags & VM_WRITE;
-	int err = host_guard(p->start, p->end, MADV_GUARD_INSTALL);
+	int err = fl_host_guard(p->start, p->end - p->start);
 
 	if (err)
 		return err;
@@ -380,7 +351,7 @@ int fl_native_conform(struct fl_mm *mm, struct fl_vma *vma)
 void fl_cache_unhide(struct fl_vma *vma)
 {
 	if (fl_native.guard)
-		fl_sys(SYS_madvise, vma->start, vma->end - vma->start, MADV_GUARD_REMOVE);
+		fl_host_unguard_all(vma->start, vma->end - vma->start);
 	fl_cache_forget(vma->pgoff, PAGES(vma->end - vma->start));
 }
 
@@ -414,12 +385,12 @@ static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsig
 /* There is no room for a split: the piece gets one right, and forgets what it showed. */
 static int rebase(struct chunk *c, const struct piece *p, bool w)
 {
-	int err = host_guard(p->start, p->end, MADV_GUARD_INSTALL);
+	int err = fl_host_guard(p->start, p->end - p->start);
 
 	if (err)
 		return err;
 	bit_fill(c->shown, p->first, p->nr, false);
-	err = host_mprotect(p->start, p->end, right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ));
+	err = fl_host_protect(p->start, p->end - p->start, right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ));
 	if (err)
 		return err;
 	bit_fill(c->writable, p->first, p->nr, w);
@@ -434,8 +405,8 @@ static void populate(struct fl_mm *mm, uint64_t addr, uint64_t nr)
 {
 	bool leaf = nr == CHUNK_PAGES && pmd_leaf(pmdp_get_lockless(fl_pmd_offset(mm, addr)));
 
-	if (!leaf || fl_sys(SYS_madvise, addr, PMD_SIZE, 25 /* MADV_COLLAPSE */))
-		fl_sys(SYS_madvise, addr, nr << PAGE_SHIFT, 22 /* MADV_POPULATE_READ */);
+	if (!leaf || fl_host_collapse(addr))
+		fl_host_populate(addr, nr << PAGE_SHIFT, false);
 }
 
 /* => cache_lock held, for writing if others may be evicted to make `room` */
@@ -451,7 +422,7 @@ static int show(struct chunk *c, const struct piece *p, bool w, bool room)
 	if (err && fl_native.guard && room)
 		err = rebase(c, &whole, w);
 	if (!err && fl_native.guard && bit_any(c->shown, p->first, p->nr, false) &&
-	    host_guard(p->start, p->end, MADV_GUARD_REMOVE) == 0)
+	    fl_host_unguard(p->start, p->end - p->start) == 0)
 		bit_fill(c->shown, p->first, p->nr, true);
 	recount(c);
 	return err;
@@ -512,15 +483,13 @@ static void batch_done(const struct batch *b, bool hidden)
 /* Hiding has no alternative. Where the host has no room for it, to hide all of the mapping takes none. */
 static void hide(struct batch *b)
 {
-	int advice = MADV_GUARD_INSTALL;
-
-	while (fl_native.guard ? host_guard(b->start, b->end, advice)
+	while (fl_native.guard ? fl_host_guard(b->start, b->end - b->start)
 			       : protect(b->vma, NULL, b->start, b->end, PROT_NONE, true)) {
 		if (!fl_native.guard) {
 			b->start = b->vma->start;
 			b->end = b->vma->end;
 		}
-		fl_sys(SYS_sched_yield, 0);
+		fl_host_yield();
 	}
 }
 
@@ -532,7 +501,7 @@ static void batch_flush(struct batch *b)
 		return;
 	/* a host without room for another mapping can still hide: the pages fault once more */
 	fl_yield_point(b->vma);
-	if (hidden || host_mprotect(b->start, b->end, b->prot)) {
+	if (hidden || fl_host_protect(b->start, b->end - b->start, b->prot)) {
 		hide(b);
 		hidden = true;
 	}
@@ -648,7 +617,7 @@ static void freeze_run(struct chunk *c, struct fl_vma *vma, uint64_t at, unsigne
 {
 	struct batch b = {.vma = vma, .start = at, .end = at + ((uint64_t)nr << PAGE_SHIFT)};
 
-	if (!host_mprotect(b.start, b.end, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)))
+	if (!fl_host_protect(b.start, b.end - b.start, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)))
 		return;
 	if (frozen) {
 		hide(&b);
@@ -690,8 +659,8 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 	}
 	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end)
 		if ((vma->flags & VM_RELEASED) && (vma->flags & VM_WRITE) && !(vma->flags & VM_SHARED))
-			while (host_mprotect(vma->start, vma->end,
-					     right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)) == -ENOMEM &&
+			while (fl_host_protect(vma->start, vma->end - vma->start,
+					       right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)) == -ENOMEM &&
 			       fl_cache_shrink(mm))
 				;
 }

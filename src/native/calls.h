@@ -9,12 +9,6 @@
 #include "native/native.h"
 #include "native/space.h"
 
-#include <sys/mman.h>
-
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4
-#endif
-
 static struct fl_mm *const mm = &fl_native.mm;
 
 /* To change what is mapped in [start, end), or anywhere. */
@@ -69,12 +63,6 @@ static inline bool room_unlocked(void)
 			room_ret = (call);                                                                           \
 		room_ret;                                                                                            \
 	})
-
-static inline uint32_t access_of(int prot)
-{
-	return ((prot & PROT_READ) ? VM_READ : 0) | ((prot & PROT_WRITE) ? VM_WRITE : 0) |
-	       ((prot & PROT_EXEC) ? VM_EXEC : 0);
-}
 
 /* The next part of [*at, end): inside one mapping of ours (*vma) or outside all of them (NULL). => mmap_lock held */
 static inline bool next_part(uint64_t *at, uint64_t end, uint64_t *start, uint64_t *stop, struct fl_vma **vma)

@@ -14,9 +14,6 @@
 #include "base/rank.h"
 #include "host/count.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 static int gate[2];
 static uint64_t signals;
 
@@ -27,7 +24,7 @@ int fl_fork_prepare(void)
 
 	fl_mmap_write_lock(
 		&fl_native.mm); /* from here on no other thread forks, whose child would inherit the pipe */
-	err = fl_fail(FL_FP_FORK) ? -ENOMEM : (int)fl_sys(SYS_pipe2, gate, 02000000 /* O_CLOEXEC */);
+	err = fl_host_pipe(gate);
 	if (err) {
 		fl_mmap_write_unlock(&fl_native.mm);
 		fl_signals_restore(saved);
@@ -44,37 +41,15 @@ int fl_fork_prepare(void)
 void fl_fork_parent(void)
 {
 	uint64_t saved = signals;
-	char byte;
 
 	fl_alloc_fork_done();
-	fl_sys(SYS_close, gate[1]);
-	while (fl_sys(SYS_read, gate[0], &byte, 1) == -EINTR)
-		; /* a byte: the child is done; end of file: it is dead, or never was */
-	fl_sys(SYS_close, gate[0]);
+	fl_host_close(gate[1]);
+	fl_host_pipe_read(gate[0]); /* a byte: the child is done; end of file: it is dead, or never was */
+	fl_host_close(gate[0]);
 	fl_cache_freeze(&fl_native.mm, false);
 	fl_uffd_ops.after_fork_parent(&fl_native.mm);
 	fl_mmap_write_unlock(&fl_native.mm);
 	fl_signals_restore(saved);
-}
-
-/* Copy what the parent's pool holds into `fd`, at the same offsets. */
-static bool copy_pool(int fd, uint64_t bytes)
-{
-	for (uint64_t at = 0, hole; at < bytes; at = hole) {
-		long data = fl_sys(SYS_lseek, fl_native.pool_fd, at, SEEK_DATA);
-
-		if (fl_sys_failed(data))
-			return data == -ENXIO;
-		hole = (uint64_t)fl_sys(SYS_lseek, fl_native.pool_fd, data, SEEK_HOLE);
-		for (at = (uint64_t)data; at < hole;) {
-			long n = fl_sys(SYS_pwrite64, fd, fl_native.mm.pool.base + at, hole - at, at);
-
-			if (n <= 0)
-				return false;
-			at += (uint64_t)n;
-		}
-	}
-	return true;
 }
 
 /* Every range maps the new pool; nothing is shown yet, but what the host serves alone. */
@@ -88,27 +63,26 @@ static void remap(void)
 
 		if (v->flags & VM_SHARED)
 			continue;
-		fl_sys(SYS_mmap, v->start, v->end - v->start, prot, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-		       fl_native.pool_fd, v->pgoff << PAGE_SHIFT);
+		fl_host_map_file_at(fl_native.pool_fd, v->pgoff << PAGE_SHIFT, v->end - v->start, prot, v->start,
+				    FL_FP_NONE);
 	}
 }
 
 static void new_pool(void)
 {
 	uint64_t bytes = fl_native.mm.pool.nr_frames << PAGE_SHIFT;
-	long fd = fl_sys(SYS_memfd_create, "faultline", MFD_CLOEXEC);
+	uint64_t base = fl_addr(fl_native.mm.pool.base);
+	int fd = fl_host_memfd("faultline", FL_FP_NONE);
 
 	/*
 	 * Without memory the child cannot go on: what it would see is the parent's. The kernel kills for want of
 	 * memory, too.
 	 */
-	if (fl_sys_failed(fd) || fl_sys(SYS_ftruncate, fd, bytes) || !copy_pool((int)fd, bytes))
-		fl_sys(SYS_exit_group, 137);
-	fl_sys(SYS_dup3, fd, fl_native.pool_fd, 02000000);
-	fl_sys(SYS_close, fd);
-	fl_sys(SYS_mmap, fl_native.mm.pool.base, bytes, PROT_READ | PROT_WRITE,
-	       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_native.pool_fd, 0);
-	fl_sys(SYS_madvise, fl_native.mm.pool.base, bytes, MADV_DONTDUMP);
+	if (fd < 0 || fl_host_ftruncate(fd, bytes) || fl_host_copy_data(fl_native.pool_fd, fd, base, bytes))
+		fl_host_exit(137);
+	fl_host_fd_replace(fd, fl_native.pool_fd);
+	fl_host_map_file_at(fl_native.pool_fd, 0, bytes, PROT_READ | PROT_WRITE, base, FL_FP_NONE);
+	fl_host_dontdump(base, bytes);
 	for (uint64_t i = 0; i < fl_native.chunks_end; i++) {
 		struct chunk *c = &fl_native.chunks[i];
 
@@ -138,7 +112,7 @@ static void drop_unwanted(struct fl_mm *mm)
 		if (!(vma->flags & VM_DONTFORK))
 			continue;
 		fl_do_munmap(mm, start, end);
-		fl_sys(SYS_munmap, start, end - start);
+		fl_host_munmap(start, end - start);
 	}
 }
 
@@ -153,9 +127,9 @@ void fl_fork_child(void)
 		fl_mutex_init(&mm->pt_lock[i], FL_RANK_PT);
 	new_pool();
 	remap();
-	fl_sys(SYS_write, gate[1], "", 1);
-	fl_sys(SYS_close, gate[0]);
-	fl_sys(SYS_close, gate[1]);
+	fl_host_pipe_write(gate[1]);
+	fl_host_close(gate[0]);
+	fl_host_close(gate[1]);
 	fl_file_fork_child(mm);
 	fl_uffd_ops.after_fork_child(mm);
 	fl_file_give_back(mm, 0, TASK_SIZE);

@@ -10,17 +10,6 @@
  */
 #include "native/native.h"
 
-#include <fcntl.h>
-#include <linux/magic.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
-#include <unistd.h>
-
-/* Out of the way of programs that count on getting low numbers, or close them all. */
-#define HIGH_FD	 900
 #define MAX_KEPT 256
 
 /* A record is valid while it has a descriptor, which is stored last: a fork may come at any time. */
@@ -40,9 +29,8 @@ static struct fl_mutex table_lock = {.rank = FL_RANK_KEPT};
 /* Signals, too, before there is anything registered that a handler could touch: a handler may call mmap(2). */
 static uint64_t lock(void)
 {
-	uint64_t all = FL_SIGNALS_MASK, old = 0;
+	uint64_t old = fl_host_sigblock(FL_SIGNALS_MASK);
 
-	fl_sys(SYS_rt_sigprocmask, SIG_BLOCK, &all, &old, sizeof(old));
 	fl_mutex_lock(&table_lock);
 	return old;
 }
@@ -63,26 +51,18 @@ static struct kept *find(uint64_t dev, uint64_t inode)
 	return NULL;
 }
 
-static bool names(long fd, uint64_t dev, uint64_t inode)
+static bool names(int fd, uint64_t dev, uint64_t inode)
 {
-	struct stat st;
+	struct fl_host_file file;
 
-	return !fl_sys_failed(fd) && fl_sys(SYS_fstat, fd, &st) == 0 && st.st_ino == inode && st.st_dev == dev;
-}
-
-static bool has_record_locks(int fd)
-{
-	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-	/* as if for the open file, F_OFD_GETLK: with that the process's own conflict, too */
-	return fl_sys(SYS_fcntl, fd, 36, &l) == 0 && l.l_type != F_UNLCK;
+	return fd >= 0 && fl_host_fstat(fd, &file) == 0 && file.inode == inode && file.dev == dev;
 }
 
 /* Rather one descriptor too many than the program's locks lost. */
 static void close_file(int fd)
 {
-	if (!has_record_locks(fd))
-		fl_sys(SYS_close, fd);
+	if (!fl_host_record_locked(fd))
+		fl_host_close(fd);
 }
 
 static void drop(struct kept *k)
@@ -90,13 +70,13 @@ static void drop(struct kept *k)
 	int fd = k->fd;
 	bool ours = names(fd, k->dev, k->inode); /* the program may have closed it by a system call of its own */
 
-	k->again = ours && has_record_locks(fd);
+	k->again = ours && fl_host_record_locked(fd);
 	if (k->again)
 		return;
 	k->fd = 0;
 	__atomic_fetch_sub(&nr_kept, 1, __ATOMIC_RELAXED);
 	if (ours)
-		fl_sys(SYS_close, fd);
+		fl_host_close(fd);
 }
 
 static void widen(struct kept *k, uint64_t start, uint64_t end)
@@ -108,7 +88,7 @@ static void widen(struct kept *k, uint64_t start, uint64_t end)
 }
 
 /* The direct map is no mapping of the program's. */
-static void note_mapping(const struct fl_map *map, void *unused)
+static void note_mapping(const struct fl_host_map *map, void *unused)
 {
 	uint64_t pool = fl_addr(fl_native.mm.pool.base),
 		 pool_end = pool + (fl_native.mm.pool.nr_frames << PAGE_SHIFT);
@@ -126,7 +106,7 @@ static void sweep(void)
 
 	for (unsigned i = 0; i < MAX_KEPT; i++)
 		table[i].start = table[i].end = 0;
-	looked = fl_maps_walk(note_mapping, NULL) == 0;
+	looked = fl_host_maps_walk(note_mapping, NULL) == 0;
 	for (unsigned i = 0; i < MAX_KEPT; i++) {
 		table[i].again = !looked;
 		if (looked && table[i].fd && !table[i].users && table[i].start == table[i].end)
@@ -173,92 +153,48 @@ static struct kept *lookup(uint64_t dev, uint64_t inode)
 
 /* ---- finding the file behind a mapping ---- */
 
-static char *put_hex(char *end, uint64_t v)
+/* By the mapping itself, where the host lets us. */
+static int open_mapping(const struct fl_host_map *map)
 {
-	do
-		*--end = "0123456789abcdef"[v & 15];
-	while (v >>= 4);
-	return end;
-}
+	int fd = fl_host_open_mapping(map->start, map->end);
 
-/* The name by which the host knows a mapping's file. */
-#define PATH_SIZE 64
-static const char *mapping_path(char path[static PATH_SIZE], uint64_t start, uint64_t end)
-{
-	char number[20], *limit = number + sizeof(number), *digits;
-	size_t n;
-
-	strcpy(path, "/proc/self/map_files/");
-	n = strlen(path);
-	digits = put_hex(limit, start);
-	memcpy(path + n, digits, (size_t)(limit - digits));
-	n += (size_t)(limit - digits);
-	path[n++] = '-';
-	digits = put_hex(limit, end);
-	memcpy(path + n, digits, (size_t)(limit - digits));
-	path[n + (size_t)(limit - digits)] = '\0';
-	return path;
-}
-
-static bool is_shmem(int fd)
-{
-	struct statfs fs;
-
-	return fl_sys(SYS_fstatfs, fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
-}
-
-/*
- * By the mapping itself, where the host lets us. What is not shared memory is not opened, for it would be closed
- * again.
- */
-static long open_mapping(const struct fl_map *map)
-{
-	char buf[PATH_SIZE];
-	const char *path = mapping_path(buf, map->start, map->end);
-	struct statfs fs;
-	long fd;
-
-	if (fl_sys(SYS_statfs, path, &fs) || fs.f_type != TMPFS_MAGIC)
-		return -EINVAL;
-	fd = fl_sys(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
-	if (fl_sys_failed(fd) || names(fd, map->dev, map->inode))
+	if (fd < 0 || names(fd, map->dev, map->inode))
 		return fd;
-	close_file((int)fd); /* another mapping is there meanwhile */
+	close_file(fd); /* another mapping is there meanwhile */
 	return -EINVAL;
 }
 
 /* By a descriptor that the program still has. */
-static long dup_descriptor(const struct fl_map *map)
+static int dup_descriptor(const struct fl_host_map *map)
 {
 	for (int fd = 0; fd < 1024; fd++)
-		if (names(fd, map->dev, map->inode) && is_shmem(fd) &&
-		    (fl_sys(SYS_fcntl, fd, F_GETFL, 0) & O_ACCMODE) == O_RDWR)
-			return fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
+		if (names(fd, map->dev, map->inode) && fl_host_is_shmem(fd) && fl_host_fd_rdwr(fd))
+			return fl_host_fd_high(fd, true, FL_FP_NONE);
 	return -EINVAL;
 }
 
 /* The descriptor, where it is out of the way if there is such a place. */
 static int move_high(int fd)
 {
-	long high = fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
+	int high = fl_host_fd_high(fd, true, FL_FP_NONE);
 
-	if (fl_sys_failed(high))
+	if (high < 0)
 		return fd;
 	close_file(fd);
-	return (int)high;
+	return high;
 }
 
-static int open_file(const struct fl_map *map)
+static int open_file(const struct fl_host_map *map)
 {
-	long fd = open_mapping(map);
+	int fd = open_mapping(map);
 
-	if (fl_sys_failed(fd))
+	if (fd < 0)
 		fd = dup_descriptor(map);
-	return fl_sys_failed(fd) ? -EINVAL : move_high((int)fd);
+	return fd < 0 ? -EINVAL : move_high(fd);
 }
 
 /* => table_lock held */
-static int get(const struct fl_map *map)
+static int get(const struct fl_host_map *map)
 {
 	struct kept *k = lookup(map->dev, map->inode);
 
@@ -277,7 +213,7 @@ static int get(const struct fl_map *map)
 	return k->fd;
 }
 
-int fl_kept_get(const struct fl_map *map)
+int fl_kept_get(const struct fl_host_map *map)
 {
 	uint64_t signals = lock();
 	int ret = get(map);
@@ -323,34 +259,24 @@ static bool reopens(void)
 {
 	static int8_t known;
 	int8_t answer = __atomic_load_n(&known, __ATOMIC_RELAXED);
-	char path[PATH_SIZE];
-	long page, fd;
 
 	if (answer)
 		return answer > 0;
-	page = fl_sys(SYS_mmap, NULL, PAGE_SIZE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (fl_sys_failed(page))
-		return false;
-	mapping_path(path, (uint64_t)page, (uint64_t)page + PAGE_SIZE);
-	fd = fl_sys(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
-	if (!fl_sys_failed(fd))
-		fl_sys(SYS_close, fd);
-	fl_sys(SYS_munmap, page, PAGE_SIZE);
-	__atomic_store_n(&known, fl_sys_failed(fd) ? -1 : 1, __ATOMIC_RELAXED);
-	return !fl_sys_failed(fd);
+	answer = fl_host_opens_mappings() ? 1 : -1;
+	__atomic_store_n(&known, answer, __ATOMIC_RELAXED);
+	return answer > 0;
 }
 
 /* What shared anonymous memory can be made of; -errno: it cannot, or should not, and will be the host's own. */
-static long memory_file(uint64_t len)
+static int memory_file(uint64_t len)
 {
-	struct rlimit fsize = {0, 0};
-	long fd;
+	int fd;
 
-	if (!len || len > TASK_SIZE || fl_sys(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &fsize) || fsize.rlim_cur < len)
+	if (!len || len > TASK_SIZE || fl_host_file_limit() < len)
 		return -EFBIG; /* it is not the program that writes a file: no SIGXFSZ */
-	fd = fl_fail(FL_FP_KEEP) ? -ENOMEM : fl_sys(SYS_memfd_create, "anonymous", MFD_CLOEXEC);
-	if (!fl_sys_failed(fd) && fl_sys(SYS_ftruncate, fd, PAGE_ALIGN(len))) {
-		fl_sys(SYS_close, fd);
+	fd = fl_host_memfd("anonymous", FL_FP_KEEP);
+	if (fd >= 0 && fl_host_ftruncate(fd, PAGE_ALIGN(len))) {
+		fl_host_close(fd);
 		return -ENOMEM;
 	}
 	return fd;
@@ -359,20 +285,20 @@ static long memory_file(uint64_t len)
 /* `fd` is mapped at `start`: keep it open, if it can be registered by it. A failure only means that it cannot. */
 static void keep(int fd, uint64_t start, uint64_t len)
 {
-	struct stat st;
+	struct fl_host_file file;
 	struct kept *k;
 	uint64_t signals;
-	long copy;
+	int copy;
 
-	if (!is_shmem(fd) || (fl_sys(SYS_fcntl, fd, F_GETFL, 0) & O_ACCMODE) != O_RDWR || fl_sys(SYS_fstat, fd, &st))
+	if (!fl_host_is_shmem(fd) || !fl_host_fd_rdwr(fd) || fl_host_fstat(fd, &file))
 		return;
 	signals = lock();
-	k = lookup(st.st_dev, st.st_ino);
-	copy = k || fl_fail(FL_FP_KEEP) ? -ENOMEM : fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
-	if (!k && !fl_sys_failed(copy)) {
-		k = insert((int)copy, st.st_dev, st.st_ino);
+	k = lookup(file.dev, file.inode);
+	copy = k ? -ENOMEM : fl_host_fd_high(fd, true, FL_FP_KEEP);
+	if (!k && copy >= 0) {
+		k = insert(copy, file.dev, file.inode);
 		if (!k)
-			close_file((int)copy);
+			close_file(copy);
 	}
 	if (k)
 		widen(k, start, start + PAGE_ALIGN(len));
@@ -382,23 +308,22 @@ static void keep(int fd, uint64_t start, uint64_t len)
 long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset)
 {
 	bool anonymous = flags & MAP_ANONYMOUS, shared = (flags & MAP_TYPE) == MAP_SHARED;
-	long own = -EINVAL, ret;
+	int own = -EINVAL;
+	long ret;
 
 	if ((anonymous && (!shared || offset || (flags & MAP_HUGETLB))) || reopens()) {
-		ret = fl_sys(SYS_mmap, addr, len, prot, flags, fd, offset);
+		ret = fl_host_mmap(addr, len, prot, flags, fd, offset);
 		fd = -1;
 	} else {
 		if (anonymous)
-			own = memory_file(len);
-		if (anonymous)
-			fd = (int)own;
-		ret = fl_sys(SYS_mmap, addr, len, prot, fd >= 0 ? flags & ~MAP_ANONYMOUS : flags, fd, offset);
+			fd = own = memory_file(len);
+		ret = fl_host_mmap(addr, len, prot, fd >= 0 ? flags & ~MAP_ANONYMOUS : flags, fd, offset);
 	}
-	if (!fl_sys_failed(ret) && fd >= 0)
+	if (!fl_host_failed(ret) && fd >= 0)
 		keep(fd, (uint64_t)ret, len);
-	if (!fl_sys_failed(own))
-		fl_sys(SYS_close, own);
-	if (!fl_sys_failed(ret) && (flags & MAP_FIXED))
+	if (own >= 0)
+		fl_host_close(own);
+	if (!fl_host_failed(ret) && (flags & MAP_FIXED))
 		fl_kept_unmapped((uint64_t)ret, len);
 	return ret;
 }

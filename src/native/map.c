@@ -7,13 +7,6 @@
  */
 #include "native/calls.h"
 
-#include "host/count.h"
-
-#include <fcntl.h>
-#include <linux/mman.h>
-#include <string.h>
-#include <sys/mman.h>
-
 void fl_native_forget(uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma;
@@ -49,13 +42,13 @@ int fl_native_munmap(uint64_t addr, uint64_t len)
 		signals = lock_range(addr, end);
 		ret = fl_vma_reserve(mm, 2);
 		if (!ret)
-			ret = WITH_ROOM(fl_sys(SYS_munmap, addr, len));
+			ret = WITH_ROOM(fl_host_munmap(addr, len));
 		fl_yield_point(mm);
 		if (!ret)
 			fl_native_forget(addr, end);
 		unlock(signals);
 	} else {
-		ret = WITH_ROOM_OUT(fl_sys(SYS_munmap, addr, len));
+		ret = WITH_ROOM_OUT(fl_host_munmap(addr, len));
 	}
 	if (!ret)
 		fl_kept_unmapped(addr, len);
@@ -79,7 +72,7 @@ int64_t fl_native_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd,
 
 	if (!(flags & MAP_FIXED) || !ours(addr, len)) {
 		ret = WITH_ROOM_OUT(fl_kept_mmap(addr, len, prot, flags, fd, offset));
-		if (!fl_sys_failed(ret) && ours((uint64_t)ret, len))
+		if (!fl_host_failed(ret) && ours((uint64_t)ret, len))
 			forget_stale((uint64_t)ret, (uint64_t)ret + PAGE_ALIGN(len));
 		return ret;
 	}
@@ -87,7 +80,7 @@ int64_t fl_native_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd,
 	ret = fl_vma_reserve(mm, 2);
 	if (!ret)
 		ret = WITH_ROOM(fl_kept_mmap(addr, len, prot, flags, fd, offset));
-	if (!fl_sys_failed(ret))
+	if (!fl_host_failed(ret))
 		fl_native_forget(addr, addr + PAGE_ALIGN(len));
 	unlock(signals);
 	return ret;
@@ -98,14 +91,14 @@ int64_t fl_native_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd,
 static long protect_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int prot)
 {
 	if (!vma)
-		return WITH_ROOM(fl_sys(SYS_mprotect, start, stop - start, prot));
+		return WITH_ROOM(fl_host_mprotect(start, stop - start, prot));
 	if (vma->flags & VM_RELEASED) {
-		long ret = WITH_ROOM(fl_sys(SYS_mprotect, start, stop - start, prot));
+		long ret = WITH_ROOM(fl_host_mprotect(start, stop - start, prot));
 
 		if (ret)
 			return ret;
 	}
-	fl_do_mprotect(mm, start, stop, access_of(prot));
+	fl_do_mprotect(mm, start, stop, fl_prot_access(prot));
 	return 0;
 }
 
@@ -115,8 +108,8 @@ int fl_native_mprotect(uint64_t addr, uint64_t len, int prot)
 	struct fl_vma *vma;
 	long ret = 0;
 
-	if (!ours(addr, len) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | 8 /* PROT_SEM: no meaning */)))
-		return (int)WITH_ROOM_OUT(fl_sys(SYS_mprotect, addr, len, prot));
+	if (!ours(addr, len) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | FL_PROT_SEM)))
+		return (int)WITH_ROOM_OUT(fl_host_mprotect(addr, len, prot));
 	signals = lock_range(addr, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);

@@ -15,16 +15,12 @@
 
 #include "base/uaccess.h"
 #include "host/host.h"
-#include "host/inject.h"
 #include "mm/mm.h"
-
-#include <sys/stat.h>
 
 #define CHUNK_PAGES 512u
 #define CHUNK_WORDS (CHUNK_PAGES / 64)
 
 struct fl_shared_file;
-struct fl_map;
 
 /* Letters as in mm_types.h, and [b] fl_vma.cache_lock of the mapping that has the page: cache.c. */
 struct chunk {
@@ -192,13 +188,18 @@ bool fl_released_owned(struct fl_vma *vma, uint64_t addr);
 /* ---- file.c: shared memory of the program's: its file is the page cache ---- */
 
 /* Can the mapping be registered: is it of shared memory, and can we get at its file? */
-bool fl_file_fit(const struct fl_map *map);
+bool fl_file_fit(const struct fl_host_map *map);
 /*
  * It becomes ours, hidden: one spare fl_vma is reserved. -ENOMEM, -EINVAL. => mmap_lock for writing, as for all below
  */
-int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map);
-/* The host's rights for all that a mapping's flags allow. */
+int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_host_map *map);
+/* The host's rights for all that a mapping's flags allow, and back. */
 int fl_access_prot(uint32_t flags);
+static inline uint32_t fl_prot_access(int prot)
+{
+	return ((prot & PROT_READ) ? VM_READ : 0) | ((prot & PROT_WRITE) ? VM_WRITE : 0) |
+	       ((prot & PROT_EXEC) ? VM_EXEC : 0);
+}
 
 /* What of a mapping the host maps in one piece, at `from`, is a leaf of ours. => there are tables */
 void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from);
@@ -224,7 +225,7 @@ bool fl_file_any(void);
  * The pages [first, end) of a file are about to go, or have just gone: no mapping of ours has them any more, but,
  * without `cow`, private copies.
  */
-void fl_file_zap(const struct stat *st, uint64_t first, uint64_t end, bool cow);
+void fl_file_zap(const struct fl_host_file *file, uint64_t first, uint64_t end, bool cow);
 /* MADV_REMOVE of mappings that are not ours, but may be of files that ours map, too: the same. */
 void fl_file_remove_elsewhere(uint64_t start, uint64_t end);
 /*
@@ -249,42 +250,13 @@ void fl_kept_unmapped(uint64_t start, uint64_t len);
  * A descriptor, open for reading and writing, of the file behind a mapping, until put. -EINVAL: not to be had;
  * -ENOMEM
  */
-int fl_kept_get(const struct fl_map *map);
+int fl_kept_get(const struct fl_host_map *map);
 void fl_kept_put(int fd);
 /* Is it one of these descriptors? Are there any? */
 bool fl_kept_is(int fd);
 bool fl_kept_any(void);
 /* In a forked child, which has copies of them. */
 void fl_kept_after_fork(void);
-
-/* ---- maps.c: what the host has mapped ---- */
-
-struct fl_map {
-	uint64_t start, end;
-	uint32_t access; /* VM_ACCESS bits */
-	bool anon;	 /* private, anonymous, and no special mapping of the kernel's */
-	bool shared;
-	uint64_t offset, dev, inode; /* of a file */
-};
-
-/* The first mapping of the process that ends above addr. 1 found, 0 none, -errno. => mmap_lock for writing */
-int fl_maps_next(uint64_t addr, struct fl_map *map);
-/* All of them, to fn. 0, -errno: not all. fn may be called for ones that are gone, if there are threads */
-int fl_maps_walk(void (*fn)(const struct fl_map *map, void *data), void *data);
-/*
- * The VM_DONTFORK, VM_WIPEONFORK and VM_HUGEPAGE of a host mapping. Slow: asked only when fl_native.advice was given.
- */
-uint32_t fl_maps_advice(uint64_t addr);
-/* How many mappings the process has. */
-uint64_t fl_maps_count(void);
-/*
- * The next run of pages in [*start, end) that hold data (present or swapped), all of one kind as far as the host
- * tells: of the program's own, the zero page, pages of a file. 1, 0 none, -errno
- */
-int fl_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what);
-
-/* Does the host map these 2 MiB in one piece? Before 6.7 it cannot be asked: false. */
-bool fl_mapped_huge(uint64_t addr);
 
 /* ---- fault_entry.c ---- */
 

@@ -23,8 +23,8 @@ static void released(struct fl_vma *vma, uint64_t addr, uint64_t nr, uint64_t *w
 		words[i] =
 			(words[i] & (FL_PM_EXCLUSIVE | FL_PM_FILE | FL_PM_SWAP | FL_PM_PRESENT)) | FL_PM_SOFT_DIRTY;
 	for (uint64_t i = 0; i < nr && !(vma->flags & VM_SHARED); i++) {
-		if (i % sizeof(in) == 0 && fl_sys(SYS_mincore, addr + (i << PAGE_SHIFT),
-						  fl_min(nr - i, (uint64_t)sizeof(in)) << PAGE_SHIFT, in))
+		if (i % sizeof(in) == 0 &&
+		    fl_host_mincore(addr + (i << PAGE_SHIFT), fl_min(nr - i, (uint64_t)sizeof(in)) << PAGE_SHIFT, in))
 			return;
 		/* the pool holds exactly what the program has */
 		if (words[i] & FL_PM_SWAP)

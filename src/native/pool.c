@@ -9,45 +9,23 @@
 #include "native/native.h"
 
 #include "base/alloc.h"
-#include "host/count.h"
 
-#include <fcntl.h>
-#include <linux/falloc.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 #define POOL_BYTES  (1ull << 40) /* address space only */
 #define POOL_MIN    (1ull << 32)
 #define STALE_PAGES PAGES(256ull << 20)
-#define HIGH_FD	    900 /* out of the way of programs that expect the lowest numbers */
-
-/* Move a descriptor out of the program's way. */
-static int fd_high(long fd)
-{
-	long high = fl_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
-
-	if (fl_sys_failed(high))
-		return (int)fd;
-	fl_sys(SYS_close, fd);
-	return (int)high;
-}
 
 static int map_direct(struct fl_pool *pool, uint64_t bytes)
 {
 	long base;
 
-	if (fl_sys(SYS_ftruncate, fl_native.pool_fd, bytes))
+	if (fl_host_ftruncate(fl_native.pool_fd, bytes))
 		return -ENOMEM;
-	base = fl_sys(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fl_native.pool_fd,
-		      0);
-	if (fl_sys_failed(base))
+	base = fl_host_map_file(fl_native.pool_fd, 0, bytes, PROT_READ | PROT_WRITE);
+	if (fl_host_failed(base))
 		return -ENOMEM;
-	fl_sys(SYS_madvise, base, bytes, MADV_DONTDUMP);
+	fl_host_dontdump((uint64_t)base, bytes);
 	pool->base = (char *)base;
 	pool->nr_frames = PAGES(bytes);
 	return 0;
@@ -55,12 +33,12 @@ static int map_direct(struct fl_pool *pool, uint64_t bytes)
 
 int fl_pool_create(struct fl_pool *pool)
 {
-	long fd = fl_fail(FL_FP_POOL) ? -ENOMEM : fl_sys(SYS_memfd_create, "faultline", MFD_CLOEXEC);
+	int fd = fl_host_memfd("faultline", FL_FP_POOL);
 	uint64_t bytes = POOL_BYTES;
 
-	if (fl_sys_failed(fd))
-		return (int)fd;
-	fl_native.pool_fd = fd_high(fd);
+	if (fd < 0)
+		return fd;
+	fl_native.pool_fd = fl_host_fd_move_high(fd, true);
 	while (map_direct(pool, bytes)) /* less where address space is rationed */
 		if ((bytes /= 2) < POOL_MIN)
 			goto fail;
@@ -68,14 +46,14 @@ int fl_pool_create(struct fl_pool *pool)
 	fl_native.chunks = fl_reserve(fl_native.nr_chunks * sizeof(struct chunk));
 	pool->folios = fl_reserve(pool->nr_frames * sizeof(*pool->folios));
 	if (fl_native.chunks && pool->folios) {
-		fl_sys(SYS_madvise, fl_native.chunks, fl_native.nr_chunks * sizeof(struct chunk), MADV_DONTDUMP);
-		fl_sys(SYS_madvise, pool->folios, pool->nr_frames * sizeof(*pool->folios), MADV_DONTDUMP);
+		fl_host_dontdump(fl_addr(fl_native.chunks), fl_native.nr_chunks * sizeof(struct chunk));
+		fl_host_dontdump(fl_addr(pool->folios), pool->nr_frames * sizeof(*pool->folios));
 		return 0;
 	}
 	fl_pool_destroy(pool);
 	return -ENOMEM;
 fail:
-	fl_sys(SYS_close, fl_native.pool_fd);
+	fl_host_close(fl_native.pool_fd);
 	return -ENOMEM;
 }
 
@@ -85,8 +63,8 @@ void fl_pool_destroy(struct fl_pool *pool)
 		fl_unreserve(fl_native.chunks, fl_native.nr_chunks * sizeof(struct chunk));
 	if (pool->folios)
 		fl_unreserve(pool->folios, pool->nr_frames * sizeof(*pool->folios));
-	fl_sys(SYS_munmap, pool->base, pool->nr_frames << PAGE_SHIFT);
-	fl_sys(SYS_close, fl_native.pool_fd);
+	fl_host_munmap(fl_addr(pool->base), pool->nr_frames << PAGE_SHIFT);
+	fl_host_close(fl_native.pool_fd);
 }
 
 /* ---- extents ---- */
@@ -151,9 +129,7 @@ void fl_frames_punch(uint64_t pfn, uint64_t nr)
 {
 	uint64_t stale = 0;
 
-	fl_sys(SYS_fallocate, fl_native.pool_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pfn << PAGE_SHIFT,
-	       nr << PAGE_SHIFT);
-	fl_count(host_madvise, 1);
+	fl_host_punch(fl_native.pool_fd, pfn << PAGE_SHIFT, nr << PAGE_SHIFT);
 	while (nr) {
 		struct chunk *c = chunk_of(pfn);
 		unsigned first = (unsigned)(pfn % CHUNK_PAGES);
@@ -226,9 +202,10 @@ void fl_native_frame_put(struct fl_mm *mm, uint64_t pfn)
 
 bool fl_native_frame_is_zero(struct fl_mm *mm, uint64_t pfn)
 {
-	long at = (long)(pfn << PAGE_SHIFT), data = fl_sys(SYS_lseek, fl_native.pool_fd, at, SEEK_DATA);
+	uint64_t at = pfn << PAGE_SHIFT;
 
-	return data != at || fl_page_is_zero(fl_kmap_local(mm, pfn)); /* to read from a hole would take memory */
+	return fl_host_next_data(fl_native.pool_fd, at) != (int64_t)at ||
+	       fl_page_is_zero(fl_kmap_local(mm, pfn)); /* to read from a hole would take memory */
 }
 
 int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
@@ -267,13 +244,14 @@ static int64_t fill_alike(struct fl_mm *mm, struct chunk *c, unsigned first, uin
 	int64_t done;
 
 	if (!bit_get(c->mapped, first) && (bit_get(c->resident, first) || !host_reads) &&
-	    fl_sys(SYS_madvise, dst, len, MADV_POPULATE_WRITE) == 0) {
+	    fl_host_populate(fl_addr(dst), len, true) == 0) {
 		bit_fill(c->mapped, first, n, true);
 		bit_fill(c->resident, first, n, true);
 	}
 	if (bit_get(c->mapped, first))
 		return (int64_t)source->read(mm, dst, src, len);
-	done = host_reads ? fl_sys(SYS_pwrite64, fl_native.pool_fd, src, len, pfn << PAGE_SHIFT) : -ENOMEM;
+	done = host_reads ? fl_host_pwrite(fl_native.pool_fd, fl_ptr(src), len, pfn << PAGE_SHIFT, FL_FP_NONE)
+			  : -ENOMEM;
 	if (done == -EFAULT)
 		return 0;
 	if (done < 0)

@@ -4,8 +4,6 @@
  */
 #include "native/calls.h"
 
-#include <sys/mman.h>
-
 /* Is the page hidden although the program may use it: worth a fault? */
 static bool hidden(uint64_t addr, bool write)
 {
@@ -63,30 +61,30 @@ int fl_native_mlock(uint64_t addr, uint64_t len, unsigned flags)
 {
 	uint64_t signals, start, stop, at = PAGE_ALIGN_DOWN(addr), end = PAGE_ALIGN(addr + len), first = at;
 	struct fl_vma *vma;
-	long ret = 0;
+	int ret = 0;
 
 	if (!len || len > TASK_SIZE || !fl_native_touches(at, end))
-		return (int)(flags ? fl_sys(SYS_mlock2, addr, len, flags) : fl_sys(SYS_mlock, addr, len));
+		return fl_host_mlock(addr, len, flags);
 	signals = lock_range(at, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
-		ret = vma ? fl_vma_reserve(mm, 2) : fl_sys(SYS_mlock2, start, stop - start, flags);
+		ret = vma ? fl_vma_reserve(mm, 2) : fl_host_mlock(start, stop - start, flags);
 		if (vma && !ret)
 			set_flag(start, stop, VM_LOCKED, 0);
 	}
 	unlock(signals);
 	if (!ret && !flags)
 		ret = populate(first, end - first);
-	return (int)ret;
+	return ret;
 }
 
 int fl_native_munlock(uint64_t addr, uint64_t len)
 {
 	uint64_t signals, start, stop, at = PAGE_ALIGN_DOWN(addr), end = PAGE_ALIGN(addr + len);
 	struct fl_vma *vma;
-	long ret = fl_sys(SYS_munlock, addr, len);
+	int ret = fl_host_munlock(addr, len);
 
 	if (ret || !len || len > TASK_SIZE || !fl_native_touches(at, end))
-		return (int)ret;
+		return ret;
 	signals = lock_range(at, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = vma ? fl_vma_reserve(mm, 2) : 0;
@@ -94,7 +92,7 @@ int fl_native_munlock(uint64_t addr, uint64_t len)
 			set_flag(start, stop, 0, VM_LOCKED);
 	}
 	unlock(signals);
-	return (int)ret;
+	return ret;
 }
 
 /*
@@ -105,31 +103,31 @@ int fl_native_munlock(uint64_t addr, uint64_t len)
 int fl_native_mlockall(int flags)
 {
 	uint64_t signals;
-	long ret;
+	int ret;
 
 	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE) || !(flags & MCL_CURRENT))
-		return (int)fl_sys(SYS_mlockall, flags);
-	ret = fl_sys(SYS_mlockall, flags | MCL_ONFAULT);
+		return fl_host_mlockall(flags);
+	ret = fl_host_mlockall(flags | MCL_ONFAULT);
 	signals = lock();
-	fl_sys(SYS_munlock, mm->pool.base, mm->pool.nr_frames << PAGE_SHIFT);
+	fl_host_munlock(fl_addr(mm->pool.base), mm->pool.nr_frames << PAGE_SHIFT);
 	for (uint32_t i = 0; i < mm->nr_vmas && !ret; i++) {
 		struct fl_vma *vma = mm->vmas[i];
 
-		fl_sys(SYS_munlock, vma->start, vma->end - vma->start);
+		fl_host_munlock(vma->start, vma->end - vma->start);
 		fl_vma_set(vma, vma->flags | VM_LOCKED, vma->ctx);
 	}
 	fl_vma_merge(mm, 0, TASK_SIZE);
 	unlock(signals);
-	return (int)ret;
+	return ret;
 }
 
 int fl_native_munlockall(void)
 {
-	long ret = fl_sys(SYS_munlockall, 0);
+	int ret = fl_host_munlockall();
 	uint64_t signals;
 
 	if (ret || !__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
-		return (int)ret;
+		return ret;
 	signals = lock();
 	for (uint32_t i = 0; i < mm->nr_vmas; i++)
 		fl_vma_set(mm->vmas[i], mm->vmas[i]->flags & ~VM_LOCKED, mm->vmas[i]->ctx);
@@ -157,10 +155,10 @@ int fl_native_mincore(uint64_t addr, uint64_t len, unsigned char *vec)
 {
 	unsigned char part[256];
 	uint64_t signals, end = addr + PAGE_ALIGN(len);
-	long ret = fl_sys(SYS_mincore, addr, len, vec);
+	int ret = fl_host_mincore(addr, len, vec);
 
 	if (ret || !ours(addr, len))
-		return (int)ret;
+		return ret;
 	for (uint64_t at = addr; at < end; at += sizeof(part) * PAGE_SIZE) {
 		size_t n = fl_min(PAGES(end - at), (uint64_t)sizeof(part));
 

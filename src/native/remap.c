@@ -8,9 +8,6 @@
 #include "host/count.h"
 #include "mm/file.h"
 
-#include <linux/mman.h>
-#include <sys/mman.h>
-
 /*
  * Copy what the pages of [from, from + len) hold to the frames from pgoff on. The range is hidden: nobody writes to
  * it.
@@ -38,7 +35,7 @@ static uint64_t map_new(uint64_t start, uint64_t len)
 	if (pgoff == FL_PFN_NONE)
 		return FL_PFN_NONE;
 	ret = WITH_ROOM(fl_native_map_pool(start, start + len, pgoff));
-	if (!fl_sys_failed(ret))
+	if (!fl_host_failed(ret))
 		return pgoff;
 	fl_extent_free(start, start + len, pgoff);
 	return FL_PFN_NONE;
@@ -54,8 +51,8 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 	int err = fl_native_adopt(mm, addr, addr + old_len);
 
 	if (!err && !(flags & MREMAP_FIXED))
-		place = fl_sys(SYS_mmap, to, new_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (err || fl_sys_failed(place))
+		place = fl_host_map(new_len, PROT_NONE);
+	if (err || fl_host_failed(place))
 		return err ? err : place;
 	to = (uint64_t)place;
 	err = fl_vma_reserve(mm, 6);
@@ -65,7 +62,7 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 		fl_do_munmap(mm, to, to + new_len);
 	pgoff = map_new(to, new_len);
 	if (pgoff == FL_PFN_NONE) { /* what is left of the target maps frames that are nobody's */
-		fl_sys(SYS_munmap, to, new_len);
+		fl_host_munmap(to, new_len);
 		return -ENOMEM;
 	}
 	err = fl_move_prepare(mm, addr, to, moved);
@@ -73,7 +70,7 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 		err = copy_frames(addr, moved, pgoff);
 	if (err) {
 		fl_free_pgtables(mm, to, to + new_len);
-		fl_sys(SYS_munmap, to, new_len);
+		fl_host_munmap(to, new_len);
 		fl_extent_free(to, to + new_len, pgoff);
 		return err;
 	}
@@ -81,7 +78,7 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 	fl_vma_set_backing(new, vma, addr);
 	fl_move_entries(mm, addr, new, to, moved, true);
 	if (!(flags & MREMAP_DONTUNMAP)) {
-		fl_sys(SYS_munmap, addr, old_len);
+		fl_host_munmap(addr, old_len);
 		fl_native_forget(addr, addr + old_len);
 	}
 	fl_native_release_unclaimed(to, to + new_len);
@@ -89,7 +86,7 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 	return (int64_t)to;
 unplace:
 	if (!(flags & MREMAP_FIXED))
-		fl_sys(SYS_munmap, to, new_len);
+		fl_host_munmap(to, new_len);
 	return err;
 }
 
@@ -98,20 +95,12 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, addr + old_len - 1), *new;
 	uint64_t at = addr + old_len, len = new_len - old_len, pgoff;
-	long ret;
 
-	if (vma->end != at)
+	if (vma->end != at || fl_host_map_beside(at, len))
 		return -ENOMEM;
-	ret = fl_sys(SYS_mmap, at, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
-		     -1, 0);
-	if (fl_sys_failed(ret) || (uint64_t)ret != at) {
-		if (!fl_sys_failed(ret))
-			fl_sys(SYS_munmap, ret, len);
-		return -ENOMEM;
-	}
 	pgoff = map_new(at, len);
 	if (pgoff == FL_PFN_NONE) {
-		fl_sys(SYS_munmap, at, len);
+		fl_host_munmap(at, len);
 		return -ENOMEM;
 	}
 	new = fl_vma_insert(mm, at, at + len, pgoff, (vma->flags & ~VM_RELEASED) | VM_SOFTDIRTY, vma->ctx);
@@ -134,7 +123,7 @@ static void drop_shared(uint64_t start, uint64_t end)
 	fl_for_each_vma(mm, vma, i, start, end)
 		if (!(vma->flags & VM_RELEASED))
 			fl_zap_range(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end));
-	fl_sys(SYS_madvise, start, end - start, MADV_DONTNEED);
+	fl_host_drop(start, end - start);
 }
 
 /*
@@ -144,15 +133,15 @@ static void drop_shared(uint64_t start, uint64_t end)
 static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 			   uint64_t to)
 {
-	long at = WITH_ROOM(fl_sys(SYS_mremap, addr, 0, new_len, MREMAP_MAYMOVE | (flags & MREMAP_FIXED), to));
+	long at = WITH_ROOM(fl_host_alias(addr, new_len, (flags & MREMAP_FIXED) ? to : 0));
 
-	if (fl_sys_failed(at))
+	if (fl_host_failed(at))
 		return at;
 	if (flags & MREMAP_FIXED)
 		fl_native_forget(to, to + new_len);
 	/* it came with the rights that hide the old one */
-	if (WITH_ROOM(fl_sys(SYS_mprotect, at, new_len, fl_access_prot(vma->flags)))) {
-		fl_sys(SYS_munmap, at, new_len);
+	if (WITH_ROOM(fl_host_protect((uint64_t)at, new_len, fl_access_prot(vma->flags)))) {
+		fl_host_munmap((uint64_t)at, new_len);
 		return -ENOMEM;
 	}
 	if (old_len)
@@ -160,7 +149,7 @@ static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 	if (old_len && (flags & MREMAP_DONTUNMAP)) {
 		drop_shared(addr, addr + old_len);
 	} else if (old_len) {
-		fl_sys(SYS_munmap, addr, old_len);
+		fl_host_munmap(addr, old_len);
 		fl_native_forget(addr, addr + old_len);
 	}
 	return at;
@@ -172,13 +161,13 @@ static int64_t grow_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 	uint64_t end = addr + old_len, grown = addr + new_len;
 	uint32_t flags = vma->flags;
 	struct fl_uffd_ctx *ctx = vma->ctx;
-	long at = fl_sys(SYS_mremap, addr, old_len, new_len, 0, 0);
+	long at = fl_host_mremap(addr, old_len, new_len, 0, 0);
 
-	if (fl_sys_failed(at))
+	if (fl_host_failed(at))
 		return at;
-	if (WITH_ROOM(fl_sys(SYS_mprotect, end, new_len - old_len, fl_access_prot(flags))) ||
+	if (WITH_ROOM(fl_host_protect(end, new_len - old_len, fl_access_prot(flags))) ||
 	    (!(flags & VM_RELEASED) && fl_native_adopt(mm, end, grown))) {
-		fl_sys(SYS_munmap, end, new_len - old_len);
+		fl_host_munmap(end, new_len - old_len);
 		fl_native_forget(end, grown);
 		return -ENOMEM;
 	}
@@ -280,12 +269,12 @@ static int64_t remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flag
 
 	if (!ours(addr, old_len ? old_len : 1)) {
 		if (!fixed || !ours(new_addr, new_len))
-			return WITH_ROOM_OUT(fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr));
+			return WITH_ROOM_OUT(fl_host_mremap(addr, old_len, new_len, flags, new_addr));
 		signals = lock();
 		ret = fl_vma_reserve(mm, 2);
 		if (!ret)
-			ret = fl_sys(SYS_mremap, addr, old_len, new_len, flags, new_addr);
-		if (!fl_sys_failed(ret))
+			ret = fl_host_mremap(addr, old_len, new_len, flags, new_addr);
+		if (!fl_host_failed(ret))
 			fl_native_forget(new_addr, new_addr + PAGE_ALIGN(new_len));
 		unlock(signals);
 		return ret;
@@ -312,7 +301,7 @@ int64_t fl_native_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 {
 	int64_t ret = remap(addr, old_len, new_len, flags, new_addr);
 
-	if (!fl_sys_failed((long)ret))
+	if (!fl_host_failed((long)ret))
 		fl_kept_unmapped(addr, old_len);
 	return ret;
 }

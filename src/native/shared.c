@@ -11,14 +11,9 @@
 #include "native/native.h"
 
 #include "base/alloc.h"
-#include "host/count.h"
 #include "mm/file.h"
 
-#include <linux/falloc.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define BOUNCE_SIZE (16 * PAGE_SIZE)
 
@@ -48,17 +43,16 @@ static struct fl_shared_file *host_file(struct fl_file *file)
 
 static uint64_t nr_pages(struct fl_file *file)
 {
-	struct stat st;
+	struct fl_host_file st;
 
-	return fl_sys(SYS_fstat, host_file(file)->fd, &st) ? 0 : PAGES(PAGE_ALIGN((uint64_t)st.st_size));
+	return fl_host_fstat(host_file(file)->fd, &st) ? 0 : PAGES(PAGE_ALIGN(st.size));
 }
 
 static uint64_t find(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index)
 {
-	long at = (long)(index << PAGE_SHIFT);
-	uint64_t pfn = vma_pfn(vma, addr);
+	uint64_t at = index << PAGE_SHIFT, pfn = vma_pfn(vma, addr);
 
-	if (fl_sys(SYS_lseek, host_file(file)->fd, at, SEEK_DATA) != at)
+	if (fl_host_next_data(host_file(file)->fd, at) != (int64_t)at)
 		return FL_PFN_NONE;
 	if (vma->flags & VM_SHARED) /* otherwise it is only the place for a copy */
 		__atomic_store_n(&fl_folio(&fl_native.mm, pfn)->mapping, file, __ATOMIC_RELAXED);
@@ -69,13 +63,13 @@ static uint64_t find(struct fl_file *file, struct fl_vma *vma, uint64_t addr, ui
 static int write_zeros(struct fl_shared_file *f, uint64_t offset)
 {
 	static const char zeros[PAGE_SIZE];
-	struct stat st;
+	struct fl_host_file st;
 	uint64_t n;
 
-	if (fl_fail(FL_FP_FILL) || fl_sys(SYS_fstat, f->fd, &st) || (uint64_t)st.st_size <= offset)
+	if (fl_host_fstat(f->fd, &st) || st.size <= offset)
 		return -ENOMEM;
-	n = fl_min(PAGE_SIZE, (uint64_t)st.st_size - offset);
-	return fl_sys(SYS_pwrite64, f->fd, zeros, n, offset) == (long)n ? 0 : -ENOMEM;
+	n = fl_min(PAGE_SIZE, st.size - offset);
+	return fl_host_pwrite(f->fd, zeros, n, offset, FL_FP_FILL) == (long)n ? 0 : -ENOMEM;
 }
 
 static uint64_t make(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index)
@@ -88,8 +82,7 @@ static uint64_t make(struct fl_file *file, struct fl_vma *vma, uint64_t addr, ui
 static int read_page(struct fl_file *file, uint64_t index, uint64_t pfn)
 {
 	char *to = fl_kmap_local(&fl_native.mm, pfn);
-	long n = fl_fail(FL_FP_FILL) ? -ENOMEM
-				     : fl_sys(SYS_pread64, host_file(file)->fd, to, PAGE_SIZE, index << PAGE_SHIFT);
+	long n = fl_host_pread(host_file(file)->fd, to, PAGE_SIZE, index << PAGE_SHIFT);
 
 	if (n < 0)
 		return -ENOMEM;
@@ -148,10 +141,9 @@ static void drop_large(struct fl_shared_file *f, uint64_t first, uint64_t end)
 static bool has_hole(struct fl_shared_file *f, uint64_t first)
 {
 	uint64_t end = fl_min(first + CHUNK_PAGES, nr_pages(&f->file));
-	long hole =
-		fl_sys(SYS_lseek, f->fd, first << PAGE_SHIFT, SEEK_HOLE); /* the end of the file, if there is none */
+	int64_t hole = fl_host_next_hole(f->fd, first << PAGE_SHIFT); /* the end of the file, if there is none */
 
-	return fl_sys_failed(hole) || PAGES(PAGE_ALIGN((uint64_t)hole)) < end;
+	return hole < 0 || PAGES(PAGE_ALIGN((uint64_t)hole)) < end;
 }
 
 static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t first)
@@ -165,35 +157,17 @@ static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t ad
 	return pfn;
 }
 
-/* The host does it by a mapping, which has to be aligned: one of its own, where nothing is hidden. */
-static int host_collapse(struct fl_shared_file *f, uint64_t first)
-{
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-	long room = fl_fail(FL_FP_COLLAPSE) ? -ENOMEM : fl_sys(SYS_mmap, NULL, 2 * PMD_SIZE, PROT_NONE, flags, -1, 0);
-	uint64_t at = PMD_ALIGN((uint64_t)room);
-	long err = room;
-
-	if (fl_sys_failed(room))
-		return -ENOMEM;
-	err = fl_sys(SYS_mmap, at, PMD_SIZE, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->fd,
-		     first << PAGE_SHIFT);
-	if (!fl_sys_failed(err))
-		err = fl_sys(SYS_madvise, at, PMD_SIZE, 25 /* MADV_COLLAPSE */);
-	fl_sys(SYS_munmap, room, 2 * PMD_SIZE);
-	return (int)err;
-}
-
 static int collapse(struct fl_file *file, uint64_t first, bool full)
 {
 	struct fl_shared_file *f = host_file(file);
-	long data = fl_sys(SYS_lseek, f->fd, first << PAGE_SHIFT, SEEK_DATA);
+	int64_t data = fl_host_next_data(f->fd, first << PAGE_SHIFT);
 	int err;
 
-	if (fl_sys_failed(data) || PAGES((uint64_t)data) >= first + CHUNK_PAGES)
+	if (data < 0 || PAGES((uint64_t)data) >= first + CHUNK_PAGES)
 		return -EINVAL;
 	if (full && (has_hole(f, first) || nr_pages(file) < first + CHUNK_PAGES))
 		return -EBUSY;
-	err = host_collapse(f, first);
+	err = fl_host_collapse_file(f->fd, first << PAGE_SHIFT);
 	return err ? err : add_large(f, first);
 }
 
@@ -245,9 +219,9 @@ int fl_file_zero(struct fl_shared_file *f, uint64_t pfn)
 /* How much of [offset, offset + len) comes before the first page that the file has. */
 static uint64_t hole_at(struct fl_shared_file *f, uint64_t offset, uint64_t len)
 {
-	long data = fl_sys(SYS_lseek, f->fd, offset, SEEK_DATA);
+	int64_t data = fl_host_next_data(f->fd, offset);
 
-	return fl_sys_failed(data) ? len : fl_min(len, (uint64_t)data - offset);
+	return data < 0 ? len : fl_min(len, (uint64_t)data - offset);
 }
 
 /*
@@ -256,7 +230,7 @@ static uint64_t hole_at(struct fl_shared_file *f, uint64_t offset, uint64_t len)
  */
 static int64_t write_bounced(struct fl_shared_file *f, uint64_t pfn, uint64_t offset, uint64_t len, uint64_t inside)
 {
-	long done = fl_sys(SYS_pwrite64, f->fd, f->bounce, inside, offset);
+	long done = fl_host_pwrite(f->fd, f->bounce, inside, offset, FL_FP_NONE);
 
 	if (done <= 0)
 		return -ENOMEM;
@@ -291,13 +265,13 @@ int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, const struct fl_sou
 		     uint64_t len)
 {
 	uint64_t done = 0;
-	struct stat st;
+	struct fl_host_file st;
 
-	if (fl_sys(SYS_fstat, f->fd, &st))
+	if (fl_host_fstat(f->fd, &st))
 		return -ENOMEM;
 	while (done < len) {
 		uint64_t n = fl_min(len - done, BOUNCE_SIZE);
-		int64_t got = fill_pages(f, pfn + PAGES(done), source, src + done, n, (uint64_t)st.st_size);
+		int64_t got = fill_pages(f, pfn + PAGES(done), source, src + done, n, st.size);
 
 		if (got > 0)
 			done += (uint64_t)got;
@@ -309,13 +283,13 @@ int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, const struct fl_sou
 
 void fl_file_unmap_direct(uint64_t pfn, uint64_t nr)
 {
-	fl_sys(SYS_mmap, fl_kmap_local(&fl_native.mm, pfn), nr << PAGE_SHIFT, PROT_READ | PROT_WRITE,
-	       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fl_native.pool_fd, pfn << PAGE_SHIFT);
+	fl_host_map_file_at(fl_native.pool_fd, pfn << PAGE_SHIFT, nr << PAGE_SHIFT, PROT_READ | PROT_WRITE,
+			    fl_addr(fl_kmap_local(&fl_native.mm, pfn)), FL_FP_NONE);
 }
 
 /* ---- files by their mappings ---- */
 
-static struct fl_shared_file *known_file(const struct fl_map *map)
+static struct fl_shared_file *known_file(const struct fl_host_map *map)
 {
 	for (struct fl_shared_file *f = files; f; f = f->next)
 		if (f->dev == map->dev && f->inode == map->inode)
@@ -323,7 +297,7 @@ static struct fl_shared_file *known_file(const struct fl_map *map)
 	return NULL;
 }
 
-bool fl_file_fit(const struct fl_map *map)
+bool fl_file_fit(const struct fl_host_map *map)
 {
 	int fd;
 
@@ -351,7 +325,7 @@ static struct fl_shared_file *alloc_file(void)
 }
 
 /* With a reference. NULL: *err says why. */
-static struct fl_shared_file *get_file(const struct fl_map *map, int *err)
+static struct fl_shared_file *get_file(const struct fl_host_map *map, int *err)
 {
 	struct fl_shared_file *f = known_file(map);
 	int fd;
@@ -382,11 +356,13 @@ static struct fl_shared_file *get_file(const struct fl_map *map, int *err)
 /* May the mapping be written, or made to be? Asked of another one of the same pages. */
 static bool may_write(uint64_t start)
 {
-	long copy = fl_sys(SYS_mremap, start, 0, PAGE_SIZE, MREMAP_MAYMOVE);
-	bool ok = !fl_sys_failed(copy) && fl_sys(SYS_mprotect, copy, PAGE_SIZE, PROT_READ | PROT_WRITE) == 0;
+	long copy = fl_host_alias(start, PAGE_SIZE, 0);
+	bool ok;
 
-	if (!fl_sys_failed(copy))
-		fl_sys(SYS_munmap, copy, PAGE_SIZE);
+	if (fl_host_failed(copy))
+		return false;
+	ok = fl_host_mprotect((uint64_t)copy, PAGE_SIZE, PROT_READ | PROT_WRITE) == 0;
+	fl_host_munmap((uint64_t)copy, PAGE_SIZE);
 	return ok;
 }
 
@@ -399,8 +375,9 @@ void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from)
 	for (uint64_t at = PMD_ALIGN(vma->start); at + PMD_SIZE <= vma->end; at += PMD_SIZE) {
 		uint64_t first = fl_vma_page_index(vma, at);
 
-		if (fl_pte_offset(mm, at) && first % CHUNK_PAGES == 0 && fl_mapped_huge(from + (at - vma->start)) &&
-		    add_large(f, first) == 0 && find_large(vma->file, vma, at, first) != FL_PFN_NONE)
+		if (fl_pte_offset(mm, at) && first % CHUNK_PAGES == 0 &&
+		    fl_host_mapped_huge(from + (at - vma->start)) && add_large(f, first) == 0 &&
+		    find_large(vma->file, vma, at, first) != FL_PFN_NONE)
 			fl_map_large(mm, vma, at); /* otherwise it is a page after the other */
 	}
 	fl_vma_unlock_file(vma);
@@ -413,7 +390,7 @@ void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma)
 	enum fl_run what;
 
 	fl_file_set_leaves(mm, vma, vma->start);
-	for (uint64_t at = vma->start; at < vma->end && fl_resident_next(&at, vma->end, &run_end, &what) == 1;
+	for (uint64_t at = vma->start; at < vma->end && fl_host_resident_next(&at, vma->end, &run_end, &what) == 1;
 	     at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
 			fl_pte_t *ptep = fl_pte_offset(mm, a); /* NULL: it is a leaf's */
@@ -435,66 +412,79 @@ static void set_chunks(uint64_t pgoff, uint64_t nr, struct fl_shared_file *f, ui
 	}
 }
 
-static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map)
+/* The file is in the direct map, and the range hidden. Undone if it fails. => there are tables */
+static int hide_shared(struct fl_mm *mm, uint64_t start, uint64_t end, struct fl_shared_file *f, uint64_t offset,
+		       uint64_t pgoff)
 {
-	uint64_t offset = map->offset + (start - map->start), nr = PAGES(end - start), pgoff;
-	int err = 0;
-	struct fl_shared_file *f = get_file(map, &err);
-	struct fl_vma *vma;
-	long direct;
-	bool any;
+	int err = fl_host_map_file_at(f->fd, offset, end - start, PROT_READ | PROT_WRITE,
+				      fl_addr(fl_kmap_local(mm, pgoff)), FL_FP_ADOPT);
 
-	if (!f)
-		return err;
-	if (!may_write(start) || fl_prepare_tables(mm, start, end, &any)) {
-		fl_free_pgtables(mm, start, end);
-		fl_file_put(&f->file);
-		return may_write(start) ? -ENOMEM : -EPERM;
-	}
-	pgoff = fl_extent_alloc(start, end);
-	if (pgoff == FL_PFN_NONE) {
-		fl_free_pgtables(mm, start, end);
-		fl_file_put(&f->file);
+	if (!err)
+		err = fl_host_protect(start, end - start, PROT_NONE);
+	if (err) {
+		fl_file_unmap_direct(pgoff, PAGES(end - start));
 		return -ENOMEM;
 	}
-	direct = fl_fail(FL_FP_ADOPT)
-			 ? -ENOMEM
-			 : fl_sys(SYS_mmap, fl_kmap_local(mm, pgoff), end - start, PROT_READ | PROT_WRITE,
-				  MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->fd, offset);
-	fl_count(host_mmap, 1);
-	if (!fl_sys_failed(direct))
-		err = (int)fl_sys(SYS_mprotect, start, end - start, PROT_NONE);
-	if (fl_sys_failed(direct) || err) {
-		fl_file_unmap_direct(pgoff, nr);
-		fl_free_pgtables(mm, start, end);
-		fl_extent_free(start, end, pgoff);
-		fl_file_put(&f->file);
-		return -ENOMEM;
-	}
-	fl_sys(SYS_munlock, start, end - start); /* markers are refused on locked memory */
-	set_chunks(pgoff, nr, f, PAGES(offset));
-	vma = fl_vma_insert(mm, start, end, pgoff, map->access | VM_SHARED | VM_SOFTDIRTY, NULL);
-	fl_vma_set_file(vma, &f->file, PAGES(offset));
-	fl_file_put(&f->file); /* the mapping's is left */
-	if (any)
-		fl_file_set_entries(mm, vma);
+	fl_host_munlock(start, end - start); /* markers are refused on locked memory */
 	return 0;
 }
 
-/* Private: what was copied is memory of ours, as anonymous memory is; the file is asked for what is not there yet. */
-static int adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map)
+static int adopt_pages(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_host_map *map,
+		       struct fl_shared_file *f)
+{
+	uint64_t offset = map->offset + (start - map->start), pgoff;
+	struct fl_vma *vma;
+	bool any;
+
+	if (!may_write(start))
+		return -EPERM;
+	if (fl_prepare_tables(mm, start, end, &any))
+		goto fail;
+	pgoff = fl_extent_alloc(start, end);
+	if (pgoff == FL_PFN_NONE)
+		goto fail;
+	if (hide_shared(mm, start, end, f, offset, pgoff)) {
+		fl_extent_free(start, end, pgoff);
+		goto fail;
+	}
+	set_chunks(pgoff, PAGES(end - start), f, PAGES(offset));
+	vma = fl_vma_insert(mm, start, end, pgoff, fl_prot_access(map->prot) | VM_SHARED | VM_SOFTDIRTY, NULL);
+	fl_vma_set_file(vma, &f->file, PAGES(offset));
+	if (any)
+		fl_file_set_entries(mm, vma);
+	return 0;
+fail:
+	fl_free_pgtables(mm, start, end);
+	return -ENOMEM;
+}
+
+static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_host_map *map)
 {
 	int err = 0;
 	struct fl_shared_file *f = get_file(map, &err);
 
 	if (!f)
 		return err;
-	err = fl_adopt_private(mm, start, end, map->access, &f->file, PAGES(map->offset + (start - map->start)));
+	err = adopt_pages(mm, start, end, map, f);
+	fl_file_put(&f->file); /* the mapping has a reference of its own */
+	return err;
+}
+
+/* Private: what was copied is memory of ours, as anonymous memory is; the file is asked for what is not there yet. */
+static int adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_host_map *map)
+{
+	int err = 0;
+	struct fl_shared_file *f = get_file(map, &err);
+
+	if (!f)
+		return err;
+	err = fl_adopt_private(mm, start, end, fl_prot_access(map->prot), &f->file,
+			       PAGES(map->offset + (start - map->start)));
 	fl_file_put(&f->file);
 	return err;
 }
 
-int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_map *map)
+int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_host_map *map)
 {
 	return map->shared ? adopt_shared(mm, start, end, map) : adopt_private(mm, start, end, map);
 }
@@ -504,28 +494,24 @@ static void show_all(struct fl_vma *vma)
 {
 	uint64_t len = vma->end - vma->start;
 
-	fl_sys(SYS_madvise, vma->start, len, MADV_DONTNEED);
+	fl_host_drop(vma->start, len);
 	fl_cache_forget(vma->pgoff, PAGES(len));
 	if (fl_native.guard)
-		while (fl_sys(SYS_madvise, vma->start, len, 103 /* MADV_GUARD_REMOVE */) == -EAGAIN)
-			;
-	while (fl_sys(SYS_mprotect, vma->start, len, fl_access_prot(vma->flags)) == -ENOMEM &&
-	       fl_cache_shrink(vma->mm))
+		fl_host_unguard_all(vma->start, len);
+	while (fl_host_mprotect(vma->start, len, fl_access_prot(vma->flags)) == -ENOMEM && fl_cache_shrink(vma->mm))
 		;
 }
 
 /* A leaf is one at `to`, if that is aligned as it is, or nothing. */
 static void populate_leaf(uint64_t to, uint64_t len)
 {
-	if (len == PMD_SIZE && (to & ~PMD_MASK) == 0 && fl_sys(SYS_madvise, to, len, 25 /* MADV_COLLAPSE */))
-		fl_sys(SYS_madvise, to, len, 22 /* MADV_POPULATE_READ */);
+	if (len == PMD_SIZE && (to & ~PMD_MASK) == 0 && fl_host_collapse(to))
+		fl_host_populate(to, len, false);
 }
 
 /* A load would bring the neighbours, too, that are in the cache; a store does not. */
 void fl_file_populate(struct fl_mm *mm, const struct fl_vma *vma, uint64_t start, uint64_t end, uint64_t to)
 {
-	int advice = (vma->flags & VM_WRITE) ? 23 /* MADV_POPULATE_WRITE */ : 22 /* MADV_POPULATE_READ */;
-
 	fl_for_each_pmd(mm, addr, next, start, end) {
 		if (fl_slot_at(mm, addr).pmdp) {
 			populate_leaf(to + (addr - start), next - addr);
@@ -535,7 +521,7 @@ void fl_file_populate(struct fl_mm *mm, const struct fl_vma *vma, uint64_t start
 			for (from = a; a < next && pte_present(fl_pte_get(mm, a)); a += PAGE_SIZE)
 				;
 			if (a > from)
-				fl_sys(SYS_madvise, to + (from - start), a - from, advice);
+				fl_host_populate(to + (from - start), a - from, vma->flags & VM_WRITE);
 		}
 	}
 }
@@ -602,10 +588,10 @@ bool fl_file_any(void)
 	return __atomic_load_n(&files, __ATOMIC_RELAXED);
 }
 
-void fl_file_zap(const struct stat *st, uint64_t first, uint64_t end, bool cow)
+void fl_file_zap(const struct fl_host_file *file, uint64_t first, uint64_t end, bool cow)
 {
 	for (struct fl_shared_file *f = files; f; f = f->next)
-		if (f->inode == st->st_ino && f->dev == st->st_dev)
+		if (f->inode == file->inode && f->dev == file->dev)
 			zap(f, first, end, cow);
 }
 
@@ -614,14 +600,14 @@ int fl_file_remove(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_
 	if (!(vma->flags & VM_SHARED))
 		return -EACCES;
 	zap(host_file(vma->file), fl_vma_page_index(vma, start), fl_vma_page_index(vma, end - PAGE_SIZE) + 1, false);
-	return (int)fl_sys(SYS_madvise, fl_kmap_local(mm, vma_pfn(vma, start)), end - start, MADV_REMOVE);
+	return fl_host_madvise(fl_addr(fl_kmap_local(mm, vma_pfn(vma, start))), end - start, MADV_REMOVE);
 }
 
 void fl_file_remove_elsewhere(uint64_t start, uint64_t end)
 {
-	struct fl_map map;
+	struct fl_host_map map;
 
-	for (uint64_t at = start; at < end && fl_maps_next(at, &map) == 1 && map.start < end; at = map.end) {
+	for (uint64_t at = start; at < end && fl_host_maps_next(at, &map) == 1 && map.start < end; at = map.end) {
 		struct fl_shared_file *f = map.inode ? known_file(&map) : NULL;
 		uint64_t from = fl_max(start, map.start), to = fl_min(end, map.end);
 
@@ -631,12 +617,12 @@ void fl_file_remove_elsewhere(uint64_t start, uint64_t end)
 }
 
 /* The file of ours at *at or above, with a reference, and its part of [*at, end), which begins behind it then. */
-static struct fl_shared_file *next_known(uint64_t *at, uint64_t end, uint64_t *from, struct fl_map *map)
+static struct fl_shared_file *next_known(uint64_t *at, uint64_t end, uint64_t *from, struct fl_host_map *map)
 {
 	struct fl_shared_file *f = NULL;
 
 	fl_mmap_write_lock(&fl_native.mm);
-	while (!f && *at < end && fl_maps_next(*at, map) == 1 && map->start < end) {
+	while (!f && *at < end && fl_host_maps_next(*at, map) == 1 && map->start < end) {
 		f = map->inode ? known_file(map) : NULL;
 		*from = fl_max(*at, map->start);
 		*at = map->end;
@@ -650,7 +636,7 @@ static struct fl_shared_file *next_known(uint64_t *at, uint64_t end, uint64_t *f
 int fl_file_collapse_elsewhere(uint64_t start, uint64_t end)
 {
 	struct fl_shared_file *f;
-	struct fl_map map;
+	struct fl_host_map map;
 	uint64_t from;
 	int err = 0;
 

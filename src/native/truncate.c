@@ -4,23 +4,21 @@
  */
 #include "native/calls.h"
 
-#include <fcntl.h>
-
 /* => mmap_lock held for writing, so that nobody maps them again before they are gone */
-static void zap_behind(const struct stat *st, uint64_t size)
+static void zap_behind(const struct fl_host_file *file, uint64_t size)
 {
-	fl_file_zap(st, PAGES(PAGE_ALIGN(size)), UINT64_MAX, true);
+	fl_file_zap(file, PAGES(PAGE_ALIGN(size)), UINT64_MAX, true);
 }
 
 int fl_native_ftruncate(int fd, uint64_t size)
 {
 	uint64_t signals = lock();
-	struct stat st;
+	struct fl_host_file file;
 	int ret;
 
-	if (fl_sys(SYS_fstat, fd, &st) == 0)
-		zap_behind(&st, size);
-	ret = (int)fl_sys(SYS_ftruncate, fd, size);
+	if (fl_host_fstat(fd, &file) == 0)
+		zap_behind(&file, size);
+	ret = fl_host_ftruncate(fd, size);
 	unlock(signals);
 	return ret;
 }
@@ -28,12 +26,12 @@ int fl_native_ftruncate(int fd, uint64_t size)
 int fl_native_truncate(const char *path, uint64_t size)
 {
 	uint64_t signals = lock();
-	struct stat st;
+	struct fl_host_file file;
 	int ret;
 
-	if (fl_sys(SYS_newfstatat, AT_FDCWD, path, &st, 0) == 0)
-		zap_behind(&st, size);
-	ret = (int)fl_sys(SYS_truncate, path, size);
+	if (fl_host_stat(path, &file) == 0)
+		zap_behind(&file, size);
+	ret = fl_host_truncate(path, size);
 	unlock(signals);
 	return ret;
 }
@@ -41,23 +39,23 @@ int fl_native_truncate(const char *path, uint64_t size)
 void fl_native_truncated(int fd)
 {
 	uint64_t signals = lock();
-	struct stat st;
+	struct fl_host_file file;
 
-	if (fl_sys(SYS_fstat, fd, &st) == 0)
-		zap_behind(&st, 0);
+	if (fl_host_fstat(fd, &file) == 0)
+		zap_behind(&file, 0);
 	unlock(signals);
 }
 
 int fl_native_fallocate(int fd, int mode, uint64_t offset, uint64_t len)
 {
 	uint64_t signals = lock();
-	struct stat st;
+	struct fl_host_file file;
 	int ret;
 
 	/* the other modes take nothing that shared memory knows of */
-	if (offset + len > offset && fl_sys(SYS_fstat, fd, &st) == 0)
-		fl_file_zap(&st, PAGES(offset), PAGES(PAGE_ALIGN(offset + len)), false);
-	ret = (int)fl_sys(SYS_fallocate, fd, mode, offset, len);
+	if (offset + len > offset && fl_host_fstat(fd, &file) == 0)
+		fl_file_zap(&file, PAGES(offset), PAGES(PAGE_ALIGN(offset + len)), false);
+	ret = fl_host_fallocate(fd, mode, offset, len);
 	unlock(signals);
 	return ret;
 }

@@ -180,6 +180,17 @@ int fl_host_ftruncate(int fd, uint64_t size)
 	return 0;
 }
 
+/* No file of the model has a name. */
+int fl_host_stat(const char *path, struct fl_host_file *file)
+{
+	return -ENOENT;
+}
+
+int fl_host_truncate(const char *path, uint64_t size)
+{
+	return -ENOENT;
+}
+
 int64_t fl_host_next_data(int fd, uint64_t offset)
 {
 	struct host_file *f = file_of(fd);
@@ -209,12 +220,12 @@ int64_t fl_host_next_hole(int fd, uint64_t offset)
 }
 
 /* Up to the first page that faults. */
-long fl_host_pwrite(int fd, const void *buf, uint64_t len, uint64_t offset)
+long fl_host_pwrite(int fd, const void *buf, uint64_t len, uint64_t offset, enum fl_inject_point fp)
 {
 	struct host_file *f = file_of(fd);
 	uint64_t done = 0;
 
-	if (fl_fail(FL_FP_FILL))
+	if (fl_fail(fp))
 		return -ENOMEM;
 	point_at_file(f, PAGES(offset), PAGES(PAGE_ALIGN(offset + len)), "pwrite");
 	while (done < len) {

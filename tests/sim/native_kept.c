@@ -4,6 +4,8 @@
 
 #include "native/kept.c"
 
+#include <string.h>
+
 void native_forget_kept(void)
 {
 	memset(table, 0, sizeof(table));

@@ -89,13 +89,13 @@ PLANTED = {
     # in the cache of rights, on backends that have it
     'rights-first': (
         'rights are given to pages of the host before markers hide them',
-        '\tint err = host_guard(p->start, p->end, MADV_GUARD_INSTALL);\n\n\tif (err)\n\t\treturn err;\n'
+        '\tint err = fl_host_guard(p->start, p->end - p->start);\n\n\tif (err)\n\t\treturn err;\n'
         '\tbit_fill(c->shown, p->first, p->nr, false);\n\tfl_yield_point(c);\n'
         '\terr = protect(p->vma, c, p->start, p->end, '
         'right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ), room);\n',
         '\tint err = protect(p->vma, c, p->start, p->end, '
         'right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ), room);\n\n'
-        '\tif (err)\n\t\treturn err;\n\terr = host_guard(p->start, p->end, MADV_GUARD_INSTALL);\n'
+        '\tif (err)\n\t\treturn err;\n\terr = fl_host_guard(p->start, p->end - p->start);\n'
         '\tbit_fill(c->shown, p->first, p->nr, false);\n',
         ('fault-copy/guard', 'gives more than the entry', [])),
     'evict-untried': (

@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 #include "base/inject.h"
-#include "base/sys.h"
 #include "host/task.h"
 
 #include <setjmp.h>
@@ -346,14 +345,6 @@ void sim_changed(void)
 uint64_t sim_now_ns(void)
 {
 	return 1000000000u + (current ? current->now : 0);
-}
-
-/* ---- instead/base/sys.h: until src/native has names for its calls ---- */
-
-long bridge_sys(long nr_call, long a, long b, long c, long d, long e, long f);
-long sim_sys(long nr_call, long a, long b, long c, long d, long e, long f)
-{
-	return bridge_sys(nr_call, a, b, c, d, e, f);
 }
 
 /* ---- host/task.h: the threads that are explored ---- */

@@ -6,12 +6,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "native/native.h"
+#include "base/types.h"
+#include "host/host.h"
 
-static struct fl_map read_maps[1024];
+static struct fl_host_map read_maps[1024];
 static unsigned nr;
 
-static void note(const struct fl_map *map, void *data)
+static void note(const struct fl_host_map *map, void *data)
 {
 	assert_true(nr < ARRAY_SIZE(read_maps));
 	read_maps[nr++] = *map;
@@ -20,7 +21,7 @@ static void note(const struct fl_map *map, void *data)
 static void read_all(void)
 {
 	nr = 0;
-	assert_int_equal(fl_maps_walk(note, NULL), 0);
+	assert_int_equal(fl_host_maps_walk(note, NULL), 0);
 	assert_true(nr > 5);
 }
 
@@ -37,16 +38,16 @@ static void test_each_is_as_in_the_text(void **state)
 	assert_ptr_not_equal(mmap(NULL, PAGE_SIZE, PROT_READ | PROT_EXEC, shared | MAP_ANONYMOUS, -1, 0), MAP_FAILED);
 	read_all();
 	for (unsigned i = 0; i < nr; i++) {
-		struct fl_map *want = &read_maps[i], map;
+		struct fl_host_map *want = &read_maps[i], map;
 
 		if (want->start >= TASK_SIZE) /* it is listed, but not mapped */
 			continue;
 		memset(&map, 0xa5, sizeof(map));
-		assert_int_equal(fl_maps_next(want->start, &map), 1);
+		assert_int_equal(fl_host_maps_next(want->start, &map), 1);
 		assert_int_equal(map.start, want->start);
 		if (i + 2 < nr) /* the stack may have grown meanwhile */
 			assert_int_equal(map.end, want->end);
-		assert_int_equal(map.access, want->access);
+		assert_int_equal(map.prot, want->prot);
 		assert_int_equal(map.anon, want->anon);
 		assert_int_equal(map.shared, want->shared);
 		assert_int_equal(map.offset, want->offset);
@@ -59,14 +60,14 @@ static void test_each_is_as_in_the_text(void **state)
 static void test_between_and_behind(void **state)
 {
 	char *p = mmap(NULL, 3 * PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct fl_map map;
+	struct fl_host_map map;
 
 	munmap(p + PAGE_SIZE, PAGE_SIZE);
-	assert_int_equal(fl_maps_next(fl_addr(p) + PAGE_SIZE, &map), 1);
+	assert_int_equal(fl_host_maps_next(fl_addr(p) + PAGE_SIZE, &map), 1);
 	assert_int_equal(map.start, fl_addr(p) + 2 * PAGE_SIZE);
-	assert_int_equal(fl_maps_next(fl_addr(p) + 17, &map), 1);
+	assert_int_equal(fl_host_maps_next(fl_addr(p) + 17, &map), 1);
 	assert_in_range(fl_addr(p), map.start, map.end - 1);
-	assert_int_equal(fl_maps_next(UINT64_MAX - PAGE_SIZE, &map), 0);
+	assert_int_equal(fl_host_maps_next(UINT64_MAX - PAGE_SIZE, &map), 0);
 }
 
 int main(void)
