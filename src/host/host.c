@@ -261,13 +261,13 @@ int fl_host_populate(uint64_t start, uint64_t len, bool write)
 
 int fl_host_collapse(uint64_t start)
 {
-	return fl_fail(FL_FP_COLLAPSE) ? -ENOMEM : fl_host_madvise(start, PIECE, MADV_COLLAPSE);
+	return fl_host_madvise(start, PIECE, MADV_COLLAPSE);
 }
 
 /* The host does it by a mapping, which has to be aligned: one of its own, where nothing is hidden. */
 int fl_host_collapse_file(int fd, uint64_t offset)
 {
-	long room = aligned_room(0, PIECE);
+	long room = fl_fail(FL_FP_COLLAPSE) ? -ENOMEM : aligned_room(0, PIECE);
 	int err;
 
 	if (fl_host_failed(room))

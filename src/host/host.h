@@ -125,7 +125,7 @@ bool fl_host_guard_works(int fd);
 int fl_host_drop(uint64_t start, uint64_t len);
 /* The pages enter the process's tables. Since 5.14; -EINVAL before. */
 int fl_host_populate(uint64_t start, uint64_t len, bool write);
-/* An aligned 2 MiB becomes one folio, mapped in one piece. Since 6.1; -EINVAL before, -EAGAIN, -EBUSY. [COLLAPSE] */
+/* An aligned 2 MiB becomes one folio, mapped in one piece. Since 6.1; -EINVAL before, -EAGAIN, -EBUSY. */
 int fl_host_collapse(uint64_t start);
 /* The same for an aligned 2 MiB of a file, wherever it is mapped. [COLLAPSE] */
 int fl_host_collapse_file(int fd, uint64_t offset);

@@ -121,10 +121,9 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 		fl_collapse_full(mm, vma);
 }
 
-int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff)
+int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff, enum fl_inject_point fp)
 {
-	int err = fl_host_map_file_at(fl_native.pool_fd, pgoff << PAGE_SHIFT, end - start, PROT_NONE, start,
-				      FL_FP_ADOPT);
+	int err = fl_host_map_file_at(fl_native.pool_fd, pgoff << PAGE_SHIFT, end - start, PROT_NONE, start, fp);
 
 	if (!err)
 		fl_host_munlock(start, end - start);
@@ -146,7 +145,7 @@ static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgo
 	}
 	fl_yield_point(&fl_native);
 	if (!err)
-		err = fl_native_map_pool(start, end, pgoff);
+		err = fl_native_map_pool(start, end, pgoff, FL_FP_ADOPT);
 	fl_yield_point(&fl_native);
 	if (err && data) {
 		fl_host_mprotect((uint64_t)at, len, PROT_NONE);
@@ -398,7 +397,7 @@ void fl_native_release(struct fl_mm *mm, struct fl_vma *vma)
 	 * One fresh mapping has no markers and no splits. If the host has no room for it, the range stays served by
 	 * us.
 	 */
-	while ((err = fl_native_map_pool(vma->start, vma->end, vma->pgoff)) && fl_cache_shrink(mm))
+	while ((err = fl_native_map_pool(vma->start, vma->end, vma->pgoff, FL_FP_NONE)) && fl_cache_shrink(mm))
 		;
 	if (err)
 		return;

@@ -178,7 +178,7 @@ int fl_native_fit(struct fl_mm *mm, uint64_t start, uint64_t end);
  * Map the pool there, hidden, and not locked, whatever mlockall() has asked for: markers are refused on locked
  * memory.
  */
-int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff);
+int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff, enum fl_inject_point fp);
 bool fl_native_mapped(struct fl_mm *mm, uint64_t start, uint64_t end);
 int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end);
 void fl_native_release(struct fl_mm *mm, struct fl_vma *vma);

@@ -34,7 +34,7 @@ static uint64_t map_new(uint64_t start, uint64_t len)
 
 	if (pgoff == FL_PFN_NONE)
 		return FL_PFN_NONE;
-	ret = WITH_ROOM(fl_native_map_pool(start, start + len, pgoff));
+	ret = WITH_ROOM(fl_native_map_pool(start, start + len, pgoff, FL_FP_NONE));
 	if (!fl_host_failed(ret))
 		return pgoff;
 	fl_extent_free(start, start + len, pgoff);
