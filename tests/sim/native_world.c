@@ -54,7 +54,7 @@ static int64_t map_file(struct space *s)
 
 static int64_t write_file(struct space *s, const void *data, unsigned index)
 {
-	return fl_host_pwrite(s->fd, data, PAGE_SIZE, index * PAGE_SIZE);
+	return fl_host_pwrite(s->fd, data, PAGE_SIZE, index * PAGE_SIZE, FL_FP_NONE);
 }
 
 static int truncate_file_of(struct space *s, uint64_t size)
