@@ -25,10 +25,10 @@ struct fl_memory_kind {
 	 */
 	uint64_t unit;
 	enum fl_leaf_rule leaf;
-	bool keeps_marker; /* a page that goes leaves its write-protection behind, and one that is not there can have it */
+	bool keeps_marker; /* a page that goes leaves its write-protection behind, and a missing one can have it */
 	bool zeros;	   /* what make() gives holds zeros, and is nobody else's */
-	bool migrates;	  /* pages can move to other frames */
-	bool host_serves; /* unwatched, the host could serve such a mapping alone: it has all of the memory */
+	bool migrates;	   /* pages can move to other frames */
+	bool host_serves;  /* unwatched, the host could serve such a mapping alone: it has all of the memory */
 
 	/*
 	 * Optional: the address in the mapping at which its backing ends: from there on SIGBUS. NULL: it does not.
