@@ -8,6 +8,8 @@
 
 #include "base/alloc.h"
 
+#include "process.h"
+
 #include <string.h>
 
 #define ARENA	(4u << 20)
@@ -26,13 +28,13 @@ struct block {
 static char reserve[RESERVE] __attribute__((aligned(4096)));
 static size_t reserved;
 static char arena[ARENA] __attribute__((aligned(4096)));
-static size_t used;
+static size_t used, most; /* most: in any schedule; another process may have had more */
 static struct block blocks[BLOCKS];
 static unsigned nr_blocks;
 
 void sim_memory_reset(void)
 {
-	memset(arena, 0, used);
+	memset(arena, 0, most);
 	used = reserved = nr_blocks = 0;
 }
 
@@ -42,6 +44,7 @@ static void *take(size_t size)
 
 	FL_BUG_ON(at + size > ARENA || nr_blocks == BLOCKS);
 	used = at + size;
+	most = fl_max(most, used);
 	blocks[nr_blocks++] = (struct block){arena + at, size, true};
 	return arena + at;
 }
@@ -111,6 +114,23 @@ const void *sim_thing(const void *what)
 	const struct block *b = block_of(what);
 
 	return b && b->size <= SMALL ? b->start : what;
+}
+
+void sim_memory_parts(process_part_fn *fn, void *data)
+{
+	fn(&used, sizeof(used), data);
+	fn(&nr_blocks, sizeof(nr_blocks), data);
+	fn(arena, used, data);
+	fn(blocks, nr_blocks * sizeof(blocks[0]), data);
+}
+
+/* No lock is taken, so none need be held around a fork. */
+void fl_alloc_fork_prepare(void)
+{
+}
+
+void fl_alloc_fork_done(void)
+{
 }
 
 static bool all_poison(const struct block *b)

@@ -10,6 +10,7 @@
 #include "host/host.h"
 
 #include "hostmem.h"
+#include "process.h"
 
 #include <string.h>
 
@@ -17,6 +18,7 @@
 #define FDS	    16
 
 static struct host_file *fds[FDS];
+static struct host_file pipe_file; /* both ends of one */
 
 /* ---- descriptors ---- */
 
@@ -74,7 +76,7 @@ void fl_host_close(int fd)
 	struct host_file *f = file_of(fd);
 
 	fds[fd - HOST_FD] = NULL;
-	if (!is_used(f))
+	if (f != &pipe_file && !process_has_child() && !is_used(f))
 		host_file_free(f);
 }
 
@@ -127,6 +129,39 @@ bool fl_host_opens_mappings(void)
 uint64_t fl_host_file_limit(void)
 {
 	return UINT64_MAX;
+}
+
+void host_parts(process_part_fn *fn, void *data)
+{
+	fn(fds, sizeof(fds), data);
+}
+
+/* ---- host/task.h, around a fork: the child runs where its parent waits for it ---- */
+
+int fl_host_pipe(int pipe[2])
+{
+	if (fl_fail(FL_FP_FORK))
+		return -ENOMEM;
+	pipe[0] = new_fd(&pipe_file);
+	pipe[1] = new_fd(&pipe_file);
+	return 0;
+}
+
+int fl_host_pipe_read(int fd)
+{
+	process_enter_child();
+	native_child();
+	process_leave_child();
+	return 1;
+}
+
+void fl_host_pipe_write(int fd)
+{
+}
+
+_Noreturn void fl_host_exit(int status)
+{
+	sim_fail("the child ends for want of memory");
 }
 
 /* ---- files ---- */
@@ -268,7 +303,7 @@ int fl_host_copy_data(int from, int to, uint64_t base, uint64_t size)
 	for (uint64_t page = 0; page < PAGES(fl_min(size, HOST_END)); page++) {
 		if (!host_file_has(f, page))
 			continue;
-		sim_point(SIM_RUN, f, "copies a page of the pool");
+		process_point(f, "copies a page of the pool");
 		host_touch_file(f, page, page + 1, false);
 		host_file_add(t, page);
 		memcpy(t->mem + (page << PAGE_SHIFT), f->mem + (page << PAGE_SHIFT), PAGE_SIZE);
@@ -338,7 +373,10 @@ long fl_host_map_file(int fd, uint64_t offset, uint64_t len, int prot)
 {
 	if (len > DIRECT_SIZE)
 		return -ENOMEM;
-	return len == DIRECT_SIZE ? (long)fl_addr(host_direct) : map_somewhere(len, prot, file_of(fd), offset);
+	if (len < DIRECT_SIZE)
+		return map_somewhere(len, prot, file_of(fd), offset);
+	host_set_pool(file_of(fd));
+	return (long)fl_addr(host_direct);
 }
 
 int fl_host_map_file_at(int fd, uint64_t offset, uint64_t len, int prot, uint64_t addr, enum fl_inject_point fp)
@@ -348,6 +386,8 @@ int fl_host_map_file_at(int fd, uint64_t offset, uint64_t len, int prot, uint64_
 	if (addr >= HOST_END) {
 		if (len < DIRECT_SIZE)
 			host_map_direct(fl_ptr(addr), len, file_of(fd), offset);
+		else
+			host_set_pool(file_of(fd));
 		return 0;
 	}
 	sim_point(SIM_RUN, host_thing(addr), "maps the pool");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* hostmem.c - files, mappings and pages of the small host, and what it may show. */
 #include "hostmem.h"
+#include "process.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +17,8 @@ static struct {
 	struct host_file *file;
 	uint64_t first, end, page;
 } direct[HOST_CHUNKS];
-static unsigned nr_direct; /* parts of the direct map that are not the pool */
+static struct host_file *pool, *mapped; /* what all of it is to be of, and is of */
+static unsigned nr_direct;		/* parts of the direct map that are not the pool */
 
 /* A watched page, and what the host shows of it. */
 static struct page {
@@ -66,7 +68,6 @@ static void begin_process(void)
 		begin_file(&files[i]);
 	host_direct = mmap(NULL, HOST_END, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	FL_BUG_ON(host_direct == MAP_FAILED);
-	nr_direct = 1;
 }
 
 void host_memory_reset(void)
@@ -79,11 +80,32 @@ void host_memory_reset(void)
 	memset(pages, 0, sizeof(pages));
 	memset(host.guard, 0, sizeof(host.guard));
 	memset(host.mapped, 0, sizeof(host.mapped));
-	/* the first file is the pool */
 	if (nr_direct)
-		FL_BUG_ON(mmap(host_direct, HOST_END, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-			       files[0].backing, 0) == MAP_FAILED);
+		mapped = NULL;
 	nr_direct = 0;
+}
+
+void host_set_pool(struct host_file *f)
+{
+	pool = f;
+	host_memory_entered();
+}
+
+void host_memory_entered(void)
+{
+	if (pool == mapped || !pool)
+		return;
+	FL_BUG_ON(mmap(host_direct, HOST_END, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+		       pool->backing, 0) == MAP_FAILED);
+	mapped = pool;
+}
+
+void host_memory_parts(process_part_fn *fn, void *data)
+{
+	fn(&host, offsetof(struct host_memory, frame), data);
+	fn(host.frame, host.nr_frames * sizeof(host.frame[0]), data);
+	fn(pages, sizeof(pages), data);
+	fn(&pool, sizeof(pool), data);
 }
 
 struct host_file *host_file_new(void)
@@ -168,7 +190,7 @@ struct host_file *host_direct_file(const void *at, uint64_t *page)
 		return NULL;
 	*page = PAGES(offset);
 	if (!nr_direct || !direct[chunk].file || *page < direct[chunk].first || *page >= direct[chunk].end)
-		return &files[0];
+		return pool;
 	*page += direct[chunk].page - direct[chunk].first;
 	return direct[chunk].file;
 }
@@ -492,7 +514,7 @@ static struct page shown_at(uint64_t addr)
 
 static bool of_pool(const struct page *p)
 {
-	return p->file == &files[0];
+	return p->file == pool;
 }
 
 /* Is it the page that the mapping has there? */

@@ -60,6 +60,9 @@ void host_memory_reset(void);
 void host_begin(void);
 unsigned host_open_fds(void);
 
+/* What the child of a fork does first (native_world.c). */
+void native_child(void);
+
 /* ---- files ---- */
 
 struct host_file *host_file_new(void);
@@ -69,6 +72,8 @@ bool host_file_has(const struct host_file *f, uint64_t page);
 void host_file_add(struct host_file *f, uint64_t page);
 void host_file_drop(struct host_file *f, uint64_t first, uint64_t end);
 unsigned host_file_pages(const struct host_file *f);
+/* The file is the pool, all of which is in the direct map. */
+void host_set_pool(struct host_file *f);
 /* The direct map has the file's pages from `page` on. */
 void host_map_direct(char *at, uint64_t len, struct host_file *f, uint64_t offset);
 /* What the direct map has at an address of this process: *page of a file; NULL: it is another address. */

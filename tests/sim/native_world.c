@@ -6,6 +6,7 @@
  */
 #include "forget.h"
 #include "hostmem.h"
+#include "process.h"
 
 #include "base/uaccess.h"
 #include "lib/lib.h"
@@ -17,7 +18,7 @@
 /* The arrays for chunks and folios are address space that is not cleared between schedules (alloc.c). */
 static void begin(void)
 {
-	uint64_t nr = fl_native.chunks_end;
+	uint64_t nr = fl_max(fl_native.chunks_end, 4u); /* of either process */
 
 	if (fl_native.chunks)
 		memset(fl_native.chunks, 0, nr * sizeof(struct chunk));
@@ -26,6 +27,7 @@ static void begin(void)
 	memset(&fl_native, 0, sizeof(fl_native));
 	native_forget_files();
 	native_forget_kept();
+	process_reset();
 	host_begin();
 }
 
@@ -103,6 +105,46 @@ static bool fault_in(const void *at)
 	return fl_addr(at) < HOST_END && load(&a, PAGE_ALIGN_DOWN(fl_addr(at))) < GOT_SIGBUS;
 }
 
+/* ---- fork: space B is the child, in which nothing is registered ---- */
+
+static int fork_space(struct space *parent, struct space *child)
+{
+	int err = fl_fork_prepare();
+
+	if (err)
+		return err;
+	sim_point(SIM_RUN, NULL, "fork");
+	process_fork();
+	fl_fork_parent(); /* and in its wait the child: native_child() */
+	return 0;
+}
+
+static void say(const char *invariant, uint64_t addr)
+{
+	sim_fail(invariant);
+}
+
+void native_child(void)
+{
+	fl_fork_child();
+	fl_mm_verify(&fl_native.mm, say);
+	host_check();
+}
+
+static uint64_t access_either(struct space *s, uint64_t addr, uint64_t *data, bool write)
+{
+	uint64_t ret;
+
+	if (s == &a)
+		return access_by_page(&a, addr, data, write);
+	SIM_CHECK(process_has_child(), "an access in a child that there is not");
+	sim_point(SIM_RUN, NULL, "an access of the child");
+	process_enter_child();
+	ret = access_by_page(&a, addr, data, write);
+	process_leave_child();
+	return ret;
+}
+
 /* ---- checks, and the end ---- */
 
 /* A negative count means that a reference was dropped that was not held. */
@@ -159,7 +201,8 @@ static const struct world native = {
 	.write_file = write_file,
 	.truncate_file = truncate_file_of,
 	.punch_file = punch,
-	.access = access_by_page,
+	.fork = fork_space,
+	.access = access_either,
 	.page = page,
 	.memory = memory,
 	.fault_in = fault_in,

@@ -27,10 +27,10 @@ struct thread {
 	enum sim_want want;
 	const void *on;
 	const char *doing;
-	bool ended, woken, relaxed, failed;
+	bool ended, woken, relaxed, failed, away;
 	uint64_t asleep_since; /* counted in sleeps */
 	uint64_t now, hash;
-	struct fl_held held;
+	struct fl_held held, held_before;
 	jmp_buf at, beginning;
 };
 
@@ -242,7 +242,7 @@ void sim_point(enum sim_want want, const void *on, const char *doing)
 {
 	struct thread *t = current;
 
-	if (!t) {
+	if (!t || t->away) {
 		struct thread alone = {.want = want, .on = on};
 
 		if (!can_run(&alone)) {
@@ -262,6 +262,19 @@ void sim_point(enum sim_want want, const void *on, const char *doing)
 	if (current != t && !_setjmp(t->at))
 		_longjmp(current->at, 1);
 	step();
+}
+
+void sim_away(bool away)
+{
+	if (!current)
+		return;
+	current->away = away;
+	if (away)
+		current->held_before = current->held;
+	if (away)
+		memset(&current->held, 0, sizeof(current->held));
+	else
+		current->held = current->held_before;
 }
 
 void sim_relax(void)
@@ -438,7 +451,7 @@ static void begin(void)
 		t->want = SIM_RUN;
 		t->on = NULL;
 		t->doing = "begins";
-		t->ended = t->woken = t->relaxed = t->failed = false;
+		t->ended = t->woken = t->relaxed = t->failed = t->away = false;
 		t->now = 0;
 		t->hash = mix(i + 1, 3);
 		memset(&t->held, 0, sizeof(t->held));

@@ -142,7 +142,7 @@ void space_cache(struct space *s, unsigned index, uint64_t value)
 void space_fork(struct space *parent, struct space *child)
 {
 	must(REPEATED(world_backend->world->fork(parent, child)), "no child");
-	child->live = true;
+	child->live = child->mm; /* natively it is a process of its own, and is looked at when it is made */
 }
 
 void space_destroy(struct space *s)

@@ -28,6 +28,25 @@ static void released(void)
 	SIM_CHECK(!unregister_page(&a, PAGE(0)), "UNREGISTER");
 }
 
+static void two_present(void)
+{
+	with_two_pages();
+	space_register(&a, 0, WP);
+}
+
+static void two_released(void)
+{
+	two_present();
+	SIM_CHECK(!unregister_range(&a, REGION(0), REGION_SIZE), "UNREGISTER");
+}
+
+/* Page 1 is the program's own memory. */
+static void one_of_two(void)
+{
+	with_two_pages();
+	SIM_CHECK(!register_pages(&a, PAGE(0), PAGE_SIZE, WP), "REGISTER");
+}
+
 /* Two mappings in the same 2 MiB. */
 static void beside(void)
 {
@@ -195,7 +214,57 @@ static void move_and_wake(void)
 	wake_page(&a, PAGE(0));
 }
 
+/* The child looks before and after what the parent does next. */
+static void fork_and_look(void)
+{
+	space_fork(&a, &b);
+	saw[4] = load(&b, PAGE(0));
+	saw[5] = load(&b, PAGE(1));
+}
+
+static void store_in_order(void)
+{
+	store(&a, PAGE(0), NEW);
+	store(&a, PAGE(1), NEW);
+	store(&a, PAGE(0), TWO);
+}
+
+static void fork_and_store(void)
+{
+	fork_and_look();
+	SIM_CHECK(!store(&b, PAGE(0), OLD + 1), "the child cannot store");
+}
+
+static void fork_and_load(void)
+{
+	space_fork(&a, &b);
+	saw[4] = load(&b, PAGE(0));
+}
+
 /* ---- expected results ---- */
+
+/* Page 1 is stored to between the two stores to page 0. */
+static void child_is_of_one_moment(void)
+{
+	SIM_CHECK(saw[4] == OLD || saw[4] == NEW || saw[4] == TWO, "the child has what was never there");
+	SIM_CHECK(saw[4] == OLD	  ? saw[5] == OLD
+		  : saw[4] == TWO ? saw[5] == NEW
+				  : saw[5] == OLD || saw[5] == NEW,
+		  "the child's pages are of different moments");
+	SIM_CHECK(load(&a, PAGE(0)) == TWO && load(&a, PAGE(1)) == NEW, "the parent's store is lost");
+	SIM_CHECK(load(&b, PAGE(0)) == saw[4] && load(&b, PAGE(1)) == saw[5], "the child sees the parent's store");
+}
+
+static void each_its_own(void)
+{
+	SIM_CHECK(load(&a, PAGE(0)) == TWO && load(&b, PAGE(0)) == OLD + 1, "a store is in the wrong process");
+}
+
+static void child_has_new_or_zero(void)
+{
+	SIM_CHECK(saw[2] == 0 && load(&a, PAGE(0)) == NEW, "the copy is lost");
+	SIM_CHECK(saw[4] == NEW || saw[4] == 0, "the child has a page of neither side");
+}
 
 static void both_stored(void)
 {
@@ -325,6 +394,18 @@ static const struct sim_scenario scenarios[] = {
 	 beside,
 	 {{"store", store_0}, {"protect", protect_1}, {"mmap", map_in_a}},
 	 stored_beside},
+	/* fork */
+	{"fork-stores", two_present, {{"store", store_in_order}, {"fork", fork_and_look}}, child_is_of_one_moment},
+	{"fork-stores-released",
+	 two_released,
+	 {{"store", store_in_order}, {"fork", fork_and_look}},
+	 child_is_of_one_moment},
+	{"fork-stores-apart",
+	 one_of_two,
+	 {{"store", store_in_order}, {"fork", fork_and_look}},
+	 child_is_of_one_moment},
+	{"fork-store-in-child", two_present, {{"store", store_0}, {"fork", fork_and_store}}, each_its_own},
+	{"fork-copy-registered", missing, {{"copy", do_copy}, {"fork", fork_and_load}}, child_has_new_or_zero},
 	/* moving */
 	{"fault-mremap-registered", missing, {{"load", load_0}, {"mremap", move_and_wake}}, saw_segv},
 	{"store-mremap-registered", present, {{"store", store_0}, {"mremap", move_0}}, moved},
