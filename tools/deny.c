@@ -31,8 +31,8 @@
 #define RETURN(what)	      BPF_STMT(BPF_RET | BPF_K, (what))
 
 /*
- * The rules for one system call ABI, whose numbers the ABI decides; the numbers of another one would name quite
- * different calls, which is why the ABI is looked at first. On another ABI: past the end, AUDIT_ARCH still loaded.
+ * The rules for one system call ABI, which decides the numbers; in another ABI they would name quite different calls,
+ * so the ABI is checked first. On another ABI: past the end, AUDIT_ARCH still loaded.
  */
 /* clang-format off */
 #define ABI(arch, nr_userfaultfd, nr_ioctl)                                     \
@@ -72,7 +72,7 @@ int deny_kernel(void)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -errno;
-	/* without the mitigation that some kernels otherwise switch on: it would slow the program down */
+	/* without the mitigation that some kernels would enable with it: it would slow the program down */
 	if (!syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program))
 		return 0;
 	if (!syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program))

@@ -2,7 +2,7 @@
 /*
  * doctor.c - `faultline doctor`: what this host offers, what follows from it, and what faultline will do here.
  *
- * A table of checks; each fills one finding. The plan at the end is drawn from the findings alone.
+ * A table of checks; each fills one finding. The plan at the end follows from the findings alone.
  */
 #include <argp.h>
 #include <errno.h>
@@ -82,7 +82,7 @@ static long read_number(const char *path, long otherwise)
 	return *read_line(path, line, sizeof(line)) ? strtol(line, NULL, 10) : otherwise;
 }
 
-/* The chosen one of "a [b] c". */
+/* The selected word of "a [b] c". */
 static const char *read_choice(const char *path, char *line, int size)
 {
 	read_line(path, line, size);
@@ -309,7 +309,7 @@ static enum state state_of(const struct finding *f, const char *key)
 	return ABSENT;
 }
 
-/* What faultline will do here: lines for people, drawn from the findings. */
+/* What faultline will do here: lines for people, from the findings. */
 static bool make_plan(const struct finding *f, const char *plan[PLAN_LINES])
 {
 	const char *guard = getenv("FAULTLINE_GUARD");

@@ -2,9 +2,9 @@
 /*
  * elf.c - can faultline's library be preloaded into a program?
  *
- * LD_PRELOAD is read by the program's dynamic loader. So the program must have one (PT_INTERP), of our C library and
- * our machine, and must not run in secure-execution mode, where ld.so(8) ignores the variable. What we need to know
- * about our own side is read from our own executable. A script counts as its interpreter.
+ * The program's dynamic loader reads LD_PRELOAD. So the program must have one (PT_INTERP), for this C library and
+ * this machine, and must not run in secure-execution mode, where ld.so(8) ignores the variable. What this side is, is
+ * read from the command's own executable. A script counts as its interpreter.
  */
 #include <ctype.h>
 #include <elf.h>
@@ -23,7 +23,7 @@
 #include "tool.h"
 
 #define LIBRARY	    "libfaultline-preload.so"
-#define MAX_SCRIPTS 5 /* interpreters of interpreters; the kernel gives up there too */
+#define MAX_SCRIPTS 5 /* interpreters of interpreters; the kernel stops there, too */
 
 #if UINTPTR_MAX == UINT64_MAX
 typedef Elf64_Ehdr elf_ehdr;
@@ -145,7 +145,7 @@ static int check_elf(const char *path, const struct elf *e)
 
 /*
  * Secure-execution mode, which execve(2) would enter for this file: other ids than the caller's, or capabilities for
- * a caller who is not root. Neither is given where set-uid is switched off.
+ * a caller that is not root. Neither is given where set-uid is disabled.
  */
 static int check_secure(const char *path)
 {
@@ -173,9 +173,7 @@ static int check_secure(const char *path)
 		    path, what);
 }
 
-/*
- * The program that a script's first line names: the interpreter, or what `env` would look up. `line` is taken apart.
- */
+/* The program that a script's first line names: the interpreter, or what `env` would look up. Modifies `line`. */
 static int script_interpreter(const char *script, char *line, char next[PATH_MAX])
 {
 	char *save, *word = strtok_r(line + 2, " \t", &save);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * probe.c - what the host can do, found out by doing it.
- */
+/* probe.c - what the host can do, found by trying. */
 #include "probe.h"
 
 #include <errno.h>
@@ -97,7 +95,7 @@ int probe_features(uint64_t *features)
 
 /* ---- accesses that may fault ---- */
 
-/* For a moment this process's SIGSEGV handler is ours, and there is one thread. */
+/* For a moment this process's SIGSEGV handler is replaced; there is only one thread. */
 static sigjmp_buf after_fault;
 static volatile sig_atomic_t fault_was_write; /* 1, 0, or -1: the host does not say */
 
@@ -139,7 +137,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	siglongjmp(after_fault, 1);
 }
 
-/* Read a byte, or write it back: true if that went well, false if it raised a signal. */
+/* Read a byte, or write it back: true if that succeeded, false if it raised a signal. */
 static bool touch(volatile char *p, bool write)
 {
 	struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO}, old_segv, old_bus;

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * probe.h - what the host can do, found out by doing it. Every probe cleans up after itself.
- */
+/* probe.h - what the host can do, found by trying. Every probe cleans up after itself. */
 #ifndef FL_TOOLS_PROBE_H
 #define FL_TOOLS_PROBE_H
 
@@ -9,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * The kernel's userfaultfd object. These are system calls of the machine, not of libc, so that the answer is the
- * kernel's also in a program that runs on faultline. Each is 0 or -errno.
+ * The kernel's userfaultfd object. These are raw system calls, not libc's, so the answer is the kernel's also in a
+ * program that runs on faultline. Each is 0 or -errno.
  */
 int probe_userfaultfd(bool user_mode_only);
 int probe_device(void);

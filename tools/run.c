@@ -2,9 +2,9 @@
 /*
  * run.c - `faultline run`: start a program with faultline's library preloaded.
  *
- * Without --stats the tool becomes the program, which then has the tool's parent, process id and all. With --stats
- * the tool stays as the parent, passes signals on, and ends as the program ended. The counters live in a memfd that
- * the library maps by the name in FAULTLINE_STATS.
+ * Without --stats the tool becomes the program, which then has the tool's parent and process id. With --stats the
+ * tool stays as the parent, passes signals on, and ends as the program does. The counters are in a memfd that the
+ * library maps by the name in FAULTLINE_STATS.
  */
 #include <argp.h>
 #include <errno.h>
@@ -40,7 +40,7 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-/* Bad specs end it here, before anything runs. */
+/* Bad specs end the command here, before anything runs. */
 static void check_inject(const char *option, const char *specs)
 {
 	char why[FL_INJECT_WHY];
@@ -62,7 +62,7 @@ static void add_inject(struct run_options *o, const char *specs)
 	if ((size_t)snprintf(o->inject + n, sizeof(o->inject) - n, "%s%s", n ? ";" : "", specs) >=
 	    sizeof(o->inject) - n)
 		exit(fail(EX_OWN, "--inject: more than %d characters in all", FL_INJECT_LENGTH - 1));
-	check_inject("--inject", o->inject); /* with those before: there is a limit for each point */
+	check_inject("--inject", o->inject); /* together with earlier ones: there is a limit for each point */
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -90,7 +90,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--guard is auto or off, not `%s'", arg);
 		o->guard = arg;
 		return 0;
-	case ARGP_KEY_ARG: /* the program; what follows is its own, whatever it looks like */
+	case ARGP_KEY_ARG: /* the program; what follows belongs to it, even if it looks like an option */
 		o->argv = state->argv + state->next - 1;
 		state->next = state->argc;
 		return 0;
@@ -166,7 +166,7 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 	errno = saved;
 }
 
-/* After the fork: what the tool itself was told to ignore, as by nohup(1), the program goes on ignoring. */
+/* After the fork: what the tool itself was told to ignore, as by nohup(1), the program continues to ignore. */
 static void catch_signals(void)
 {
 	struct sigaction sa = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART};
@@ -200,7 +200,7 @@ static pid_t start(const char *path, char **argv, const sigset_t *mask)
 	return err ? -err : pid;
 }
 
-/* The signals stay blocked but while the child exists, so that none is passed on to another process. */
+/* The signals are unblocked only while the child exists, so that none is passed on to another process. */
 static int run_and_wait(const char *path, char **argv, int *status)
 {
 	sigset_t block, mask;
@@ -223,7 +223,7 @@ static int run_and_wait(const char *path, char **argv, int *status)
 	return waitpid(pid, status, 0) == pid ? 0 : -errno;
 }
 
-/* End as the child ended, so that the caller's shell sees the same $?. The core is the child's to leave. */
+/* End as the child ended, so that the caller's shell sees the same $?. Only the child leaves a core. */
 static int end_as(int status)
 {
 	if (!WIFSIGNALED(status))
@@ -259,7 +259,7 @@ static int run_with_stats(const struct run_options *o, const char *path, const s
 
 	if (err)
 		return exec_failed(path, -err);
-	signal(SIGPIPE, SIG_IGN); /* whoever reads the statistics may be gone; the exit status stands */
+	signal(SIGPIPE, SIG_IGN); /* the reader of the statistics may be gone; the exit status stands */
 	print_stats(out, stats, o->stats_file && ends_in(o->stats_file, ".json"));
 	if (fflush(out) || ferror(out))
 		fail(0, "cannot write the statistics: %s", strerror(errno));

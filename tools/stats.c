@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * stats.c - what happened, for people and as JSON. The counters and their texts come from host/stats.h.
- */
+/* stats.c - what happened, as text and as JSON. The counters and their texts come from host/stats.h. */
 #include <inttypes.h>
 
 #include "tool.h"

@@ -39,7 +39,7 @@ int fl_abi_poll(struct fl_uffd_ctx *ctx);
 /* May an object with these flags be made? 0, -EINVAL, or an errno of userfaultfd(2) on demand. */
 int fl_abi_check_flags(int flags);
 
-/* How long a reader looks by itself before it sleeps. */
+/* How long a reader spins before it sleeps. */
 #define FL_READER_SPIN_NS 50000u
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* create.c - userfaultfd(2): the flags of an object to be made. */
+/* create.c - userfaultfd(2): the flags of a new object. */
 #include "abi/abi.h"
 
 #include "base/inject.h"

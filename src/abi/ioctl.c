@@ -41,7 +41,8 @@ static uint64_t range_end(const struct fl_uffdio_range *r)
 }
 
 /*
- * Is the operation to fail on demand? Asked when the call is known to be good and before anything changes. 0, -errno
+ * Does injection make the operation fail? Asked once the call is known to be valid and before anything changes. 0,
+ * -errno
  */
 static int injected(enum fl_inject_point point)
 {
@@ -131,7 +132,7 @@ static int unregister(struct call *c)
 	return err;
 }
 
-/* Wake, and spend no system call where nobody waits. */
+/* Wake, without a system call if no thread waits. */
 static void do_wake(struct call *c, uint64_t start, uint64_t end)
 {
 	uint64_t signals;
@@ -159,12 +160,12 @@ static int wake(struct call *c)
 
 /* ---- fills ---- */
 
-/* The same three things in three structures, as words: where they stand, and what the call does with them. */
+/* The same fields in three structures, as words: where they are, and what the call does with them. */
 static const struct fill_call {
 	enum fl_fill_kind kind;
 	unsigned dst, len, mode, result; /* words; what comes before the result is read, and nothing after it */
-	unsigned src;			 /* 0: there is none */
-	uint64_t dontwake, wp;		 /* the modes that there are */
+	unsigned src;			 /* 0: there is no source */
+	uint64_t dontwake, wp;		 /* the valid modes */
 	enum fl_inject_point fails;
 	int stops_short; /* an injection point, -1: none */
 } fill_calls[] = {
@@ -214,14 +215,14 @@ static int64_t fill(struct call *c, const struct fl_fill *f, enum fl_wake wake)
 		err = fl_ctx_fill(c->ctx, f, wake, &done, &src_fault);
 		fl_signals_leave(signals);
 	} while (err == -EFAULT && source_present(c, f->source, src_fault));
-	if (err == -ENXIO) /* behind the end of the file, or not in it: no source can mend that */
+	if (err == -ENXIO) /* beyond the end of the file, or not in it: no source can help that */
 		err = -EFAULT;
 	return done ? (int64_t)done : err;
 }
 
 /*
- * Is the fill to fail on demand? Of a process that has gone, which is what ESRCH and formerly ENOSPC say, the kernel
- * (Linux 6.18) leaves the result field alone; otherwise that has the errno, too. 0, -errno
+ * Does injection make the fill fail? For a process that has gone, which is what ESRCH and formerly ENOSPC mean, the
+ * kernel (Linux 6.18) leaves the result field alone; otherwise that gets the errno, too. 0, -errno
  */
 static int fill_injected(const struct call *c, enum fl_inject_point point, size_t field)
 {
@@ -233,7 +234,7 @@ static int fill_injected(const struct call *c, enum fl_inject_point point, size_
 	return fault ? fault : (int)err;
 }
 
-/* The same as fill(), unless it is to stop short on demand: half-way, or before its only page. */
+/* The same as fill(), unless injection makes it stop short: halfway, or before its only page. */
 static int64_t fill_short(struct call *c, struct fl_fill *f, enum fl_wake wake, int stops_short)
 {
 	if (unlikely(stops_short >= 0 && fl_injected((enum fl_inject_point)stops_short))) {

@@ -8,7 +8,7 @@
 
 #define BATCH 8u /* messages taken at a time: kept small, for small stacks */
 
-/* Take a batch of messages; when there are none, look out for the first for a moment if `spin`. */
+/* Take a batch of messages; if there are none, with `spin` wait for the first for a moment. */
 static unsigned take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr, bool spin)
 {
 	uint64_t signals;
@@ -23,7 +23,7 @@ static unsigned take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned
 	return n;
 }
 
-/* Take what is there and fits. Bytes, or -EFAULT when not even the first batch could be handed over. */
+/* Take what is there and fits. Bytes, or -EFAULT if not even the first batch could be stored. */
 static int64_t read_some(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uint64_t buf, uint64_t len,
 			 bool spin)
 {

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * alloc.c - power-of-two size classes, each with a list of free blocks, carved out of 1 MiB chunks of anonymous
- * memory.
- * Blocks above half a chunk are mappings of their own. Chunks are never given back: page tables and mappings come
- * and go in the same numbers, and an engine that needed the memory once will need it again.
+ * memory. Blocks above half a chunk are mappings of their own. Chunks are never given back: page tables and mappings
+ * come and go in similar numbers, and an engine that needed the memory once will need it again.
  */
 #include "base/alloc.h"
 #include "base/lock.h"
@@ -48,9 +47,8 @@ static unsigned size_shift(size_t size)
 }
 
 /*
- * Carve one block off the chunk. Blocks keep their natural alignment: what lies between goes to the lists of the
- * smaller sizes.
- * => heap.lock held.
+ * Carve one block off the chunk. Blocks keep their natural alignment: the gap before it goes to the lists of the
+ * smaller sizes. => heap.lock held
  */
 static void *carve(unsigned shift)
 {

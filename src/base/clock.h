@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* clock.h - the time, as every layer asks for it: nanoseconds, monotonic. Async-signal-safe. */
+/* clock.h - the time as every layer reads it: nanoseconds, monotonic. Async-signal-safe. */
 #ifndef FL_BASE_CLOCK_H
 #define FL_BASE_CLOCK_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inject.c - what is to fail, and the countdowns to it. Specs of one point stand behind one another: an operation
- * that an earlier one makes fail is no hit for the later ones, so each fires exactly as often as it says.
+ * inject.c - what is to fail, and the countdowns to it. Specs of one point act in order: an operation that an earlier
+ * one makes fail is no hit for the later ones, so each fires exactly as often as it says.
  */
 #include "base/inject.h"
 
@@ -25,8 +25,8 @@ void fl_inject_wake_delay(void)
 
 /*
  * One thread at a time. After fork() the word may name a thread of the parent, which does not exist in the child: a
- * mutex would be held for ever. What that thread left half changed is a point of which the child may have half a
- * rule, as it may have a whole one. The wait is a sleep, for the other thread may be of a lower priority.
+ * mutex would be held for ever. If that thread was changing a point, the child may have half of its rule. The wait is
+ * a sleep, for the other thread may have a lower priority.
  */
 static uint64_t begin_to_set(void)
 {

@@ -14,14 +14,14 @@
 #include "host/inject.h"
 
 #define FL_INJECT_MAX_MS 10000u
-#define FL_INJECT_LENGTH 4096 /* of a list of specs, its end included: it goes through the environment */
+#define FL_INJECT_LENGTH 4096 /* of a list of specs, its terminator included: it goes through the environment */
 #define FL_INJECT_WHY	 1024 /* enough for every complaint */
 
 /* ---- points and specs (inject_spec.c): no state ---- */
 
 struct fl_inject_spec {
 	unsigned point;
-	uint32_t value; /* an errno, or milliseconds; 1 where there is nothing to choose */
+	uint32_t value; /* an errno, or milliseconds; 1 where there is no choice */
 	uint32_t after, times;
 };
 
@@ -45,8 +45,8 @@ bool fl_inject_check(const char *list, char why[FL_INJECT_WHY]);
 /* ---- state (inject.c) ---- */
 
 /*
- * Do as the list says from now on, and forget what was said before of the points that it names. NULL: forget all.
- * -EINVAL: a bad list, and nothing has changed. => no lock held
+ * From now on act as the list says, and forget earlier specs of the points that it names. NULL: forget all. -EINVAL:
+ * a bad list, and nothing has changed. => no lock held
  */
 int fl_inject_set(const char *list);
 /* The same for one point, without a spec: `times` 0 disarms it. -ENOENT: no such point. => no lock held */
@@ -58,8 +58,8 @@ int fl_inject_set_point(const char *name, uint32_t after, uint32_t times);
 int fl_inject_count_of(const char *name, uint64_t *hits, uint64_t *fired);
 
 /*
- * A thread that was woken is about to go on: later, perhaps. The woken thread sleeps, not the waking one: that is
- * what a program meets when the scheduler is late, and the waking thread has gone on meanwhile. => no lock held
+ * A woken thread is about to continue: later, perhaps. The woken thread sleeps, not the waker: that is what a program
+ * meets when the scheduler is late, and the waker has gone on meanwhile. => no lock held
  */
 void fl_inject_wake_delay(void);
 

@@ -75,7 +75,7 @@ __attribute__((format(printf, 2, 3))) static bool complain(char why[FL_INJECT_WH
 	return false;
 }
 
-/* One more word of an enumeration at the end of a complaint. */
+/* Adds one more word to the enumeration at the end of a complaint. */
 static void add(char why[FL_INJECT_WHY], const char *word, bool first)
 {
 	size_t n = strlen(why);
@@ -85,7 +85,7 @@ static void add(char why[FL_INJECT_WHY], const char *word, bool first)
 
 /* ---- the parser ---- */
 
-/* A piece of the list, which is not ended by a zero. */
+/* A part of the list, not terminated by a zero. */
 struct word {
 	const char *at;
 	size_t len;
@@ -171,7 +171,7 @@ static bool parse_errno(struct word name, struct fl_inject_spec *s, char why[FL_
 	return false;
 }
 
-/* NAME=VALUE; `seen` has a bit for each option that was there already. */
+/* NAME=VALUE; `seen` has a bit for each option that came before. */
 static bool parse_option(struct word option, struct fl_inject_spec *s, unsigned *seen, char why[FL_INJECT_WHY])
 {
 	struct word name = word_until(option.at, "=,;"), value = {name.at + name.len, 0};

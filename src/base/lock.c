@@ -5,8 +5,7 @@
 #include "host/task.h"
 
 /*
- * Critical sections are short, so a moment's spinning often saves two context switches; more would waste the only
- * CPU.
+ * Critical sections are short, so a moment's spinning often saves two context switches; more would waste an only CPU.
  */
 #define SPINS 40
 
@@ -87,7 +86,7 @@ void fl_read_lock(struct fl_rwlock *l)
 			return;
 		if (spin < SPINS)
 			fl_cpu_relax();
-		else if (s & (WRITER | READERS)) /* someone holds it, and wakes the sleepers when done */
+		else if (s & (WRITER | READERS)) /* a thread holds it, and wakes the sleepers when done */
 			rw_sleep(l, s);
 		else /* only a waiting writer, which is about to take it */
 			fl_host_yield();
@@ -159,8 +158,8 @@ void fl_write_unlock_tried(struct fl_rwlock *l)
 #define WAITED_FOR (1u << 31)
 
 /*
- * Sequentially consistent, as fl_read_seqretry(): either the newcomer sees that he must not, or he is seen and waited
- * for.
+ * Sequentially consistent, as fl_read_seqretry(): either the newcomer sees that it must not enter, or it is seen and
+ * waited for.
  */
 void fl_pins_get(struct fl_pins *u)
 {

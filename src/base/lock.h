@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * lock.h - mutexes and reader-writer locks on futexes. They need no thread-local storage (two tasks may share one)
- * and no allocation, and may be taken in the fault path: whoever holds one has signals blocked and touches no client
- * memory.
+ * and no allocation, and may be taken in the fault path: a thread that holds one has signals blocked and touches no
+ * client memory.
  *
  * Every lock has a rank; locks are taken in rising order of rank, which base/rank.h asserts. mm/mm.h has the theory
  * of the order.
@@ -27,13 +27,14 @@ enum fl_rank {
 };
 
 struct fl_mutex {
-	uint32_t word; /* 0 free, 1 held, 2 held and somebody sleeps */
+	uint32_t word; /* 0 free, 1 held, 2 held and there are sleepers */
 	uint8_t rank;
 };
 
 /*
- * Readers share, a writer is alone. A waiting writer keeps new readers out, so a reader must not take it twice.
- * The state: bit 31 a writer holds it; bit 30 somebody sleeps; bit 29 a writer waits; below, the number of readers.
+ * Readers share, a writer excludes all. A waiting writer keeps new readers out, so a reader must not take it twice.
+ * The state: bit 31 a writer holds it; bit 30 there are sleepers; bit 29 a writer waits; below, the number of
+ * readers.
  */
 struct fl_rwlock {
 	uint32_t state;
@@ -44,7 +45,7 @@ struct fl_rwlock {
 void fl_mutex_init(struct fl_mutex *m, enum fl_rank rank);
 void fl_mutex_lock(struct fl_mutex *m);
 void fl_mutex_unlock(struct fl_mutex *m);
-/* By whomever: for assertions. */
+/* By any thread: for assertions. */
 static inline bool fl_mutex_is_locked(const struct fl_mutex *m)
 {
 	return __atomic_load_n(&m->word, __ATOMIC_RELAXED) != 0;
@@ -56,29 +57,28 @@ void fl_read_unlock(struct fl_rwlock *l);
 void fl_write_lock(struct fl_rwlock *l);
 void fl_write_unlock(struct fl_rwlock *l);
 /*
- * Only if it is free. It never waits, so no order of locks speaks against it, and none is noted; unlocked by the
- * second.
+ * Only if it is free. It never waits, so no order of locks applies, and none is recorded; unlock with the second
+ * function.
  */
 bool fl_write_trylock(struct fl_rwlock *l);
 void fl_write_unlock_tried(struct fl_rwlock *l);
 
 /*
- * Who is at work on something, counted. Who wants to be alone with it first sees to it that nobody else begins, and
- * then waits until those who have begun are done. Only one waits at a time.
+ * A count of current users. To get exclusive access, first stop new users from entering, then wait for the count to
+ * drain. One waiter at a time.
  */
 struct fl_pins {
-	uint32_t word; /* how many; bit 31: somebody waits for the last one */
+	uint32_t word; /* how many; bit 31: a thread waits for the last one */
 };
 
 void fl_pins_get(struct fl_pins *u);
-/* The memory may be gone as soon as the count says so. */
+/* The memory may be freed as soon as the count allows it. */
 void fl_pins_put(struct fl_pins *u);
 void fl_pins_drain(struct fl_pins *u);
 
 /*
- * Data that are read without a lock, and again if somebody has changed them meanwhile. Who reads must be able to bear
- * any mixture until then, and reads by entry_read() or with acquire; who changes them has a lock against others who
- * do.
+ * Data that are read without a lock, and again if they have changed meanwhile. A reader must tolerate any mixture
+ * until then, and reads by entry_read() or with acquire; a writer has a lock against other writers.
  */
 struct fl_seqcount {
 	uint32_t seq; /* odd while they change */
@@ -87,7 +87,7 @@ struct fl_seqcount {
 /* Waits a moment while they change; odd: they still do. */
 uint32_t fl_read_seqbegin(const struct fl_seqcount *s);
 
-/* Were they changed, or are they? What this thread has written before is seen by whoever changes them from now on. */
+/* Have they changed, or are they changing? A writer that begins later sees what this thread has written before. */
 static inline bool fl_read_seqretry(const struct fl_seqcount *s, uint32_t seq)
 {
 	fl_yield_look(s);
@@ -100,7 +100,7 @@ static inline void fl_write_seqbegin(struct fl_seqcount *s)
 	__atomic_fetch_add(&s->seq, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Both at once, for data of which whoever reads may see a part: he will look again. */
+/* Begin and end in one step, for writes that a reader may see half of, because it will retry. */
 static inline void fl_write_seqchange(struct fl_seqcount *s)
 {
 	fl_yield_point(s);
@@ -119,7 +119,7 @@ static inline void fl_write_seqend(struct fl_seqcount *s)
  * 0: look again; -EINTR, -ETIMEDOUT.
  */
 int fl_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns);
-/* Wake up to n sleepers. The word may be gone already: nothing is read from it. Returns how many were woken. */
+/* Wake up to n sleepers. The word may be freed already: nothing is read from it. Returns how many were woken. */
 int fl_futex_wake(uint32_t *word, int n);
 
 #endif

@@ -63,7 +63,7 @@ bool fl_held_none(const struct fl_held *held)
 #ifdef FL_CHECKS
 /*
  * Threads that hold a lock now. A thread is at one of WINDOW places from where its id leads: all are looked at, so
- * that places can become free in any order. Only the thread itself changes what is at its place.
+ * that places can become free in any order. Only the thread itself changes its place.
  */
 #define PLACES 4096u
 #define WINDOW 64u
@@ -84,7 +84,7 @@ static struct place *place_of(int32_t tid)
 	return NULL;
 }
 
-/* NULL: there is none free */
+/* NULL: none is free */
 static struct place *take_place(int32_t tid)
 {
 	for (unsigned i = 0; i < WINDOW; i++) {

@@ -7,7 +7,7 @@ __thread uintptr_t fl_signals_frame;
 bool fl_signals_handlers = true;
 uint32_t fl_signals_active;
 
-/* A section takes microseconds. One whose thread was killed inside is never left: it is not waited for long. */
+/* A section takes microseconds. A section whose thread was killed inside is never left, so the wait is short. */
 #define PATIENCE 10000
 
 void fl_signals_expect_handlers(void)

@@ -18,13 +18,13 @@ extern bool fl_signals_enabled;
 #define FL_SIGNALS_MASK (~(1ull << (SIGSEGV - 1)))
 
 /*
- * Where the stack stood when this thread's in-thread fault handler was called: below it signals are blocked already,
- * and blocking them again would cost two system calls a fault. The distance is looked at, too, for two tasks may
- * share one TLS, but not a stack.
+ * Where the stack was when this thread's in-thread fault handler was called: below it signals are blocked already,
+ * and blocking them again would cost two system calls a fault. The distance is checked, too, for two tasks may share
+ * one TLS, but not a stack.
  */
 extern __thread uintptr_t fl_signals_frame __attribute__((tls_model("initial-exec")));
 #define FL_SIGNALS_NEAR	  65536
-#define FL_SIGNALS_NESTED (1ull << (SIGKILL - 1)) /* a mask that cannot be */
+#define FL_SIGNALS_NESTED (1ull << (SIGKILL - 1)) /* an impossible mask */
 
 static inline bool fl_signals_nested(void)
 {
@@ -49,12 +49,12 @@ static inline void fl_signals_restore(uint64_t saved)
 
 /*
  * The same for short sections that do not wait. As long as the program has no signal handler, none can interrupt
- * them, and nothing need be blocked, which saves two system calls of those that a fault costs. fl_signals_active
- * counts the threads inside; whoever is about to install the first handler says so and waits for them.
+ * them, and nothing need be blocked, which saves two of the system calls of a fault. fl_signals_active counts the
+ * threads inside; a thread that is about to install the first handler says so and waits for them.
  */
-extern bool fl_signals_handlers; /* may there be one? true until somebody knows better */
+extern bool fl_signals_handlers; /* may there be one? true until known better */
 extern uint32_t fl_signals_active;
-#define FL_SIGNALS_FREE (1ull << (SIGSTOP - 1)) /* another mask that cannot be */
+#define FL_SIGNALS_FREE (1ull << (SIGSTOP - 1)) /* another impossible mask */
 
 static inline uint64_t fl_signals_enter(void)
 {
@@ -79,16 +79,16 @@ static inline void fl_signals_leave(uint64_t saved)
 void fl_signals_expect_handlers(void);
 
 /*
- * A wait with signals blocked must not outlive one that ends the process, nor keep one that stops it: those that are
- * pending, have their default action, and are not in `blocked`, the program's own mask, are let act.
- * In a wait on behalf of a system call that mask is fl_signals_program; otherwise fl_signals_program has all bits.
+ * A wait with signals blocked must not outlive one that ends the process, nor keep one from stopping it: signals that
+ * are pending, have their default action, and are not in `blocked`, the program's own mask, are let through. In a
+ * wait on behalf of a system call that mask is fl_signals_program; otherwise fl_signals_program has all bits.
  */
 extern __thread uint64_t fl_signals_program __attribute__((tls_model("initial-exec")));
 void fl_signals_let_act(uint64_t blocked);
 
 /*
- * fl_signals_block() and fl_signals_restore() around what a system call would wait for: memory that has to be made
- * present. Below an in-thread handler the program's mask is not known here, and what an outer wait has said stays.
+ * fl_signals_block() and fl_signals_restore() around what a system call would wait for: memory that must be made
+ * present. Below an in-thread handler the program's mask is not known here, and the outer wait's stays.
  */
 static inline uint64_t fl_signals_block_for_wait(void)
 {
@@ -107,8 +107,8 @@ static inline void fl_signals_restore_after_wait(uint64_t saved)
 }
 
 /*
- * fl_futex_wait() with only the signals of `let_in` blocked. -EINTR: a handler has run, be it before the sleep began.
- * => signals blocked
+ * fl_futex_wait() with only the signals of `let_in` blocked. -EINTR: a handler has run, perhaps before the sleep
+ * began. => signals blocked
  */
 int fl_signals_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns, uint64_t let_in);
 

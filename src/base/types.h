@@ -48,10 +48,10 @@ static inline uint64_t fl_addr(const void *ptr)
 	return (uint64_t)(uintptr_t)ptr;
 }
 
-/* Says on stderr what is wrong, with no stdio, and aborts. Async-signal-safe. */
+/* Prints on stderr what is wrong, without stdio, and aborts. Async-signal-safe. */
 _Noreturn void fl_bug(const char *what, const char *file, int line);
 
-/* Always on: for what would corrupt the client's memory if it were false. */
+/* Always on: for conditions without which the client's memory would be corrupted. */
 #define FL_BUG_ON(cond)                                                                                              \
 	do {                                                                                                         \
 		if (unlikely(cond))                                                                                  \

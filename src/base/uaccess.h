@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* uaccess.h - copies from and to memory of the program, any of which may be hidden, or not there: arch/uaccess.h. */
+/* uaccess.h - copies from and to memory of the program, any of which may be hidden or missing: arch/uaccess.h. */
 #ifndef FL_BASE_UACCESS_H
 #define FL_BASE_UACCESS_H
 

@@ -25,7 +25,7 @@ static int ret_int(int64_t ret)
 	return (int)ret_errno(ret);
 }
 
-/* A result that is given out through a pointer, which may be NULL. */
+/* A result that is returned through a pointer, which may be NULL. */
 static int ret_value(int64_t ret, uint64_t *value)
 {
 	if (ret >= 0 && value)
@@ -362,7 +362,7 @@ int fl_mm_check(struct fl_mm *mm)
 
 int fl_mm_pagemap(struct fl_mm *mm, uint64_t addr, size_t nr, uint64_t *words)
 {
-	uint64_t part[64]; /* the caller's may be memory that faults, which is not for under a lock */
+	uint64_t part[64]; /* the caller's buffer may be memory that faults, so it is not touched under a lock */
 
 	addr = PAGE_ALIGN_DOWN(addr);
 	if (addr >= TASK_SIZE || nr > PAGES(TASK_SIZE - addr))
@@ -414,7 +414,7 @@ int fl_mmap_shmem(struct fl_mm *mm, uint64_t hint, uint64_t len, int prot, int f
 	return ret_value(space_of(mm)->mmap(mm, hint, len, prot, flags, shmem, offset), addr);
 }
 
-/* A call on the object, with signals kept out but for what a fault on the caller's buffer waits for. -errno */
+/* A call on the object, with signals kept out except while a fault on the caller's buffer waits. -errno */
 #define SHMEM(call)                                                                                                  \
 	({                                                                                                           \
 		uint64_t shmem_signals = fl_signals_block_for_wait();                                                \
@@ -474,7 +474,7 @@ int fl_sample_stop(struct fl_mm *mm, uint64_t addr, uint64_t len)
 
 int fl_sample_look(struct fl_mm *mm, uint64_t addr, uint64_t len, uint8_t *vec, uint64_t *touched)
 {
-	uint8_t part[256]; /* the caller's may be memory that is watched */
+	uint8_t part[256]; /* the caller's buffer may be memory that is watched */
 	int64_t sum = 0;
 
 	if (!sample_args_ok(addr, len))

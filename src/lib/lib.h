@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * lib.h - where the layers are wired together: objects with descriptors, the caller's memory, the process's mapping
- * calls.
- * The public API and the interposed libc functions are both thin over this. Results are -errno.
+ * calls. The public API and the interposed libc functions are both thin over this. Results are -errno.
  */
 #ifndef FL_LIB_LIB_H
 #define FL_LIB_LIB_H
@@ -26,7 +25,7 @@
 
 /*
  * A userfaultfd object and the descriptors that name it. The descriptor is one end of a socket pair: a byte in it
- * makes it readable, and the end of the last copy of it, wherever in the system, hangs up the other end.
+ * makes it readable, and closing its last copy, anywhere in the system, hangs up the other end.
  */
 struct fl_uffd {
 	uint32_t refs; /* [a] table entries and calls in progress; memory of objects is only ever used for objects */
@@ -36,7 +35,7 @@ struct fl_uffd {
 	int fd;			 /* [ctx->lock] a descriptor of ours, for taking the byte out again; -1: none left */
 	uint32_t tokens;	 /* [ctx->lock] bytes in it */
 	int peer;		 /* [c] the other end */
-	int32_t pid;		 /* [c] whose it is: a forked child holds the descriptor, but not the memory */
+	int32_t pid;		 /* [c] its process: a forked child holds the descriptor, but not the memory */
 	struct fl_uffd_ctx *ctx; /* [c] */
 	const struct fl_caller *caller; /* [c] */
 	uint64_t inode;			/* [c] of the socket: tells it when it comes back through another socket */
@@ -57,16 +56,16 @@ int fl_object_new(struct fl_mm *mm, const struct fl_caller *caller, int flags, s
  */
 struct fl_uffd *fl_object_get(int fd);
 void fl_object_put(struct fl_uffd *object);
-/* Is any descriptor at all one of ours? No lock, for the first instruction of interposed calls. */
+/* Is any descriptor at all an object's? No lock, for the first instruction of interposed calls. */
 bool fl_object_any(void);
 
-/* `fd` is about to be closed. Returns what to give to fl_object_closed() when it is, or NULL. */
+/* `fd` is about to be closed. Returns what to pass to fl_object_closed() afterwards, or NULL. */
 struct fl_uffd *fl_object_closing(int fd);
 /* It is closed. The last one ends the object. */
 void fl_object_closed(struct fl_uffd *object);
 /* `copy` is a new descriptor of what `fd` names. */
 void fl_object_dup(int fd, int copy);
-/* `fd` came in through a socket (SCM_RIGHTS): perhaps one of ours comes back. */
+/* `fd` came in through a socket (SCM_RIGHTS): perhaps an object's descriptor comes back. */
 void fl_object_received(int fd);
 /* Does the descriptor name an object of another process, or of a program that this one was before exec? */
 bool fl_object_foreign(int fd);
@@ -91,7 +90,7 @@ void fl_object_after_fork(void);
 
 /* ---- the two kinds of address space, for api.c and object.c ---- */
 
-/* What faultline.h does by other means on the process and on soft ones. 0 or addresses, or -errno. => no lock held */
+/* What faultline.h does differently on the process and on soft spaces. 0 or addresses, or -errno. => no lock held */
 struct fl_space {
 	/* `shmem` NULL: anonymous memory */
 	int64_t (*mmap)(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_shmem *shmem,
@@ -125,8 +124,8 @@ bool fl_native_private_fd(int fd);
 /* ---- fork.c ---- */
 
 /*
- * Around fork(). A child whose prepare failed, where the caller could not refuse the fork, must not be let run.
- * -ENOMEM, -EMFILE, -ENFILE
+ * Around fork(). A child whose prepare failed, where the caller could not refuse the fork, must not run. -ENOMEM,
+ * -EMFILE, -ENFILE
  */
 int fl_native_fork_prepare(void);
 /* Could it be done now? For a caller that can still refuse. */

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * no_native.c - in native_space.c's place on machines for which there is no native backend: every address space is
- * soft.
- */
+/* no_native.c - in place of native_space.c on machines without a native backend: every address space is soft. */
 #include "lib/lib.h"
 
 const struct fl_space *fl_native_space(const struct fl_mm *mm)

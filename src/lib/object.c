@@ -24,7 +24,7 @@ static struct {
 static struct fl_mutex table_lock = {.rank = FL_RANK_MMAP}; /* [t]; nothing else is taken inside */
 static uint32_t nr_objects;
 static struct fl_uffd *free_objects; /* [t] */
-static struct fl_uffd *all_objects;  /* [t] also those whose only descriptor is on its way through a socket */
+static struct fl_uffd *all_objects;  /* [t] also those whose only descriptor is in flight in a socket */
 static uint64_t account;
 
 bool fl_object_any(void)
@@ -53,7 +53,7 @@ static void fd_del(int fd)
 /* The descriptor names the object, which has a reference for it. => table_lock held */
 static void fd_add(struct fl_uffd *o, int fd)
 {
-	if (table[fd]) /* closed where we did not see it; that object's reference stays */
+	if (table[fd]) /* closed unseen; that object's reference stays */
 		fd_del(fd);
 	links[fd].next = o->first_fd;
 	links[fd].prev = -1;
@@ -67,7 +67,7 @@ static void fd_add(struct fl_uffd *o, int fd)
 /* ---- lookup, without a lock ---- */
 
 /*
- * Objects' memory stays objects' memory, so a stale pointer can be asked for its count; then the table is asked
+ * Objects' memory is only used for objects, so a stale pointer can be asked for its count; then the table is asked
  * again.
  */
 struct fl_uffd *fl_object_get(int fd)
@@ -187,9 +187,8 @@ int fl_object_set_handler(struct fl_uffd *o, fl_fault_fn *fn, void *arg)
 /* ---- creation ---- */
 
 /*
- * A name by which another program, one that is handed the descriptor or starts with it, knows it for what it is.
- * Without one (names may run out, or collide with those of another process namespace) it only looks like a socket
- * there.
+ * A name by which another program that receives the descriptor, or starts with it, recognizes it. Without one (names
+ * may run out, or collide with those of another process namespace) it only looks like a socket there.
  */
 static void name_socket(int fd)
 {
@@ -322,7 +321,7 @@ struct fl_uffd *fl_object_closing(int fd)
 	uint64_t signals;
 	int other = -1;
 
-	/* the child of a vfork() shares our memory but closes descriptors of its own */
+	/* the child of a vfork() shares this memory but closes descriptors of its own */
 	if (!o || o->pid != (int32_t)fl_sys(SYS_getpid, 0)) {
 		if (o)
 			fl_object_put(o);
@@ -332,7 +331,7 @@ struct fl_uffd *fl_object_closing(int fd)
 	fl_mutex_lock(&table_lock);
 	if (table[fd] == o) {
 		fd_del(fd);
-		__atomic_fetch_sub(&o->refs, 1, __ATOMIC_RELAXED); /* the table's; we hold one */
+		__atomic_fetch_sub(&o->refs, 1, __ATOMIC_RELAXED); /* the table's; this function holds one */
 	}
 	other = o->first_fd;
 	fl_mutex_unlock(&table_lock);
@@ -345,7 +344,7 @@ struct fl_uffd *fl_object_closing(int fd)
 }
 
 /*
- * Has the object lost its last descriptor, and do no calls on it go on? They keep it, as they do in the kernel.
+ * Has the object lost its last descriptor, and is no call on it in progress? A call keeps it, as in the kernel.
  * Another process may still hold a copy: then the waiters ask again from time to time.
  */
 static void settle(struct fl_uffd *o)

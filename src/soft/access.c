@@ -7,8 +7,8 @@
 #include "base/uaccess.h"
 
 /*
- * Copy inside one page, if the entry grants it; *done: as far as that goes with page faults disabled, for the
- * caller's buffer may be hidden. => no lock held
+ * Copy inside one page, if the entry grants it; *done: as far as possible with page faults disabled, for the caller's
+ * buffer may be hidden. => no lock held
  */
 static bool access_page(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, bool write, size_t *done)
 {

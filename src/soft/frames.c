@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* frames.c - the frames of soft address spaces, and their swap area: plain memory, and who has which part of it. */
+/*
+ * frames.c - the frames of soft address spaces, and their swap area: plain memory, and what each part of it is used
+ * for.
+ */
 #include "soft/soft.h"
 
 #include "base/alloc.h"
@@ -8,7 +11,7 @@
 
 #define BLOCK 512u
 
-static uint64_t nothing; /* the account of what no address space is charged with */
+static uint64_t nothing; /* the account of what is charged to no address space */
 
 /* ---- numbers ---- */
 
@@ -38,7 +41,7 @@ static void numbers_exit(struct fl_numbers *n)
 		fl_unreserve(n->used_in, counts(n->nr));
 }
 
-/* How many there are of the ith 512. */
+/* The size of the ith block of 512. */
 static uint64_t block_size(const struct fl_numbers *n, uint64_t i)
 {
 	return fl_min(n->nr - i * BLOCK, (uint64_t)BLOCK);

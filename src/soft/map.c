@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * map.c - mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2) on a soft address space. None of them wakes a thread
- * that waits in a fault, as none of the kernel's does.
+ * that waits in a fault, as with the kernel.
  */
 #include "soft/soft.h"
 
@@ -244,7 +244,7 @@ static int advise(struct fl_mm *mm, uint64_t addr, uint64_t end, int advice)
 	return mapped_until(mm, addr, end) == end ? 0 : -ENOMEM;
 }
 
-/* The file shared at addr, with a reference, and the part of [addr, end) that it has there. NULL: *err says why. */
+/* The file shared at addr, with a reference, and the part of [addr, end) that is there. NULL: *err says why. */
 static struct fl_file *file_at(struct fl_mm *mm, uint64_t addr, uint64_t end, uint64_t *offset, uint64_t *len,
 			       int *err)
 {
@@ -342,7 +342,7 @@ int64_t fl_soft_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len)
 	return done;
 }
 
-/* Without the event for it a registration does not follow its memory. */
+/* Without the event for it, a registration does not follow its memory. */
 static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
 {
 	uint64_t moved = fl_min(old_len, new_len);
@@ -352,7 +352,7 @@ static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t 
 		to = find_free(mm, new_len);
 	if (!to)
 		return -ENOMEM;
-	if (flags & MREMAP_FIXED) /* the target goes first, whatever comes of the rest; so it does in the kernel */
+	if (flags & MREMAP_FIXED) /* the target is unmapped first, whatever becomes of the rest, as in the kernel */
 		fl_do_munmap(mm, to, to + new_len);
 	if (fl_move_prepare(mm, addr, to, moved))
 		return -ENOMEM;
@@ -367,7 +367,7 @@ static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t 
 	return (int64_t)to;
 }
 
-/* The last part of [start, end), if all of it is one mapping to the program, or NULL. */
+/* The last part of [start, end), if all of it is one mapping to the program; otherwise NULL. */
 static struct fl_vma *last_part(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, start);

@@ -4,8 +4,8 @@
  * cache is a tree of tables, as page tables are, from the index of a page to its frame.
  *
  * On request holes are filled 2 MiB at a time, by a large folio, or 2 MiB of pages become one (MADV_COLLAPSE). Its
- * pages are counted one by one; whose they are, only the head knows. It is split, into folios of a page, before the
- * first of its pages leaves the cache. A collapsed one may reach behind the end of the file.
+ * pages are counted one by one; only the head knows the file. It is split, into folios of one page, before the first
+ * of its pages leaves the cache. A collapsed folio may extend beyond the end of the file.
  */
 #include "soft/soft.h"
 
@@ -28,7 +28,7 @@ struct fl_shmem {
 	uint64_t metadata; /* [a] */
 };
 
-static uint64_t nothing; /* the account of what no address space is charged with */
+static uint64_t nothing; /* the account of what is charged to no address space */
 
 struct fl_shmem *fl_shmem_of(struct fl_file *file)
 {
@@ -37,7 +37,7 @@ struct fl_shmem *fl_shmem_of(struct fl_file *file)
 
 /* ---- the cache ---- */
 
-/* Where the frame of a page is noted, plus one; NULL: nowhere, or, if it is to be made, no memory. => file->lock */
+/* Where the frame of a page is noted, plus one; NULL: nowhere, or, with `make`, no memory. => file->lock */
 static uint64_t *slot(struct fl_shmem *s, uint64_t index, bool make)
 {
 	uint64_t *table = s->root;
@@ -76,7 +76,7 @@ static uint64_t nr_pages(struct fl_file *file)
 	return PAGES(PAGE_ALIGN(fl_shmem_of(file)->size));
 }
 
-/* Behind it there is nothing in the cache: a large folio may reach behind the end of the file. */
+/* There is nothing in the cache from here on: a large folio may extend beyond the end of the file. */
 static uint64_t cache_end(struct fl_shmem *s)
 {
 	return (nr_pages(&s->file) + SLOTS - 1) & ~(uint64_t)(SLOTS - 1);
@@ -118,7 +118,7 @@ static void set_large(struct fl_shmem *s, uint64_t *at, uint64_t pfn)
 	__atomic_store_n(&folio_at(s, pfn)->mapping, &s->file, __ATOMIC_RELEASE);
 }
 
-/* All that the table of `index` has room for, in a hole of that size. FL_PFN_NONE: there is none, or no memory. */
+/* Fills the whole table of `index`, if that is a hole of such a size. FL_PFN_NONE: it is not, or no memory. */
 static uint64_t make_large(struct fl_shmem *s, uint64_t index)
 {
 	uint64_t first = index & ~(uint64_t)(SLOTS - 1), pfn, *at;
@@ -137,7 +137,7 @@ static uint64_t make_large(struct fl_shmem *s, uint64_t index)
 	return pfn + (index - first);
 }
 
-/* Each page a folio of its own. Who asks meanwhile gets the same answer (fl_page_mapping). */
+/* Each page becomes a folio of its own. A thread that asks meanwhile gets the same answer (fl_page_mapping). */
 static void split(struct fl_shmem *s, uint64_t pfn)
 {
 	struct fl_folio *head = folio_at(s, pfn - folio_at(s, pfn)->tail);
@@ -176,13 +176,13 @@ static uint64_t make(struct fl_file *file, struct fl_vma *vma, uint64_t addr, ui
 	return make_page(fl_shmem_of(file), index);
 }
 
-/* The cache has a page no more; its frame lives on while somebody maps or reads it. => file->lock held */
+/* The page leaves the cache; its frame lives on while it is mapped or read. => file->lock held */
 static void put_page(struct fl_shmem *s, uint64_t pfn)
 {
 	struct fl_folio *folio = folio_at(s, pfn);
 
 	if (__atomic_sub_fetch(&folio->refcount, 1, __ATOMIC_ACQ_REL))
-		return; /* to whoever maps it still it is a page of the file, not a private copy */
+		return; /* to remaining mappings it is a page of the file, not a private copy */
 	__atomic_store_n(&folio->mapping, NULL, __ATOMIC_RELEASE);
 	fl_soft_pool_give(s->pool, pfn);
 }
@@ -207,7 +207,9 @@ static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t ad
 	return pfn != FL_PFN_NONE && folio_at(fl_shmem_of(file), pfn)->order ? pfn : FL_PFN_NONE;
 }
 
-/* May the pages of a table move to another folio? Who looks at one without having it mapped has a reference. */
+/*
+ * May the pages of a table move to another folio? A thread that reads one without having it mapped has a reference.
+ */
 static int can_collapse(struct fl_shmem *s, const uint64_t *at, bool full)
 {
 	unsigned there = 0, used = 0;
@@ -256,7 +258,7 @@ static void free_tables(struct fl_shmem *s, uint64_t *table, unsigned level)
 	fl_free(&s->metadata, table, SLOTS * sizeof(*table));
 }
 
-/* The first index from `index` on that has a page, or, without `data`, that has none; limit: there is none before. */
+/* The first index from `index` on that has a page, or, without `data`, that has none; limit: none before that. */
 static uint64_t seek(struct fl_shmem *s, uint64_t index, uint64_t limit, bool data)
 {
 	while (index < limit && (cached(s, index) != FL_PFN_NONE) != data)
@@ -348,7 +350,7 @@ int fl_shmem_resize(struct fl_shmem *s, uint64_t size)
 	fl_mutex_lock(&s->file.lock);
 	old = nr_pages(&s->file);
 	end = cache_end(s);
-	s->size = size; /* from here on nobody maps what is behind */
+	s->size = size; /* from here on nothing beyond the end gets mapped */
 	pfn = (size & ~PAGE_MASK) ? cached(s, PAGES(size)) : FL_PFN_NONE;
 	if (pfn != FL_PFN_NONE)
 		memset(page_at(s, pfn) + (size & ~PAGE_MASK), 0, PAGE_SIZE - (size & ~PAGE_MASK));
@@ -358,7 +360,7 @@ int fl_shmem_resize(struct fl_shmem *s, uint64_t size)
 	return 0;
 }
 
-/* What is only a part of a page becomes zeros. => no lock held */
+/* Partial pages become zeros. => no lock held */
 static void zero_part(struct fl_shmem *s, uint64_t at, uint64_t len)
 {
 	uint64_t pfn;
@@ -379,7 +381,7 @@ int fl_shmem_punch_hole(struct fl_shmem *s, uint64_t offset, uint64_t len)
 	fl_mutex_lock(&s->file.lock);
 	size = nr_pages(&s->file) << PAGE_SHIFT;
 	fl_mutex_unlock(&s->file.lock);
-	end = fl_min(end, size); /* there is nothing behind; what is added meanwhile comes after the hole */
+	end = fl_min(end, size); /* there is nothing beyond it; what is added meanwhile comes after the hole */
 	last = PAGE_ALIGN_DOWN(end);
 	if (offset >= end)
 		return 0;
@@ -396,7 +398,7 @@ int fl_shmem_punch_hole(struct fl_shmem *s, uint64_t offset, uint64_t len)
 	return 0;
 }
 
-/* What is written to a hole. It is read first: where there is nothing to be read no page is made. As transfer() */
+/* A write to a hole. The source is read first: if there is nothing to read, no page is made. As transfer() */
 static int64_t write_hole(struct fl_shmem *s, uint64_t at, const char *buf, size_t n)
 {
 	char content[PAGE_SIZE];
@@ -413,8 +415,8 @@ static int64_t write_hole(struct fl_shmem *s, uint64_t at, const char *buf, size
 }
 
 /*
- * One page's part of a read or write, as far as that goes with page faults disabled: the caller's buffer may be
- * hidden. How much, or -ENOMEM. => file's lock held
+ * One page's part of a read or write, as far as possible with page faults disabled: the caller's buffer may be
+ * hidden. Returns how much, or -ENOMEM. => file's lock held
  */
 static int64_t transfer(struct fl_shmem *s, uint64_t at, char *buf, size_t n, bool write)
 {

@@ -60,9 +60,9 @@ static const struct fl_mmu_ops soft_ops = {
 	.metadata = fl_soft_metadata,
 };
 
-static uint64_t nothing; /* the account of what no address space is charged with */
+static uint64_t nothing; /* the account of what is charged to no address space */
 
-/* An empty address space over the pool, one of whose users it becomes: also if it fails, it is one no more. */
+/* An empty address space over the pool. Takes over the caller's reference on the pool, also on failure. */
 static int create(struct fl_soft_pool *pool, struct fl_soft **out)
 {
 	struct fl_soft *s = pool ? fl_alloc(&nothing, sizeof(*s), FL_FP_MM) : NULL;

@@ -11,18 +11,18 @@
 
 #include "mm/mm.h"
 
-/* ---- frames and swap slots (pool.c) ---- */
+/* ---- frames and swap slots (frames.c) ---- */
 
-/* Numbers from 0 up, handed out singly, from below, or 512 in a row, from above. */
+/* Numbers from 0 up, taken singly from below, or 512 consecutive ones from above. */
 struct fl_numbers {
 	uint64_t nr;
 	uint64_t *used;	   /* a bit for each */
 	uint16_t *used_in; /* of each 512 */
-	uint64_t lowest;   /* no 512 below has a free one */
+	uint64_t lowest;   /* no block of 512 below has a free one */
 	uint64_t in_use, peak;
 };
 
-/* The memory of an address space, and of those that are forked from it. */
+/* The memory of an address space, and of those forked from it. */
 struct fl_soft_pool {
 	struct fl_mutex lock;		 /* rank BACKEND */
 	uint32_t users;			 /* [a] address spaces */
@@ -88,10 +88,9 @@ void fl_soft_destroy(struct fl_soft *soft);
 /* ---- access.c ---- */
 
 /*
- * Copy between client memory and a buffer of this process, page by page. Returns FL_DONE, FL_SEGV or FL_SIGBUS;
- * *done is how much was copied. `fault_flags`: FAULT_WRITE for a store, FAULT_KERNEL on behalf of a system call.
- * `sigmask`: what is blocked while it waits; NULL: all is left as it is.
- * => no lock held, signals blocked
+ * Copy between client memory and a buffer of this process, page by page. Returns FL_DONE, FL_SEGV or FL_SIGBUS; *done
+ * is how much was copied. `fault_flags`: FAULT_WRITE for a store, FAULT_KERNEL on behalf of a system call. `sigmask`:
+ * what is blocked while it waits; NULL: the mask stays. => no lock held, signals blocked
  */
 enum fl_fault fl_soft_access(struct fl_mm *mm, uint64_t addr, void *buf, size_t len, uint32_t fault_flags,
 			     const uint64_t *sigmask, size_t *done);
@@ -101,7 +100,7 @@ extern const struct fl_source fl_soft_source;
 
 /* ---- map.c: mmap(2) and its siblings; addresses or 0, or -errno ---- */
 
-/* `file` NULL: anonymous memory, which a shared mapping gets a file of its own for. */
+/* `file` NULL: anonymous memory; a shared mapping of it gets a file of its own. */
 int64_t fl_soft_mmap(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot, int flags, struct fl_file *file,
 		     uint64_t offset);
 int fl_soft_munmap(struct fl_mm *mm, uint64_t addr, uint64_t len);
@@ -109,7 +108,7 @@ int fl_soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot);
 int64_t fl_soft_mremap(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 		       uint64_t new_addr);
 int fl_soft_madvise(struct fl_mm *mm, uint64_t addr, uint64_t len, int advice);
-/* Move the pages of a range, all of which is mapped, to other frames: how many; -EINVAL, -ENOMEM */
+/* Move the pages of a range, all of which is mapped, to other frames. Returns how many; -EINVAL, -ENOMEM */
 int64_t fl_soft_migrate(struct fl_mm *mm, uint64_t addr, uint64_t len);
 
 #endif

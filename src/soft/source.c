@@ -6,7 +6,7 @@
 
 /*
  * The frame behind a readable page of the client, with a reference, or FL_PFN_NONE. The page-table lock of the source
- * must not be taken: the destination's is held, and they may be the same or cross. The reference keeps the frame; the
+ * must not be taken: the destination's is held, and they may be the same or cross. The reference keeps the frame; a
  * second look at the entry makes sure that it was still the page's when the reference was taken.
  */
 static uint64_t source_frame(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr)
@@ -24,7 +24,7 @@ static uint64_t source_frame(struct fl_mm *mm, const struct fl_vma *vma, uint64_
 	return FL_PFN_NONE;
 }
 
-/* Read client memory as far as it is there; dst NULL only looks. */
+/* Read client memory as far as it is present; dst NULL: only check. */
 static uint64_t read_client(struct fl_mm *mm, char *dst, uint64_t src, uint64_t len)
 {
 	uint64_t done = 0;
@@ -32,7 +32,7 @@ static uint64_t read_client(struct fl_mm *mm, char *dst, uint64_t src, uint64_t 
 	while (done < len) {
 		uint64_t offset = (src + done) & ~PAGE_MASK, n = fl_min(PAGE_SIZE - offset, len - done),
 			 pfn = FL_PFN_NONE;
-		struct fl_vma *vma = fl_vma_trypin(mm, src + done); /* it may be another one than the destination's */
+		struct fl_vma *vma = fl_vma_trypin(mm, src + done); /* perhaps another than the destination's */
 
 		if (vma && vma->start <= src + done)
 			pfn = source_frame(mm, vma, src + done);

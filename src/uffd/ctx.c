@@ -186,7 +186,7 @@ void fl_ctx_forget_all(struct fl_mm *mm)
 		fl_list_init(&space->waits[i]);
 }
 
-/* The first to release it goes on with the rest, before anybody else has mmap_lock. => mmap_lock held for writing */
+/* The first thread to release it does the rest, before any other has mmap_lock. => mmap_lock held for writing */
 static bool mark_released(struct fl_uffd_ctx *ctx)
 {
 	bool was_released;
@@ -198,7 +198,7 @@ static bool mark_released(struct fl_uffd_ctx *ctx)
 	return !was_released;
 }
 
-/* The waiters go on, and the readers find it released. */
+/* The waiters continue, and the readers find it released. */
 static void wake_everybody(struct fl_uffd_ctx *ctx)
 {
 	fl_ctx_wake(ctx, 0, UINT64_MAX);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * queue.c - faults that wait, readers that wait, and who wakes whom.
+ * queue.c - waiting faults, waiting readers, and their wake-ups.
  *
  * Spinning. Where the faulting thread and the reader run on different CPUs, a sleep costs each side an
  * inter-processor wake-up, many times the work itself; on one CPU a spin only keeps the other from running. So each
@@ -15,7 +15,7 @@
 #include "host/count.h"
 
 #define SPIN_FAULT_NS 30000u
-#define LOOK_NS	      (100u * 1000 * 1000) /* how often a waiter looks whether it still has something to wait for */
+#define LOOK_NS	      (100u * 1000 * 1000) /* how often a waiter checks that there is still something to wait for */
 
 static bool spin_pays(const uint32_t *other, uint32_t here)
 {
@@ -94,7 +94,7 @@ static void wait_free(struct fl_wait *w)
 {
 	struct fl_uffd_ctx *ctx = w->ctx;
 
-	if (!woken(w)) /* whoever woke it has taken it off the queue and is done with it */
+	if (!woken(w)) /* the waker has taken it off the queue and is done with it */
 		dequeue(w);
 	fl_free(&ctx->mm->metadata, w, sizeof(*w));
 	fl_ctx_put(ctx);
@@ -138,7 +138,7 @@ static struct fl_uffd_msg make_msg(const struct fl_vmf *vmf, uint32_t features)
 	return msg;
 }
 
-/* Queue the wait. The object is not closed: no mapping would have it any more. => page-table lock held */
+/* Queue the wait. The object is not closed: otherwise no mapping would have it. => page-table lock held */
 static void enqueue(struct fl_wait *w)
 {
 	struct fl_uffd_ctx *ctx = w->ctx;
@@ -152,8 +152,8 @@ static void enqueue(struct fl_wait *w)
 
 /*
  * Tell the readers. A sleeping read() that is woken takes the message; a sleeping poll() of this object alone looks
- * at the queue. Only for others must the descriptor itself become readable.
- * => no lock held: a reader that runs at once on this CPU finds them free
+ * at the queue. Only for others must the descriptor itself become readable. => no lock held: a reader that runs at
+ * once on this CPU finds them free
  */
 static void announce(struct fl_uffd_ctx *ctx)
 {
@@ -185,9 +185,9 @@ static void wait_spin(struct fl_wait *w)
 }
 
 /*
- * Sleep until woken, or a signal's handler has run, or the object has lost its last descriptor elsewhere. Where the
- * program has handlers, its signals are let in; where it has none they stay out, which is cheaper, and those that end
- * or stop the process are looked for from time to time. (With a limit a handled signal ends the sleep, also under
+ * Sleep until woken, or a signal's handler has run, or the object has lost its last descriptor elsewhere. If the
+ * program has handlers, its signals are let in; if it has none they stay out, which is cheaper, and a check from time
+ * to time finds those that end or stop the process. (With a limit a handled signal ends the sleep, also under
  * SA_RESTART.)
  */
 static int wait_asleep(struct fl_wait *w, const uint64_t *sigmask)
@@ -298,7 +298,7 @@ enum fl_answer fl_ctx_fault(struct fl_vmf *vmf)
 	return deliver(vmf, ctx, &msg);
 }
 
-/* ---- whoever wakes ---- */
+/* ---- waking ---- */
 
 bool fl_ctx_waiters(struct fl_uffd_ctx *ctx)
 {
@@ -309,19 +309,17 @@ bool fl_ctx_waiters(struct fl_uffd_ctx *ctx)
 #define WAKE_BATCH 64u
 
 struct wakeup {
-	uint32_t *words[WAKE_BATCH]; /* futexes of those who sleep */
+	uint32_t *words[WAKE_BATCH]; /* futexes of sleeping waiters */
 	unsigned nr, woken;
 };
 
-/* Does a wake of [start, end) let the thread go on? */
+/* Does a wake of [start, end) let the thread continue? */
 static bool wakes(const struct fl_wait *w, uint64_t start, uint64_t end)
 {
 	return w->kind == FL_WAIT_PAGE && w->page >= start && w->page < end;
 }
 
-/*
- * Wake the waiters of the range on a list, until the batch is full. The futexes' turn comes later, with no lock held.
- */
+/* Wake the waiters of the range on a list, until the batch is full. The futex calls come later, with no lock held. */
 static void wake_list(struct fl_list *list, uint64_t start, uint64_t end, struct wakeup *wakeup)
 {
 	struct fl_list *pos, *tmp;
@@ -400,10 +398,10 @@ void fl_ctx_abandon(struct fl_mm *mm)
 /* ---- readers ---- */
 
 #define FRESH_NS 8000u	  /* a poll() need not ask about a thread that faulted this very moment */
-#define DEAD_NS	 1000000u /* a wait this old may be a dead thread's; a younger one is not worth asking */
+#define DEAD_NS	 1000000u /* a wait this old may be a dead thread's; a younger one is not worth checking */
 
 /*
- * The first message whose thread lives, or NULL: those of threads that died waiting are nobody's. => ctx->lock held
+ * The first message whose thread lives, or NULL; messages of threads that died waiting are dropped. => ctx->lock held
  */
 static struct fl_wait *first_pending(struct fl_uffd_ctx *ctx, uint64_t min_age)
 {
@@ -438,9 +436,9 @@ bool fl_ctx_poll(struct fl_uffd_ctx *ctx)
 }
 
 /*
- * One message. A second copy of one, on demand, is read right after it, whatever has become of its fault: as the
- * message of another thread that faulted on the page just before it was filled, and was told so just after.
- * => ctx->lock held
+ * One message. An injected second copy is read right after the first, whatever has become of its fault: as the
+ * message of another thread that faulted on the page just before it was filled, and whose message was queued just
+ * after. => ctx->lock held
  */
 static bool take_one(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msg)
 {
@@ -523,7 +521,7 @@ int fl_ctx_sleep(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns)
 	uint32_t seq = __atomic_load_n(&ctx->seq, __ATOMIC_ACQUIRE), *count = poll ? &ctx->pollers : &ctx->sleepers;
 	int err = 0;
 
-	fl_yield_point(count); /* a message may come between the two looks, and whoever brings it may look here */
+	fl_yield_point(count); /* a message may come between the two looks, and its sender may look here */
 	__atomic_fetch_add(count, 1, __ATOMIC_SEQ_CST);
 	if (!fl_ctx_readable(ctx) && !__atomic_load_n(&ctx->released, __ATOMIC_ACQUIRE))
 		err = fl_futex_wait(&ctx->seq, seq, timeout_ns);
@@ -538,7 +536,7 @@ void fl_ctx_watched(struct fl_uffd_ctx *ctx)
 	if (__atomic_exchange_n(&ctx->watched, true, __ATOMIC_SEQ_CST))
 		return;
 	signals = fl_signals_block();
-	fl_mutex_lock(&ctx->lock); /* what only a poller was told is news to the rest */
+	fl_mutex_lock(&ctx->lock); /* what only a poller was told is new to the other readers */
 	update_token(ctx, false);
 	fl_mutex_unlock(&ctx->lock);
 	fl_signals_restore(signals);

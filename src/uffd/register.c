@@ -64,7 +64,7 @@ static void set_range(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uin
 		bool was_registered = vma->flags & VM_UFFD;
 
 		if (uffd_flags ? vma->ctx == ctx && (vma->flags & uffd_flags) == uffd_flags : !was_registered)
-			continue; /* nothing to do; asking for fewer modes than there are takes none away */
+			continue; /* nothing to do; asking for fewer modes than are set removes none */
 		fl_vma_set_uffd(mm, vma, uffd_flags, ctx);
 		if (mm->ops->release && fl_vma_plain(vma))
 			mm->ops->release(mm, vma);
@@ -102,7 +102,7 @@ int fl_ctx_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint3
 	return err;
 }
 
-/* Only the waiters for missing pages go on: those at a write-protected page wait for WAKE or close. */
+/* Only waiters for missing pages continue: those at a write-protected page wait for WAKE or close. */
 static void wake_unregistered(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma;

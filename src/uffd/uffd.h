@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * uffd.h - the userfaultfd object: who is registered, who waits, who is told.
+ * uffd.h - the userfaultfd object: registrations, waiting threads, and messages.
  *
- * A fault becomes a struct fl_wait. It stands in `pending` until a reader takes its message, then in `faulting`,
- * until somebody wakes its range; it is allocated by the faulting thread and freed by it. The thread's sleep is a
- * futex on wait->state. A message is readable if and only if `pending` is not empty; the descriptor's readiness
- * follows that through `notify`, except while a reader that spins has undertaken to look by itself ("parked"), or a
- * sleeping one was woken.
+ * A fault becomes a struct fl_wait. It is in `pending` until a reader takes its message, then in `faulting` until its
+ * range is woken; the faulting thread allocates and frees it. The thread sleeps on the futex wait->state. A message
+ * is readable if and only if `pending` is not empty; the descriptor's readiness follows that through `notify`, except
+ * while a spinning reader has undertaken to look by itself ("parked"), or a sleeping one was woken.
  */
 #ifndef FL_UFFD_UFFD_H
 #define FL_UFFD_UFFD_H
@@ -14,7 +13,7 @@
 #include "mm/mm.h"
 #include <faultline/uapi.h>
 
-/* What a queued message is about, and so what lets its thread go on. */
+/* What a queued message is about, and so what lets its thread continue. */
 enum fl_wait_kind {
 	FL_WAIT_PAGE, /* a fault: a wake of its page. (An event's would be that it is read, in take_one().) */
 };
@@ -35,9 +34,9 @@ struct fl_wait {
 	uint32_t state; /* futex */
 };
 
-/* How the object tells the world that it became readable or unreadable. => ctx->lock held, signals blocked */
+/* Makes the object's descriptor readable or unreadable. => ctx->lock held, signals blocked */
 typedef void fl_notify_fn(struct fl_uffd_ctx *ctx, bool readable);
-/* Has everybody else who could hold the descriptor gone? Asked by a waiter now and then. => no lock held */
+/* Are all other holders of the descriptor gone? Asked by a waiter now and then. => no lock held */
 typedef bool fl_orphaned_fn(struct fl_uffd_ctx *ctx);
 
 /*
@@ -59,11 +58,11 @@ struct fl_uffd_ctx {
 	uint32_t features;	  /* [a] with FL_UFFD_INITIALIZED once the handshake is done */
 	uint32_t flags;		  /* [a] O_NONBLOCK, FL_UFFD_USER_MODE_ONLY, FL_CTX_SRC_HOST */
 	bool released;		  /* [m][q] closed: no mapping has it, or gets it any more */
-	bool token;		  /* [q] notify() has said "readable" */
+	bool token;		  /* [q] notify() was last called with true */
 	struct fl_list pending;	  /* [q] */
-	bool has_pending;	  /* [a] changed with the list, under the lock: for a glance without it */
+	bool has_pending;	  /* [a] changed with the list, under the lock; may be read without it */
 	struct fl_list faulting;  /* [q] */
-	uint32_t parked;	  /* [a] readers that spin, and look by themselves */
+	uint32_t parked;	  /* [a] spinning readers, which look by themselves */
 	uint32_t seq;		  /* [q] futex of blocked readers, moved by every new message */
 	bool watched;		  /* [a] the descriptor's own readiness matters while a poller sleeps */
 	uint32_t pollers;	  /* [a] poll()s of this object alone that sleep on seq */
@@ -73,7 +72,7 @@ struct fl_uffd_ctx {
 	uint32_t reader_cpu;	  /* [a] where a reader, a faulting thread ran last: whether spinning can pay */
 	uint32_t fault_cpu;	  /* [a] */
 	bool has_again;		  /* [q] */
-	struct fl_uffd_msg again; /* [q] to be read a second time, on demand; nobody waits for it */
+	struct fl_uffd_msg again; /* [q] to be read a second time, on demand; no thread waits for it */
 	fl_notify_fn *notify;	  /* [c] */
 	fl_orphaned_fn *orphaned;
 	struct fl_inthread *inthread; /* [a] NULL: messages are queued */
@@ -105,14 +104,14 @@ void fl_ctx_set_inthread(struct fl_uffd_ctx *ctx, struct fl_inthread *inthread);
 /* The last reference frees it. => no lock held */
 void fl_ctx_put(struct fl_uffd_ctx *ctx);
 /*
- * The last descriptor is closed: unregister everything, wake everybody. The references in use stay valid.
- * => no lock held, signals blocked
+ * The last descriptor is closed: unregister everything, wake all waiters. The references in use stay valid. => no
+ * lock held, signals blocked
  */
 void fl_ctx_release(struct fl_uffd_ctx *ctx);
 
 /*
- * Release the objects of [start, end) whose last descriptor was closed where nobody noticed: by another process, or
- * while a poll() held it. => mmap_lock held for writing, signals blocked
+ * Release the objects of [start, end) whose last descriptor was closed unnoticed: by another process, or while a
+ * poll() held it. => mmap_lock held for writing, signals blocked
  */
 void fl_ctx_drop_orphans(struct fl_mm *mm, uint64_t start, uint64_t end);
 
@@ -128,16 +127,16 @@ int fl_ctx_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint3
 int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
 /*
  * -ENOENT: no mapping, or one that is not registered for write-protection; those before it are changed. -ENOMEM: no
- * page table for markers; what comes before is changed, and the same call succeeds later. Wakes nobody.
+ * page table for markers; what comes before is changed, and the same call succeeds later. Wakes no thread.
  */
 int fl_ctx_writeprotect(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, bool protect);
 
 /* ---- fills (fill.c) ---- */
 
-/* When do the waiters of a range that has been resolved go on? */
+/* When do the waiters of a resolved range continue? */
 enum fl_wake { FL_WAKE_NOW, FL_WAKE_LATER /* the caller has it done by UFFDIO_WAKE */ };
 
-/* fl_fill_range(), and what has been filled so far is woken. => as there */
+/* fl_fill_range(), then a wake of what has been filled. => as there */
 int fl_ctx_fill(struct fl_uffd_ctx *ctx, const struct fl_fill *fill, enum fl_wake wake, uint64_t *done,
 		uint64_t *src_fault);
 
@@ -145,9 +144,12 @@ int fl_ctx_fill(struct fl_uffd_ctx *ctx, const struct fl_fill *fill, enum fl_wak
 
 /* See fl_uffd_ops.fault. */
 enum fl_answer fl_ctx_fault(struct fl_vmf *vmf);
-/* Does anybody wait at all? At a glance: whoever queued before the page-table lock was taken last is seen. */
+/*
+ * Does any thread wait? Checked without a lock: a thread that queued before the page-table lock was last taken is
+ * seen.
+ */
 bool fl_ctx_waiters(struct fl_uffd_ctx *ctx);
-/* Wake whoever waits for [start, end). Returns how many. => signals blocked; ctx->lock not held */
+/* Wake the waiters of [start, end). Returns how many. => signals blocked; ctx->lock not held */
 unsigned fl_ctx_wake(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end);
 
 /* A range has been filled or is no longer write-protected. => as for fl_ctx_wake() */
@@ -155,18 +157,17 @@ void fl_ctx_resolved(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, enum
 
 /* Take up to `nr` messages. Returns how many. => signals blocked */
 unsigned fl_ctx_take(struct fl_uffd_ctx *ctx, struct fl_uffd_msg *msgs, unsigned nr);
-/* Is there a message? At a glance; and to be sure that its sender lives. => no lock held */
+/* Is there a message? Checked without a lock; then it is made sure that its sender lives. => no lock held */
 bool fl_ctx_readable(struct fl_uffd_ctx *ctx);
 bool fl_ctx_poll(struct fl_uffd_ctx *ctx);
 /*
- * The thread leaves whatever waits it is in, by siglongjmp(): their messages go. Should it not leave one after all,
- * its access faults again. => signals blocked
+ * The thread leaves any waits it is in, by siglongjmp(): their messages go. If it does not leave one after all, its
+ * access faults again. => signals blocked
  */
 void fl_ctx_abandon(struct fl_mm *mm);
 /*
  * A reader looks by itself for a while: spins, if that can pay, up to spin_ns, and returns whether it saw a message.
- * `takes`: the caller takes it at once, so nobody else need be told.
- * => signals blocked
+ * `takes`: the caller takes it at once, so no other reader need be told. => signals blocked
  */
 bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns, bool takes);
 /* Was the last fault on another CPU than this? Notes where the reader runs. */
@@ -177,7 +178,7 @@ bool fl_ctx_spin_pays(struct fl_uffd_ctx *ctx);
  * them
  */
 int fl_ctx_sleep(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns);
-/* From now on somebody may look at the descriptor itself, whom fl_ctx_sleep() does not know of. => no lock held */
+/* From now on the descriptor itself may have observers that fl_ctx_sleep() does not know of. => no lock held */
 void fl_ctx_watched(struct fl_uffd_ctx *ctx);
 
 #endif

@@ -4,15 +4,15 @@
 
 #include "host/count.h"
 
-/* A gap between mappings is a hole, unless the host has one there: then it is memory that is not registered. */
+/* A gap between mappings is a hole, unless the host has a mapping there: then it is memory that is not registered. */
 static int check_gap(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
 	return start < end && mm->ops->mapped && mm->ops->mapped(mm, start, end) ? -ENOENT : 0;
 }
 
 /*
- * Linux 6.18, observed: whether empty anonymous memory is marked is up to the object that has registered it. Of a
- * file it always is: a page that is not in the tables may be in its cache.
+ * Linux 6.18, observed: whether empty anonymous memory is marked depends on the object that has registered it. A
+ * file's always is: a page that is not in the tables may be in its cache.
  */
 static uint32_t cp_flags(const struct fl_vma *vma, bool protect)
 {
