@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * adopt.c - a registration makes private anonymous memory of the program ours; an unregistration lets the host serve
- * it alone again.
+ * adopt.c - a registration adopts private anonymous memory of the program; an unregistration lets the host serve it
+ * alone again.
  *
  * Adopting, while other threads use the memory: hide it (their accesses fault, and wait for mmap_lock), look which
  * pages hold data, make tables for them, move the pages aside, copy them into the pool, map the pool in their place.
@@ -91,7 +91,7 @@ static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgo
 	return 0;
 }
 
-/* Entries for the data of a range: that at `aside`, or, when that is 0, what the pool holds. => tables exist */
+/* Entries for the data of a range: that at `aside`, or, if that is 0, what the pool holds. => tables exist */
 static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, enum fl_run what)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
@@ -130,7 +130,7 @@ int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff, enum fl_inj
 	return err;
 }
 
-/* Swap the range for the pool. The range is hidden, tables exist. On failure the pages are back where they were. */
+/* Replace the range by the pool. The range is hidden, tables exist. On failure the pages are back where they were. */
 static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff, bool data, uint64_t *aside)
 {
 	uint64_t len = end - start;
@@ -199,7 +199,7 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	return 0;
 }
 
-/* ---- released ranges, back again: what the pool holds is what is there ---- */
+/* ---- released ranges, taken back: what the pool holds is what is there ---- */
 
 static int file_next(uint64_t *start, uint64_t end, uint64_t *run_end)
 {
@@ -309,7 +309,7 @@ int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 			break;
 		addr = fl_max(addr, map.start);
 		if (vma && vma->start <= addr)
-			continue; /* ours, as the host lists it */
+			continue; /* adopted already, as the host lists it */
 		limit = fl_min(map.end, end);
 		if (vma)
 			limit = fl_min(limit, vma->start);
@@ -326,7 +326,7 @@ int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 /* ---- release ---- */
 
 /*
- * Frames that were mapped as zeros and never touched have no memory; they are to be data all the same. (Memory that
+ * Frames that were mapped as zeros and never touched have no memory; they must become data all the same. (Memory that
  * fallocate() gives is a hole to lseek().) A touch, for a page that mincore() misses may be in swap.
  */
 static void make_data(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
@@ -340,7 +340,7 @@ static void make_data(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 			fl_touch_nofault(fl_kmap_local(mm, pfn + i));
 }
 
-/* The entries of one table go; the pool shall hold memory exactly where there were entries. */
+/* The entries of one table go; the pool gets memory exactly where there were entries. */
 static void release_table(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t end)
 {
 	while (addr < end) { /* the tables exist, and no leaves */
@@ -381,7 +381,7 @@ static void release_chunk(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, u
 		release_table(mm, vma, addr, end);
 	else if (bit_any(chunk_of(pfn)->resident, first, nr, true))
 		fl_frames_punch(pfn, nr);
-	bit_fill(chunk_of(pfn)->resident, first, nr, false); /* what it holds from now on is the host's to know */
+	bit_fill(chunk_of(pfn)->resident, first, nr, false); /* only the host knows what it holds from now on */
 }
 
 void fl_native_release(struct fl_mm *mm, struct fl_vma *vma)
@@ -393,10 +393,7 @@ void fl_native_release(struct fl_mm *mm, struct fl_vma *vma)
 		fl_file_release(mm, vma);
 		return;
 	}
-	/*
-	 * One fresh mapping has no markers and no splits. If the host has no room for it, the range stays served by
-	 * us.
-	 */
+	/* One fresh mapping has no markers and no splits. If the host has no room for it, the range stays adopted. */
 	while ((err = fl_native_map_pool(vma->start, vma->end, vma->pgoff, FL_FP_NONE)) && fl_cache_shrink(mm))
 		;
 	if (err)
@@ -407,7 +404,7 @@ void fl_native_release(struct fl_mm *mm, struct fl_vma *vma)
 		release_chunk(mm, vma, a, next);
 	}
 	fl_yield_point(vma);
-	/* Whoever was hit by the change faults, and finds it released. */
+	/* A thread that was hit by the change faults, and finds it released. */
 	while (fl_host_mprotect(vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM &&
 	       fl_cache_shrink(mm))
 		;

@@ -69,7 +69,7 @@ static int advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int ad
 	}
 }
 
-/* What of MADV_COLLAPSE is not the manager's, which takes its locks itself. => no lock held */
+/* The part of MADV_COLLAPSE that is not the manager's and takes its own locks. => no lock held */
 static int collapse_by_host(uint64_t start, uint64_t stop)
 {
 	int err = fl_file_any() ? fl_file_collapse_elsewhere(start, stop) : 0;
@@ -84,7 +84,10 @@ static int collapse_file(uint64_t start, uint64_t stop)
 
 typedef int collapse_fn(uint64_t start, uint64_t stop);
 
-/* Who takes the locks himself; NULL: collapse(), which has them. => mmap_lock held for writing */
+/*
+ * The function that collapses this part and takes its own locks; NULL: call collapse(), which expects them held. =>
+ * mmap_lock held for writing
+ */
 static collapse_fn *collapse_owner(const struct fl_vma *vma)
 {
 	if (!vma || ((vma->flags & VM_SHARED) && (vma->flags & VM_RELEASED)))
@@ -109,7 +112,7 @@ static int collapse_all(uint64_t at, uint64_t end)
 		fl_mmap_write_unlock(mm);
 		ret = owner(start, stop);
 		fl_mmap_write_lock(mm);
-		if (ret == -ENOMEM && !vma) { /* holes are skipped, and told of at the end */
+		if (ret == -ENOMEM && !vma) { /* holes are skipped, and reported at the end */
 			hole = ret;
 			ret = 0;
 		}
@@ -118,7 +121,7 @@ static int collapse_all(uint64_t at, uint64_t end)
 	return ret ? ret : hole;
 }
 
-/* An advice that the host does not know is refused by it, before anything is changed. */
+/* The host refuses advice that it does not know, before anything is changed. */
 static bool advice_known(int advice)
 {
 	return fl_host_madvise(0, 0, advice) == 0;
@@ -157,13 +160,13 @@ int fl_native_madvise(uint64_t addr, uint64_t len, int advice)
 		return collapse_all(addr, end);
 	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
 		fl_native_fault_in(addr, end - addr, advice == MADV_POPULATE_WRITE);
-	signals = advice == MADV_REMOVE ? lock() : lock_range(addr, end); /* that takes pages of others, too */
+	signals = advice == MADV_REMOVE ? lock() : lock_range(addr, end); /* removes others' pages, too */
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);
 		if (ret)
 			break;
 		ret = vma ? advise_part(vma, start, stop, advice) : fl_host_madvise(start, stop - start, advice);
-		if (ret == -ENOMEM && !vma) { /* holes are skipped, and told of at the end */
+		if (ret == -ENOMEM && !vma) { /* holes are skipped, and reported at the end */
 			hole = ret;
 			ret = 0;
 		}

@@ -23,7 +23,7 @@ static uint64_t host_metadata(struct fl_mm *mm)
 	return fl_native.used_chunks * (sizeof(struct chunk) + CHUNK_PAGES * sizeof(struct fl_folio));
 }
 
-/* The host's part of a fault, of which our own clock sees nothing: a signal to us, and the way back. */
+/* The host's part of a fault, invisible to the engine's clock: delivering a signal, and the way back. */
 static uint64_t host_entry_ns(struct fl_mm *mm)
 {
 	long page = fl_host_map(PAGE_SIZE, PROT_NONE);

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cache.c - the host's page tables as a cache of ours.
+ * cache.c - the host's page tables as a cache of the engine's.
  *
  * With guard markers a hidden page costs no host mapping: what a mapping has of a chunk is, once in use ("active"),
- * one host mapping with the rights of its pages, and a marker on every page that is hidden. What is not yet in use
- * has no markers, and no rights either. Only pages that may be read but not written, among others that may be
- * written, split the host mapping.
- * Without guard markers PROT_NONE hides, and every border between unlike pages is a split.
+ * one host mapping with the rights of its pages, and a marker on every hidden page. What is not yet in use has no
+ * markers, and no rights either. Only pages that may be read but not written, among others that may be written, split
+ * the host mapping. Without guard markers PROT_NONE hides, and every border between unlike pages is a split.
  *
- * The number of splits is the capacity of the cache, which the host limits. It is kept below a budget by eviction: a
- * chunk forgets all it showed and becomes one mapping again. Nothing fails for it; the pages fault once more when
- * they are used. Eviction is the only thing that is done to the pages of another mapping than the one that the caller
- * is at work in; a mapping that somebody is about to change is left alone.
+ * The number of splits is the capacity of the cache, which the host limits. Eviction keeps it below a budget: a chunk
+ * forgets all it showed and becomes one mapping again. Nothing fails for it; the pages fault once more when they are
+ * used. Eviction is the only operation on pages of a mapping that the caller has not pinned; a mapping that a writer
+ * is about to change is left alone.
  *
  * Locks: what is cached of a mapping changes under its cache_lock. Rights are given with it held for reading, as the
  * page-table lock keeps others out of the same 2 MiB; they are taken, and pages are evicted, with it held for
- * writing. Of another mapping it is only tried for. Who is alone in a mapping, or has it taken out of the table,
- * needs none.
+ * writing. For another mapping it is only tried. A thread that has sole access to a mapping, or has removed it from
+ * the table, needs none.
  *
  * The order of host calls keeps the invariant "never more than the entry": rights are taken before a page is shown,
  * and a page is hidden before rights are given around it.
@@ -42,7 +41,7 @@ static int right_prot(const struct fl_vma *vma, enum fl_right right)
 	return right == FL_RIGHT_WRITE ? prot | PROT_WRITE : prot;
 }
 
-/* ---- pieces: what a mapping has of a chunk ---- */
+/* ---- parts: what a mapping has of a chunk ---- */
 
 struct piece {
 	struct fl_vma *vma;
@@ -72,7 +71,7 @@ static bool in_chunk(const struct piece *p, const struct chunk *c)
 	return !(p->vma->flags & VM_RELEASED) && chunk_of(vma_pfn(p->vma, p->start)) == c;
 }
 
-/* The next piece of a chunk at or above *addr. => mmap_lock held */
+/* The next part of a chunk at or above *addr. => mmap_lock held */
 static bool piece_next(struct fl_mm *mm, const struct chunk *c, uint64_t *addr, struct piece *p)
 {
 	uint64_t limit = c->vbase + PMD_SIZE;
@@ -87,7 +86,7 @@ static bool piece_next(struct fl_mm *mm, const struct chunk *c, uint64_t *addr, 
 	return false;
 }
 
-/* Is any of it in use? Without guard markers that is said by what is shown. */
+/* Is any of it in use? Without guard markers, what is shown says so. */
 static bool piece_active(const struct piece *p)
 {
 	const struct chunk *c = chunk_of(vma_pfn(p->vma, p->start));
@@ -115,7 +114,7 @@ static unsigned borders(const uint64_t *map)
 	return n;
 }
 
-/* The sum; while counts change it may be of a moment ago, and less than nothing for a moment. */
+/* The total. It may be slightly stale, and transiently negative, while counts change. */
 static uint64_t splits(void)
 {
 	int64_t n;
@@ -131,8 +130,8 @@ static unsigned all_borders(const struct chunk *c)
 }
 
 /*
- * Other mappings of the chunk change beside. Whoever writes down a number looks once more whether it is right still,
- * so the last one to do so has written the last number.
+ * Other mappings of the chunk change meanwhile. After publishing a count, re-check it: so the last thread to publish
+ * has published the current value.
  */
 static void recount(struct chunk *c)
 {
@@ -155,16 +154,16 @@ void fl_cache_set_budget(void)
 
 	if (!max)
 		max = 65530;
-	/* half of what is left now is the program's to grow into */
+	/* half of what is left is for the program to grow into */
 	fl_native.budget = max > used + 256 ? (max - used) / 2 : 128;
 }
 
 /* ---- eviction ---- */
 
 /*
- * Forget all that a piece shows; afterwards it is one host mapping. Of a range that is being unmapped nothing is in
- * use any more, and its addresses, which the table of mappings still has, may be somebody else's already.
- * => cache_lock of its mapping held for writing
+ * Forget all that a part shows; afterwards it is one host mapping. Of a range that is being unmapped nothing is in
+ * use any longer, and its addresses, which the table of mappings still has, may belong to another mapping already. =>
+ * cache_lock of its mapping held for writing
  */
 static void evict_piece(struct chunk *c, const struct piece *p)
 {
@@ -175,7 +174,7 @@ static void evict_piece(struct chunk *c, const struct piece *p)
 		return;
 	if (fl_native.guard && fl_host_guard(p->start, p->end - p->start))
 		return;	       /* still shown: leave its rights alone */
-	if (fl_native.guard) { /* hidden from here on, whatever becomes of its rights */
+	if (fl_native.guard) { /* hidden from here on, even if its rights cannot be changed */
 		bit_fill(c->shown, p->first, p->nr, false);
 		bit_fill(c->active, p->first, p->nr, true);
 	}
@@ -185,14 +184,14 @@ static void evict_piece(struct chunk *c, const struct piece *p)
 	bit_fill(c->writable, p->first, p->nr, w);
 }
 
-/* Who evicts, and what may be touched besides. */
+/* An eviction, and what it may touch besides its own mapping. */
 struct evictor {
 	struct fl_mm *mm;
 	struct fl_vma *own; /* its cache_lock is held for writing; NULL: mmap_lock is held */
-	bool all;	    /* mmap_lock is: the table of mappings stands still */
+	bool all;	    /* mmap_lock is held: the table of mappings does not change */
 };
 
-/* The first mapping that ends above addr, if it is one that the evictor may touch. *got: it is to be put */
+/* The first mapping that ends above addr, if the evictor may touch it. *got: it was pinned, and must be unpinned */
 static struct fl_vma *victim(const struct evictor *e, uint64_t addr, bool *got)
 {
 	*got = false;
@@ -204,7 +203,7 @@ static struct fl_vma *victim(const struct evictor *e, uint64_t addr, bool *got)
 	return fl_vma_trypin(e->mm, addr);
 }
 
-/* What a mapping has of the chunk, at addr or above. Returns where that ends. */
+/* Evict what a mapping has of the chunk, at addr or above. Returns where that ends. */
 static uint64_t evict_from(const struct evictor *e, struct fl_vma *vma, struct chunk *c, uint64_t addr)
 {
 	uint64_t limit = PMD_ALIGN_DOWN(addr) + PMD_SIZE;
@@ -239,9 +238,9 @@ static void evict(const struct evictor *e, struct chunk *c)
 }
 
 /*
- * Evict, round-robin, until no more than `target` splits are left. Returns whether that has gained anything. Who is
- * alone in the mapping, which is one of the space's, has mmap_lock for writing.
- * => own->cache_lock held for writing, or own is NULL and mmap_lock held
+ * Evict, round-robin, until no more than `target` splits are left. Returns whether that has gained anything. A caller
+ * with sole access to the mapping, which is in the table, has mmap_lock for writing. => own->cache_lock held for
+ * writing, or own is NULL and mmap_lock held
  */
 static bool evict_to(struct fl_mm *mm, struct fl_vma *own, uint64_t target, const struct chunk *keep)
 {
@@ -257,7 +256,7 @@ static bool evict_to(struct fl_mm *mm, struct fl_vma *own, uint64_t target, cons
 		if (__atomic_load_n(&c->splits, __ATOMIC_RELAXED) && c != keep)
 			evict(&e, c);
 	}
-	return splits() < before; /* whoever asks again must come to an end */
+	return splits() < before; /* a caller that asks again must come to an end */
 }
 
 bool fl_cache_shrink(struct fl_mm *mm)
@@ -280,7 +279,7 @@ static int protect(struct fl_vma *vma, struct chunk *c, uint64_t start, uint64_t
 
 /* ---- granting ---- */
 
-/* Hidden, under the right that its mapping has now: markers, then rights. */
+/* Hide it under the right that its mapping has now: markers, then rights. */
 static int hide_piece(struct chunk *c, const struct piece *p, bool room)
 {
 	bool w = p->vma->flags & VM_WRITE;
@@ -299,7 +298,7 @@ static int hide_piece(struct chunk *c, const struct piece *p, bool room)
 	return 0;
 }
 
-/* First use of a piece. After mappings have merged a part of it may be in use already. */
+/* First use of a part. After mappings have merged, some of it may be in use already. */
 static int activate(struct chunk *c, const struct piece *p, bool room)
 {
 	int err = 0;
@@ -318,7 +317,7 @@ static int activate(struct chunk *c, const struct piece *p, bool room)
 	return err;
 }
 
-/* Hide a piece that is in use anew. */
+/* Hide a part that is in use anew. */
 static int conform_piece(struct chunk *c, const struct piece *p)
 {
 	int err;
@@ -382,7 +381,7 @@ static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsig
 	return err;
 }
 
-/* There is no room for a split: the piece gets one right, and forgets what it showed. */
+/* There is no room for a split: the part gets one right, and forgets what it showed. */
 static int rebase(struct chunk *c, const struct piece *p, bool w)
 {
 	int err = fl_host_guard(p->start, p->end - p->start);
@@ -398,8 +397,8 @@ static int rebase(struct chunk *c, const struct piece *p, bool w)
 }
 
 /*
- * The pages of a file are there already: to have them in the host's tables saves its fault, and shows in others'.
- * What is a leaf of ours it is asked to map in one piece, too: where markers have been it does not do so by itself.
+ * The pages of a file exist already: having them in the host's tables saves its fault, and shows in others'. For a
+ * leaf the host is also asked to map all of it at once: where markers have been it does not do so by itself.
  */
 static void populate(struct fl_mm *mm, uint64_t addr, uint64_t nr)
 {
@@ -437,7 +436,7 @@ void fl_native_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64
 
 	if (right == FL_RIGHT_NONE)
 		return;
-	bit_fill(c->resident, p.first, p.nr, true); /* the program's own touch may allocate from now on */
+	bit_fill(c->resident, p.first, p.nr, true); /* the program's own access may allocate from now on */
 	fl_read_lock(&vma->cache_lock);
 	err = show(c, &p, w, false);
 	fl_read_unlock(&vma->cache_lock);
@@ -455,16 +454,16 @@ void fl_native_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64
 
 /* ---- taking rights away ---- */
 
-/* Like host calls on neighbouring ranges of one mapping become one call. */
+/* Similar host calls on neighbouring ranges of one mapping become one call. */
 struct batch {
 	struct fl_vma *vma;
 	uint64_t start, end;
-	enum fl_right right; /* what is left */
-	int prot;	     /* the host's word for it */
+	enum fl_right right; /* the right that is left */
+	int prot;	     /* as the host has it */
 };
 
 /*
- * The host has done it: so say the bitmaps. `hidden`: the pages were hidden in place of losing the write right only.
+ * The host has done it: update the bitmaps. `hidden`: the pages were hidden instead of only losing the write right.
  */
 static void batch_done(const struct batch *b, bool hidden)
 {
@@ -480,7 +479,7 @@ static void batch_done(const struct batch *b, bool hidden)
 	}
 }
 
-/* Hiding has no alternative. Where the host has no room for it, to hide all of the mapping takes none. */
+/* Hiding has no alternative. If the host has no room for it, hiding all of the mapping needs none. */
 static void hide(struct batch *b)
 {
 	while (fl_native.guard ? fl_host_guard(b->start, b->end - b->start)
@@ -509,7 +508,7 @@ static void batch_flush(struct batch *b)
 	b->start = b->end = 0;
 }
 
-/* Does what begins at `start` go on with it? If not, it is done now: that may evict what is to be looked at next. */
+/* Does what begins at `start` continue it? If not, flush first: that may evict what is looked at next. */
 static void batch_begin(struct batch *b, uint64_t start, enum fl_right right, int prot)
 {
 	if (b->start != b->end && b->end == start && b->right == right && b->prot == prot)
@@ -602,7 +601,7 @@ bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
 	if (!vma)
 		return false;
 	/*
-	 * of a file it may be gone when it is touched: SIGBUS, which is blocked in the fault entry, would end the
+	 * a page of a file may be gone when it is touched: SIGBUS, which is blocked in the fault entry, would end the
 	 * process
 	 */
 	ret = !(vma->flags & (VM_RELEASED | VM_SHARED)) && fl_native_caches(vma, addr, FL_RIGHT_WRITE);
@@ -612,7 +611,7 @@ bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
 
 /* ---- standing still ---- */
 
-/* One run of pages with the right to write. The host may have no room for it: then they fault once more. */
+/* One run of writable pages. The host may have no room for it: then they fault once more. */
 static void freeze_run(struct chunk *c, struct fl_vma *vma, uint64_t at, unsigned nr, bool frozen)
 {
 	struct batch b = {.vma = vma, .start = at, .end = at + ((uint64_t)nr << PAGE_SHIFT)};
@@ -651,7 +650,7 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 		struct chunk *c = &fl_native.chunks[i];
 		uint64_t addr = c->vbase;
 
-		while (c->used && !c->file && piece_next(mm, c, &addr, &p)) { /* what is shared stays so */
+		while (c->used && !c->file && piece_next(mm, c, &addr, &p)) { /* what is shared stays shared */
 			fl_write_lock(&p.vma->cache_lock);
 			freeze_piece(c, &p, frozen);
 			fl_write_unlock(&p.vma->cache_lock);

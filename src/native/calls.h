@@ -53,7 +53,7 @@ static inline bool room_unlocked(void)
 	return any;
 }
 
-/* A host call that may find the mapping table full, because of us: with mmap_lock held, or with no lock. */
+/* A host call that may find the mapping table full because of the cache: with mmap_lock held, or with no lock. */
 #define WITH_ROOM(call)	    RETRY_WITH_ROOM(call, room_locked)
 #define WITH_ROOM_OUT(call) RETRY_WITH_ROOM(call, room_unlocked)
 #define RETRY_WITH_ROOM(call, make_room)                                                                             \
@@ -64,7 +64,9 @@ static inline bool room_unlocked(void)
 		room_ret;                                                                                            \
 	})
 
-/* The next part of [*at, end): inside one mapping of ours (*vma) or outside all of them (NULL). => mmap_lock held */
+/*
+ * The next part of [*at, end): inside one registered mapping (*vma) or outside all of them (NULL). => mmap_lock held
+ */
 static inline bool next_part(uint64_t *at, uint64_t end, uint64_t *start, uint64_t *stop, struct fl_vma **vma)
 {
 	struct fl_vma *v;
@@ -91,7 +93,7 @@ static inline void set_flag(uint64_t start, uint64_t stop, uint32_t set, uint32_
 	fl_vma_merge(mm, start, stop);
 }
 
-/* Does the call concern us? Sane arguments only: the host complains about the others. */
+/* Does the call concern registered memory? Sane arguments only: the host complains about the others. */
 static inline bool ours(uint64_t addr, uint64_t len)
 {
 	return len && len <= TASK_SIZE && addr < TASK_SIZE && PAGE_ALIGNED(addr) &&
@@ -99,8 +101,9 @@ static inline bool ours(uint64_t addr, uint64_t len)
 }
 
 /*
- * The host has unmapped [start, end): so do we. What was cached went with the mappings, and the range may be somebody
- * else's already, so nothing may be told to the host about it. => mmap_lock held for writing, two reserved
+ * The host has unmapped [start, end), so the tables forget it. What was cached went with the mappings, and the range
+ * may belong to another mapping already, so the host must not be called about it. => mmap_lock held for writing, two
+ * reserved
  */
 void fl_native_forget(uint64_t start, uint64_t end);
 /* Ranges that were taken back and are not registered go to the host again. => mmap_lock held for writing */

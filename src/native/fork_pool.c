@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * fork_pool.c - a child gets a copy of the pool before the parent's threads may write again, and starts with nothing
- * registered, as with the kernel when nobody asked for fork events.
+ * registered, as with the kernel without fork events.
  *
  * The parent's side holds every lock, has taken all write rights, and waits on a pipe until the child has copied the
  * pool or died. The child's metadata are already a copy: fork() made it. So the child puts its new pool under the
@@ -52,7 +52,7 @@ void fl_fork_parent(void)
 	fl_signals_restore(saved);
 }
 
-/* Every range maps the new pool; nothing is shown yet, but what the host serves alone. */
+/* Every range maps the new pool; nothing is shown yet, except what the host serves alone. */
 static void remap(void)
 {
 	struct fl_mm *mm = &fl_native.mm;
@@ -75,8 +75,8 @@ static void new_pool(void)
 	int fd = fl_host_memfd("faultline", FL_FP_NONE);
 
 	/*
-	 * Without memory the child cannot go on: what it would see is the parent's. The kernel kills for want of
-	 * memory, too.
+	 * Without memory the child cannot continue: it would see the parent's. The kernel kills for lack of memory,
+	 * too.
 	 */
 	if (fd < 0 || fl_host_ftruncate(fd, bytes) || fl_host_copy_data(fl_native.pool_fd, fd, base, bytes))
 		fl_host_exit(137);

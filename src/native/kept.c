@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kept.c - descriptors of the shared memory that the program maps: what REGISTER needs of a mapping is its file. The
- * host opens it again by the mapping (/proc/self/map_files), but only for processes with the right to. In others
- * the file is kept open from the call that maps it until nothing maps it any more, and shared anonymous memory, which
+ * kept.c - descriptors of the shared memory that the program maps: REGISTER needs the file of such a mapping. The
+ * host opens it again by the mapping (/proc/self/map_files), but only for processes with the right to. In others the
+ * file is kept open from the call that maps it until nothing maps it any longer, and shared anonymous memory, which
  * has no descriptor, is made of a memfd.
  *
- * Whoever closes any descriptor of a file gives up the process's record locks on it, fcntl(2). So one of ours stays
- * open while there are any.
+ * Closing any descriptor of a file drops the process's record locks on it, fcntl(2). So a kept one stays open while
+ * there are any.
  */
 #include "native/native.h"
 
@@ -16,17 +16,17 @@
 struct kept {
 	uint64_t dev, inode;
 	uint64_t start,
-		end;	/* where the first mapping of the program's begins and the last ends; empty: none is known */
+		end;	/* where the program's first mapping begins and the last ends; empty: none is known */
 	uint32_t users; /* of fl_kept_get() */
 	int fd;		/* 0: free */
-	bool again;	/* it could not be closed, or not be seen whether to: whatever is unmapped, look again */
+	bool again;	/* it could not be closed, or checked: look again at the next unmapping */
 };
 
 static struct kept table[MAX_KEPT];
 static uint32_t nr_kept; /* [a] */
 static struct fl_mutex table_lock = {.rank = FL_RANK_KEPT};
 
-/* Signals, too, before there is anything registered that a handler could touch: a handler may call mmap(2). */
+/* Signals, too, even before anything is registered that a handler could touch: a handler may call mmap(2). */
 static uint64_t lock(void)
 {
 	uint64_t old = fl_host_sigblock(FL_SIGNALS_MASK);
@@ -58,7 +58,7 @@ static bool names(int fd, uint64_t dev, uint64_t inode)
 	return fd >= 0 && fl_host_fstat(fd, &file) == 0 && file.inode == inode && file.dev == dev;
 }
 
-/* Rather one descriptor too many than the program's locks lost. */
+/* Better one descriptor too many than the program's locks lost. */
 static void close_file(int fd)
 {
 	if (!fl_host_record_locked(fd))
@@ -122,7 +122,7 @@ static struct kept *free_record(void)
 	return NULL;
 }
 
-/* The descriptor becomes ours. NULL: there is no room for it. */
+/* Keep the descriptor. NULL: there is no room for it. */
 static struct kept *insert(int fd, uint64_t dev, uint64_t inode)
 {
 	struct kept *k = free_record();
@@ -139,7 +139,7 @@ static struct kept *insert(int fd, uint64_t dev, uint64_t inode)
 	return k;
 }
 
-/* The record of a file; one whose descriptor is gone is no record. */
+/* The record of a file; a record whose descriptor is gone does not count. */
 static struct kept *lookup(uint64_t dev, uint64_t inode)
 {
 	struct kept *k = find(dev, inode);
@@ -173,7 +173,7 @@ static int dup_descriptor(const struct fl_host_map *map)
 	return -EINVAL;
 }
 
-/* The descriptor, where it is out of the way if there is such a place. */
+/* The descriptor, moved out of the way if there is such a place. */
 static int move_high(int fd)
 {
 	int high = fl_host_fd_high(fd, true, FL_FP_NONE);
@@ -267,13 +267,16 @@ static bool reopens(void)
 	return answer > 0;
 }
 
-/* What shared anonymous memory can be made of; -errno: it cannot, or should not, and will be the host's own. */
+/*
+ * A memfd for shared anonymous memory; -errno: it cannot or should not be used, and the memory will be the host's
+ * own.
+ */
 static int memory_file(uint64_t len)
 {
 	int fd;
 
 	if (!len || len > TASK_SIZE || fl_host_file_limit() < len)
-		return -EFBIG; /* it is not the program that writes a file: no SIGXFSZ */
+		return -EFBIG; /* the program writes no file here: no SIGXFSZ */
 	fd = fl_host_memfd("anonymous", FL_FP_KEEP);
 	if (fd >= 0 && fl_host_ftruncate(fd, PAGE_ALIGN(len))) {
 		fl_host_close(fd);
@@ -282,7 +285,7 @@ static int memory_file(uint64_t len)
 	return fd;
 }
 
-/* `fd` is mapped at `start`: keep it open, if it can be registered by it. A failure only means that it cannot. */
+/* `fd` is mapped at `start`: keep it open, if that allows registering it. A failure only means that it cannot be. */
 static void keep(int fd, uint64_t start, uint64_t len)
 {
 	struct fl_host_file file;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * map.c - the program's mapping calls, where they meet ranges of ours. A call that does not is passed to the host
- * as it is. One that does is cut at the borders of our ranges: the tables change for our parts, the host's mappings
- * for the rest. Order: what shrinks reaches the cache before the call returns; memory that leaves the tables is
- * unmapped before anybody could see the pool behind it.
+ * map.c - the program's mapping calls, where they meet registered ranges. A call that does not is passed to the host
+ * as it is. A call that does is cut at the borders of these ranges: the tables change for the registered parts, the
+ * host's mappings for the rest. Order: what shrinks reaches the cache before the call returns; memory that leaves the
+ * tables is unmapped before any thread could see the pool behind it.
  */
 #include "native/calls.h"
 
@@ -55,7 +55,7 @@ int fl_native_munmap(uint64_t addr, uint64_t len)
 	return (int)ret;
 }
 
-/* The host gave a range that is ours to the program: libc had unmapped it behind our back, as free() does. */
+/* The host gave a registered range to the program: libc had unmapped it unseen, as free() does. */
 static void forget_stale(uint64_t start, uint64_t end)
 {
 	uint64_t signals = lock_range(start, end);

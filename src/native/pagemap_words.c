@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pagemap_words.c - what the process's own /proc/self/pagemap and clear_refs say and do about memory of ours. The
+ * pagemap_words.c - what the process's own /proc/self/pagemap and clear_refs say and do about registered memory. The
  * tables know what is registered. What was released is the host's alone again, but still a mapping of the pool: its
  * words say so, and know only what was touched since.
  */
@@ -12,14 +12,14 @@
 
 /*
  * The words of a run of released pages, from the host's. All of it counts as soft-dirty, or it would not have been
- * released; a page of zeros as the zero page, which is nobody's own. => mmap_lock held
+ * released; a page of zeros counts as the shared zero page. => mmap_lock held
  */
 static void released(struct fl_vma *vma, uint64_t addr, uint64_t nr, uint64_t *words)
 {
 	const uint64_t data = FL_PM_PRESENT | FL_PM_SWAP;
 	unsigned char in[64];
 
-	for (uint64_t i = 0; i < nr && (vma->flags & VM_SHARED); i++) /* the host's own, but for where it is */
+	for (uint64_t i = 0; i < nr && (vma->flags & VM_SHARED); i++) /* the host's own, except for where it is */
 		words[i] =
 			(words[i] & (FL_PM_EXCLUSIVE | FL_PM_FILE | FL_PM_SWAP | FL_PM_PRESENT)) | FL_PM_SOFT_DIRTY;
 	for (uint64_t i = 0; i < nr && !(vma->flags & VM_SHARED); i++) {
@@ -37,7 +37,7 @@ static void released(struct fl_vma *vma, uint64_t addr, uint64_t nr, uint64_t *w
 	}
 }
 
-/* Shared memory: who else maps a page, the host knows. What was released counts as soft-dirty, as above. */
+/* Shared memory: the host knows which other mappings a page has. What was released counts as soft-dirty, as above. */
 static void shared(const struct fl_vma *vma, uint64_t nr, const uint64_t *hosts, uint64_t *words)
 {
 	const uint64_t both = FL_PM_PRESENT | FL_PM_FILE;

@@ -3,8 +3,7 @@
  * pool.c - the physical memory of the process's address space: extents of a sparse memfd, and the contents of frames.
  *
  * Memory that the host has given is worth keeping: writing to a page that the direct map has costs a tenth of writing
- * to a hole.
- * So frames that the program drops keep their memory, up to a limit, for the next fill of the same page.
+ * to a hole. So frames that the program drops keep their memory, up to a limit, for the next fill of the same page.
  */
 #include "native/native.h"
 
@@ -39,7 +38,7 @@ int fl_pool_create(struct fl_pool *pool)
 	if (fd < 0)
 		return fd;
 	fl_native.pool_fd = fl_host_fd_move_high(fd, true);
-	while (map_direct(pool, bytes)) /* less where address space is rationed */
+	while (map_direct(pool, bytes)) /* less where address space is limited */
 		if ((bytes /= 2) < POOL_MIN)
 			goto fail;
 	fl_native.nr_chunks = pool->nr_frames / CHUNK_PAGES;
@@ -69,7 +68,7 @@ void fl_pool_destroy(struct fl_pool *pool)
 
 /* ---- extents ---- */
 
-/* `nr` free chunks in a row, from the cursor on. */
+/* `nr` consecutive free chunks, from the cursor on. */
 static uint64_t find_chunks(uint64_t from, uint64_t to, uint64_t nr)
 {
 	uint64_t run = 0;
@@ -96,7 +95,7 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end)
 		uint64_t base = PMD_ALIGN_DOWN(start) + (i << PMD_SHIFT);
 
 		FL_BUG_ON(
-			c->splits); /* others look for what they can evict, and it is all they look at, if it is 0 */
+			c->splits); /* an eviction in another thread skips the chunk if it is 0 */
 		memset(c->active, 0, sizeof(*c) - offsetof(struct chunk, active));
 		c->file = NULL;
 		__atomic_store_n(&c->vbase, base, __ATOMIC_RELAXED);
@@ -119,7 +118,7 @@ static void stale_sub(uint64_t n)
 		;
 }
 
-/* A frame that nobody uses and that may hold memory is one of fl_native.stale. */
+/* An unused frame that may hold memory counts in fl_native.stale. */
 static bool is_stale(const struct chunk *c, uint64_t pfn)
 {
 	return bit_get(c->resident, (unsigned)(pfn % CHUNK_PAGES)) && !fl_folio(&fl_native.mm, pfn)->refcount;
@@ -205,7 +204,7 @@ bool fl_native_frame_is_zero(struct fl_mm *mm, uint64_t pfn)
 	uint64_t at = pfn << PAGE_SHIFT;
 
 	return fl_host_next_data(fl_native.pool_fd, at) != (int64_t)at ||
-	       fl_page_is_zero(fl_kmap_local(mm, pfn)); /* to read from a hole would take memory */
+	       fl_page_is_zero(fl_kmap_local(mm, pfn)); /* reading from a hole would take memory */
 }
 
 int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
@@ -232,8 +231,8 @@ int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 
 /*
  * Write `n` frames of one chunk that are alike. Three speeds: into memory that the direct map has, a plain copy; into
- * memory that it has not, the same after mapping it; into a hole, a write to the file, which the host need not zero
- * first, but which it can only do where it can read the source.
+ * other memory, the same after mapping it; into a hole, a write to the file, which the host need not zero first, but
+ * which needs a source that the host can read.
  */
 static int64_t fill_alike(struct fl_mm *mm, struct chunk *c, unsigned first, uint64_t pfn,
 			  const struct fl_source *source, uint64_t src, uint64_t len)

@@ -97,8 +97,7 @@ int fl_native_munlock(uint64_t addr, uint64_t len)
 
 /*
  * All of the program's memory is not all of the process's: populating the direct map would take the whole pool.
- * Locked ranges of ours
- * would refuse markers.
+ * Registered ranges, once locked, would refuse markers.
  */
 int fl_native_mlockall(int flags)
 {
@@ -136,7 +135,7 @@ int fl_native_munlockall(void)
 	return 0;
 }
 
-/* What mincore(2) says of a page, if it is ours. => mmap_lock held */
+/* What mincore(2) says of a page, if it is registered. => mmap_lock held */
 static void present(uint64_t addr, unsigned char *in)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, addr);
@@ -146,7 +145,7 @@ static void present(uint64_t addr, unsigned char *in)
 	*in = pte_present(fl_pte_get(mm, addr));
 	if (*in || !vma->file)
 		return;
-	fl_vma_lock_file(vma); /* of a file it is the cache that counts */
+	fl_vma_lock_file(vma); /* for a file's page the page cache counts */
 	*in = vma->file->ops->find(vma->file, vma, addr, fl_vma_page_index(vma, addr)) != FL_PFN_NONE;
 	fl_vma_unlock_file(vma);
 }
@@ -162,7 +161,7 @@ int fl_native_mincore(uint64_t addr, uint64_t len, unsigned char *vec)
 	for (uint64_t at = addr; at < end; at += sizeof(part) * PAGE_SIZE) {
 		size_t n = fl_min(PAGES(end - at), (uint64_t)sizeof(part));
 
-		/* the program's vector may fault: it is not for under the lock */
+		/* the program's vector may fault, so it is not touched under the lock */
 		if (fl_copy_user(part, vec + PAGES(at - addr), n))
 			return -EFAULT;
 		signals = lock();

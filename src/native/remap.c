@@ -9,8 +9,8 @@
 #include "mm/file.h"
 
 /*
- * Copy what the pages of [from, from + len) hold to the frames from pgoff on. The range is hidden: nobody writes to
- * it.
+ * Copy what the pages of [from, from + len) hold to the frames from pgoff on. => the range is hidden: no thread
+ * writes to it
  */
 static int copy_frames(uint64_t from, uint64_t len, uint64_t pgoff)
 {
@@ -41,7 +41,7 @@ static uint64_t map_new(uint64_t start, uint64_t len)
 	return FL_PFN_NONE;
 }
 
-/* A range of ours that is released has no entries: take it back first, and release it again at its new place. */
+/* A released range has no entries: take it back first, and release it again at its new place. */
 static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
 {
 	uint64_t moved = fl_min(old_len, new_len), pgoff;
@@ -58,10 +58,10 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 	err = fl_vma_reserve(mm, 6);
 	if (err)
 		goto unplace;
-	if (flags & MREMAP_FIXED) /* the target goes first, whatever comes of the rest; so it does in the kernel */
+	if (flags & MREMAP_FIXED) /* the target is unmapped first, whatever becomes of the rest, as in the kernel */
 		fl_do_munmap(mm, to, to + new_len);
 	pgoff = map_new(to, new_len);
-	if (pgoff == FL_PFN_NONE) { /* what is left of the target maps frames that are nobody's */
+	if (pgoff == FL_PFN_NONE) { /* what is left of the target maps frames without a mapping */
 		fl_host_munmap(to, new_len);
 		return -ENOMEM;
 	}
@@ -112,7 +112,7 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 	return (int64_t)addr;
 }
 
-/* ---- mappings of shared files: it is the host that moves them ---- */
+/* ---- mappings of shared files, which the host moves ---- */
 
 /* No page of [start, end) is in any table. */
 static void drop_shared(uint64_t start, uint64_t end)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shared.c - shared memory of the program's: memfd, tmpfs, shared anonymous memory. The file itself is the page
- * cache, and stays mapped where the program has it; what registering does is to hide it, and to put the file into the
- * direct map at the place of the range's home, so that its pages are frames like others. That a page is in the cache
- * is asked of the file (SEEK_DATA); that it is mapped is what our tables say.
+ * shared.c - the program's shared memory: memfd, tmpfs, shared anonymous memory. The file itself is the page cache,
+ * and stays mapped where the program has it; registering hides it, and puts the file into the direct map at the place
+ * of the range's home, so that its pages are frames like others. Whether a page is in the cache is asked of the file
+ * (SEEK_DATA); whether it is mapped, the engine's tables say.
  *
- * What other processes do to the file is seen as far as it can be asked for: pages that they add are found. That they
- * took one away is not told, and a page that is shown stays shown.
+ * What other processes do to the file is seen as far as it can be asked: pages that they add are found. Pages that
+ * they remove are not reported, and a page that is shown stays shown.
  */
 #include "native/native.h"
 
@@ -17,7 +17,7 @@
 
 #define BOUNCE_SIZE (16 * PAGE_SIZE)
 
-/* 2 MiB of a file that the host has made one folio of. */
+/* 2 MiB of a file that the host has made one folio. */
 struct large {
 	struct large *next;
 	uint64_t first; /* page */
@@ -26,7 +26,7 @@ struct large {
 struct fl_shared_file {
 	struct fl_file file;
 	char *bounce;		     /* [f] BOUNCE_SIZE */
-	struct large *large;	     /* [f] those that we know of */
+	struct large *large;	     /* [f] the known ones */
 	int fd;			     /* [c] of fl_kept_get(), read-write */
 	uint64_t dev, inode;	     /* [c] */
 	struct fl_shared_file *next; /* [m] of all */
@@ -59,7 +59,7 @@ static uint64_t find(struct fl_file *file, struct fl_vma *vma, uint64_t addr, ui
 	return pfn;
 }
 
-/* A page of zeros where a hole is: fallocate() would leave one, in the eyes of SEEK_DATA. */
+/* A page of zeros for a hole: to SEEK_DATA, what fallocate() makes is still a hole. */
 static int write_zeros(struct fl_shared_file *f, uint64_t offset)
 {
 	static const char zeros[PAGE_SIZE];
@@ -99,7 +99,7 @@ static int add(struct fl_file *file, struct fl_vma *vma, uint64_t pfn, uint64_t 
 	return 0;
 }
 
-/* ---- large folios: the host's, as far as we have had them made or have found them. => file->lock held ---- */
+/* ---- large folios: the host's, as far as they were made or found here. => file->lock held ---- */
 
 static bool has_large(const struct fl_shared_file *f, uint64_t first)
 {
@@ -124,7 +124,7 @@ static int add_large(struct fl_shared_file *f, uint64_t first)
 	return 0;
 }
 
-/* Those that have some of the pages [first, end) come apart. */
+/* Those that have some of the pages [first, end) are split. */
 static void drop_large(struct fl_shared_file *f, uint64_t first, uint64_t end)
 {
 	for (struct large **at = &f->large, *p; (p = *at);) {
@@ -137,7 +137,7 @@ static void drop_large(struct fl_shared_file *f, uint64_t first, uint64_t end)
 	}
 }
 
-/* Is a page missing, before the end of the file? Another process may have taken it out. */
+/* Is a page missing, before the end of the file? Another process may have removed it. */
 static bool has_hole(struct fl_shared_file *f, uint64_t first)
 {
 	uint64_t end = fl_min(first + CHUNK_PAGES, nr_pages(&f->file));
@@ -226,7 +226,7 @@ static uint64_t hole_at(struct fl_shared_file *f, uint64_t offset, uint64_t len)
 
 /*
  * Write what is in the bounce buffer, of which `inside` is before the end of the file. The last page is filled to its
- * end: what is behind the file's can only be reached by a mapping. How much, whole pages; -ENOMEM
+ * end: what is beyond the file's can be reached only by a mapping. Returns how much, in whole pages; -ENOMEM
  */
 static int64_t write_bounced(struct fl_shared_file *f, uint64_t pfn, uint64_t offset, uint64_t len, uint64_t inside)
 {
@@ -241,9 +241,9 @@ static int64_t write_bounced(struct fl_shared_file *f, uint64_t pfn, uint64_t of
 }
 
 /*
- * The source is read first, as it may be another mapping of the very page, and the look at it may make that: the
- * memory manager has found a hole, so whatever is there now was not there before. And a write out of memory of ours
- * does not end in the middle of a page.
+ * The source is read first, as it may be another mapping of the very page, and reading it may make that page: the
+ * memory manager has found a hole, so whatever is there now was not there before. And a write out of registered
+ * memory does not end in the middle of a page.
  */
 static int64_t fill_pages(struct fl_shared_file *f, uint64_t pfn, const struct fl_source *source, uint64_t src,
 			  uint64_t len, uint64_t size)
@@ -353,7 +353,7 @@ static struct fl_shared_file *get_file(const struct fl_host_map *map, int *err)
 
 /* ---- adopting and giving back ---- */
 
-/* May the mapping be written, or made to be? Asked of another one of the same pages. */
+/* May the mapping be written, or be made writable? Asked of another mapping of the same pages. */
 static bool may_write(uint64_t start)
 {
 	long copy = fl_host_alias(start, PAGE_SIZE, 0);
@@ -366,7 +366,7 @@ static bool may_write(uint64_t start)
 	return ok;
 }
 
-/* What the host maps in one piece, at `from`, is one in our tables. => tables exist */
+/* What the host maps with one leaf, at `from`, becomes a leaf. => tables exist */
 void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from)
 {
 	struct fl_shared_file *f = host_file(vma->file);
@@ -378,12 +378,12 @@ void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from)
 		if (fl_pte_offset(mm, at) && first % CHUNK_PAGES == 0 &&
 		    fl_host_mapped_huge(from + (at - vma->start)) && add_large(f, first) == 0 &&
 		    find_large(vma->file, vma, at, first) != FL_PFN_NONE)
-			fl_map_large(mm, vma, at); /* otherwise it is a page after the other */
+			fl_map_large(mm, vma, at); /* otherwise it is page by page */
 	}
 	fl_vma_unlock_file(vma);
 }
 
-/* What the program has in its tables, it has in ours. => tables exist */
+/* What the program has in its tables goes into the engine's. => tables exist */
 void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma)
 {
 	uint64_t run_end;
@@ -470,7 +470,7 @@ static int adopt_shared(struct fl_mm *mm, uint64_t start, uint64_t end, const st
 	return err;
 }
 
-/* Private: what was copied is memory of ours, as anonymous memory is; the file is asked for what is not there yet. */
+/* Private: pages copied here are the engine's, as anonymous memory is; the file is asked for the others. */
 static int adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_host_map *map)
 {
 	int err = 0;
@@ -489,7 +489,7 @@ int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct f
 	return map->shared ? adopt_shared(mm, start, end, map) : adopt_private(mm, start, end, map);
 }
 
-/* Nothing of it is hidden any more, and nothing of it in the host's tables that only was. */
+/* Unhide the whole mapping, and drop host entries for pages that the engine no longer shows. */
 static void show_all(struct fl_vma *vma)
 {
 	uint64_t len = vma->end - vma->start;
@@ -502,14 +502,14 @@ static void show_all(struct fl_vma *vma)
 		;
 }
 
-/* A leaf is one at `to`, if that is aligned as it is, or nothing. */
+/* A leaf becomes one at `to`, if that is aligned as it is; otherwise nothing. */
 static void populate_leaf(uint64_t to, uint64_t len)
 {
 	if (len == PMD_SIZE && (to & ~PMD_MASK) == 0 && fl_host_collapse(to))
 		fl_host_populate(to, len, false);
 }
 
-/* A load would bring the neighbours, too, that are in the cache; a store does not. */
+/* A load would also bring cached neighbours in; a store does not. */
 void fl_file_populate(struct fl_mm *mm, const struct fl_vma *vma, uint64_t start, uint64_t end, uint64_t to)
 {
 	fl_for_each_pmd(mm, addr, next, start, end) {
@@ -616,7 +616,7 @@ void fl_file_remove_elsewhere(uint64_t start, uint64_t end)
 	}
 }
 
-/* The file of ours at *at or above, with a reference, and its part of [*at, end), which begins behind it then. */
+/* The registered file at *at or above, with a reference, and its part of [*at, end), which begins behind it then. */
 static struct fl_shared_file *next_known(uint64_t *at, uint64_t end, uint64_t *from, struct fl_host_map *map)
 {
 	struct fl_shared_file *f = NULL;
@@ -650,5 +650,5 @@ int fl_file_collapse_elsewhere(uint64_t start, uint64_t end)
 		fl_file_put(&f->file);
 		fl_mmap_write_unlock(&fl_native.mm);
 	}
-	return err == -EINVAL ? 0 : err; /* the host will say so itself */
+	return err == -EINVAL ? 0 : err; /* the host will report that itself */
 }

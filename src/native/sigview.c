@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sigview.c - the virtual SIGSEGV: what the program believes about a signal whose handler is ours. A SIGSEGV that is
- * the program's own calls its handler as the host would have: with its mask, its flags, the context of the access,
- * on the stack that it asked for. A SIGSEGV that is *sent* to a thread which has it "blocked" is sent on as
- * FL_SHADOW, which the host keeps pending for us: sigview.h.
+ * sigview.c - the virtual SIGSEGV: what the program believes about a signal whose handler is the engine's. A SIGSEGV
+ * that is the program's own calls its handler as the host would have: with its mask, its flags, the context of the
+ * access, on the stack that it asked for. A SIGSEGV that is *sent* to a thread which has it "blocked" is sent on as
+ * FL_SHADOW, which the host keeps pending: sigview.h.
  */
 #include "native/sigview.h"
 
@@ -80,7 +80,7 @@ static bool believed_blocked(uint64_t host_mask)
 	return fl_sigview_shadowed && (host_mask & SIGBIT(FL_SHADOW));
 }
 
-/* To the thread or to the process, as it was sent: there may be a thread that has not blocked it. */
+/* To the thread or to the process, as it was sent: another thread may not have blocked it. */
 static void relay(const siginfo_t *info)
 {
 	siginfo_t copy = *info;
@@ -110,7 +110,7 @@ static bool on_alternate_stack(const ucontext_t *uc, uint64_t sp)
 	return !(uc->uc_stack.ss_flags & SS_DISABLE) && sp >= base && sp < base + uc->uc_stack.ss_size;
 }
 
-/* Are we on an alternate stack that the host, had it called the program's handler, would not have used? */
+/* Is this an alternate stack that the host, had it called the program's handler, would not have used? */
 static bool wrong_stack(const ucontext_t *uc, uint64_t sp, uint64_t flags)
 {
 	const struct fl_own_stack *own = fl_own_stack(&uc->uc_stack);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sigview.h - the virtual SIGSEGV. At the host the handler of SIGSEGV is ours, always installed and never blocked: a
- * blocked SIGSEGV at a hidden page kills. What the program sees is a view: its own action, remembered here and called
- * as the host would have called it; its own masks; its own alternate stack.
+ * sigview.h - the virtual SIGSEGV. At the host the handler of SIGSEGV is the engine's, always installed and never
+ * blocked: a blocked SIGSEGV at a hidden page kills. What the program sees is a view: its own action, remembered here
+ * and called as the host would have called it; its own masks; its own alternate stack.
  *
- *   fault_entry.c .. passes on what is not a fault of ours: _caused, _sent, _raise_sigbus
+ *   fault_entry.c .. passes on what is no fault on registered memory: _caused, _sent, _raise_sigbus
  *   preload ........ translates the program's calls: _action, fl_mask_*, _relayed, fl_own_stack()
  *
  * => a precondition: locks held, signals blocked. None of these takes a lock.
@@ -81,8 +81,8 @@ void fl_sigview_raise_sigbus(ucontext_t *uc, void *addr);
 /* ---- alternate stacks ---- */
 
 /*
- * An alternate stack of ours, for a thread whose own stack, or the program's alternate one, is too small for our
- * handler or may itself be hidden. It is known by its size; at its base stands what the program believes.
+ * An alternate stack of the engine's, for a thread whose own stack, or the program's alternate one, is too small for
+ * the handler or may itself be hidden. It is known by its size; at its base is what the program believes.
  */
 #define FL_OWN_STACK_SIZE (64u * 1024 - 16)
 

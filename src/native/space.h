@@ -22,7 +22,9 @@ int fl_native_mlock(uint64_t addr, uint64_t len, unsigned flags);
 int fl_native_munlock(uint64_t addr, uint64_t len);
 int fl_native_mlockall(int flags);
 int fl_native_munlockall(void);
-/* ftruncate(2), truncate(2), fallocate(2) with FALLOC_FL_PUNCH_HOLE, where there are files of ours: fl_file_any(). */
+/*
+ * ftruncate(2), truncate(2), fallocate(2) with FALLOC_FL_PUNCH_HOLE, where there are registered files: fl_file_any().
+ */
 int fl_native_ftruncate(int fd, uint64_t size);
 int fl_native_truncate(const char *path, uint64_t size);
 int fl_native_fallocate(int fd, int mode, uint64_t offset, uint64_t len);
@@ -31,20 +33,20 @@ void fl_native_truncated(int fd);
 /* mincore(2): what is present is what the tables say. */
 int fl_native_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
 
-/* ---- what the process's pages are (pagemap.c) ---- */
+/* ---- the words of the process's pages (pagemap_words.c) ---- */
 
 /*
- * `words` is what the host's /proc/self/pagemap says of the pages [addr, addr + nr pages), below TASK_SIZE: correct
- * those that are ours, FL_PAGEMAP_WORDS at most. => no lock held; fl_native is ready
+ * `words` is what the host's /proc/self/pagemap says of the pages [addr, addr + nr pages), below TASK_SIZE: corrects
+ * those of registered memory, FL_PAGEMAP_WORDS at most. => no lock held; fl_native is ready
  */
 #define FL_PAGEMAP_WORDS 64
 void fl_native_pagemap(uint64_t addr, uint64_t nr, uint64_t *words);
-/* Our part of writing "4" to /proc/self/clear_refs. 0, -ENOMEM: nothing was cleared. => no lock held */
+/* The engine's part of writing "4" to /proc/self/clear_refs. 0, -ENOMEM: nothing was cleared. => no lock held */
 int fl_native_clear_refs(void);
 
 /*
- * A system call came back with EFAULT: make the pages of [addr, addr + len) that are ours and hidden present, for
- * reading or writing, as the kernel would have.
+ * A system call came back with EFAULT: make the pages of [addr, addr + len) that are registered and hidden present,
+ * for reading or writing, as the kernel would have.
  */
 enum fl_present {		   /* of several ranges the greatest counts */
 		  FL_NOT_OURS,	   /* the fault is the program's */

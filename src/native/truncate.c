@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * truncate.c - calls that take pages out of files. They leave our tables first, while nobody faults.
+ * truncate.c - calls that take pages out of files. They leave the engine's tables first, while no thread can fault.
  */
 #include "native/calls.h"
 
-/* => mmap_lock held for writing, so that nobody maps them again before they are gone */
+/* => mmap_lock held for writing, so that the pages are not mapped again before they are gone */
 static void zap_behind(const struct fl_host_file *file, uint64_t size)
 {
 	fl_file_zap(file, PAGES(PAGE_ALIGN(size)), UINT64_MAX, true);
@@ -52,7 +52,7 @@ int fl_native_fallocate(int fd, int mode, uint64_t offset, uint64_t len)
 	struct fl_host_file file;
 	int ret;
 
-	/* the other modes take nothing that shared memory knows of */
+	/* the other modes take nothing from shared memory */
 	if (offset + len > offset && fl_host_fstat(fd, &file) == 0)
 		fl_file_zap(&file, PAGES(offset), PAGES(PAGE_ALIGN(offset + len)), false);
 	ret = fl_host_fallocate(fd, mode, offset, len);
