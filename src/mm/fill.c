@@ -260,7 +260,7 @@ static uint64_t fill_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_f
 		return 0;
 	fl_vma_lock_file(vma);
 	fl_mutex_lock(ptl);
-	run.ptep = fl_pte_offset(mm, addr); /* NULL: a leaf has been there */
+	run.ptep = fl_pte_offset(mm, addr); /* NULL: a leaf was there */
 	if (f->kind == FL_FILL_CONTINUE)
 		continue_run(mm, vma, f, &run, run_limit(vma, addr, f->dst + f->len), err);
 	else
@@ -284,10 +284,7 @@ static bool in_one_mapping(struct fl_mm *mm, const struct fl_vma *vma, uint64_t 
 	return vma;
 }
 
-/*
- * May the fill go on? The whole of what is left lies in one mapping, which must be registered; by whom does not
- * matter.
- */
+/* May the fill continue? All that is left is in one mapping, which must be registered, with any object. */
 static int fill_check(const struct fl_vma *vma, const struct fl_fill *f)
 {
 	if (!(vma->flags & VM_UFFD))
@@ -313,7 +310,7 @@ static struct fl_vma *start_fill(struct fl_mm *mm, uint64_t addr, uint64_t end)
 	if (!vma || vma->end >= end)
 		return vma;
 	fl_vma_unpin(vma);
-	fl_mmap_read_lock(mm); /* the neighbours have a say */
+	fl_mmap_read_lock(mm); /* the neighbours matter */
 	vma = fl_vma_lookup(mm, addr);
 	one = vma && in_one_mapping(mm, vma, end);
 	vma = one ? fl_vma_pin_locked(mm, addr) : NULL;

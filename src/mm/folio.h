@@ -42,7 +42,7 @@ static inline bool fl_folio_try_get(struct fl_folio *folio)
 	return false;
 }
 
-/* One entry more maps a page. */
+/* Another entry maps the page. */
 static inline void fl_folio_map(const struct fl_mm *mm, uint64_t pfn)
 {
 	__atomic_fetch_add(&fl_folio(mm, pfn)->refcount, 1, __ATOMIC_RELAXED);

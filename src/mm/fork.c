@@ -48,7 +48,7 @@ static int copy_table(struct fl_mm *child, struct fl_mm *parent, uint64_t addr, 
 	return 0;
 }
 
-/* => the child is nobody's yet */
+/* => no other thread knows the child */
 static int copy_range(struct fl_mm *child, struct fl_mm *parent, struct fl_vma *vma)
 {
 	fl_for_each_pmd(parent, addr, next, vma->start, vma->end) {
@@ -71,8 +71,8 @@ int fl_mm_copy(struct fl_mm *child, struct fl_mm *parent)
 	int err = 0;
 
 	/*
-	 * a file that it maps leads others to it before it is complete; two locks of one rank, but nobody holds this
-	 * one
+	 * a file that it maps leads other threads to it before it is complete; two locks of one rank, but this one is
+	 * free
 	 */
 	FL_BUG_ON(!fl_write_trylock(&child->mmap_lock));
 	fl_mmap_write_lock(parent);
@@ -92,7 +92,7 @@ int fl_mm_copy(struct fl_mm *child, struct fl_mm *parent)
 	fl_vma_merge(child, 0, TASK_SIZE);
 	fl_mmap_write_unlock(parent);
 	fl_write_unlock_tried(&child->mmap_lock);
-	fl_mmap_write_lock(child); /* its mappings are open for use when this ends */
+	fl_mmap_write_lock(child); /* its mappings can be pinned when this ends */
 	fl_mmap_write_unlock(child);
 	return err;
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * huge.c - leaves: where a PMD entry that maps 2 MiB comes from. A fault of a mapping that has asked for it
- * (MADV_HUGEPAGE), or a table whose pages are put together (MADV_COLLAPSE). Of anonymous memory the 512 frames stay
- * folios of their own; a leaf is 512 entries that are one, so it is split with nothing to be had and nothing to be
- * moved.
+ * huge.c - leaves: where a PMD entry that maps 2 MiB comes from. A fault in a mapping that has asked for it
+ * (MADV_HUGEPAGE), or a table whose pages are combined (MADV_COLLAPSE). In anonymous memory the 512 frames stay
+ * folios of their own; a leaf is 512 entries in one, so splitting it allocates and moves nothing.
  *
  * A leaf in a mapping of a file is over one large folio of the file's cache. Collapsing makes the folio first, which
- * takes its pages out of all mappings, and then the leaf; any fault makes one where the folio is there already, and
- * nothing else is.
+ * takes its pages out of all mappings, and then the leaf; any fault makes one where the folio exists already, and
+ * nothing else is mapped.
  */
 #include "mm/huge.h"
 
@@ -83,8 +82,8 @@ bool fl_huge_anonymous_fault(struct fl_vmf *vmf)
 /* ---- collapse ---- */
 
 /*
- * What the pages of a table are together; -errno if they cannot be one. What comes first says. `full`: only if all
- * are there.
+ * The bits that the pages of a table have together; -errno if they cannot be one. The first obstacle decides. `full`:
+ * only if all are present.
  */
 static int can_collapse(struct fl_mm *mm, const struct fl_vma *vma, const fl_pte_t *ptes, bool full, fl_pte_t *all)
 {
@@ -131,7 +130,7 @@ int fl_gather_homes(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const f
 	return 0;
 }
 
-/* Elsewhere: 512 new ones, and the old ones go. */
+/* Without homes: 512 new frames, and the old ones are freed. */
 int fl_gather_copies(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const fl_pte_t *ptes, uint64_t *head)
 {
 	uint64_t pfn = mm->ops->huge_get(mm, vma, addr);
@@ -158,7 +157,7 @@ int fl_gather_copies(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const 
 	return 0;
 }
 
-/* A leaf is there; the program may not know. */
+/* There is a leaf already; the program may not know. */
 static int ask_for(fl_pmd_t *pmdp, fl_pmd_t leaf)
 {
 	if (!pte_unasked(pmd_pte(leaf)))
@@ -254,16 +253,16 @@ bool fl_read_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t
 
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		if (vma->file->ops->read(vma->file, first + i, pfn + i))
-			return false; /* nothing is said of the frames yet */
+			return false; /* nothing is known of the frames yet */
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		fl_folio(mm, pfn + i)->mapping = vma->file;
 	return true;
 }
 
 /*
- * The entry of a leaf over the folio, counted for it; none: no memory, or another process has just taken a page out.
- * The frames are asked for here, since those that were put a moment ago may have forgotten whose they are. => file's
- * lock and page-table lock held
+ * The entry of a leaf over the folio, counted for it; none: no memory, or another process has just removed a page.
+ * The frames are looked up here, since frames freed a moment ago may no longer know their file. => file's lock and
+ * page-table lock held
  */
 static fl_pte_t map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 {
@@ -316,7 +315,7 @@ bool fl_huge_cached_fault(struct fl_vmf *vmf)
 	struct fl_vma *vma = vmf->vma;
 	bool done;
 
-	/* who is asked of each page, or gets a copy of one, has them one by one */
+	/* what is asked page by page, or copied, is mapped page by page */
 	if ((vma->flags & (VM_UFFD_MINOR | VM_NOHUGEPAGE)) || !aligned_alike(vma, base) ||
 	    ((vmf->flags & FAULT_WRITE) && !(vma->flags & VM_SHARED)))
 		return false;
@@ -340,8 +339,8 @@ static bool waited_for(const struct fl_file *file, uint64_t first)
 }
 
 /*
- * Once nobody maps the pages they can only be found in the cache, which takes the file's lock; who was faster and has
- * mapped one again makes it fail.
+ * Once the pages are in no mapping they can be found only in the cache, which takes the file's lock; a thread that
+ * was faster and has mapped one again makes it fail.
  */
 int fl_collapse_cache(struct fl_file *file, uint64_t first)
 {
@@ -396,7 +395,7 @@ static int replace_by_leaf(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 	return 0;
 }
 
-/* -EAGAIN: the cache has no large folio there. => no lock held */
+/* Map the folio with a leaf. -EAGAIN: the cache has no large folio there. => no lock held */
 static int map_piece(struct fl_mm *mm, struct fl_file *file, uint64_t addr, uint64_t first)
 {
 	int err = -EINVAL; /* it is another mapping by now */
@@ -454,7 +453,7 @@ static int collapse_part(struct fl_mm *mm, uint64_t *at, uint64_t end)
 		return err;
 	for (; addr + PMD_SIZE <= end && !err; addr += PMD_SIZE, index += PTRS_PER_TABLE)
 		err = collapse_file(mm, file, addr, index);
-	fl_mmap_write_lock(mm); /* nobody may know it any more */
+	fl_mmap_write_lock(mm); /* no other thread may know it any longer */
 	fl_file_put(file);
 	fl_mmap_write_unlock(mm);
 	return err;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * migrate.c - pages move to other frames. While the contents are copied, with no lock held, a migration entry stands
- * for the page: nobody has rights to it, whoever faults waits, and whoever changes protection changes what the entry
- * will be. If it has gone by the time the copy is done, the page was dropped meanwhile.
+ * for the page: it grants nothing, a fault waits, and a change of protection changes what the entry will be. If it is
+ * gone when the copy is done, the page was dropped meanwhile.
  */
 #include "mm/migrate.h"
 
@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-/* => page-table lock held. The old frame, which is now ours; FL_PFN_NONE: not a page that can move */
+/* Returns the old frame, which the caller now owns; FL_PFN_NONE: not a page that can move. => page-table lock held */
 static uint64_t unmap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t *new)
 {
 	fl_pte_t *ptep = fl_pte_movable(mm, vma, addr);
@@ -33,7 +33,7 @@ static uint64_t unmap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint6
 	return pte_pfn(old);
 }
 
-/* => page-table lock held. Whether the page was still there */
+/* Returns whether the page was still there. => page-table lock held */
 static bool remap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t old, uint64_t new)
 {
 	fl_pte_t *ptep = fl_pte_offset(mm, addr), pte = ptep ? ptep_get(ptep) : (fl_pte_t){0};

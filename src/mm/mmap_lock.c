@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mmap_lock.c - who may be at work in which mappings.
+ * mmap_lock.c - which thread may change or use which mappings.
  *
- * Mappings change with mmap_lock held for writing. That alone keeps nobody out but others who want it: whoever
- * changes mappings also says which addresses he is at work on (fl_mmap_exclude), and is then alone in the mappings
- * there. Faults, fills and accesses are at work in one mapping, which they look up without a lock and count
- * themselves into (fl_vma_pin). So they wait for whoever changes the mapping they are in, and for nobody else.
+ * Holding mmap_lock for writing excludes other writers only. A writer also declares the range it will change
+ * (fl_mmap_exclude), and waits until no mapping there is pinned. Faults, fills and accesses pin one mapping, which
+ * they look up without a lock (fl_vma_pin). So they wait only for a change to their own mapping.
  *
- *   a fault                                  whoever changes mappings
- *     reads vma_seq                            writes down what is excluded
- *     finds the mapping, which is not excluded changes vma_seq
- *     counts itself in                         waits until nobody is counted in there
+ *   a fault                                  a writer
+ *     reads vma_seq                            declares its range
+ *     finds the mapping, not in the range      changes vma_seq
+ *     pins it                                  waits until nothing there is pinned
  *     reads vma_seq: has it changed?
  *
- * Either the fault sees that vma_seq has changed, and counts itself out, or it is waited for. vma_seq changes with
- * the table of mappings, too, so a fault that is counted in has found its mapping in a table that was whole. A fault
- * that may not be at work yet, or finds no mapping, waits for mmap_lock, for nobody changes anything while it is held
- * for reading.
+ * Either the fault sees that vma_seq has changed, and unpins, or the writer waits for it. vma_seq changes with the
+ * table of mappings, too, so a fault that has pinned its mapping has found it in a table that was whole. A fault that
+ * may not pin yet, or finds no mapping, waits for mmap_lock, since nothing changes while it is held for reading.
  */
 #include "mm/mmap_lock.h"
 
@@ -43,7 +41,7 @@ bool fl_vma_sole_pin(const struct fl_vma *vma)
 	uint32_t seq = fl_read_seqbegin(&mm->vma_seq);
 	bool ret = fl_vma_excluded(vma) && __atomic_load_n(&mm->excl_done, __ATOMIC_ACQUIRE); /* in this order */
 
-	/* If it has changed, or is changing, that was somebody else: whoever is alone here keeps others from it. */
+	/* If it has changed, or is changing, another thread did it, so this one does not have sole access. */
 	return ret && !fl_read_seqretry(&mm->vma_seq, seq);
 }
 
@@ -80,7 +78,7 @@ void fl_mmap_write_unlock(struct fl_mm *mm)
 	if (mm->excl_end) {
 		fl_yield_point(&mm->vma_seq);
 		__atomic_store_n(&mm->excl_done, false, __ATOMIC_RELEASE);
-		entry_write(&mm->excl_end, 0); /* who sees that sees all that was changed */
+		entry_write(&mm->excl_end, 0); /* a thread that sees that sees all the changes */
 	}
 	fl_write_unlock(&mm->mmap_lock);
 }
@@ -96,7 +94,7 @@ void fl_mmap_lock_after_fork(struct fl_mm *mm)
 	fl_rwlock_init(&mm->mmap_lock, FL_RANK_MMAP);
 }
 
-/* ---- to be at work in one ---- */
+/* ---- to pin a mapping ---- */
 
 /* NULL, and *again: the table was changing. */
 static struct fl_vma *tryget(struct fl_mm *mm, uint64_t addr, bool *again)

@@ -2,11 +2,11 @@
 /*
  * mmu.h - what the memory manager asks of a backend, and all that a backend sees of the manager.
  *
- * The caller may be at work in one mapping while others change: what a backend does for one it does without a look at
- * its neighbours, unless they are got hold of first (fl_vma_trypin).
+ * The caller may have one mapping pinned while others change: what a backend does for a mapping it does without a
+ * look at its neighbours, unless it pins them first (fl_vma_trypin).
  *
  * The page tables are the truth; a backend is a cache of them. It may hold fewer rights than an entry grants, never
- * more. It may forget a right at any time, without a word.
+ * more. It may forget a right at any time, without notice.
  */
 #ifndef FL_MM_MMU_H
 #define FL_MM_MMU_H
@@ -21,11 +21,11 @@ struct fl_mmu_ops {
 	const struct fl_kinds *kinds; /* of its mappings */
 
 	/*
-	 * The frame for a page that is about to be filled, its folio counted once; FL_PFN_NONE: no memory.
-	 * => at work in the mapping (or mmap_lock held, as for all below), page-table lock of addr held
+	 * The frame for a page that is about to be filled, its folio counted once; FL_PFN_NONE: no memory. => mapping
+	 * pinned (or mmap_lock held, as for all below), page-table lock of addr held
 	 */
 	uint64_t (*frame_get)(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
-	/* A frame that no entry maps any more and no right is cached for. => page-table lock held */
+	/* A frame that no entry maps any longer and no right is cached for. => page-table lock held */
 	void (*frame_put)(struct fl_mm *mm, uint64_t pfn);
 
 	/*
@@ -64,16 +64,16 @@ struct fl_mmu_ops {
 	void (*unmapped)(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff);
 
 	/*
-	 * Optional (NULL): for a backend whose host has mappings of which the engine does not know yet.
-	 * => mmap_lock held for writing
+	 * Optional (NULL): for a backend whose host has mappings that the engine does not know yet. => mmap_lock held
+	 * for writing
 	 */
-	/* Is there anything mapped in the range, and is all of it fit for userfaultfd? 0, -EINVAL */
+	/* Is anything mapped in the range, and is all of it fit for userfaultfd? 0, -EINVAL */
 	int (*fit)(struct fl_mm *mm, uint64_t start, uint64_t end);
-	/* Has the host a mapping in [start, end), which is outside all of ours? */
+	/* Does the host have a mapping in [start, end), which is outside all of the engine's? */
 	bool (*mapped)(struct fl_mm *mm, uint64_t start, uint64_t end);
-	/* Insert mappings for whatever the host has there. 0 or -errno, with nothing changed */
+	/* Insert mappings for everything the host has there. 0 or -errno, with nothing changed */
 	int (*adopt)(struct fl_mm *mm, uint64_t start, uint64_t end);
-	/* The mapping is registered no more: the backend may serve it alone and set VM_RELEASED. */
+	/* The mapping is no longer registered: the backend may serve it alone and set VM_RELEASED. */
 	void (*release)(struct fl_mm *mm, struct fl_vma *vma);
 
 	/*
@@ -91,7 +91,7 @@ struct fl_mmu_ops {
 	void (*swap_write)(struct fl_mm *mm, uint64_t slot, uint64_t pfn);
 	int (*swap_read)(struct fl_mm *mm, uint64_t slot, uint64_t pfn);
 
-	/* Optional: what it takes to bring a fault to us and back, in ns. => no lock held */
+	/* Optional: the time to bring a fault to the engine and back, in ns. => no lock held */
 	uint64_t (*entry_ns)(struct fl_mm *mm);
 
 	/* Does the cache hold at least `right` for this page? For the checker. => page-table lock held */

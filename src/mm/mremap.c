@@ -53,7 +53,7 @@ int fl_move_prepare(struct fl_mm *mm, uint64_t old, uint64_t new, uint64_t len)
 	return 0;
 }
 
-/* => mmap_lock held for writing, so the page-table locks are not needed: nobody else looks at entries */
+/* => mmap_lock held for writing, so the page-table locks are not needed: no other thread looks at entries */
 void fl_move_entries(struct fl_mm *mm, uint64_t old, struct fl_vma *new_vma, uint64_t new, uint64_t len, bool rehome)
 {
 	fl_hide_range(mm, old, old + len);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* pagemap.c - the words of /proc/self/pagemap for memory of ours, and clearing soft-dirty. */
+/* pagemap.c - the words of /proc/self/pagemap for registered memory, and clearing soft-dirty. */
 #include "mm/pagemap.h"
 
 #include "mm/folio.h"
@@ -13,8 +13,8 @@
 #include <faultline/faultline.h>
 
 /*
- * Has it a frame of its own, in the kernel's eyes? Zeros that nobody has asked to write to are the zero page there,
- * which is everybody's. Ours may be written without our seeing it, but then they are zeros no more.
+ * Does the page have a frame of its own, in the kernel's eyes? Zeros for which no write was requested are the zero
+ * page there, which is shared by all. Here they may be written unnoticed, but then they are no longer zeros.
  */
 bool fl_page_exclusive(struct fl_mm *mm, fl_pte_t pte)
 {
@@ -32,7 +32,7 @@ static uint64_t pagemap_word(struct fl_mm *mm, const struct fl_vma *vma, uint64_
 	fl_pte_t pte = fl_pte_get(mm, addr);
 	uint64_t word = 0;
 
-	if (pte_present(pte)) { /* its frame is looked at, which only the lock keeps where it is */
+	if (pte_present(pte)) { /* its frame is read, and only the lock keeps it where it is */
 		fl_mutex_lock(fl_pt_lock(mm, addr));
 		pte = fl_pte_get(mm, addr);
 		if (pte_present(pte) && fl_page_exclusive(mm, pte))
@@ -69,8 +69,8 @@ void fl_pagemap(struct fl_mm *mm, uint64_t addr, uint64_t nr, uint64_t *words)
 }
 
 /*
- * What the host serves alone is taken back: there, nobody would see a store. If that fails, it is given back.
- * => mmap_lock held for writing
+ * What the host serves alone is taken back: there, stores would go unnoticed. If that fails, it is released again. =>
+ * mmap_lock held for writing
  */
 static int take_back(struct fl_mm *mm)
 {

@@ -12,8 +12,8 @@
 #include "mm/zap.h"
 
 /*
- * Is each of the frames this entry's alone? A child of fork() may have some of a leaf's still, and the cache of a
- * file has its pages.
+ * Is each of the frames this entry's alone? A forked space may still share some of a leaf's, and the cache of a file
+ * has its pages.
  */
 static bool exclusive(const struct fl_mm *mm, fl_pte_t pte, unsigned nr)
 {
@@ -47,7 +47,7 @@ static fl_pte_t change_present(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t pt
 	return (cp_flags & MM_CP_TRY_CHANGE_WRITABLE) ? fl_maybe_mkwrite(mm, vma, pte, nr) : pte;
 }
 
-/* What an entry becomes that grants nothing: only the bits that come back with the page. */
+/* What an entry that grants nothing becomes: only the bits that come back with the page. */
 static fl_pte_t change_absent(fl_pte_t pte, uint32_t cp_flags)
 {
 	if (pte_none(pte))
@@ -62,7 +62,8 @@ static fl_pte_t change_absent(fl_pte_t pte, uint32_t cp_flags)
 }
 
 /*
- * One call, and what of it the backend is still to hear: the part in which rights shrank, and the most that is left.
+ * One call, and what the backend has not been told of it yet: the part in which rights shrank, and the most that is
+ * left.
  */
 struct change {
 	struct fl_mm *mm;
@@ -116,8 +117,8 @@ static void grant_resolved(struct change *c, uint64_t addr, uint64_t end)
 }
 
 /*
- * The part of one PMD entry. false: it is to have markers, and the leaf that was to get them has been dropped.
- * => page-table lock held
+ * The part of one PMD entry. false: it needs markers, and the leaf that was to get them has been dropped. =>
+ * page-table lock held
  */
 static bool change_pmd(struct change *c, uint64_t addr, uint64_t end)
 {

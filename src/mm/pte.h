@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pte.h - what a page-table entry can be, in named constructors and predicates. Nobody else knows the bits.
+ * pte.h - what a page-table entry can be, in named constructors and predicates. Only this header knows the bits.
  *
  *   none       0
  *   present    frame << 12 | flags                      grants rights, unless it has the hint
  *   swap       slot << 12  | SWAP | kept flags          the contents are in a slot of the swap area
  *   migration  frame << 12 | MIGRATION | kept flags     the contents are on their way to another frame
- *   marker     MARKER | UFFD_WP                         no page; whoever makes one finds it write-protected
+ *   marker     MARKER | UFFD_WP                         no page; the next one there will be write-protected
  *
  * Kept flags are uffd-wp, soft-dirty and dirty: they stand at the same place in each kind, and come back with the
- * page. A migration entry also keeps what the access sampler has set and noted: the page has not been away.
- * A leaf among the PMD entries is a present entry with one bit more, for 512 frames in a row: the functions here are
- * for both. So what holds for one level holds for the other.
+ * page. A migration entry also keeps what the access sampler has set and noted: the page has not been away. A leaf
+ * among the PMD entries is a present entry with one bit more, for 512 consecutive frames: the functions here serve
+ * both. So what holds for one level holds for the other.
  *
- * An entry with uffd-wp is never writable: pte_mkuffd_wp() takes the write bit away, pte_mkwrite() refuses to set it.
- * An entry with the hint grants nothing, and is never writable either: the hint can take rights, not give them.
+ * An entry with uffd-wp is never writable: pte_mkuffd_wp() clears the write bit, pte_mkwrite() refuses to set it. An
+ * entry with the hint grants nothing, and is never writable either: the hint can take rights, not give them.
  */
 #ifndef FL_MM_PTE_H
 #define FL_MM_PTE_H
@@ -31,7 +31,7 @@
 #define PTE_YOUNG      (1ull << 5)
 #define PTE_DIRTY      (1ull << 6)
 #define PTE_LEAF       (1ull << 7) /* among PMD entries */
-#define PTE_ZERO       (1ull << 8) /* filled with zeros, with nobody having said that he would write */
+#define PTE_ZERO       (1ull << 8) /* zero-filled, and no write was requested */
 #define PTE_UNASKED    (1ull << 9) /* a leaf that the program has not asked for: it must not show */
 #define PTE_UFFD_WP    (1ull << 10)
 #define PTE_SOFT_DIRTY (1ull << 11)
@@ -73,7 +73,7 @@ static inline bool pte_marker(fl_pte_t p)
 	return pte_is(p, PTE_MARKER);
 }
 
-/* No page is behind it: none, or a marker of what the next page will be. */
+/* No page behind it: none, or a marker for the next page. */
 static inline bool pte_no_page(fl_pte_t p)
 {
 	return pte_none(p) || pte_marker(p);
@@ -142,7 +142,7 @@ static inline fl_pte_t pte_mkold(fl_pte_t p)
 	return (fl_pte_t){p.val & ~PTE_YOUNG};
 }
 
-/* Somebody writes to it, which also ends its being one of zeros. */
+/* It is written to, so it is no longer a page of zeros. */
 static inline fl_pte_t pte_mkwritten(fl_pte_t p)
 {
 	return (fl_pte_t){(p.val | PTE_DIRTY | PTE_SOFT_DIRTY) & ~PTE_ZERO};
@@ -178,7 +178,7 @@ static inline fl_pte_t pte_clear_hint(fl_pte_t p)
 	return (fl_pte_t){p.val & ~PTE_HINT};
 }
 
-/* Stores that it lets through are not seen by anybody, so from now on it counts as dirty. */
+/* Stores that it lets through go unnoticed, so from now on it counts as dirty. */
 static inline fl_pte_t pte_mkwrite(fl_pte_t p)
 {
 	return (p.val & (PTE_UFFD_WP | PTE_HINT)) ? p : pte_mkdirty((fl_pte_t){p.val | PTE_WRITE});
