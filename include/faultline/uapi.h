@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * uapi.h - the numbers and structures of the kernel's userfaultfd ABI, from userfaultfd(2) and
- * ioctl_userfaultfd(2). They are ours by name (FL_, fl_) so that the header lives beside <linux/userfaultfd.h> of
- * any age; tests/unit checks every one against the system's header where that has it.
+ * uapi.h - the numbers and structures of the kernel's userfaultfd ABI, from userfaultfd(2) and ioctl_userfaultfd(2).
+ * Their names are faultline's own (FL_, fl_) so that the header lives beside <linux/userfaultfd.h> of any age;
+ * tests/unit checks every one against the system's header where that has it.
  */
 #ifndef FAULTLINE_UAPI_H
 #define FAULTLINE_UAPI_H

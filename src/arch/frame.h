@@ -14,7 +14,7 @@
  * frames are not known. => in a handler, whose context `uc` is; no lock held
  */
 bool fl_push_frame(int sig, siginfo_t *info, ucontext_t *uc, void (*handler)(int), uint64_t mask);
-/* Are they known, so that a handler can be called on another stack than ours? */
+/* Are they known, so that a handler can be called on another stack? */
 extern const bool fl_pushes_frames;
 /* What a handler returns to, and the flag that says so, for rt_sigaction(2); NULL, 0: the host knows. */
 extern void (*const fl_sigreturn_restorer)(void);

@@ -2,8 +2,8 @@
 /*
  * clock.c - the time and the CPU, by the vDSO: functions that the host maps into every process, vdso(7). They are
  * found in its ELF image, which AT_SYSINFO_EHDR says the place of. libc's clock_gettime() does the same, but any
- * library that is loaded before it may have another one: ours does. Where there is no vDSO, or it lacks a function, a
- * system call does.
+ * library that is loaded before it may replace it, as faultline's does. Where there is no vDSO, or it lacks a
+ * function, a system call does.
  */
 #include "arch/syscall.h"
 #include "host/task.h"

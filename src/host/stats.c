@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* stats.c - where the counters live: in the process, until somebody offers memory that outlives it. */
+/* stats.c - where the counters live: in the process, until memory that outlives it is provided. */
 #include "host/count.h"
 
 static struct fl_stats own = {.magic = FL_STATS_MAGIC, .size = sizeof(struct fl_stats)};

@@ -32,7 +32,7 @@ struct fl_uffd {
 	uint32_t nr_fds;	 /* [t] table entries */
 	int first_fd;		 /* [t] of a list of them, -1: none */
 	uint32_t calls;		 /* [a] reads and ioctls in progress */
-	int fd;			 /* [ctx->lock] a descriptor of ours, for taking the byte out again; -1: none left */
+	int fd;			 /* [ctx->lock] one of this end, for taking the byte out; -1: none left */
 	uint32_t tokens;	 /* [ctx->lock] bytes in it */
 	int peer;		 /* [c] the other end */
 	int32_t pid;		 /* [c] its process: a forked child holds the descriptor, but not the memory */

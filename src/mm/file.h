@@ -34,14 +34,14 @@ struct fl_file_ops {
 	 */
 	uint64_t (*find_large)(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t first);
 	/*
-	 * They become one, if they are not yet; nobody maps them. Holes get zeros, unless there must be none
-	 * (`full`). 0, -EINVAL (there is not one of the pages), -EBUSY (a hole), -EAGAIN (somebody uses one of them),
+	 * They become one, if they are not yet; no entry maps them. Holes get zeros, unless there must be none
+	 * (`full`). 0, -EINVAL (there is not one of the pages), -EBUSY (a hole), -EAGAIN (one of them is in use),
 	 * -ENOMEM
 	 */
 	int (*collapse)(struct fl_file *file, uint64_t first, bool full);
-	/* Nobody knows it any more. => no lock held but mmap_lock */
+	/* The last reference is gone. => no lock held but mmap_lock */
 	void (*release)(struct fl_file *file);
-	bool untold; /* others take pages out, and it is not told: an entry may be of one that is gone */
+	bool untold; /* pages may be removed without notice, so an entry can refer to a page that is gone */
 };
 
 static inline void fl_file_init(struct fl_file *file, const struct fl_file_ops *ops)

@@ -101,7 +101,7 @@ static int can_collapse(struct fl_mm *mm, const struct fl_vma *vma, const fl_pte
 		if (whole && (pte_none(pte) || (pte_zero(pte) && mm->ops->frame_is_zero(mm, pte_pfn(pte)))))
 			return -EBUSY;
 		present += pte_present(pte);
-		all->val |= pte.val & (PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_HINT); /* and PTE_ZERO no more */
+		all->val |= pte.val & (PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_HINT); /* not PTE_ZERO */
 	}
 	return present ? 0 : -EINVAL;
 }

@@ -26,7 +26,7 @@ struct fl_memory_kind {
 	uint64_t unit;
 	enum fl_leaf_rule leaf;
 	bool keeps_marker; /* a page that goes leaves its write-protection behind, and a missing one can have it */
-	bool zeros;	   /* what make() gives holds zeros, and is nobody else's */
+	bool zeros;	   /* what make() gives holds zeros, and has no other user */
 	bool migrates;	   /* pages can move to other frames */
 	bool host_serves;  /* unwatched, the host could serve such a mapping alone: it has all of the memory */
 

@@ -72,7 +72,7 @@ int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_
 	return touched;
 }
 
-/* Watch a range that is ours, or let it be. => mmap_lock held for writing, two reserved */
+/* Watch an adopted range, or stop. => mmap_lock held for writing, two reserved */
 static void set_sampled(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
 {
 	struct fl_vma *vma;

@@ -6,7 +6,7 @@
 #include "mm/protect.h"
 #include "mm/zap.h"
 
-/* A page that nobody else maps. => page-table lock held. Returns whether it went out */
+/* A page without other mappings. Returns whether it went out. => page-table lock held */
 static bool swap_out(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t *ptep, uint64_t addr)
 {
 	fl_pte_t old = ptep_get(ptep);

@@ -194,7 +194,7 @@ static int64_t remap_shared(uint64_t addr, uint64_t old_len, uint64_t new_len, i
 	return move_shared(fl_vma_lookup(mm, addr), addr, old_len, new_len, flags, to);
 }
 
-/* Is the range one mapping to the program? Ours may be cut where their homes end, or where one is released. */
+/* Is the range one mapping to the program? The engine's may be cut where homes end, or where one is released. */
 static bool one_mapping(uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, start);
@@ -218,7 +218,7 @@ static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 	int64_t ret;
 
 	if (old_len && !one_mapping(addr, addr + old_len)) {
-		/* a part that was never ours may belong to it: then all of it becomes ours */
+		/* a part that was never adopted may belong to it: then all of it is adopted */
 		if (fl_native_fit(mm, addr, addr + old_len) == 0)
 			fl_native_adopt(mm, addr, addr + old_len);
 		if (!one_mapping(addr, addr + old_len))

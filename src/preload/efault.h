@@ -86,7 +86,7 @@ struct fl_retry {
 /* The call failed: is it worth repeating? `present` is FL_ALL of its arguments. No: errno is EFAULT. */
 bool fl_again(struct fl_retry *r, int present);
 
-/* Could an EFAULT be ours at all? Keeps the fast path of every wrapper to a load and a branch. */
+/* Could an EFAULT be due to a hidden page at all? Keeps the fast path of every wrapper to a load and a branch. */
 static inline bool fl_maybe_ours(void)
 {
 	return __atomic_load_n(&fl_native.ready, __ATOMIC_RELAXED) &&

@@ -49,7 +49,7 @@ struct fl_find {
 	const char *name;
 	void *found;
 };
-/* Look it up now, for a constructor that runs before ours. */
+/* Look it up now, for a constructor that runs before the library's. */
 void *fl_find_now(struct fl_find *find);
 #define FL_FIND(symbol)                                                                                              \
 	({                                                                                                           \

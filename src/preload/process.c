@@ -31,8 +31,8 @@ static void forked_child(void)
 }
 
 /*
- * fork(), and whatever else in libc forks, runs these handlers. Ours are registered first, so they run last before
- * the fork and first after it, with none of the program's code between.
+ * fork(), and whatever else in libc forks, runs these handlers. The engine's are registered first, so they run last
+ * before the fork and first after it, with none of the program's code between.
  */
 static void before_fork(void)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * signal.c - the program's view of SIGSEGV, whose handler at the host is ours: native/sigview.h. The program's
- * handler is remembered there; its masks are translated on their way to the host and back, and never remembered.
+ * signal.c - the program's view of SIGSEGV, whose handler at the host is the engine's: native/sigview.h. The
+ * program's handler is remembered there; its masks are translated on their way to the host and back, and never
+ * remembered.
  */
 #include "preload/preload.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * stack.c - alternate signal stacks. Our fault handler needs a few KiB of stack that is never hidden, where the
- * kernel's userfaultfd needs none. Most threads have that. A thread gets an alternate stack of ours if it is
+ * kernel's userfaultfd needs none. Most threads have that. A thread gets an alternate stack from the library if it is
  * created on a small stack or on memory of the program's, or if it sets a small alternate stack. sigaltstack() tells
  * it what it believes, and handlers that it wants on its small alternate stack run on our larger one.
  */
@@ -17,7 +17,7 @@
 
 static pthread_key_t key; /* this thread's struct fl_own_stack, whether or not it is in use */
 
-/* Room for two signal frames and for both handlers, ours and the program's. */
+/* Room for two signal frames and for both handlers, the engine's and the program's. */
 static bool small(const stack_t *ss)
 {
 	return ss->ss_size < 2 * (size_t)sysconf(_SC_MINSIGSTKSZ) + 8192;

@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define FL_VDSO_CLOCK  "" /* its struct timespec may be another than ours */
+#define FL_VDSO_CLOCK  "" /* its struct timespec may differ */
 #define FL_VDSO_GETCPU ""
 
 #ifdef SYS_mmap2
