@@ -21,6 +21,8 @@
 
 #define LIMIT_S	  120 /* for a case, which takes two at most where the machine is idle and faults are fast */
 #define EXIT_SKIP 77
+#define AT_ONCE	  8   /* cases that run side by side */
+#define WINDOW	  256 /* and all from the first that runs to the last */
 
 const struct target *T;
 
@@ -117,36 +119,59 @@ static void exec_case(const char *target, const char *name, FILE *out)
 	_exit(2);
 }
 
-/* The wait status of the case. One that runs out of time is killed with all that it started, and *late is set. */
-static int run_case(const char *target, const char *name, FILE *out, bool *late)
-{
-	struct timespec limit = {LIMIT_S, 0};
-	sigset_t chld;
+/* A case that runs, or that has ended and waits for those before it to be reported. */
+struct job {
+	const struct test_case *c;
+	FILE *out; /* NULL: the case is not for this target */
+	pid_t pid; /* 0: it has ended */
 	int status;
-	pid_t pid;
+	bool late; /* it ran out of time, and was killed with all that it started */
+	time_t until;
+};
 
-	sigemptyset(&chld);
-	sigaddset(&chld, SIGCHLD);
+static time_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+static void start_case(struct job *job, const struct test_case *c, const struct target_name *t)
+{
+	*job = (struct job){.c = c, .until = now() + LIMIT_S};
+	if (!(c->on & t->bit))
+		return;
+	job->out = tmpfile();
+	if (!job->out || fcntl(fileno(job->out), F_SETFD, FD_CLOEXEC)) {
+		perror("conformance: tmpfile");
+		exit(2);
+	}
 	fflush(NULL);
-	pid = fork();
-	if (pid < 0) {
+	job->pid = fork();
+	if (job->pid < 0) {
 		perror("conformance: fork");
 		exit(2);
 	}
-	if (!pid)
-		exec_case(target, name, out);
-	setpgid(pid, pid);
-	*late = false;
-	while (waitpid(pid, &status, WNOHANG) == 0) {
-		if (sigtimedwait(&chld, NULL, &limit) >= 0 || errno == EINTR)
-			continue;
-		*late = true;
-		kill(-pid, SIGKILL);
-		waitpid(pid, &status, 0);
-		return status;
+	if (!job->pid)
+		exec_case(t->name, c->name, job->out);
+	setpgid(job->pid, job->pid);
+}
+
+static bool has_ended(struct job *job)
+{
+	if (!job->pid)
+		return true;
+	if (waitpid(job->pid, &job->status, WNOHANG) == 0) {
+		if (now() < job->until)
+			return false;
+		job->late = true;
+		kill(-job->pid, SIGKILL);
+		waitpid(job->pid, &job->status, 0);
 	}
-	kill(-pid, SIGKILL); /* children that a case left behind */
-	return status;
+	kill(-job->pid, SIGKILL); /* children that a case left behind */
+	job->pid = 0;
+	return true;
 }
 
 static void print_comments(FILE *out)
@@ -158,43 +183,62 @@ static void print_comments(FILE *out)
 		printf("# %s%s", line, strchr(line, '\n') ? "" : "\n");
 }
 
-/* Prints one TAP line. Returns 1 if the case failed. */
-static int report(unsigned number, const struct test_case *c, const struct target_name *t)
+/* Prints one TAP line, of a case that has ended. Returns 1 if it failed. */
+static int report(unsigned number, const struct job *job)
 {
+	bool skipped = WIFEXITED(job->status) && WEXITSTATUS(job->status) == EXIT_SKIP;
+	bool ok = skipped || (WIFEXITED(job->status) && WEXITSTATUS(job->status) == 0);
 	char reason[256] = "";
-	bool late, ok, skipped;
-	FILE *out;
-	int status;
 
-	if (!(c->on & t->bit)) {
-		printf("ok %u - %s # SKIP %s\n", number, c->name, c->why);
+	if (!job->out) {
+		printf("ok %u - %s # SKIP %s\n", number, job->c->name, job->c->why);
 		return 0;
 	}
-	out = tmpfile();
-	if (!out) {
-		perror("conformance: tmpfile");
-		exit(2);
-	}
-	status = run_case(t->name, c->name, out, &late);
-	skipped = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIP;
-	ok = skipped || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	rewind(out);
-	if (skipped && fgets(reason, sizeof(reason), out))
+	rewind(job->out);
+	if (skipped && fgets(reason, sizeof(reason), job->out))
 		reason[strcspn(reason, "\n")] = 0;
-	printf("%s %u - %s", ok ? "ok" : "not ok", number, c->name);
+	printf("%s %u - %s", ok ? "ok" : "not ok", number, job->c->name);
 	if (skipped)
 		printf(" # SKIP %s\n", reason);
 	else
-		printf(" (%s)\n", c->source);
+		printf(" (%s)\n", job->c->source);
 	if (!ok)
-		print_comments(out);
-	if (late)
+		print_comments(job->out);
+	if (job->late)
 		printf("# killed after %d seconds\n", LIMIT_S);
-	else if (WIFSIGNALED(status))
-		printf("# ended by signal %d\n", WTERMSIG(status));
-	fclose(out);
+	else if (WIFSIGNALED(job->status))
+		printf("# ended by signal %d\n", WTERMSIG(job->status));
+	fclose(job->out);
 	fflush(stdout);
 	return !ok;
+}
+
+/*
+ * Cases sleep for most of their time, so some run at once. They are reported in their order. Returns how many failed.
+ * => SIGCHLD blocked
+ */
+static unsigned run_cases(const struct target_name *t, const char *glob, const sigset_t *chld)
+{
+	const struct timespec tick = {1, 0};
+	unsigned started = 0, reported = 0, failed = 0, alive = 0;
+	struct test_case *c = cases;
+	static struct job jobs[WINDOW];
+
+	for (;; alive = 0) {
+		for (unsigned i = reported; i != started; i++)
+			alive += !has_ended(&jobs[i % WINDOW]);
+		for (; reported != started && !jobs[reported % WINDOW].pid; reported++)
+			failed += (unsigned)report(reported + 1, &jobs[reported % WINDOW]);
+		for (; c && alive < AT_ONCE && started - reported < WINDOW; c = c->next)
+			if (fnmatch(glob, c->name, 0) == 0) {
+				start_case(&jobs[started % WINDOW], c, t);
+				alive += jobs[started++ % WINDOW].pid != 0;
+			}
+		if (alive)
+			sigtimedwait(chld, NULL, &tick);
+		else if (reported == started)
+			return failed;
+	}
 }
 
 /*
@@ -232,7 +276,7 @@ static bool probe(const struct target_name *t)
 
 static int run_all(const struct target_name *t, const char *glob)
 {
-	unsigned count = 0, number = 0, failed = 0;
+	unsigned count = 0;
 	sigset_t chld;
 
 	sigemptyset(&chld);
@@ -247,10 +291,7 @@ static int run_all(const struct target_name *t, const char *glob)
 	if (!probe(t))
 		return 0;
 	printf("1..%u\n", count);
-	for (struct test_case *c = cases; c; c = c->next)
-		if (fnmatch(glob, c->name, 0) == 0)
-			failed += (unsigned)report(++number, c, t);
-	return failed ? 1 : 0;
+	return run_cases(t, glob, &chld) ? 1 : 0;
 }
 
 static int list(void)
