@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * process.h - a second process: the child of a fork of the native backend. It has a copy of everything that the engine
- * and the host have for the first, at the same addresses, and runs on the coroutine of the thread that has forked, in
- * the middle of its wait for the child. What it does is seen by no other thread but where it copies what both share, so
- * only there is it a point; the copies change places for it.
+ * process.h - a second process: the child of a fork of the native backend. It has a copy of everything that the
+ * engine and the host have for the first, at the same addresses, and runs on the coroutine of the thread that has
+ * forked, in the middle of its wait for the child. What it does is seen by no other thread but where it copies what
+ * both share, so only there is it a point; the copies change places for it.
  */
 #ifndef SIM_PROCESS_H
 #define SIM_PROCESS_H

@@ -46,7 +46,9 @@ void sim_touch(const void *what, bool change);
 const void *sim_thing(const void *what);
 /* Wake up to `nr` threads that sleep on the word, the longest sleeper first. */
 int sim_wake(const uint32_t *word, int nr);
-/* The running thread goes on in another process (process.h), where it holds nothing and nothing it does is a point. */
+/*
+ * The running thread goes on in another process (process.h), where it holds nothing and nothing it does is a point.
+ */
 void sim_away(bool away);
 /* Has a fault point failed in the running thread since the last call? */
 bool sim_failed(void);
