@@ -70,7 +70,7 @@ static void check_page(struct walk *w, struct fl_vma *v, uint64_t addr, fl_pte_t
 		       "I7 writable is exclusive", addr);
 	}
 	if (v && !(v->flags & VM_RELEASED) && right != FL_RIGHT_WRITE)
-		expect(w, !mm->ops->caches(v, addr, right + 1), "I8 cached right", addr);
+		expect(w, !mm->ops->rights.caches(v, addr, right + 1), "I8 cached right", addr);
 }
 
 /* => the entries are as they were when they were looked up: mmap_lock is held for writing */

@@ -84,7 +84,7 @@ static void grant_around(struct fl_vmf *vmf, const struct fl_slot *s, enum fl_ri
 		first -= PAGE_SIZE;
 	while (end < hi && pte_right(ptep_get(s->ptep + PAGES(end - s->addr)), vma) == right)
 		end += PAGE_SIZE;
-	vmf->mm->ops->grant(vmf->mm, vma, first, PAGES(end - first), right);
+	vmf->mm->ops->rights.grant(vmf->mm, vma, first, PAGES(end - first), right);
 }
 
 /* Set the entry, and let the backend cache what it grants; `around`: and its neighbours. => page-table lock held */
@@ -96,7 +96,7 @@ static void install(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte, b
 	if (around)
 		grant_around(vmf, s, right);
 	else
-		vmf->mm->ops->grant(vmf->mm, vmf->vma, s->addr, s->nr, right);
+		vmf->mm->ops->rights.grant(vmf->mm, vmf->vma, s->addr, s->nr, right);
 }
 
 /* The entry of a page that was not there; `old` is none or a marker, which a store meets again. */
@@ -130,7 +130,7 @@ static enum look map_unit(struct fl_vmf *vmf, const struct fl_slot *s, uint64_t 
 		set_pte(ptep + i, pte);
 		right = fl_min(right, pte_right(pte, vmf->vma));
 	}
-	vmf->mm->ops->grant(vmf->mm, vmf->vma, addr, PAGES(kind->unit), right);
+	vmf->mm->ops->rights.grant(vmf->mm, vmf->vma, addr, PAGES(kind->unit), right);
 	if (kind->zeros)
 		fl_count(faults_zero, 1);
 	else
@@ -157,7 +157,7 @@ static enum look copy_shared_page(struct fl_vmf *vmf, struct fl_slot s)
 		install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte_mkwritten(old), 1), false);
 		return DONE;
 	}
-	pfn = mm->ops->frame_get(mm, vmf->vma, s.addr);
+	pfn = mm->ops->frames.get(mm, vmf->vma, s.addr);
 	if (pfn == FL_PFN_NONE)
 		return NO_MEMORY;
 	if (fl_frame_copy(mm, pfn, pte_pfn(old))) {
@@ -167,7 +167,7 @@ static enum look copy_shared_page(struct fl_vmf *vmf, struct fl_slot s)
 	fl_folio(mm, pfn)->mapcount = 1;
 	pte = pte_mkwritten(pte_set_pfn(old, pfn));
 	slot_set(&s, pte);
-	mm->ops->invalidate(mm, vmf->vma, s.addr, s.addr + PAGE_SIZE, FL_RIGHT_NONE); /* of the old frame */
+	mm->ops->rights.invalidate(mm, vmf->vma, s.addr, s.addr + PAGE_SIZE, FL_RIGHT_NONE); /* of the old frame */
 	fl_folio_unmapped(fl_folio(mm, pte_pfn(old)));
 	fl_folio_put(mm, pte_pfn(old));
 	install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte, 1), false);

@@ -136,7 +136,7 @@ static void run_install(struct fl_mm *mm, struct fl_vma *vma, const struct run *
 		set_pte(run->ptep + i, pte);
 	}
 	if (run->nr && pte_right(pte, vma) != FL_RIGHT_NONE)
-		mm->ops->grant(mm, vma, run->addr, run->nr, pte_right(pte, vma));
+		mm->ops->rights.grant(mm, vma, run->addr, run->nr, pte_right(pte, vma));
 }
 
 static int run_zero(struct fl_mm *mm, const struct fl_vma *vma, struct run *run)
@@ -144,7 +144,7 @@ static int run_zero(struct fl_mm *mm, const struct fl_vma *vma, struct run *run)
 	uint64_t step = vma->kind->add ? run->unit : run->nr;
 
 	for (uint64_t i = 0; i < run->nr; i += step)
-		if (mm->ops->frames_zero(mm, run->pfn + i, step)) {
+		if (mm->ops->frames.zero(mm, run->pfn + i, step)) {
 			run_shorten(mm, run, i);
 			return -ENOMEM;
 		}
@@ -160,7 +160,7 @@ static int run_write(struct fl_mm *mm, const struct fl_vma *vma, const struct fl
 
 	if (f->kind == FL_FILL_ZERO)
 		return run_zero(mm, vma, run);
-	done = mm->ops->frames_fill(mm, run->pfn, f->source, src, run->nr << PAGE_SHIFT);
+	done = mm->ops->frames.fill(mm, run->pfn, f->source, src, run->nr << PAGE_SHIFT);
 	if (done == (int64_t)(run->nr << PAGE_SHIFT))
 		return 0;
 	run_shorten(mm, run, done > 0 ? PAGES((uint64_t)done) : 0);
@@ -221,13 +221,13 @@ static void continue_run(struct fl_mm *mm, struct fl_vma *vma, const struct fl_f
 		if (*err)
 			break;
 		if (next != right && granted < run->nr) {
-			mm->ops->grant(mm, vma, run->addr + (granted << PAGE_SHIFT), run->nr - granted, right);
+			mm->ops->rights.grant(mm, vma, run->addr + (granted << PAGE_SHIFT), run->nr - granted, right);
 			granted = run->nr;
 		}
 		right = next;
 	}
 	if (granted < run->nr)
-		mm->ops->grant(mm, vma, run->addr + (granted << PAGE_SHIFT), run->nr - granted, right);
+		mm->ops->rights.grant(mm, vma, run->addr + (granted << PAGE_SHIFT), run->nr - granted, right);
 }
 
 /* => file's lock and page-table lock held */

@@ -72,7 +72,7 @@ static inline void fl_folio_put(struct fl_mm *mm, uint64_t pfn)
 	fl_yield_point(fl_folio(mm, pfn));
 	if (__atomic_sub_fetch(&fl_folio(mm, pfn)->refcount, 1, __ATOMIC_ACQ_REL) == 0) {
 		__atomic_store_n(&fl_folio(mm, pfn)->mapping, NULL, __ATOMIC_RELEASE); /* a tail page may be asking */
-		mm->ops->frame_put(mm, pfn);
+		mm->ops->frames.put(mm, pfn);
 	}
 }
 

@@ -18,7 +18,7 @@ static fl_pte_t share(struct fl_mm *mm, fl_pte_t pte, unsigned nr)
 	if (pte_no_page(pte))
 		return (fl_pte_t){0};
 	if (pte_swap(pte))
-		mm->ops->swap_dup(mm, pte_pfn(pte));
+		mm->ops->swap->dup(mm, pte_pfn(pte));
 	for (unsigned i = 0; i < nr && pte_present(pte); i++) {
 		__atomic_fetch_add(&fl_folio(mm, pte_pfn(pte) + i)->refcount, 1, __ATOMIC_RELAXED);
 		__atomic_fetch_add(&fl_folio(mm, pte_pfn(pte) + i)->mapcount, 1, __ATOMIC_RELAXED);

@@ -38,10 +38,10 @@ static bool set_zeros(struct fl_vmf *vmf, fl_pmd_t *pmdp, uint64_t base, uint64_
 
 	if (!pmd_none(pmdp_get_lockless(pmdp)))
 		return false;
-	pfn = mm->ops->huge_get(mm, vmf->vma, base);
+	pfn = mm->ops->frames.get_huge(mm, vmf->vma, base);
 	if (pfn == FL_PFN_NONE)
 		return false;
-	if (mm->ops->frames_zero(mm, pfn, PTRS_PER_TABLE)) {
+	if (mm->ops->frames.zero(mm, pfn, PTRS_PER_TABLE)) {
 		put_frames(mm, pfn, PTRS_PER_TABLE);
 		return false;
 	}
@@ -98,7 +98,7 @@ static int can_collapse(struct fl_mm *mm, const struct fl_vma *vma, const fl_pte
 			return -EAGAIN;
 		if (pte_uffd_wp(pte))
 			return -EINVAL;
-		if (whole && (pte_none(pte) || (pte_zero(pte) && mm->ops->frame_is_zero(mm, pte_pfn(pte)))))
+		if (whole && (pte_none(pte) || (pte_zero(pte) && mm->ops->frames.is_zero(mm, pte_pfn(pte)))))
 			return -EBUSY;
 		present += pte_present(pte);
 		all->val |= pte.val & (PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_HINT); /* not PTE_ZERO */
@@ -114,8 +114,8 @@ int fl_gather_homes(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const f
 
 		if (pte_present(ptep_get(&ptes[i])))
 			continue;
-		pfn = mm->ops->frame_get(mm, vma, at);
-		if (pfn == FL_PFN_NONE || mm->ops->frames_zero(mm, pfn, 1)) {
+		pfn = mm->ops->frames.get(mm, vma, at);
+		if (pfn == FL_PFN_NONE || mm->ops->frames.zero(mm, pfn, 1)) {
 			if (pfn != FL_PFN_NONE)
 				fl_folio_put(mm, pfn);
 			while (i--)
@@ -133,7 +133,7 @@ int fl_gather_homes(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const f
 /* Without homes: 512 new frames, and the old ones are freed. */
 int fl_gather_copies(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, const fl_pte_t *ptes, uint64_t *head)
 {
-	uint64_t pfn = mm->ops->huge_get(mm, vma, addr);
+	uint64_t pfn = mm->ops->frames.get_huge(mm, vma, addr);
 
 	if (pfn == FL_PFN_NONE)
 		return -ENOMEM;
@@ -191,7 +191,7 @@ static int collapse(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool fu
 	pte = (fl_pte_t){mk_pte(head, vma).val | all.val};
 	pte = fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE);
 	fl_pmd_collapse(mm, addr, full ? (fl_pte_t){pte.val | PTE_UNASKED} : pte);
-	mm->ops->invalidate(mm, vma, addr, addr + PMD_SIZE, pte_right(pte, vma));
+	mm->ops->rights.invalidate(mm, vma, addr, addr + PMD_SIZE, pte_right(pte, vma));
 	return 0;
 }
 
@@ -390,7 +390,7 @@ static int replace_by_leaf(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 	if (fl_map_large(mm, vma, addr))
 		return -ENOMEM;
 	fl_mutex_lock(fl_pt_lock(mm, addr));
-	mm->ops->grant(mm, vma, addr, PTRS_PER_TABLE, pte_right(fl_pte_get(mm, addr), vma));
+	mm->ops->rights.grant(mm, vma, addr, PTRS_PER_TABLE, pte_right(fl_pte_get(mm, addr), vma));
 	fl_mutex_unlock(fl_pt_lock(mm, addr));
 	return 0;
 }

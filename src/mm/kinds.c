@@ -11,7 +11,7 @@
 
 static uint64_t one_frame(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 {
-	return mm->ops->frame_get(mm, vma, addr);
+	return mm->ops->frames.get(mm, vma, addr);
 }
 
 static uint64_t make_zeros(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t found, bool write)
@@ -20,7 +20,7 @@ static uint64_t make_zeros(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, 
 
 	if (pfn == FL_PFN_NONE)
 		return pfn;
-	if (mm->ops->frames_zero(mm, pfn, 1)) {
+	if (mm->ops->frames.zero(mm, pfn, 1)) {
 		fl_folio_put(mm, pfn);
 		return FL_PFN_NONE;
 	}

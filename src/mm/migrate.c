@@ -24,11 +24,11 @@ static uint64_t unmap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint6
 	*new = 0;
 	if (!pte_present(old) || fl_page_mapping(mm, pte_pfn(old)) || !fl_folio_alone(folio))
 		return FL_PFN_NONE;
-	*new = mm->ops->frame_get(mm, vma, addr);
+	*new = mm->ops->frames.get(mm, vma, addr);
 	if (*new == FL_PFN_NONE)
 		return FL_PFN_NONE;
 	set_pte(ptep, mk_migration_pte(old));
-	mm->ops->invalidate(mm, vma, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
+	mm->ops->rights.invalidate(mm, vma, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
 	folio->mapcount = 0;
 	return pte_pfn(old);
 }

@@ -50,6 +50,7 @@
 /* clang-format off */ /* in their order: none knows of what comes after it */
 #include "base/signals.h"
 #include "mm/check.h"
+#include "mm/claim.h"
 #include "mm/fault.h"
 #include "mm/file.h"
 #include "mm/fill.h"

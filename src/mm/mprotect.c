@@ -18,8 +18,8 @@ void fl_do_mprotect(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t acc
 		fl_vma_set(vma, (old & ~VM_ACCESS) | access, vma->ctx);
 		if (vma->flags == old)
 			continue;
-		while (((old ^ access) & VM_EXEC) && !(old & VM_RELEASED) && mm->ops->conform &&
-		       mm->ops->conform(mm, vma))
+		while (((old ^ access) & VM_EXEC) && !(old & VM_RELEASED) && mm->ops->rights.conform &&
+		       mm->ops->rights.conform(mm, vma))
 			; /* taking the right to execute away has no alternative */
 		/* writable again at once what was writable before: it changes no right that the mapping has kept */
 		fl_change_protection(mm, vma, vma->start, vma->end, MM_CP_TRY_CHANGE_WRITABLE);

@@ -14,7 +14,8 @@ void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end)
 	fl_vma_split(mm, end);
 	fl_for_each_vma(mm, vma, i, start, end) {
 		fl_zap_range(mm, vma, vma->start, vma->end);
-		mm->ops->unmapped(mm, vma->start, vma->end, vma->pgoff);
+		if (mm->ops->frames.unmapped)
+			mm->ops->frames.unmapped(mm, vma->start, vma->end, vma->pgoff);
 	}
 	fl_vma_remove(mm, start, end);
 	fl_free_pgtables(mm, start, end);

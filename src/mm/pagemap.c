@@ -2,6 +2,7 @@
 /* pagemap.c - the words of /proc/self/pagemap for registered memory, and clearing soft-dirty. */
 #include "mm/pagemap.h"
 
+#include "mm/claim.h"
 #include "mm/folio.h"
 #include "mm/mmap_lock.h"
 #include "mm/pgtable.h"
@@ -18,7 +19,7 @@
  */
 bool fl_page_exclusive(struct fl_mm *mm, fl_pte_t pte)
 {
-	if (pte_zero(pte) && mm->ops->frame_is_zero(mm, pte_pfn(pte)))
+	if (pte_zero(pte) && mm->ops->frames.is_zero(mm, pte_pfn(pte)))
 		return false;
 	return fl_folio_alone(fl_folio(mm, pte_pfn(pte)));
 }
@@ -82,14 +83,13 @@ static int take_back(struct fl_mm *mm)
 			uint64_t end = vma->end;
 
 			at = vma->start;
-			err = mm->ops->adopt(mm, at, end);
+			err = fl_claim_range(mm, at, end, NULL, NULL);
 			vma = fl_vma_lookup(mm, at); /* it may have merged */
 		}
 	if (!err)
 		return 0;
 	for (uint32_t i = 0; i < mm->nr_vmas; i++)
-		if (fl_vma_plain(mm->vmas[i]) && !(mm->vmas[i]->flags & VM_RELEASED))
-			mm->ops->release(mm, mm->vmas[i]);
+		fl_unclaim(mm, mm->vmas[i]);
 	fl_vma_merge(mm, 0, TASK_SIZE);
 	return err;
 }

@@ -111,7 +111,7 @@ static void grant_resolved(struct change *c, uint64_t addr, uint64_t end)
 		if (addr < end && pte_write(fl_pte_get(c->mm, addr)))
 			continue;
 		if (first < addr)
-			c->mm->ops->grant(c->mm, c->vma, first, PAGES(addr - first), FL_RIGHT_WRITE);
+			c->mm->ops->rights.grant(c->mm, c->vma, first, PAGES(addr - first), FL_RIGHT_WRITE);
 		first = addr + PAGE_SIZE;
 	}
 }
@@ -167,9 +167,9 @@ int64_t fl_change_protection(struct fl_mm *mm, struct fl_vma *vma, uint64_t star
 	}
 	/* A mapping that has lost all access hides everything, whatever its entries say. */
 	if (!fl_vma_access(vma))
-		mm->ops->invalidate(mm, vma, start, end, FL_RIGHT_NONE);
+		mm->ops->rights.invalidate(mm, vma, start, end, FL_RIGHT_NONE);
 	else if (c.start < c.end)
-		mm->ops->invalidate(mm, vma, c.start, c.end, c.left);
+		mm->ops->rights.invalidate(mm, vma, c.start, c.end, c.left);
 	return err ? err : c.pages;
 }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sample.c - the NUMA hint as an access sampler. A hinted entry grants nothing; the fault of the first access takes
+ * sample.c - the hint as an access sampler. A hinted entry grants nothing; the fault of the first access takes
  * the hint away and notes the access in the entry ("young"). To look is to set the hint anew, then to read what was
  * noted: an access in between finds the entry without a hint when it is read, and is left to the next look, so that
  * each is reported once.
  */
 #include "mm/sample.h"
 
+#include "mm/claim.h"
 #include "mm/mmap_lock.h"
 #include "mm/pgtable.h"
 #include "mm/protect.h"
@@ -86,20 +87,10 @@ static void set_sampled(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
 		fl_vma_set(vma, on ? vma->flags | VM_SAMPLED : vma->flags & ~VM_SAMPLED, vma->ctx);
 		if (on)
 			look(mm, vma, vma->start, vma->end, NULL);
-		else if (was && fl_vma_plain(vma) && mm->ops->release)
-			mm->ops->release(mm, vma); /* hints that are still there go with the entries */
+		else if (was)
+			fl_unclaim(mm, vma); /* hints that are still there go with the entries */
 	}
 	fl_vma_merge(mm, start, end);
-}
-
-static int prepare(struct fl_mm *mm, uint64_t start, uint64_t end)
-{
-	struct fl_vma *vma = fl_find_vma(mm, start);
-	int err = mm->ops->fit ? mm->ops->fit(mm, start, end) : vma && vma->start < end ? 0 : -EINVAL;
-
-	if (!err && mm->ops->adopt)
-		err = mm->ops->adopt(mm, start, end);
-	return err;
 }
 
 int fl_sample_range(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
@@ -108,9 +99,7 @@ int fl_sample_range(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
 	int err;
 
 	fl_mmap_write_lock_range(mm, start, end);
-	err = on ? prepare(mm, start, end) : 0;
-	if (!err)
-		err = fl_vma_reserve(mm, 2);
+	err = on ? fl_claim_range(mm, start, end, NULL, NULL) : fl_vma_reserve(mm, 2);
 	if (!err && on && !mm->sampling.since) {
 		mm->sampling.entry_ns = entry_ns;
 		__atomic_store_n(&mm->sampling.since, fl_now_ns(), __ATOMIC_RELAXED);

@@ -26,5 +26,5 @@ int fl_frame_copy(struct fl_mm *mm, uint64_t to, uint64_t from)
 {
 	uint64_t src = fl_addr(fl_kmap_local(mm, from));
 
-	return mm->ops->frames_fill(mm, to, &fl_source_process, src, PAGE_SIZE) == (int64_t)PAGE_SIZE ? 0 : -ENOMEM;
+	return mm->ops->frames.fill(mm, to, &fl_source_process, src, PAGE_SIZE) == (int64_t)PAGE_SIZE ? 0 : -ENOMEM;
 }

@@ -14,13 +14,13 @@ static bool swap_out(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t *ptep, uint6
 
 	if (!pte_present(old) || fl_page_mapping(mm, pfn) || !fl_folio_alone(fl_folio(mm, pfn)))
 		return false;
-	slot = mm->ops->swap_get(mm);
+	slot = mm->ops->swap->get(mm);
 	if (slot == FL_PFN_NONE)
 		return false;
 	set_pte(ptep, mk_swap_pte(slot, old));
-	mm->ops->invalidate(mm, vma, addr, addr + PAGE_SIZE,
-			    FL_RIGHT_NONE); /* before the contents are read: no store is lost */
-	mm->ops->swap_write(mm, slot, pfn);
+	mm->ops->rights.invalidate(mm, vma, addr, addr + PAGE_SIZE,
+				   FL_RIGHT_NONE); /* before the contents are read: no store is lost */
+	mm->ops->swap->write(mm, slot, pfn);
 	fl_folio(mm, pfn)->mapcount = 0;
 	fl_folio_put(mm, pfn);
 	return true;
@@ -30,7 +30,7 @@ int64_t fl_swap_out_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, 
 {
 	int64_t done = 0;
 
-	if (!mm->ops->swap_get)
+	if (!mm->ops->swap)
 		return -EOPNOTSUPP;
 	if (vma->flags & VM_LOCKED)
 		return 0;
@@ -50,16 +50,16 @@ int64_t fl_swap_out_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, 
 int fl_swap_in(struct fl_mm *mm, struct fl_vma *vma, const struct fl_slot *s)
 {
 	fl_pte_t old = slot_get(s);
-	uint64_t pfn = mm->ops->frame_get(mm, vma, s->addr);
+	uint64_t pfn = mm->ops->frames.get(mm, vma, s->addr);
 
 	if (pfn == FL_PFN_NONE)
 		return -ENOMEM;
-	if (mm->ops->swap_read(mm, pte_pfn(old), pfn)) {
+	if (mm->ops->swap->read(mm, pte_pfn(old), pfn)) {
 		fl_folio_put(mm, pfn);
 		return -ENOMEM;
 	}
 	fl_folio(mm, pfn)->mapcount = 1;
 	slot_set(s, fl_maybe_mkwrite(mm, vma, pte_present_again(pfn, old), 1));
-	mm->ops->swap_free(mm, pte_pfn(old));
+	mm->ops->swap->free(mm, pte_pfn(old));
 	return 0;
 }

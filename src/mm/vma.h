@@ -46,15 +46,6 @@ static inline bool fl_vma_tracked(const struct fl_vma *vma)
 	return !(vma->flags & VM_SOFTDIRTY);
 }
 
-/*
- * Nothing is asked of the mapping that the host could not do alone, with the same memory. (The host does not have
- * that of a private mapping of a file while some of it is still to be copied.)
- */
-static inline bool fl_vma_plain(const struct fl_vma *vma)
-{
-	return !(vma->flags & (VM_UFFD | VM_SAMPLED)) && !fl_vma_tracked(vma) && vma->kind->host_serves;
-}
-
 /* Does b, which begins where a ends, go on with what a maps? */
 static inline bool fl_vma_continues(const struct fl_vma *a, const struct fl_vma *b)
 {

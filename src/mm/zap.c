@@ -12,7 +12,7 @@
 void fl_put_entry(struct fl_mm *mm, fl_pte_t old, unsigned nr)
 {
 	if (pte_swap(old))
-		mm->ops->swap_free(mm, pte_pfn(old));
+		mm->ops->swap->free(mm, pte_pfn(old));
 	for (unsigned i = 0; i < nr && pte_present(old); i++) {
 		fl_folio_unmapped(fl_folio(mm, pte_pfn(old) + i));
 		fl_folio_put(mm, pte_pfn(old) + i);
@@ -31,7 +31,7 @@ static void zap_leaf(struct fl_mm *mm, struct fl_vma *vma, fl_pmd_t *pmdp, uint6
 		fl_pmd_to_table(mm, pmdp, addr);
 	else
 		fl_pmd_clear_leaf(mm, pmdp, addr);
-	mm->ops->invalidate(mm, vma, addr, addr + PMD_SIZE, FL_RIGHT_NONE);
+	mm->ops->rights.invalidate(mm, vma, addr, addr + PMD_SIZE, FL_RIGHT_NONE);
 	fl_put_entry(mm, old, PTRS_PER_TABLE);
 }
 
@@ -83,7 +83,7 @@ static void zap_table(const struct zap *z, uint64_t addr, uint64_t end)
 			gone[nr++] = old;
 		}
 		if (nr)
-			z->mm->ops->invalidate(z->mm, z->vma, first, addr, FL_RIGHT_NONE);
+			z->mm->ops->rights.invalidate(z->mm, z->vma, first, addr, FL_RIGHT_NONE);
 		for (unsigned i = 0; i < nr; i++)
 			fl_put_entry(z->mm, gone[i], 1);
 	}
@@ -125,7 +125,7 @@ void fl_zap_gone(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, fl_pte_t *
 	fl_pte_t old = ptep_get(ptep);
 
 	set_pte(ptep, pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){0});
-	mm->ops->invalidate(mm, vma, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
+	mm->ops->rights.invalidate(mm, vma, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
 	fl_put_entry(mm, old, 1);
 }
 
@@ -157,5 +157,5 @@ void fl_hide_range(struct fl_mm *mm, uint64_t start, uint64_t end)
 	uint32_t i;
 
 	fl_for_each_vma(mm, vma, i, start, end)
-		mm->ops->invalidate(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end), FL_RIGHT_NONE);
+		mm->ops->rights.invalidate(mm, vma, fl_max(start, vma->start), fl_min(end, vma->end), FL_RIGHT_NONE);
 }

@@ -41,25 +41,35 @@ static uint64_t host_entry_ns(struct fl_mm *mm)
 	return best;
 }
 
-static const struct fl_mmu_ops host_ops = {
-	.name = "native",
-	.kinds = &fl_kinds_homes,
-	.huge_get = fl_native_huge_get,
-	.frame_is_zero = fl_native_frame_is_zero,
-	.entry_ns = host_entry_ns,
-	.frame_get = fl_native_frame_get,
-	.frame_put = fl_native_frame_put,
-	.frames_zero = fl_native_frames_zero,
-	.frames_fill = fl_native_frames_fill,
-	.grant = fl_native_grant,
-	.invalidate = fl_native_invalidate,
-	.unmapped = host_unmapped,
-	.conform = fl_native_conform,
+static const struct fl_claim_ops claims = {
 	.fit = fl_native_fit,
 	.mapped = fl_native_mapped,
 	.adopt = fl_native_adopt,
 	.release = fl_native_release,
-	.caches = fl_native_caches,
+};
+
+static const struct fl_mmu_ops host_ops = {
+	.name = "native",
+	.kinds = &fl_kinds_homes,
+	.frames =
+		{
+			.get = fl_native_frame_get,
+			.get_huge = fl_native_huge_get,
+			.put = fl_native_frame_put,
+			.zero = fl_native_frames_zero,
+			.fill = fl_native_frames_fill,
+			.is_zero = fl_native_frame_is_zero,
+			.unmapped = host_unmapped,
+		},
+	.rights =
+		{
+			.grant = fl_native_grant,
+			.invalidate = fl_native_invalidate,
+			.conform = fl_native_conform,
+			.caches = fl_native_caches,
+		},
+	.claims = &claims,
+	.entry_ns = host_entry_ns,
 	.metadata = host_metadata,
 };
 

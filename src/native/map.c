@@ -26,8 +26,7 @@ void fl_native_release_unclaimed(uint64_t start, uint64_t end)
 	uint32_t i;
 
 	fl_for_each_vma(mm, vma, i, start, end)
-		if (fl_vma_plain(vma) && !(vma->flags & VM_RELEASED))
-			fl_native_release(mm, vma);
+		fl_unclaim(mm, vma);
 	fl_vma_merge(mm, start, end);
 }
 

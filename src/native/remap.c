@@ -106,8 +106,7 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 	new = fl_vma_insert(mm, at, at + len, pgoff, (vma->flags & ~VM_RELEASED) | VM_SOFTDIRTY, vma->ctx);
 	fl_vma_set_backing(new, vma, at);
 	vma = new;
-	if (fl_vma_plain(vma))
-		fl_native_release(mm, vma);
+	fl_unclaim(mm, vma);
 	fl_vma_merge(mm, addr, at + len); /* the homes may happen to be neighbours, too */
 	return (int64_t)addr;
 }
@@ -219,8 +218,7 @@ static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 
 	if (old_len && !one_mapping(addr, addr + old_len)) {
 		/* a part that was never adopted may belong to it: then all of it is adopted */
-		if (fl_native_fit(mm, addr, addr + old_len) == 0)
-			fl_native_adopt(mm, addr, addr + old_len);
+		fl_claim_range(mm, addr, addr + old_len, NULL, NULL);
 		if (!one_mapping(addr, addr + old_len))
 			return -EFAULT;
 	}

@@ -30,33 +30,33 @@ static void invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uin
 {
 }
 
-static void unmapped(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff)
-{
-}
-
 static bool caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right)
 {
 	return false;
 }
 
+static const struct fl_swap_ops swap = {
+	.get = fl_soft_swap_get,
+	.dup = fl_soft_swap_dup,
+	.free = fl_soft_swap_free,
+	.write = fl_soft_swap_write,
+	.read = fl_soft_swap_read,
+};
+
 static const struct fl_mmu_ops soft_ops = {
 	.name = "soft",
 	.kinds = &fl_kinds,
-	.frame_get = fl_soft_frame_get,
-	.huge_get = fl_soft_huge_get,
-	.frame_put = fl_soft_frame_put,
-	.frames_zero = frames_zero,
-	.frames_fill = frames_fill,
-	.grant = grant,
-	.invalidate = invalidate,
-	.unmapped = unmapped,
-	.frame_is_zero = fl_soft_frame_is_zero,
-	.swap_get = fl_soft_swap_get,
-	.swap_dup = fl_soft_swap_dup,
-	.swap_free = fl_soft_swap_free,
-	.swap_write = fl_soft_swap_write,
-	.swap_read = fl_soft_swap_read,
-	.caches = caches,
+	.frames =
+		{
+			.get = fl_soft_frame_get,
+			.get_huge = fl_soft_huge_get,
+			.put = fl_soft_frame_put,
+			.zero = frames_zero,
+			.fill = frames_fill,
+			.is_zero = fl_soft_frame_is_zero,
+		},
+	.rights = {.grant = grant, .invalidate = invalidate, .caches = caches},
+	.swap = &swap,
 	.metadata = fl_soft_metadata,
 };
 

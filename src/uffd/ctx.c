@@ -158,8 +158,7 @@ static void unregister_all(struct fl_uffd_ctx *ctx)
 		if (vma->ctx != ctx)
 			continue;
 		fl_vma_set_uffd(mm, vma, 0, NULL);
-		if (mm->ops->release && fl_vma_plain(vma))
-			mm->ops->release(mm, vma);
+		fl_unclaim(mm, vma);
 	}
 	fl_vma_merge(mm, 0, TASK_SIZE);
 }

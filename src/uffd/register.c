@@ -4,20 +4,6 @@
 
 #include "host/count.h"
 
-/* Does a mapping intersect the range, and do all that do fit? Where the host may have mappings the backend knows. */
-static int check_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
-{
-	struct fl_vma *vma = fl_find_vma(mm, start);
-
-	int err;
-
-	if (mm->ops->fit)
-		err = mm->ops->fit(mm, start, end);
-	else
-		err = vma && vma->start < end ? 0 : -EINVAL;
-	return err;
-}
-
 /* Whole units only; and minor faults are about pages that a backing has. */
 static int check_kinds(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t uffd_flags)
 {
@@ -66,25 +52,26 @@ static void set_range(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uin
 		if (uffd_flags ? vma->ctx == ctx && (vma->flags & uffd_flags) == uffd_flags : !was_registered)
 			continue; /* nothing to do; asking for fewer modes than are set removes none */
 		fl_vma_set_uffd(mm, vma, uffd_flags, ctx);
-		if (mm->ops->release && fl_vma_plain(vma))
-			mm->ops->release(mm, vma);
+		fl_unclaim(mm, vma);
 	}
 	fl_vma_merge(mm, start, end);
+}
+
+/* Another object's range is refused. */
+static int may_register(void *ctx, uint64_t start, uint64_t end)
+{
+	return check_owner(ctx, start, end, -EBUSY);
 }
 
 static int do_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uint32_t uffd_flags)
 {
 	struct fl_mm *mm = ctx->mm;
-	int err = ctx->released ? -ESRCH : check_fit(mm, start, end); /* closed while the call came here */
+	int err = ctx->released ? -ESRCH : 0; /* closed while the call came here */
 
 	if (!err)
-		err = check_owner(ctx, start, end, -EBUSY);
-	if (!err && mm->ops->adopt)
-		err = mm->ops->adopt(mm, start, end);
+		err = fl_claim_range(mm, start, end, may_register, ctx);
 	if (!err)
 		err = check_kinds(mm, start, end, uffd_flags);
-	if (!err)
-		err = fl_vma_reserve(mm, 2);
 	if (!err)
 		set_range(ctx, start, end, uffd_flags);
 	return err;
@@ -119,7 +106,7 @@ int fl_ctx_unregister(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end)
 	int err;
 
 	fl_mmap_write_lock_range(mm, start, end);
-	err = check_fit(mm, start, end);
+	err = fl_claim_fits(mm, start, end);
 	if (!err)
 		err = check_owner(ctx, start, end, -EINVAL);
 	if (!err)

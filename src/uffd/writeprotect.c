@@ -7,7 +7,7 @@
 /* A gap between mappings is a hole, unless the host has a mapping there: then it is memory that is not registered. */
 static int check_gap(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
-	return start < end && mm->ops->mapped && mm->ops->mapped(mm, start, end) ? -ENOENT : 0;
+	return fl_claim_hosts(mm, start, end) ? -ENOENT : 0;
 }
 
 /*

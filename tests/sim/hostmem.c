@@ -547,7 +547,7 @@ static void check_shown(uint64_t addr, const struct page *p)
 	}
 	SIM_CHECK(right_page(vma, addr, p), "the host shows another frame");
 	if (fl_vma_excluded(vma) &&
-	    ((vma->flags & (VM_RELEASED | VM_SHARED)) || (fl_vma_plain(vma) && pte_none(pte))))
+	    ((vma->flags & (VM_RELEASED | VM_SHARED)) || (fl_vma_unclaimed(vma) && pte_none(pte))))
 		return;
 	if (vma->flags & VM_RELEASED)
 		SIM_CHECK(p->right <= access_right(vma), "the host gives more than the mapping has");

@@ -24,9 +24,9 @@ PLANTED = {
         ('fault-copy/*', 'deadlock', [])),
     'stale-grant': (
         'a stale grant: a right is cached after the lock of its entry is dropped',
-        '\tvmf->mm->ops->grant(vmf->mm, vma, first, PAGES(end - first), right);\n',
+        '\tvmf->mm->ops->rights.grant(vmf->mm, vma, first, PAGES(end - first), right);\n',
         '\tfl_mutex_unlock(fl_pt_lock(vmf->mm, vmf->addr));\n'
-        '\tvmf->mm->ops->grant(vmf->mm, vma, first, PAGES(end - first), right);\n'
+        '\tvmf->mm->ops->rights.grant(vmf->mm, vma, first, PAGES(end - first), right);\n'
         '\tfl_mutex_lock(fl_pt_lock(vmf->mm, vmf->addr));\n',
         ('forgotten-writeprotect/mmu', 'I8 cached right|while it was write-protected', [])),
     'lock-order': (
@@ -75,10 +75,10 @@ PLANTED = {
         ('fault-copy/*', 'deadlock', ['--failures', '1'])),
     'undone-unseen': (
         'a migration that finds no frame puts its page back without a look at what happened to it meanwhile',
-        '\t*new = mm->ops->frame_get(mm, vma, addr);\n\tif (*new == FL_PFN_NONE)\n\t\treturn FL_PFN_NONE;\n'
+        '\t*new = mm->ops->frames.get(mm, vma, addr);\n\tif (*new == FL_PFN_NONE)\n\t\treturn FL_PFN_NONE;\n'
         '\tset_pte(ptep, mk_migration_pte(old));\n',
         '\tset_pte(ptep, mk_migration_pte(old));\n\tfl_mutex_unlock(fl_pt_lock(mm, addr));\n'
-        '\t*new = mm->ops->frame_get(mm, vma, addr);\n\tfl_mutex_lock(fl_pt_lock(mm, addr));\n'
+        '\t*new = mm->ops->frames.get(mm, vma, addr);\n\tfl_mutex_lock(fl_pt_lock(mm, addr));\n'
         '\tif (*new == FL_PFN_NONE) {\n\t\tset_pte(ptep, old);\n\t\treturn FL_PFN_NONE;\n\t}\n',
         ('dontneed-migrate/*', 'is back|invariant|in use', ['--failures', '1'])),
     'waits-for-writer': (

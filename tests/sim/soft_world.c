@@ -127,18 +127,18 @@ static void frame_put(struct fl_mm *mm, uint64_t pfn)
 
 	SIM_CHECK(folio->refcount == 0 && folio->mapcount == 0, "a frame is freed that is in use");
 	SIM_CHECK(p->frames.used[pfn / 64] & 1ull << (pfn % 64), "a frame is freed twice");
-	soft->frame_put(mm, pfn);
+	soft->frames.put(mm, pfn);
 }
 
 static void use_ops(struct fl_mm *mm)
 {
 	soft = mm->ops == &ops ? soft : mm->ops;
 	ops = *soft;
-	ops.frame_put = frame_put;
+	ops.frames.put = frame_put;
 	if (world_backend->mmu) {
-		ops.grant = grant;
-		ops.invalidate = invalidate;
-		ops.caches = caches;
+		ops.rights.grant = grant;
+		ops.rights.invalidate = invalidate;
+		ops.rights.caches = caches;
 	}
 	mm->ops = &ops;
 }

@@ -127,7 +127,7 @@ void space_fill(struct space *s, uint64_t addr, uint64_t value)
 
 void space_forget(struct space *s, uint64_t addr)
 {
-	s->mm->ops->invalidate(s->mm, fl_vma_lookup(s->mm, addr), addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
+	s->mm->ops->rights.invalidate(s->mm, fl_vma_lookup(s->mm, addr), addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
 }
 
 void space_cache(struct space *s, unsigned index, uint64_t value)

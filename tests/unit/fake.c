@@ -118,15 +118,16 @@ static uint64_t metadata(struct fl_mm *mm)
 static const struct fl_mmu_ops ops = {
 	.name = "fake",
 	.kinds = &fl_kinds,
-	.frame_get = frame_get,
-	.frame_put = frame_put,
-	.frames_zero = frames_zero,
-	.frames_fill = frames_fill,
-	.grant = grant,
-	.invalidate = invalidate,
-	.unmapped = unmapped,
-	.frame_is_zero = frame_is_zero,
-	.caches = caches,
+	.frames =
+		{
+			.get = frame_get,
+			.put = frame_put,
+			.zero = frames_zero,
+			.fill = frames_fill,
+			.is_zero = frame_is_zero,
+			.unmapped = unmapped,
+		},
+	.rights = {.grant = grant, .invalidate = invalidate, .caches = caches},
 	.metadata = metadata,
 };
 
