@@ -7,9 +7,10 @@ CLANG_FORMAT ?= clang-format
 
 # the sanitizers' shadow memory may collide with a randomized address space
 NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
-TEST = meson test --print-errorlogs -C
+# Many tests sleep or wait for each other, so half as many again as there are CPUs run at once.
+TEST = meson test --num-processes $(shell expr $$(nproc) + $$(nproc) / 2) --print-errorlogs -C
 
-.PHONY: build demo check check-32 check-clients check-debian sim bench asan tsan clang cross tidy drawing \
+.PHONY: build demo check nightly check-32 check-clients check-debian sim bench asan tsan clang cross tidy drawing \
 	install uninstall clean format deps
 build: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -31,6 +32,19 @@ demo:
 check: deps
 	$(MAKE) build
 	status=0; $(TEST) $(BUILD) $(SUITES) || status=1; scripts/check-32 $(SUITES) || status=1; exit $$status
+
+# what takes long: every program that runs for a time goes on for NIGHTLY seconds, all suites under the sanitizers, and
+# the explorer beyond its bounds
+NIGHTLY = 60
+nightly: deps
+	$(MAKE) build
+	status=0; \
+	STRESS_SECONDS=$(NIGHTLY) $(TEST) $(BUILD) --timeout-multiplier 10 --suite stress || status=1; \
+	STRESS_SECONDS=$(NIGHTLY) $(MAKE) asan || status=1; \
+	STRESS_SECONDS=$(NIGHTLY) $(MAKE) tsan || status=1; \
+	$(MAKE) sim RANDOM=200000 SEED=$$(date +%s) || status=1; \
+	$(MAKE) sim FAILURES=1 RANDOM=200000 SEED=$$(date +%s) || status=1; \
+	exit $$status
 
 # the library as a 32-bit program has it
 check-32: deps
@@ -59,7 +73,7 @@ asan: OPTIONS = -Dchecks=true -Db_sanitize=address,undefined -Db_lundef=false
 tsan: OPTIONS = -Dchecks=true -Db_sanitize=thread -Db_lundef=false
 asan tsan:
 	test -e $(BUILD)-$@/build.ninja || CC=$(SAN_CC) meson setup $(OPTIONS) $(BUILD)-$@
-	$(NO_ASLR) ninja -C $(BUILD)-$@
+	$(NO_ASLR) $(if $(SUITES),true,ninja -C $(BUILD)-$@) # what the suites need is built by meson
 	$(NO_ASLR) $(TEST) $(BUILD)-$@ --timeout-multiplier 5 $(SUITES)
 
 # a second compiler's warnings

@@ -252,7 +252,7 @@ static void test_beside(void)
 		workers[i] = spawn(work, (void *)(uintptr_t)i);
 	dropper = spawn(drop_and_protect, NULL);
 	mapper = spawn(map_beside, NULL);
-	for (double began = now(); goes_on(began, stress_seconds(6), worked());)
+	for (double began = now(); goes_on(began, stress_seconds(4), worked());)
 		sleep_ms(20);
 	stop_access = 1;
 	join(dropper);

@@ -127,7 +127,7 @@ static unsigned rounds_until(double until)
 
 static double share_of_time(void)
 {
-	return stress_seconds(16) / 40 / 2; /* forty of them, with and without signals */
+	return stress_seconds(8) / 40 / 2; /* forty of them, with and without signals */
 }
 
 static void prepare(void)

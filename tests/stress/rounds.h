@@ -17,7 +17,7 @@ struct scenario {
 	void (*check)(void);
 };
 
-/* Rounds for this scenario's share of STRESS_SECONDS (16), of forty. A round that does not end hangs. */
+/* Rounds for this scenario's share of STRESS_SECONDS (8), of forty. A round that does not end hangs. */
 void run_rounds(const struct scenario *s);
 
 /* What an access got instead of a value. */

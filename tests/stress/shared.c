@@ -174,7 +174,7 @@ static void wait_and_look(void)
 {
 	double began = now();
 
-	while (goes_on(began, stress_seconds(6), seen())) {
+	while (goes_on(began, stress_seconds(4), seen())) {
 		sleep_ms(100);
 		if (s->look)
 			s->look();

@@ -30,7 +30,7 @@ struct shared {
 	void (*look)(void);			    /* ten times a second; NULL: nothing */
 };
 
-/* For STRESS_SECONDS (6). Returns how often 2 MiB became one folio. */
+/* For STRESS_SECONDS (4). Returns how often 2 MiB became one folio. */
 unsigned long shared_run(const struct shared *shared);
 
 #endif

@@ -251,7 +251,7 @@ void soak(const struct space *s, bool unregister)
 		t[i] = spawn(accessor_main, &a[i]);
 	}
 	mischief = spawn(mischief_main, NULL);
-	for (double began = now(); goes_on(began, stress_seconds(5), worked());)
+	for (double began = now(); goes_on(began, stress_seconds(3), worked());)
 		sleep_ms(20);
 	stop_access = 1;
 	join(mischief);

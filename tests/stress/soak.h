@@ -21,7 +21,7 @@ struct space {
 	bool (*next)(struct uffd_msg *msg, int ms); /* waits for a message */
 };
 
-/* Run for STRESS_SECONDS (5) from STRESS_SEED (1); `unregister`: the ranges are also unregistered meanwhile. */
+/* Run for STRESS_SECONDS (3) from STRESS_SEED (1); `unregister`: the ranges are also unregistered meanwhile. */
 void soak(const struct space *space, bool unregister);
 
 #endif

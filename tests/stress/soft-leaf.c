@@ -16,7 +16,7 @@
 #define HUGE	((uint64_t)2 << 20)
 #define PAGES	512u
 #define WRITERS 2u
-#define SECONDS 6.0
+#define SECONDS 4.0
 
 static struct fl_mm *mm;
 static struct fl_uffd *uffd;
