@@ -4,38 +4,50 @@
  */
 #include "native/calls.h"
 
-/* Is the page hidden although the program may use it: worth a fault? */
-static bool hidden(uint64_t addr, bool write)
+enum page { PAGE_THERE, PAGE_HIDDEN, PAGE_FORBIDDEN };
+
+/* Hidden is worth a fault; forbidden has no such right. What is not registered counts as there. */
+static enum page look_at(uint64_t addr, bool write)
 {
 	uint64_t signals = fl_signals_block();
 	struct fl_vma *vma = fl_vma_pin(mm, addr);
-	bool ret = false;
+	enum page ret = PAGE_THERE;
 
-	if (vma && !(vma->flags & VM_RELEASED) && (fl_vma_access(vma) & (write ? VM_WRITE : VM_READ)))
-		ret = !fl_native_caches(vma, addr, write ? FL_RIGHT_WRITE : FL_RIGHT_READ);
+	if (vma && !(vma->flags & VM_RELEASED)) {
+		if (!(fl_vma_access(vma) & (write ? VM_WRITE : VM_READ)))
+			ret = PAGE_FORBIDDEN;
+		else if (!fl_native_caches(vma, addr, write ? FL_RIGHT_WRITE : FL_RIGHT_READ))
+			ret = PAGE_HIDDEN;
+	}
 	if (vma)
 		fl_vma_unpin(vma);
 	fl_signals_restore(signals);
 	return ret;
 }
 
+/* A system call that waits for a page is not interrupted: handlers run after it. */
+static int fault_in(uint64_t addr, bool write)
+{
+	uint64_t signals = fl_signals_block_for_wait();
+	int err = fl_fault_in_user(fl_ptr(addr), write);
+
+	fl_signals_restore_after_wait(signals);
+	return err;
+}
+
 enum fl_present fl_native_fault_in(uint64_t addr, uint64_t len, bool write)
 {
-	uint64_t end = addr + len, signals;
+	uint64_t end = addr + len;
 	bool any = false;
 
 	if (!len || end < addr || !fl_native_touches(addr, end))
 		return FL_NOT_OURS;
 	for (uint64_t at = addr; at < end; at = PAGE_ALIGN_DOWN(at) + PAGE_SIZE) {
-		int err;
+		enum page page = look_at(at, write);
 
-		if (!hidden(at, write))
+		if (page == PAGE_THERE)
 			continue;
-		/* a system call that waits for a page is not interrupted: handlers run after it */
-		signals = fl_signals_block_for_wait();
-		err = fl_fault_in_user(fl_ptr(at), write);
-		fl_signals_restore_after_wait(signals);
-		if (err)
+		if (page == PAGE_FORBIDDEN || fault_in(at, write))
 			return any ? FL_MADE_PRESENT : FL_REFUSED;
 		any = true;
 	}

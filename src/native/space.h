@@ -46,13 +46,13 @@ int fl_native_clear_refs(void);
 
 /*
  * A system call came back with EFAULT: make the pages of [addr, addr + len) that are registered and hidden present,
- * for reading or writing, as the kernel would have.
+ * for reading or writing, as the kernel would have. Of several ranges, the greatest answer counts.
  */
-enum fl_present {		   /* of several ranges the greatest counts */
-		  FL_NOT_OURS,	   /* the fault is the program's */
-		  FL_WAS_PRESENT,  /* nothing is hidden now, but may have been a moment ago */
-		  FL_REFUSED,	   /* the kernel would say EFAULT, too: it may not fault on this page */
-		  FL_MADE_PRESENT, /* the call is worth repeating */
+enum fl_present {
+	FL_NOT_OURS,	 /* the fault is the program's */
+	FL_WAS_PRESENT,	 /* nothing is hidden now, but may have been a moment ago */
+	FL_REFUSED,	 /* the kernel would say EFAULT, too: no such right, or no faults of the kernel */
+	FL_MADE_PRESENT, /* the call is worth repeating */
 };
 enum fl_present fl_native_fault_in(uint64_t addr, uint64_t len, bool write);
 

@@ -99,19 +99,13 @@ static int aio_data(struct aiocb *cb, bool write)
 
 /* ---- prctl(2): the option says what the arguments are ---- */
 
-static int prctl_arg(unsigned long arg, size_t len)
-{
-	int present = fl_out(fl_ptr(arg), len);
-
-	return present == FL_MADE_PRESENT ? present : ALL(present, fl_in(fl_ptr(arg), len));
-}
-
 static int prctl_args(int option, const unsigned long *a)
 {
 	if (option == PR_SET_NAME)
 		return fl_in_str(fl_ptr(a[0]));
-	return ALL(prctl_arg(a[0], option == PR_GET_NAME ? 16 : sizeof(int)), prctl_arg(a[1], sizeof(int)),
-		   prctl_arg(a[2], sizeof(int)), prctl_arg(a[3], sizeof(int)));
+	return ALL(fl_in_or_out(fl_ptr(a[0]), option == PR_GET_NAME ? 16 : sizeof(int)),
+		   fl_in_or_out(fl_ptr(a[1]), sizeof(int)), fl_in_or_out(fl_ptr(a[2]), sizeof(int)),
+		   fl_in_or_out(fl_ptr(a[3]), sizeof(int)));
 }
 
 FL_EXPORT int prctl(int option, ...)

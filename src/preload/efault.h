@@ -44,7 +44,15 @@ static inline int fl_out(void *p, size_t len)
 	return (int)fl_native_fault_in(fl_addr(p), len, true);
 }
 
-/* Either; no more than a call transfers, whatever it is asked for. */
+/* It is not known which: for writing, or if that is refused, for reading. */
+static inline int fl_in_or_out(void *p, size_t len)
+{
+	int present = fl_out(p, len);
+
+	return present == FL_REFUSED ? fl_in(p, len) : present;
+}
+
+/* As `write` says; no more than a call transfers, whatever it is asked for. */
 int fl_buffer(const void *p, size_t len, bool write);
 /*
  * The first hidden page of a buffer, for calls that go on from there: of a large buffer a read may need only a

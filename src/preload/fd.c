@@ -162,7 +162,7 @@ static int do_fcntl(int (*real)(int, int, ...), int fd, int cmd, uint64_t arg)
 	int ret;
 
 	if (!o)
-		ret = FL_RETRY(int, real(fd, cmd, arg), fl_out(fl_ptr(arg), sizeof(struct flock)));
+		ret = FL_RETRY(int, real(fd, cmd, arg), fl_in_or_out(fl_ptr(arg), sizeof(struct flock)));
 	else if (cmd == F_GETFL)
 		ret = (int)(o->ctx->flags & O_NONBLOCK); /* the access mode is O_RDONLY, as the kernel's is */
 	else if (cmd == F_SETFL)

@@ -82,7 +82,7 @@ FL_EXPORT int ioctl(int fd, unsigned long request, ...)
 	if (unlikely(fl_object_any() || fl_nr_special || type_of(request) == UFFD_TYPE) &&
 	    our_ioctl(fd, request, arg, &ret))
 		return (int)fl_ret(ret);
-	return FL_RETRY(int, FL_FIND(ioctl)(fd, request, arg), fl_out(fl_ptr(arg), ioctl_size(request)));
+	return FL_RETRY(int, FL_FIND(ioctl)(fd, request, arg), fl_in_or_out(fl_ptr(arg), ioctl_size(request)));
 }
 
 /* ---- reading and writing ---- */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -177,6 +178,27 @@ CALL_CASE(syscall_pwritev, READS, "pwritev(2)")
 	int fd = file(NULL);
 
 	return pwritev(fd, &iov, 1, 0) == LEN && holds(fd);
+}
+
+static void *page_of(char *buf)
+{
+	return (void *)((uintptr_t)buf & ~(uintptr_t)(PAGE - 1));
+}
+
+/* Of a request that does not say which way its argument goes, memory that cannot be written may yet be read. */
+CALL_CASE(syscall_ioctl_read_only, READS, "ioctl_tty(2), FIONBIO")
+{
+	int fd = full_pipe();
+
+	return mprotect(page_of(buf), PAGE, PROT_READ) == 0 && ioctl(fd, FIONBIO, buf) == 0 &&
+	       (fcntl(fd, F_GETFL) & O_NONBLOCK);
+}
+
+CALL_CASE(syscall_fcntl_read_only, READS, "fcntl(2), F_OFD_SETLK")
+{
+	bool ready = mprotect(page_of(buf), PAGE, PROT_READ) == 0;
+
+	return ready && fcntl(file(NULL), F_OFD_SETLK, buf) == -1 && errno == EINVAL; /* TEXT is no lock */
 }
 
 /* What was before is told, also where it is stored only after the change. */
@@ -455,6 +477,12 @@ static ssize_t refused_read(int fd, char *border)
 	return read(fd, border - 4, (size_t)LEN);
 }
 
+static ssize_t read_only_read(int fd, char *border)
+{
+	CHECK_OK(mprotect(border, PAGE, PROT_READ));
+	return read(fd, border - 4, (size_t)LEN);
+}
+
 static ssize_t refused_recvmsg(int fd, char *border)
 {
 	struct iovec iov[2] = {{border - 4, 4}, {border, (size_t)LEN - 4}};
@@ -474,6 +502,11 @@ static ssize_t refused_syscall(int fd, char *border)
 CASE_LIBC(refused_read_takes_one_datagram, "kernel 6.18, observed")
 {
 	CHECK_EQ(left_after(refused_read), DATAGRAMS - 1);
+}
+
+CASE_LIBC(read_only_read_takes_one_datagram, "kernel 6.18, observed")
+{
+	CHECK_EQ(left_after(read_only_read), DATAGRAMS - 1);
 }
 
 CASE_LIBC(refused_recvmsg_takes_one_datagram, "kernel 6.18, observed")
