@@ -8,7 +8,6 @@
  * program that works under it used nothing of the kernel's userfaultfd. See seccomp(2).
  */
 #include <errno.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -17,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "arch/audit.h"
 #include "tool.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -50,15 +50,8 @@
 
 static const struct sock_filter filter[] = {
 	LOAD(arch),
-#if defined(__x86_64__)
-	ABI(AUDIT_ARCH_X86_64, SYS_userfaultfd, SYS_ioctl),
-	ABI(AUDIT_ARCH_I386, 374, 54),
-#elif defined(__aarch64__)
-	ABI(AUDIT_ARCH_AARCH64, SYS_userfaultfd, SYS_ioctl),
-	ABI(AUDIT_ARCH_ARM, 388, 54),
-#else
-#error "the system call numbers of this architecture are missing here"
-#endif
+	ABI(FL_AUDIT_ARCH, SYS_userfaultfd, SYS_ioctl),
+	ABI(FL_AUDIT_ARCH_32, FL_NR_USERFAULTFD_32, FL_NR_IOCTL_32),
 	RETURN(SECCOMP_RET_ERRNO | EPERM),
 };
 /* clang-format on */

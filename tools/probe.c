@@ -2,14 +2,15 @@
 /* probe.c - what the host can do, found by trying. */
 #include "probe.h"
 
+#include "arch/context.h"
+#include "arch/syscall.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <faultline/uapi.h>
@@ -24,24 +25,7 @@
 /* A system call that no preloaded library can answer: the result, or -errno. */
 static long raw_syscall(long nr, long a, long b, long c, long d)
 {
-#if defined(__x86_64__)
-	register long r10 __asm__("r10") = d;
-	long ret;
-
-	__asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
-	return ret;
-#elif defined(__aarch64__)
-	register long x8 __asm__("x8") = nr;
-	register long x0 __asm__("x0") = a;
-	register long x1 __asm__("x1") = b;
-	register long x2 __asm__("x2") = c;
-	register long x3 __asm__("x3") = d;
-
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
-	return x0;
-#else
-#error "how does this machine make a system call?"
-#endif
+	return fl_sys(nr, a, b, c, d);
 }
 
 static int raw_close(long fd)
@@ -99,41 +83,11 @@ int probe_features(uint64_t *features)
 static sigjmp_buf after_fault;
 static volatile sig_atomic_t fault_was_write; /* 1, 0, or -1: the host does not say */
 
-static int write_from_context(const ucontext_t *uc)
-{
-#if defined(__x86_64__)
-	/* the page fault's error code: bit 1 a write, bit 2 user mode, which is always set for a real one */
-	unsigned long error = (unsigned long)uc->uc_mcontext.gregs[REG_ERR];
-
-	return error & 4 ? (error & 2) != 0 : -1;
-#elif defined(__aarch64__)
-	/* records of a magic and a size; the one with the syndrome register has the write bit 6 */
-	const unsigned char *p = (const unsigned char *)uc->uc_mcontext.__reserved;
-	const unsigned char *end = p + sizeof(uc->uc_mcontext.__reserved);
-
-	while (p + 16 <= end) {
-		uint32_t head[2];
-		uint64_t syndrome;
-
-		memcpy(head, p, sizeof(head));
-		memcpy(&syndrome, p + 8, sizeof(syndrome));
-		if (head[0] == 0x45535201)
-			return (int)(syndrome >> 6 & 1);
-		if (head[0] == 0 || head[1] < 8)
-			break;
-		p += head[1];
-	}
-	return -1;
-#else
-	return -1;
-#endif
-}
-
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;
 	(void)info;
-	fault_was_write = write_from_context(context);
+	fault_was_write = fl_context_write(context);
 	siglongjmp(after_fault, 1);
 }
 

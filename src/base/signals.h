@@ -7,7 +7,6 @@
 #ifndef FL_BASE_SIGNALS_H
 #define FL_BASE_SIGNALS_H
 
-#include "base/sys.h" /* until all who want it are converted */
 #include "base/types.h"
 #include "host/task.h"
 

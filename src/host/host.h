@@ -107,7 +107,7 @@ long fl_host_alias(uint64_t addr, uint64_t len, uint64_t to);
 
 /* ---- what is mapped ---- */
 
-/* mprotect(2), for the cache of rights. [PROTECT] */
+/* mprotect(2) for the cache of rights, which absorbs a failure. [PROTECT] */
 int fl_host_protect(uint64_t start, uint64_t len, int prot);
 /*
  * Guard markers: an access to the pages raises SIGSEGV, whatever the rights of their mapping, which stays in one

@@ -6,9 +6,10 @@
 #include "base/clock.h"
 #include "base/inject.h"
 #include "host/count.h"
+#include "host/host.h"
+#include "host/socket.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 
@@ -174,7 +175,7 @@ int fl_uffd_close(struct fl_uffd *uffd)
 
 	if (!closing)
 		return ret_int(-EBADF);
-	fl_sys(SYS_close, fd);
+	fl_host_close(fd);
 	fl_object_closed(closing);
 	return 0;
 }
@@ -194,16 +195,6 @@ ssize_t fl_uffd_read(struct fl_uffd *uffd, void *buf, size_t len)
 	return (ssize_t)ret_errno(fl_object_read(uffd, fl_addr(buf), len));
 }
 
-/* Wait until the descriptor is readable. 1, 0 after timeout_ns, -EINTR */
-static int wait_readable(int fd, uint64_t timeout_ns)
-{
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-	struct timespec left = {.tv_sec = (time_t)(timeout_ns / 1000000000),
-				.tv_nsec = (long)(timeout_ns % 1000000000)};
-
-	return (int)fl_sys(SYS_ppoll, &p, 1, timeout_ns == UINT64_MAX ? NULL : &left, NULL, 0);
-}
-
 int fl_uffd_poll(struct fl_uffd *uffd, int timeout_ms)
 {
 	uint64_t timeout = timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms * 1000000, start = 0, passed = 0;
@@ -214,7 +205,7 @@ int fl_uffd_poll(struct fl_uffd *uffd, int timeout_ms)
 
 		if (!start)
 			start = fl_now_ns();
-		err = wait_readable(uffd->fd, timeout == UINT64_MAX ? timeout : timeout - passed);
+		err = fl_host_wait_readable(uffd->fd, timeout == UINT64_MAX ? timeout : timeout - passed);
 		if (err < 0)
 			return ret_int(err);
 		passed = fl_now_ns() - start; /* another reader may have been there first */
@@ -352,7 +343,7 @@ static void say(const char *invariant, uint64_t addr)
 	for (int shift = 60; shift >= 0; shift -= 4)
 		line[n++] = "0123456789abcdef"[addr >> shift & 15];
 	line[n++] = '\n';
-	fl_sys(SYS_write, 2, line, n);
+	fl_host_say(line, n);
 }
 
 int fl_mm_check(struct fl_mm *mm)

@@ -13,16 +13,16 @@ static __thread __attribute__((tls_model("initial-exec"))) bool forking;
 int fl_native_fork_check(void)
 {
 	int pipe[2];
-	long err;
+	int err;
 
 	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		return 0;
-	err = fl_fail(FL_FP_FORK) ? -ENOMEM : fl_sys(SYS_pipe2, pipe, 02000000 /* O_CLOEXEC */);
+	err = fl_host_pipe(pipe);
 	if (!err) {
-		fl_sys(SYS_close, pipe[0]);
-		fl_sys(SYS_close, pipe[1]);
+		fl_host_close(pipe[0]);
+		fl_host_close(pipe[1]);
 	}
-	return (int)err;
+	return err;
 }
 
 int fl_native_fork_prepare(void)
@@ -56,8 +56,8 @@ void fl_native_fork_child(void)
 		fl_object_after_fork();
 		fl_fork_child();
 	} else if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE)) {
-		fl_sys(SYS_write, 2, sorry, sizeof(sorry) - 1);
-		fl_sys(SYS_exit_group, 137); /* it would write into its parent's memory */
+		fl_host_say(sorry, sizeof(sorry) - 1);
+		fl_host_exit(137); /* it would write into its parent's memory */
 	}
 	fl_count(processes, 1);
 }

@@ -4,17 +4,13 @@
 
 #include "base/alloc.h"
 #include "host/count.h"
+#include "host/host.h"
+#include "host/socket.h"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #define MAX_FDS 65536
-#define HIGH_FD 900
 #define NAME	"faultline/"
 
 static struct fl_uffd *table[MAX_FDS]; /* [a] changed under table_lock */
@@ -99,7 +95,7 @@ void fl_object_put(struct fl_uffd *o)
 	if (__atomic_fetch_sub(&o->refs, 1, __ATOMIC_ACQ_REL) != 1)
 		return;
 	signals = fl_signals_block();
-	fl_sys(SYS_close, o->peer);
+	fl_host_close(o->peer);
 	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd **p = &all_objects; *p; p = &(*p)->next)
 		if (*p == o) {
@@ -121,27 +117,18 @@ void fl_object_put(struct fl_uffd *o)
 static void notify(struct fl_uffd_ctx *ctx, bool readable)
 {
 	struct fl_uffd *o = ctx->owner;
-	char bytes[8];
 
-	if (readable && fl_sys(SYS_sendto, o->peer, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0) == 1)
+	if (readable && fl_host_socket_put(o->peer))
 		o->tokens++;
 	for (; !readable && o->fd >= 0 && o->tokens; o->tokens--)
-		fl_sys(SYS_recvfrom, o->fd, bytes, sizeof(bytes), MSG_DONTWAIT, NULL, NULL);
-}
-
-/* The last copy of the descriptor is gone. */
-static bool hung_up(const struct fl_uffd *o)
-{
-	struct pollfd p = {.fd = o->peer};
-	struct timespec now = {0};
-
-	fl_sys(SYS_ppoll, &p, 1, &now, NULL, 0);
-	return p.revents & (POLLHUP | POLLERR | POLLNVAL);
+		fl_host_socket_take(o->fd);
 }
 
 static bool orphaned(struct fl_uffd_ctx *ctx)
 {
-	return hung_up(ctx->owner);
+	const struct fl_uffd *o = ctx->owner;
+
+	return fl_host_socket_hung_up(o->peer);
 }
 
 /* ---- the in-thread handler ---- */
@@ -193,43 +180,33 @@ int fl_object_set_handler(struct fl_uffd *o, fl_fault_fn *fn, void *arg)
 static void name_socket(int fd)
 {
 	static uint32_t serial;
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
-	uint64_t id = (uint64_t)fl_sys(SYS_getpid, 0) << 32 | __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED);
+	uint64_t id = (uint64_t)fl_host_pid() << 32 | __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED);
+	char name[sizeof(NAME) + 16] = NAME;
 	size_t n = sizeof(NAME) - 1;
 
-	memcpy(sun.sun_path + 1, NAME, n++);
 	for (int shift = 60; shift >= 0; shift -= 4)
-		sun.sun_path[n++] = "0123456789abcdef"[id >> shift & 15];
-	fl_sys(SYS_bind, fd, &sun, offsetof(struct sockaddr_un, sun_path) + n);
+		name[n++] = "0123456789abcdef"[id >> shift & 15];
+	fl_host_socket_name(fd, name, n);
 }
 
 bool fl_object_foreign(int fd)
 {
-	struct sockaddr_un sun = {0};
-	socklen_t len = sizeof(sun);
-
-	return fl_sys(SYS_getsockname, fd, &sun, &len) == 0 && sun.sun_family == AF_UNIX &&
-	       memcmp(sun.sun_path + 1, NAME, sizeof(NAME) - 1) == 0;
+	return fl_host_socket_is_named(fd, NAME, sizeof(NAME) - 1);
 }
 
 static int make_sockets(int flags, int *fd, int *peer)
 {
-	int pair[2], type = SOCK_SEQPACKET | ((flags & O_CLOEXEC) ? SOCK_CLOEXEC : 0);
-	long ret = fl_fail(FL_FP_SOCKET) ? -ENFILE : fl_sys(SYS_socketpair, AF_UNIX, type | SOCK_NONBLOCK, 0, pair),
-	     high;
+	bool cloexec = flags & O_CLOEXEC;
+	int pair[2], err = fl_host_socket_pair(cloexec, pair);
 
-	if (ret)
-		return (int)ret;
+	if (err)
+		return err;
 	/* it goes through exec with the other: a program that inherits one does not see it hang up */
-	high = fl_sys(SYS_fcntl, pair[1], (flags & O_CLOEXEC) ? F_DUPFD_CLOEXEC : F_DUPFD, HIGH_FD);
-	if (!fl_sys_failed(high)) {
-		fl_sys(SYS_close, pair[1]);
-		pair[1] = (int)high;
-	}
+	pair[1] = fl_host_fd_move_high(pair[1], cloexec);
 	name_socket(pair[0]);
 	if (pair[0] >= MAX_FDS) {
-		fl_sys(SYS_close, pair[0]);
-		fl_sys(SYS_close, pair[1]);
+		fl_host_close(pair[0]);
+		fl_host_close(pair[1]);
 		return -EMFILE;
 	}
 	*fd = pair[0];
@@ -253,9 +230,9 @@ static struct fl_uffd *object_alloc(void)
 
 static uint64_t inode_of(int fd)
 {
-	struct stat st;
+	struct fl_host_file file;
 
-	return fl_sys(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) ? 0 : st.st_ino;
+	return fl_host_fstat(fd, &file) ? 0 : file.inode;
 }
 
 static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, const struct fl_caller *caller, int fd, int peer)
@@ -269,7 +246,7 @@ static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, const struct
 	all_objects = o;
 	o->fd = fd;
 	o->peer = peer;
-	o->pid = (int32_t)fl_sys(SYS_getpid, 0);
+	o->pid = fl_host_pid();
 	o->ctx = ctx;
 	o->caller = caller;
 	ctx->owner = o;
@@ -305,8 +282,8 @@ int fl_object_new(struct fl_mm *mm, const struct fl_caller *caller, int flags, s
 	fl_ctx_put(ctx);
 	err = -ENOMEM;
 close:
-	fl_sys(SYS_close, fd);
-	fl_sys(SYS_close, peer);
+	fl_host_close(fd);
+	fl_host_close(peer);
 out:
 	fl_signals_restore(signals);
 	*out = o;
@@ -322,7 +299,7 @@ struct fl_uffd *fl_object_closing(int fd)
 	int other = -1;
 
 	/* the child of a vfork() shares this memory but closes descriptors of its own */
-	if (!o || o->pid != (int32_t)fl_sys(SYS_getpid, 0)) {
+	if (!o || o->pid != fl_host_pid()) {
 		if (o)
 			fl_object_put(o);
 		return NULL;
@@ -350,7 +327,7 @@ struct fl_uffd *fl_object_closing(int fd)
 static void settle(struct fl_uffd *o)
 {
 	if (!__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST) && !__atomic_load_n(&o->calls, __ATOMIC_SEQ_CST) &&
-	    hung_up(o))
+	    fl_host_socket_hung_up(o->peer))
 		fl_ctx_release(o->ctx);
 }
 
@@ -377,7 +354,7 @@ void fl_object_dup(int fd, int copy)
 
 	if (!o)
 		return;
-	if (copy >= 0 && copy < MAX_FDS && o->pid == (int32_t)fl_sys(SYS_getpid, 0)) {
+	if (copy >= 0 && copy < MAX_FDS && o->pid == fl_host_pid()) {
 		signals = fl_signals_block();
 		fl_mutex_lock(&table_lock);
 		__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
@@ -445,7 +422,7 @@ void fl_object_after_fork(void)
 {
 	fl_mutex_init(&table_lock, FL_RANK_MMAP);
 	for (struct fl_uffd *o = all_objects; o; o = o->next)
-		o->pid = (int32_t)fl_sys(SYS_getpid, 0);
+		o->pid = fl_host_pid();
 }
 
 /* ---- calls ---- */

@@ -178,7 +178,7 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	if (pgoff == FL_PFN_NONE)
 		return -ENOMEM;
 	flags = host_flags(start, end);
-	err = fl_host_protect(start, end - start, PROT_NONE);
+	err = fl_host_mprotect(start, end - start, PROT_NONE);
 	fl_yield_point(&fl_native);
 	if (!err)
 		err = fl_prepare_tables(mm, start, end, &data);
@@ -250,7 +250,7 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 {
 	uint64_t len = vma->end - vma->start;
 
-	if (fl_host_protect(vma->start, len, PROT_NONE))
+	if (fl_host_mprotect(vma->start, len, PROT_NONE))
 		return -ENOMEM;
 	/* other parts of its chunks may be in use */
 	if (readopt_entries(mm, vma, true) || fl_native_conform(mm, vma)) {

@@ -139,7 +139,7 @@ static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 	if (flags & MREMAP_FIXED)
 		fl_native_forget(to, to + new_len);
 	/* it came with the rights that hide the old one */
-	if (WITH_ROOM(fl_host_protect((uint64_t)at, new_len, fl_access_prot(vma->flags)))) {
+	if (WITH_ROOM(fl_host_mprotect((uint64_t)at, new_len, fl_access_prot(vma->flags)))) {
 		fl_host_munmap((uint64_t)at, new_len);
 		return -ENOMEM;
 	}
@@ -164,7 +164,7 @@ static int64_t grow_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 
 	if (fl_host_failed(at))
 		return at;
-	if (WITH_ROOM(fl_host_protect(end, new_len - old_len, fl_access_prot(flags))) ||
+	if (WITH_ROOM(fl_host_mprotect(end, new_len - old_len, fl_access_prot(flags))) ||
 	    (!(flags & VM_RELEASED) && fl_native_adopt(mm, end, grown))) {
 		fl_host_munmap(end, new_len - old_len);
 		fl_native_forget(end, grown);

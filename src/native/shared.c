@@ -420,7 +420,7 @@ static int hide_shared(struct fl_mm *mm, uint64_t start, uint64_t end, struct fl
 				      fl_addr(fl_kmap_local(mm, pgoff)), FL_FP_ADOPT);
 
 	if (!err)
-		err = fl_host_protect(start, end - start, PROT_NONE);
+		err = fl_host_mprotect(start, end - start, PROT_NONE);
 	if (err) {
 		fl_file_unmap_direct(pgoff, PAGES(end - start));
 		return -ENOMEM;

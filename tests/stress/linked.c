@@ -16,7 +16,7 @@
 
 static long result(int64_t ret)
 {
-	if (!fl_sys_failed((long)ret))
+	if (!fl_host_failed((long)ret))
 		return (long)ret;
 	errno = (int)-ret;
 	return -1;
