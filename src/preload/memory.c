@@ -42,7 +42,7 @@ FL_EXPORT int madvise(void *addr, size_t len, int advice)
 FL_EXPORT int posix_madvise(void *addr, size_t len, int advice)
 {
 	/* POSIX_MADV_DONTNEED must not lose data */
-	return advice == POSIX_MADV_DONTNEED ? 0 : (int)-fl_native_madvise(fl_addr(addr), len, advice);
+	return advice == POSIX_MADV_DONTNEED ? 0 : -fl_native_madvise(fl_addr(addr), len, advice);
 }
 
 FL_EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ...)
