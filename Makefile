@@ -33,8 +33,8 @@ check: deps
 	$(MAKE) build
 	status=0; $(TEST) $(BUILD) $(SUITES) || status=1; scripts/check-32 $(SUITES) || status=1; exit $$status
 
-# what takes long: every program that runs for a time goes on for NIGHTLY seconds, all suites under the sanitizers, and
-# the explorer beyond its bounds
+# what takes long: every program that runs for a time goes on for NIGHTLY seconds, all suites under the sanitizers,
+# and the explorer beyond its bounds
 NIGHTLY = 60
 nightly: deps
 	$(MAKE) build

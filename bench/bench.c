@@ -61,9 +61,11 @@ void series_add_value(struct series *s, double value)
 {
 	if (s->n == s->cap) {
 		s->cap = s->cap ? 2 * s->cap : 64;
-		s->v = realloc(s->v, s->cap * sizeof(*s->v));
-		if (!s->v)
+		double *v = realloc(s->v, s->cap * sizeof(*v));
+
+		if (!v)
 			die("out of memory");
+		s->v = v;
 	}
 	s->v[s->n++] = value;
 }

@@ -29,14 +29,14 @@
  */
 struct fl_uffd {
 	uint32_t refs; /* [a] table entries and calls in progress; memory of objects is only ever used for objects */
-	uint32_t nr_fds;	 /* [t] table entries */
-	int first_fd;		 /* [t] of a list of them, -1: none */
-	uint32_t calls;		 /* [a] reads and ioctls in progress */
-	int fd;			 /* [ctx->lock] one of this end, for taking the byte out; -1: none left */
-	uint32_t tokens;	 /* [ctx->lock] bytes in it */
-	int peer;		 /* [c] the other end */
-	int32_t pid;		 /* [c] its process: a forked child holds the descriptor, but not the memory */
-	struct fl_uffd_ctx *ctx; /* [c] */
+	uint32_t nr_fds;		/* [t] table entries */
+	int first_fd;			/* [t] of a list of them, -1: none */
+	uint32_t calls;			/* [a] reads and ioctls in progress */
+	int fd;				/* [ctx->lock] one of this end, for taking the byte out; -1: none left */
+	uint32_t tokens;		/* [ctx->lock] bytes in it */
+	int peer;			/* [c] the other end */
+	int32_t pid;			/* [c] its process: a forked child holds the descriptor, but not the memory */
+	struct fl_uffd_ctx *ctx;	/* [c] */
 	const struct fl_caller *caller; /* [c] */
 	uint64_t inode;			/* [c] of the socket: tells it when it comes back through another socket */
 	bool in_flight;			/* [t] no descriptor here, but one somewhere */

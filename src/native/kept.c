@@ -15,11 +15,10 @@
 /* A record is valid while it has a descriptor, which is stored last: a fork may come at any time. */
 struct kept {
 	uint64_t dev, inode;
-	uint64_t start,
-		end;	/* where the program's first mapping begins and the last ends; empty: none is known */
-	uint32_t users; /* of fl_kept_get() */
-	int fd;		/* 0: free */
-	bool again;	/* it could not be closed, or checked: look again at the next unmapping */
+	uint64_t start, end; /* where the program's first mapping begins and the last ends; empty: none is known */
+	uint32_t users;	     /* of fl_kept_get() */
+	int fd;		     /* 0: free */
+	bool again;	     /* it could not be closed, or checked: look again at the next unmapping */
 };
 
 static struct kept table[MAX_KEPT];

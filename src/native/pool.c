@@ -94,8 +94,7 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end)
 		struct chunk *c = &fl_native.chunks[first + i];
 		uint64_t base = PMD_ALIGN_DOWN(start) + (i << PMD_SHIFT);
 
-		FL_BUG_ON(
-			c->splits); /* an eviction in another thread skips the chunk if it is 0 */
+		FL_BUG_ON(c->splits); /* an eviction in another thread skips the chunk if it is 0 */
 		memset(c->active, 0, sizeof(*c) - offsetof(struct chunk, active));
 		c->file = NULL;
 		__atomic_store_n(&c->vbase, base, __ATOMIC_RELAXED);
