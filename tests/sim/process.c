@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* process.c - two processes that change places. */
+/* process.c - two processes that swap places. */
 #include "process.h"
 
 #include "hostmem.h"
@@ -7,14 +7,14 @@
 #include <string.h>
 
 #define ROOM   (4u << 20)
-#define CHUNKS 4u /* of the pool, that a process may have at most when it forks */
+#define CHUNKS 4u /* of the pool: the most a process may have when it forks */
 
 struct image {
 	size_t used;
 	char mem[ROOM];
 };
 
-static struct image parent, child; /* the one that does not run */
+static struct image parent, child; /* the process that is not running */
 static bool has_child, in_child;
 
 void process_reset(void)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * process.h - a second process: the child of a fork of the native backend. It has a copy of everything that the
- * engine and the host have for the first, at the same addresses, and runs on the coroutine of the thread that has
- * forked, in the middle of its wait for the child. What it does is seen by no other thread but where it copies what
- * both share, so only there is it a point; the copies change places for it.
+ * engine and the host have for the first, at the same addresses, and runs on the coroutine of the forking thread, in
+ * the middle of its wait for the child. Other threads see nothing of what it does, except where it copies what both
+ * share, so only that is a point; the two swap places for it.
  */
 #ifndef SIM_PROCESS_H
 #define SIM_PROCESS_H
@@ -15,7 +15,7 @@
 void process_reset(void);
 /* fork(2): the child is as this process is now. */
 void process_fork(void);
-/* The running thread goes on in the child, or comes back. */
+/* The running thread continues in the child, or comes back. */
 void process_enter_child(void);
 void process_leave_child(void);
 bool process_in_child(void);
