@@ -32,7 +32,7 @@ LAYERS = {
 }
 
 # The modules of src/mm, lowest first: a module is NAME.c and NAME.h, and uses only those that stand before it.
-MM = ["types", "kind", "mmu", "vma_table", "pte", "pgtable", "folio", "source", "file", "mmap_lock", "zap", "vma",
+MM = ["types", "kind", "mmu", "vma_table", "pte", "pgtable", "folio", "source", "file", "mmap_lock", "zap", "vma", "claim",
       "protect", "rmap", "swap", "migrate", "fault.h", "huge", "kinds", "uffd_ops", "fault", "fill", "munmap",
       "mprotect", "mremap", "fork", "pagemap", "sample", "check", "mm"]
 

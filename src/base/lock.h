@@ -18,7 +18,7 @@ enum fl_rank {
 	FL_RANK_VMA,	 /* fl_vma.pins: fl_vma_pin() */
 	FL_RANK_FILE,	 /* fl_file.lock */
 	FL_RANK_PT,	 /* fl_mm.pt_lock[] */
-	FL_RANK_UFFDS,	 /* fl_mm.uffd_lock */
+	FL_RANK_UFFDS,	 /* fl_uffd_space.lock */
 	FL_RANK_QUEUE,	 /* fl_uffd_ctx.lock */
 	FL_RANK_BACKEND, /* the backend's own; fl_vma.cache_lock */
 	FL_RANK_KEPT,	 /* native/kept.c */

@@ -23,7 +23,7 @@
  * one mapping, and takes mmap_lock only to look it up (mmap_lock.c has the theory). Wherever a comment asks for
  * mmap_lock without "for writing", a pin on the mapping is enough. One page-table lock covers the entries of 2 MiB.
  * Signals are blocked while any lock is held (fl_signals_block), and client memory is not touched, except by the
- * frames_fill() of a backend, which reads it with page faults disabled.
+ * frames.fill() of a backend, which reads it with page faults disabled.
  *
  * A missing page's message is queued under the page-table lock that its fill will take: between the look at the entry
  * and the sleep there is no moment in which a fill would find no thread to wake. The same holds for a write-protect

@@ -15,6 +15,15 @@
  * Either the fault sees that vma_seq has changed, and unpins, or the writer waits for it. vma_seq changes with the
  * table of mappings, too, so a fault that has pinned its mapping has found it in a table that was whole. A fault that
  * may not pin yet, or finds no mapping, waits for mmap_lock, since nothing changes while it is held for reading.
+ *
+ * Progress:
+ *   P1  a fault looks TRIES times at most, and then blocks on mmap_lock once
+ *   P2  a writer waits for other holders of mmap_lock, and for pins in its own range only (and in that of a neighbour
+ *       that it merges with): new ones are turned away meanwhile, so the wait is as long as the pins that are there
+ *   P3  no pin is held across a wait for user space, for a migration or for a source to become present: a pinned
+ *       thread waits for the file's lock, page-table locks, the backend's locks and calls of the host, never for
+ *       mmap_lock (the ranks assert it), so P2's wait ends
+ *   P4  fl_vma_trypin() waits for nothing, and fl_vma_sole_pin() looks once
  */
 #include "mm/mmap_lock.h"
 

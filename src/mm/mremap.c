@@ -7,14 +7,14 @@
 #include "mm/vma.h"
 #include "mm/zap.h"
 
-/*
- * An entry at its new place: not write-protected, since without the event for it a registration does not follow its
- * memory; and soft-dirty, for the contents of that address have changed.
- */
+/* A marker, or what is behind an entry, at its new place: see fl_moved_flags(). */
 static fl_pte_t moved(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t old, uint64_t pfn)
 {
-	fl_pte_t pte = pte_mkdirty(pte_clear_uffd_wp(old));
+	fl_pte_t pte = (vma->flags & VM_UFFD_WP) ? old : pte_clear_uffd_wp(old);
 
+	if (pte_marker(old))
+		return (vma->flags & VM_UFFD_WP) ? old : (fl_pte_t){0};
+	pte = pte_mkdirty(pte);
 	if (!pte_present(pte))
 		return pte;
 	return fl_maybe_mkwrite(mm, vma, pte_modify(pte_set_pfn(pte, pfn), vma), 1);
@@ -26,8 +26,6 @@ static void move_entry(struct fl_mm *mm, fl_pte_t *from, struct fl_vma *vma, uin
 	uint64_t pfn = pte_pfn(old);
 
 	set_pte(from, (fl_pte_t){0});
-	if (pte_marker(old))
-		return;
 	if (rehome && pte_present(old)) {
 		pfn = vma->pgoff + PAGES(addr - vma->start);
 		*fl_folio(mm, pfn) = (struct fl_folio){

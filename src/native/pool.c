@@ -210,7 +210,7 @@ int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 {
 	if (fl_fail(FL_FP_FILL))
 		return -ENOMEM;
-	if (chunk_of(pfn)->file) /* page by page: fl_vma_adds() */
+	if (chunk_of(pfn)->file) /* page by page: fl_memory_kind.add */
 		return fl_file_zero(chunk_of(pfn)->file, pfn);
 	while (nr) {
 		struct chunk *c = chunk_of(pfn);

@@ -45,7 +45,7 @@ static uint64_t map_new(uint64_t start, uint64_t len)
 static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
 {
 	uint64_t moved = fl_min(old_len, new_len), pgoff;
-	uint32_t keep = (vma->flags & ~(VM_UFFD | VM_RELEASED | VM_SAMPLED)) | VM_SOFTDIRTY;
+	uint32_t keep = fl_moved_flags(vma) & ~(VM_RELEASED | VM_SAMPLED);
 	struct fl_vma *new;
 	long place = (long)to;
 	int err = fl_native_adopt(mm, addr, addr + old_len);

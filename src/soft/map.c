@@ -357,8 +357,7 @@ static int64_t move(struct fl_mm *mm, uint64_t addr, uint64_t old_len, uint64_t 
 	if (fl_move_prepare(mm, addr, to, moved))
 		return -ENOMEM;
 	vma = fl_vma_lookup(mm, addr);
-	new = fl_vma_insert(mm, to, to + new_len, vma->pgoff + PAGES(addr - vma->start),
-			    (vma->flags & ~VM_UFFD) | VM_SOFTDIRTY, NULL);
+	new = fl_vma_insert(mm, to, to + new_len, vma->pgoff + PAGES(addr - vma->start), fl_moved_flags(vma), NULL);
 	fl_vma_set_backing(new, vma, addr);
 	fl_move_entries(mm, addr, new, to, moved, false);
 	if (old_len && !(flags & MREMAP_DONTUNMAP))

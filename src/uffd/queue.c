@@ -5,6 +5,14 @@
  * Spinning. Where the faulting thread and the reader run on different CPUs, a sleep costs each side an
  * inter-processor wake-up, many times the work itself; on one CPU a spin only keeps the other from running. So each
  * side notes where it runs, and spins only when the other was last seen elsewhere.
+ *
+ * Progress:
+ *   P1  a thread that waits in a fault holds no lock and no pin: only a reader may wait for it, for its message
+ *   P2  a wake does not wait for the threads that it wakes, and releases WAKE_BATCH at most each time it has the lock
+ *   P3  a waiter spins for SPIN_FAULT_NS at most, then sleeps, and looks every LOOK_NS whether the object has lost
+ *       its last descriptor: then it goes on
+ *   P4  a wait whose thread has died, or has left it by siglongjmp(), is taken out by the next one in its list, or
+ *       its message by the next reader
  */
 #include "uffd/space.h"
 #include "uffd/uffd.h"
