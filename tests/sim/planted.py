@@ -66,7 +66,7 @@ PLANTED = {
         ('faults-merge/*', 'a mapping has changed', [])),
     'late-register': (
         'a range is registered with an object that was closed while the call waited',
-        'int err = ctx->released ? -ESRCH : check_fit(mm, start, end);', 'int err = check_fit(mm, start, end);',
+        'int err = ctx->released ? -ESRCH : 0;', 'int err = 0;',
         ('fault-register-close/*', 'an object that is closed', [])),
     'sleep-without-wait': (
         'a fault without memory for its wait sleeps until the next message, and misses what resolves it',
@@ -124,8 +124,8 @@ PLANTED = {
         ('store-writeprotect/guard*', 'gives more|does not know', ['--failures', '1'])),
     'double-free': (
         'a folio freed twice: dropping a page under migration frees its frame, too',
-        '\tif (pte_swap(old))\n\t\tmm->ops->swap_free(mm, pte_pfn(old));\n',
-        '\tif (pte_swap(old))\n\t\tmm->ops->swap_free(mm, pte_pfn(old));\n'
+        '\tif (pte_swap(old))\n\t\tmm->ops->swap->free(mm, pte_pfn(old));\n',
+        '\tif (pte_swap(old))\n\t\tmm->ops->swap->free(mm, pte_pfn(old));\n'
         '\tif (pte_migration(old))\n\t\tfl_folio_put(mm, pte_pfn(old));\n',
         ('dontneed-migrate/*', 'given back twice|freed twice|in use', [])),
 }
