@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * claim.h - who needs the engine to watch a range: a userfaultfd object (VM_UFFD), the access sampler (VM_SAMPLED),
- * soft-dirty (once it is tracked). The first claim takes memory over from the host, where it has any; when none is
- * left the host may have it back. "=>" states a precondition: locks held, signals blocked.
+ * claim.h - the reasons to watch a range: a userfaultfd object (VM_UFFD), the access sampler (VM_SAMPLED), soft-dirty
+ * (once it is tracked). The first claim takes memory over from the host, if there is a host; when none is left the
+ * host may have it back. "=>" states a precondition: locks held, signals blocked.
  */
 #ifndef FL_MM_CLAIM_H
 #define FL_MM_CLAIM_H
@@ -10,22 +10,22 @@
 #include "mm/vma.h"
 
 /*
- * Is the mapping of no claim? Nothing is asked of it then that the host could not do alone, with the same memory.
- * (The host does not have that of a private mapping of a file while some of it is still to be copied.)
+ * Does the mapping have no claim? Then nothing is asked of it that the host could not do alone, with the same memory.
+ * (The host lacks the memory of a private mapping of a file while some of it is still to be copied.)
  */
 static inline bool fl_vma_unclaimed(const struct fl_vma *vma)
 {
 	return !(vma->flags & (VM_UFFD | VM_SAMPLED)) && !fl_vma_tracked(vma) && vma->kind->host_serves;
 }
 
-/* Is there anything mapped in the range, and could all of it be claimed? 0, -EINVAL. => mmap_lock held for writing */
+/* Is anything mapped in the range, and can all of it be claimed? 0, -EINVAL. => mmap_lock held for writing */
 int fl_claim_fits(struct fl_mm *mm, uint64_t start, uint64_t end);
-/* Has the host a mapping in [start, end), which is outside all of the engine's? => mmap_lock held */
+/* Does the host have a mapping in [start, end), which is outside all of the engine's? => mmap_lock held */
 bool fl_claim_hosts(struct fl_mm *mm, uint64_t start, uint64_t end);
 /*
- * All of the range becomes memory that the engine watches, with two reserved for its borders; the caller then says on
- * the mappings what for. `may`, if it is not NULL, has a say before anything changes. 0, -EINVAL, its answer, -ENOMEM
- * or whatever the backend says, with nothing changed for the program. => mmap_lock held for writing
+ * All of the range becomes memory that the engine watches, with two reserved for its borders; the caller then sets on
+ * the mappings what for. `may`, if not NULL, is asked before anything changes. 0, -EINVAL, its answer, -ENOMEM or
+ * what the backend returns, with nothing changed for the program. => mmap_lock held for writing
  */
 int fl_claim_range(struct fl_mm *mm, uint64_t start, uint64_t end,
 		   int (*may)(void *arg, uint64_t start, uint64_t end), void *arg);

@@ -67,11 +67,11 @@ struct fl_right_ops {
 	bool (*caches)(const struct fl_vma *vma, uint64_t addr, enum fl_right right);
 };
 
-/* Where a host has mappings that the engine does not know of yet: see claim.h. => mmap_lock held for writing */
+/* For a host with mappings that the engine does not know yet: see claim.h. => mmap_lock held for writing */
 struct fl_claim_ops {
-	/* Is there anything mapped in the range, and is all of it fit for userfaultfd? 0, -EINVAL */
+	/* Is anything mapped in the range, and is all of it fit for userfaultfd? 0, -EINVAL */
 	int (*fit)(struct fl_mm *mm, uint64_t start, uint64_t end);
-	/* Has the host a mapping in [start, end), which is outside all of the engine's? */
+	/* Does the host have a mapping in [start, end), which is outside all of the engine's? */
 	bool (*mapped)(struct fl_mm *mm, uint64_t start, uint64_t end);
 	/* Insert mappings for what the host has there. 0 or -errno, with nothing changed */
 	int (*adopt)(struct fl_mm *mm, uint64_t start, uint64_t end);
@@ -95,7 +95,7 @@ struct fl_mmu_ops {
 	struct fl_right_ops rights;
 	const struct fl_claim_ops *claims; /* NULL: all memory is the engine's */
 	const struct fl_swap_ops *swap;	   /* NULL: there is none */
-	/* Optional: what it takes to bring a fault to the engine and back, in ns. => no lock held */
+	/* Optional: the time to bring a fault to the engine and back, in ns. => no lock held */
 	uint64_t (*entry_ns)(struct fl_mm *mm);
 	/* Bytes of the backend's own metadata. */
 	uint64_t (*metadata)(struct fl_mm *mm);
