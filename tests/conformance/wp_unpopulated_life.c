@@ -429,7 +429,7 @@ static int child_touches(uint64_t mem)
 	return 0;
 }
 
-CASE_LIBC(marker_fork_child_touches, SEEN ": no message to anybody")
+CASE_LIBC(marker_fork_child_touches, SEEN ": no message is sent")
 {
 	for (const uint64_t *m = modes; m < modes + 2; m++) {
 		struct area a = marked_but_one(3, *m);
