@@ -92,7 +92,7 @@ static inline uint32_t fl_injected(enum fl_inject_point point)
 /* true: fail here now. => a point of the engine, or FL_FP_NONE. Any thread, any lock held, async-signal-safe. */
 static inline bool fl_fail(enum fl_inject_point point)
 {
-	return point != FL_FP_NONE && __builtin_expect(fl_inject_hit(point), 0);
+	return point != FL_FP_NONE && __builtin_expect(fl_inject_hit(point) != 0, 0);
 }
 
 /* ---- for base/inject.c ---- */

@@ -55,6 +55,7 @@ static inline void cmocka_compare(const char *file, int line, const char *what, 
 #define assert_non_null(p)	      assert_true((p) != NULL)
 #define assert_ptr_equal(a, b)	      assert_true((const void *)(a) == (const void *)(b))
 #define assert_string_equal(a, b)     assert_true(strcmp(a, b) == 0)
+#define assert_memory_equal(a, b, n)  assert_true(memcmp(a, b, n) == 0)
 #define assert_string_not_equal(a, b) assert_true(strcmp(a, b) != 0)
 #define assert_int_equal(a, b)	      cmocka_compare(__FILE__, __LINE__, #a " == " #b, (uintmax_t)(a), (uintmax_t)(b))
 
