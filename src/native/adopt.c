@@ -186,6 +186,7 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 		err = exchange(mm, start, end, pgoff, data, &aside);
 	if (err) {
 		fl_host_mprotect(start, end - start, fl_access_prot(access));
+		__atomic_fetch_add(&fl_native.undone, 1, __ATOMIC_RELEASE);
 		fl_free_pgtables(mm, start, end);
 		fl_extent_free(start, end, pgoff);
 		return err;
@@ -288,7 +289,7 @@ static int readopt_range(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return 0;
 }
 
-int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
+static int adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
 	int err = readopt_range(mm, start, end);
 
@@ -320,6 +321,16 @@ int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 		addr = limit;
 	}
 	fl_vma_merge(mm, start, end);
+	return err;
+}
+
+int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	int err;
+
+	__atomic_fetch_add(&fl_native.adopting, 1, __ATOMIC_RELAXED);
+	err = adopt(mm, start, end);
+	__atomic_fetch_sub(&fl_native.adopting, 1, __ATOMIC_RELEASE);
 	return err;
 }
 

@@ -128,7 +128,11 @@ bool fl_native_touches(uint64_t start, uint64_t end)
 	struct fl_vma *vma;
 	bool ret;
 
-	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE) || !__atomic_load_n(&mm->nr_vmas, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
+		return false;
+	/* the first adoption hides memory before it is in the table */
+	if (!__atomic_load_n(&fl_native.adopting, __ATOMIC_ACQUIRE) &&
+	    !__atomic_load_n(&mm->nr_vmas, __ATOMIC_RELAXED))
 		return false;
 	signals = fl_signals_block();
 	fl_mmap_read_lock(mm);

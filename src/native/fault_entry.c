@@ -14,6 +14,16 @@
 #include "native/native.h"
 #include "native/sigview.h"
 
+bool fl_native_undone(void)
+{
+	static __thread uint32_t seen __attribute__((tls_model("initial-exec")));
+	uint32_t now = __atomic_load_n(&fl_native.undone, __ATOMIC_ACQUIRE);
+	bool ret = now != seen;
+
+	seen = now;
+	return ret;
+}
+
 static enum fl_fault resolve(const siginfo_t *info, ucontext_t *uc, uint32_t flags)
 {
 	struct fl_vmf vmf = {
@@ -26,6 +36,8 @@ static enum fl_fault resolve(const siginfo_t *info, ucontext_t *uc, uint32_t fla
 
 	if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		ret = fl_handle_mm_fault(&vmf);
+	if (ret == FL_FOREIGN && fl_native_undone())
+		ret = FL_DONE; /* it may have been hidden then */
 	if (ret == FL_DONE && vmf.delivered && !(flags & FAULT_WRITE) && fl_cache_writable(vmf.mm, vmf.addr))
 		fl_touch_nofault(info->si_addr);
 	return ret;

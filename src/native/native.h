@@ -42,6 +42,8 @@ struct fl_native {
 	int pool_fd;	      /* [c] */
 	struct chunk *chunks; /* [c] for every 2 MiB of the pool */
 	uint64_t nr_chunks;   /* [c] */
+	uint32_t adopting;    /* [a] adoptions in progress: what they hide may be in no mapping yet */
+	uint32_t undone;      /* [a] adoptions that failed after they had hidden something */
 	uint64_t chunks_end;  /* [a] no chunk from here on was ever used */
 	uint64_t cursor;      /* [m] where to look for free chunks next */
 	uint64_t used_chunks; /* [m] */
@@ -253,6 +255,11 @@ void fl_kept_after_fork(void);
 
 /* Install the handler of SIGSEGV, also again: sigview.h. 0 or -errno */
 int fl_fault_entry_install(void);
+/*
+ * Has an adoption been undone since this thread last asked? An access or a system call that it had refused finds no
+ * mapping then, and is worth repeating.
+ */
+bool fl_native_undone(void);
 
 /* ---- init.c ---- */
 

@@ -40,8 +40,10 @@ enum fl_present fl_native_fault_in(uint64_t addr, uint64_t len, bool write)
 	uint64_t end = addr + len;
 	bool any = false;
 
-	if (!len || end < addr || !fl_native_touches(addr, end))
+	if (!len || end < addr)
 		return FL_NOT_OURS;
+	if (!fl_native_touches(addr, end))
+		return fl_native_undone() ? FL_WAS_PRESENT : FL_NOT_OURS;
 	for (uint64_t at = addr; at < end; at = PAGE_ALIGN_DOWN(at) + PAGE_SIZE) {
 		enum page page = look_at(at, write);
 

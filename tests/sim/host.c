@@ -445,8 +445,7 @@ long fl_host_move_aside(uint64_t start, uint64_t len)
 
 	sim_point(SIM_RUN, host_thing(start), "moves pages aside");
 	m = host_at(start);
-	SIM_CHECK(m && m->end >= start + len && !m->shared && m->prot == PROT_NONE,
-		  "memory is moved aside that is not hidden");
+	SIM_CHECK(m && m->end >= start + len && !m->shared, "memory is moved aside that is not the program's own");
 	to = host_place(len);
 	if (!to)
 		return -ENOMEM;

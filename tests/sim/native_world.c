@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static uint32_t seen[SIM_THREADS]; /* fl_native_undone() */
+
 /* The arrays for chunks and folios are address space that is not cleared between schedules (alloc.c). */
 static void begin(void)
 {
@@ -27,6 +29,7 @@ static void begin(void)
 	memset(&fl_native, 0, sizeof(fl_native));
 	native_forget_files();
 	native_forget_kept();
+	memset(seen, 0, sizeof(seen));
 	process_reset();
 	host_begin();
 }
@@ -100,9 +103,29 @@ static void *memory(const void *at, bool write)
 	return mem ? mem + addr % PAGE_SIZE : NULL;
 }
 
-static bool fault_in(const void *at)
+static bool fault_in(const void *at, bool write)
 {
-	return fl_addr(at) < HOST_END && load(&a, PAGE_ALIGN_DOWN(fl_addr(at))) < GOT_SIGBUS;
+	return fl_addr(at) < HOST_END && !access_by_page(&a, PAGE_ALIGN_DOWN(fl_addr(at)), NULL, write);
+}
+
+/*
+ * A system call that writes a value to a page of the program's, as the preload library makes it (preload/efault.c):
+ * if the host cannot, the page is made present, and the call is made again. 0, -EFAULT
+ */
+int call_that_writes(uint64_t addr, uint64_t value)
+{
+	enum fl_present present = FL_MADE_PRESENT;
+
+	for (unsigned idle = 0; present == FL_MADE_PRESENT || (present == FL_WAS_PRESENT && idle < 8); idle++) {
+		uint64_t *mem = (uint64_t *)(void *)page(&a, addr, true, NULL);
+
+		for (unsigned i = 0; mem && i < PAGE_SIZE / sizeof(*mem); i++)
+			mem[i] = value;
+		if (mem)
+			return 0;
+		present = fl_native_fault_in(addr, PAGE_SIZE, true);
+	}
+	return -EFAULT;
 }
 
 /* ---- fork: space B is the child, in which nothing is registered ---- */
@@ -169,13 +192,16 @@ static void shrink(struct space *s)
 
 static void destroy(struct space *s)
 {
-	struct fl_pool pool = fl_native.mm.pool;
+	struct fl_pool p = fl_native.mm.pool;
+	uint64_t frame;
+	const struct host_file *pool = host_direct_file(p.base, &frame);
 
 	must(fl_native_munmap(REGION(0), HOST_END - REGION(0)), "the mappings do not go");
 	SIM_CHECK(!host.nr, "the host has a mapping that is in no table");
+	SIM_CHECK(s->fd || !host_file_pages(pool), "memory of the pool was not freed");
 	fl_mm_exit(&fl_native.mm);
 	SIM_CHECK(!fl_native.used_chunks, "a home was not freed");
-	fl_pool_destroy(&pool);
+	fl_pool_destroy(&p);
 	if (s->fd)
 		fl_host_close(s->fd);
 	SIM_CHECK(!host_open_fds(), "a descriptor was not closed");
@@ -204,6 +230,7 @@ static const struct world native = {
 	.fork = fork_space,
 	.access = access_either,
 	.page = page,
+	.again = fl_native_undone,
 	.memory = memory,
 	.fault_in = fault_in,
 	.verify = verify,
@@ -229,6 +256,15 @@ const struct backend native_backends[] = {
 const unsigned native_nr_backends = ARRAY_SIZE(native_backends);
 
 /* ---- the fault entry, which is not explored ---- */
+
+bool fl_native_undone(void)
+{
+	uint32_t *s = &seen[sim_number()];
+	bool ret = fl_native.undone != *s;
+
+	*s = fl_native.undone;
+	return ret;
+}
 
 int fl_fault_entry_install(void)
 {

@@ -122,6 +122,45 @@ PLANTED = {
         'a page is shown though its right could not be set',
         'if (!err && fl_native.guard && bit_any(c->shown', 'if (fl_native.guard && bit_any(c->shown',
         ('store-writeprotect/guard*', 'gives more|does not know', ['--failures', '1'])),
+    # of mapping calls, adopting, releasing and fork, on the same backends
+    'adopted-in-sight': (
+        'memory is copied into the pool before it is hidden',
+        '\terr = fl_host_protect(start, end - start, PROT_NONE);\n', '\terr = 0;\n',
+        ('store-register/guard', 'the store is lost', [])),
+    'adopted-again-in-sight': (
+        'memory that was released is registered again before it is hidden',
+        '\tif (fl_host_protect(vma->start, len, PROT_NONE))\n\t\treturn -ENOMEM;\n', '',
+        ('store-register-again/guard', 'the store is lost|does not know', [])),
+    'not-moved-back': (
+        'a registration that fails leaves the pages where it has put them aside',
+        '\t\tfl_host_move_back((uint64_t)at, len, start);\n', '',
+        ('store-register/guard', 'the store is lost|in no table', ['--failures', '1'])),
+    'first-unseen': (
+        'a system call overlooks what the first registration has hidden, but not put in the table',
+        '\tif (!__atomic_load_n(&fl_native.adopting, __ATOMIC_ACQUIRE) && ', '\tif (',
+        ('call-register/guard', 'the store failed', [])),
+    'released-early': (
+        'a released range is given its rights back before what it holds is in place',
+        '\tfl_cache_forget(vma->pgoff, PAGES(len));\n\tfor (uint64_t a = vma->start, next;',
+        '\tfl_cache_forget(vma->pgoff, PAGES(len));\n'
+        '\tfl_host_mprotect(vma->start, len, fl_access_prot(fl_vma_access(vma)));\n'
+        '\tfor (uint64_t a = vma->start, next;',
+        ('store-unregister-dropped/guard', 'the store is lost', [])),
+    'tables-first': (
+        'munmap empties the tables before the host has unmapped the memory',
+        '\t\tif (!ret)\n\t\t\tret = WITH_ROOM(fl_host_munmap(addr, len));\n\t\tfl_yield_point(mm);\n'
+        '\t\tif (!ret)\n\t\t\tfl_native_forget(addr, end);\n',
+        '\t\tif (!ret)\n\t\t\tfl_native_forget(addr, end);\n\t\tfl_yield_point(mm);\n'
+        '\t\tif (!ret)\n\t\t\tret = WITH_ROOM(fl_host_munmap(addr, len));\n',
+        ('fault-munmap-reuse/guard', 'memory of the pool', [])),
+    'moved-in-sight': (
+        'mremap copies pages that can still be stored to at their old place',
+        '\tfl_hide_range(mm, from, end);\n\tfor (', '\tfor (',
+        ('store-mremap-registered/guard', 'the store is lost', [])),
+    'forked-in-sight': (
+        'the child copies the pool while other threads of its parent may still write to it',
+        '\tfl_cache_freeze(&fl_native.mm, true);\n', '',
+        ('fork-stores/guard', 'of different moments', [])),
     'double-free': (
         'a folio freed twice: dropping a page under migration frees its frame, too',
         '\tif (pte_swap(old))\n\t\tmm->ops->swap->free(mm, pte_pfn(old));\n',

@@ -31,7 +31,7 @@ size_t fl_copy_user(void *dst, const void *src, size_t len)
 	size_t left = len;
 
 	while ((left = fl_copy_nofault((char *)dst + (len - left), (const char *)src + (len - left), left)) &&
-	       world_fault_in((const char *)src + (len - left)))
+	       world_fault_in((const char *)src + (len - left), false))
 		;
 	return left;
 }
@@ -43,7 +43,7 @@ size_t fl_touch_nofault(void *addr)
 
 size_t fl_touch_user(void *addr)
 {
-	return fl_touch_nofault(addr);
+	return fl_touch_nofault(addr) && !world_fault_in(addr, true);
 }
 
 uint64_t fl_probe_nofault(uint64_t addr, uint64_t len)

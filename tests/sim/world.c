@@ -167,11 +167,14 @@ uint64_t access_by_page(struct space *s, uint64_t addr, uint64_t *page, bool wri
 		struct fl_vmf vmf = {.mm = s->mm, .addr = addr, .flags = write ? FAULT_WRITE : 0};
 
 		if (mem) {
-			memcpy(write ? mem : (char *)page, write ? (char *)page : mem, PAGE_SIZE);
+			if (page)
+				memcpy(write ? mem : (char *)page, write ? (char *)page : mem, PAGE_SIZE);
 			return 0;
 		}
 		if (fault != FL_SIGBUS)
 			fault = fl_handle_mm_fault(&vmf);
+		if (fault == FL_FOREIGN && world_backend->world->again && world_backend->world->again())
+			continue;
 		if (fault != FL_DONE)
 			return got(fault);
 	}
@@ -182,12 +185,12 @@ void *world_memory(const void *addr, bool write)
 	return world_backend->world->memory ? world_backend->world->memory(addr, write) : fl_ptr(fl_addr(addr));
 }
 
-bool world_fault_in(const void *addr)
+bool world_fault_in(const void *addr, bool write)
 {
 	if (!world_backend->world->fault_in)
 		return false;
 	SIM_CHECK(fl_held_none(sim_held()), "a source is waited for with a lock held");
-	return world_backend->world->fault_in(addr);
+	return world_backend->world->fault_in(addr, write);
 }
 
 /* A fault that finds no memory gets SIGBUS. */

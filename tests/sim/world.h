@@ -69,7 +69,9 @@ struct world {
 	const struct fl_source *source;
 	/* For world_memory() and world_fault_in(); optional: what the engine copies is memory of no space. */
 	void *(*memory)(const void *at, bool write);
-	bool (*fault_in)(const void *at);
+	bool (*fault_in)(const void *at, bool write);
+	/* Optional: is an access worth repeating for which there is no mapping? */
+	bool (*again)(void);
 	/* => nothing in the space is pinned, and mmap_lock is not held */
 	void (*verify)(struct space *s);
 	void (*shrink)(struct space *s); /* only natively: the program's own mmap() has found the host's table full */
@@ -106,7 +108,10 @@ void must(int64_t err, const char *what);
  */
 void *world_memory(const void *addr, bool write);
 /* As a system call does: make it readable, waiting if need be. false: it cannot be */
-bool world_fault_in(const void *addr);
+bool world_fault_in(const void *addr, bool write);
+
+/* A system call that writes to a page of space A; only natively. 0, -EFAULT */
+int call_that_writes(uint64_t addr, uint64_t value);
 
 /* ---- setting up. All pages are missing, private, readable and writable ---- */
 

@@ -28,10 +28,20 @@ static void released(void)
 	SIM_CHECK(!unregister_page(&a, PAGE(0)), "UNREGISTER");
 }
 
+/* The program reaches both. */
 static void two_present(void)
 {
-	with_two_pages();
-	space_register(&a, 0, WP);
+	begin();
+	registered_at(&a, WP);
+	space_fill(&a, PAGE(0), OLD);
+	space_fill(&a, PAGE(1), OLD);
+}
+
+/* The pool still has the memory that page 0 had. */
+static void dropped(void)
+{
+	two_present();
+	SIM_CHECK(!advise(&a, PAGE(0), MADV_DONTNEED), "madvise()");
 }
 
 static void two_released(void)
@@ -122,6 +132,11 @@ static void register_and_copy(void)
 static void store_2(void)
 {
 	saw[0] = store(&a, PAGE(2), TWO);
+}
+
+static void call_0(void)
+{
+	saw[0] = (uint64_t)call_that_writes(PAGE(0), TWO);
 }
 
 static void unregister_region(void)
@@ -358,8 +373,13 @@ static const struct sim_scenario scenarios[] = {
 	 stored_beside},
 	{"store-register-again", released, {{"store", store_twice}, {"register", register_wp}}, stored},
 	{"store-register-shared", shared_with_object, {{"store", store_twice}, {"register", register_wp}}, stored},
+	{"call-register", with_object, {{"call", call_0}, {"register", register_wp}}, stored},
+	{"call-register-again", released, {{"call", call_0}, {"register", register_wp}}, stored},
 	/* releasing */
+	{"call-unregister", present, {{"call", call_0}, {"unregister", unregister_region}}, stored},
 	{"store-unregister", present, {{"store", store_twice}, {"unregister", unregister_region}}, stored},
+	{"store-unregister-dropped", dropped, {{"store", store_0}, {"unregister", unregister_region}}, stored},
+	{"load-unregister-dropped", dropped, {{"load", load_0}, {"unregister", unregister_region}}, saw_zero},
 	{"load-unregister", present, {{"load", load_0}, {"unregister", unregister_region}}, saw_old_twice},
 	{"protected-unregister",
 	 present_protected,
