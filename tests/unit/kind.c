@@ -201,5 +201,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_message_and_its_fill_are_of_a_unit, setup, teardown),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests_name("kind", tests, NULL, NULL);
 }
