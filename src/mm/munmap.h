@@ -7,5 +7,11 @@
 
 /* Zap and forget [start, end): mappings, tables, frames. Uses up to two reserved. => mmap_lock held for writing */
 void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end);
+/*
+ * The same after the backend has unmapped the range: the rights went with its mappings, and the addresses may belong
+ * to another mapping already. The mappings are VM_GONE meanwhile, so rights.invalidate() has nothing to do, and it is
+ * frames.unmapped() that forgets. => as above; the borders were split before, if a leaf crosses them
+ */
+void fl_munmap_gone(struct fl_mm *mm, uint64_t start, uint64_t end);
 
 #endif

@@ -60,6 +60,7 @@ typedef struct {
 #define VM_SOFTDIRTY	0x4000u
 #define VM_SAMPLED	0x8000u /* the access sampler watches it: entries get the hint */
 /* What does not keep two mappings from being one to the program. */
+#define VM_GONE		0x20000u /* is being unmapped, and nothing is left of it in the backend: fl_munmap_gone() */
 #define VM_UNSEEN	(VM_SOFTDIRTY | VM_SAMPLED)
 
 struct fl_vma {

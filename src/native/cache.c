@@ -68,7 +68,7 @@ static struct piece whole_piece(struct fl_vma *vma, uint64_t addr)
 
 static bool in_chunk(const struct piece *p, const struct chunk *c)
 {
-	return !(p->vma->flags & VM_RELEASED) && chunk_of(vma_pfn(p->vma, p->start)) == c;
+	return !(p->vma->flags & (VM_RELEASED | VM_GONE)) && chunk_of(vma_pfn(p->vma, p->start)) == c;
 }
 
 /* The next part of a chunk at or above *addr. => mmap_lock held */
@@ -555,7 +555,7 @@ void fl_native_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, 
 	struct batch b = {.vma = vma};
 	struct piece p;
 
-	if (max == FL_RIGHT_WRITE || (vma->flags & VM_RELEASED))
+	if (max == FL_RIGHT_WRITE || (vma->flags & (VM_RELEASED | VM_GONE)))
 		return;
 	fl_write_lock(&vma->cache_lock);
 	for (; start < end; start = p.end) {

@@ -100,12 +100,6 @@ static inline bool ours(uint64_t addr, uint64_t len)
 	       fl_native_touches(addr, PAGE_ALIGN(addr + len));
 }
 
-/*
- * The host has unmapped [start, end), so the tables forget it. What was cached went with the mappings, and the range
- * may belong to another mapping already, so the host must not be called about it. => mmap_lock held for writing, two
- * reserved
- */
-void fl_native_forget(uint64_t start, uint64_t end);
 /* Ranges that were taken back and are not registered go to the host again. => mmap_lock held for writing */
 void fl_native_release_unclaimed(uint64_t start, uint64_t end);
 

@@ -7,19 +7,6 @@
  */
 #include "native/calls.h"
 
-void fl_native_forget(uint64_t start, uint64_t end)
-{
-	struct fl_vma *vma;
-	uint32_t i;
-
-	fl_for_each_vma(mm, vma, i, start, end) {
-		uint64_t from = fl_max(start, vma->start);
-
-		fl_cache_forget(vma_pfn(vma, from), PAGES(fl_min(end, vma->end) - from));
-	}
-	fl_do_munmap(mm, start, end);
-}
-
 void fl_native_release_unclaimed(uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma;
@@ -30,7 +17,19 @@ void fl_native_release_unclaimed(uint64_t start, uint64_t end)
 	fl_vma_merge(mm, start, end);
 }
 
-/* ---- munmap, mmap ---- */
+/* ---- munmap, mmap: the host first, and then the tables, which find it gone ---- */
+
+/* What the range has of mappings are mappings of their own, so that nothing is left to do at its borders. -ENOMEM */
+static int cut(uint64_t start, uint64_t end)
+{
+	int err = fl_vma_reserve(mm, 2);
+
+	if (err)
+		return err;
+	fl_vma_split(mm, start);
+	fl_vma_split(mm, end);
+	return 0;
+}
 
 int fl_native_munmap(uint64_t addr, uint64_t len)
 {
@@ -39,12 +38,14 @@ int fl_native_munmap(uint64_t addr, uint64_t len)
 
 	if (ours(addr, len)) {
 		signals = lock_range(addr, end);
-		ret = fl_vma_reserve(mm, 2);
+		ret = cut(addr, end);
 		if (!ret)
 			ret = WITH_ROOM(fl_host_munmap(addr, len));
 		fl_yield_point(mm);
 		if (!ret)
-			fl_native_forget(addr, end);
+			fl_munmap_gone(mm, addr, end);
+		else
+			fl_vma_merge(mm, addr, end);
 		unlock(signals);
 	} else {
 		ret = WITH_ROOM_OUT(fl_host_munmap(addr, len));
@@ -60,7 +61,7 @@ static void forget_stale(uint64_t start, uint64_t end)
 	uint64_t signals = lock_range(start, end);
 
 	if (fl_vma_reserve(mm, 2) == 0)
-		fl_native_forget(start, end);
+		fl_munmap_gone(mm, start, end);
 	unlock(signals);
 }
 
@@ -76,11 +77,13 @@ int64_t fl_native_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd,
 		return ret;
 	}
 	signals = lock_range(addr, addr + PAGE_ALIGN(len));
-	ret = fl_vma_reserve(mm, 2);
+	ret = cut(addr, addr + PAGE_ALIGN(len));
 	if (!ret)
 		ret = WITH_ROOM(fl_kept_mmap(addr, len, prot, flags, fd, offset));
 	if (!fl_host_failed(ret))
-		fl_native_forget(addr, addr + PAGE_ALIGN(len));
+		fl_munmap_gone(mm, addr, addr + PAGE_ALIGN(len));
+	else
+		fl_vma_merge(mm, addr, addr + PAGE_ALIGN(len));
 	unlock(signals);
 	return ret;
 }

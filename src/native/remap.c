@@ -79,7 +79,7 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 	fl_move_entries(mm, addr, new, to, moved, true);
 	if (!(flags & MREMAP_DONTUNMAP)) {
 		fl_host_munmap(addr, old_len);
-		fl_native_forget(addr, addr + old_len);
+		fl_munmap_gone(mm, addr, addr + old_len);
 	}
 	fl_native_release_unclaimed(to, to + new_len);
 	fl_native_release_unclaimed(addr, addr + old_len);
@@ -137,7 +137,7 @@ static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 	if (fl_host_failed(at))
 		return at;
 	if (flags & MREMAP_FIXED)
-		fl_native_forget(to, to + new_len);
+		fl_munmap_gone(mm, to, to + new_len);
 	/* it came with the rights that hide the old one */
 	if (WITH_ROOM(fl_host_mprotect((uint64_t)at, new_len, fl_access_prot(vma->flags)))) {
 		fl_host_munmap((uint64_t)at, new_len);
@@ -149,7 +149,7 @@ static int64_t move_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 		drop_shared(addr, addr + old_len);
 	} else if (old_len) {
 		fl_host_munmap(addr, old_len);
-		fl_native_forget(addr, addr + old_len);
+		fl_munmap_gone(mm, addr, addr + old_len);
 	}
 	return at;
 }
@@ -167,7 +167,7 @@ static int64_t grow_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 	if (WITH_ROOM(fl_host_mprotect(end, new_len - old_len, fl_access_prot(flags))) ||
 	    (!(flags & VM_RELEASED) && fl_native_adopt(mm, end, grown))) {
 		fl_host_munmap(end, new_len - old_len);
-		fl_native_forget(end, grown);
+		fl_munmap_gone(mm, end, grown);
 		return -ENOMEM;
 	}
 	if (flags & VM_RELEASED)
@@ -273,7 +273,7 @@ static int64_t remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flag
 		if (!ret)
 			ret = fl_host_mremap(addr, old_len, new_len, flags, new_addr);
 		if (!fl_host_failed(ret))
-			fl_native_forget(new_addr, new_addr + PAGE_ALIGN(new_len));
+			fl_munmap_gone(mm, new_addr, new_addr + PAGE_ALIGN(new_len));
 		unlock(signals);
 		return ret;
 	}
