@@ -125,11 +125,11 @@ PLANTED = {
     # of mapping calls, adopting, releasing and fork, on the same backends
     'adopted-in-sight': (
         'memory is copied into the pool before it is hidden',
-        '\terr = fl_host_protect(start, end - start, PROT_NONE);\n', '\terr = 0;\n',
+        '\terr = fl_host_mprotect(start, end - start, PROT_NONE);\n', '\terr = 0;\n',
         ('store-register/guard', 'the store is lost', [])),
     'adopted-again-in-sight': (
         'memory that was released is registered again before it is hidden',
-        '\tif (fl_host_protect(vma->start, len, PROT_NONE))\n\t\treturn -ENOMEM;\n', '',
+        '\tif (fl_host_mprotect(vma->start, len, PROT_NONE))\n\t\treturn -ENOMEM;\n', '',
         ('store-register-again/guard', 'the store is lost|does not know', [])),
     'not-moved-back': (
         'a registration that fails leaves the pages where it has put them aside',
@@ -149,8 +149,8 @@ PLANTED = {
     'tables-first': (
         'munmap empties the tables before the host has unmapped the memory',
         '\t\tif (!ret)\n\t\t\tret = WITH_ROOM(fl_host_munmap(addr, len));\n\t\tfl_yield_point(mm);\n'
-        '\t\tif (!ret)\n\t\t\tfl_native_forget(addr, end);\n',
-        '\t\tif (!ret)\n\t\t\tfl_native_forget(addr, end);\n\t\tfl_yield_point(mm);\n'
+        '\t\tif (!ret)\n\t\t\tfl_munmap_gone(mm, addr, end);\n\t\telse\n\t\t\tfl_vma_merge(mm, addr, end);\n',
+        '\t\tif (!ret)\n\t\t\tfl_munmap_gone(mm, addr, end);\n\t\tfl_yield_point(mm);\n'
         '\t\tif (!ret)\n\t\t\tret = WITH_ROOM(fl_host_munmap(addr, len));\n',
         ('fault-munmap-reuse/guard', 'memory of the pool', [])),
     'moved-in-sight': (
