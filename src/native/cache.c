@@ -658,8 +658,9 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 	}
 	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end)
 		if ((vma->flags & VM_RELEASED) && (vma->flags & VM_WRITE) && !(vma->flags & VM_SHARED))
-			while (fl_host_protect(vma->start, vma->end - vma->start,
-					       right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)) == -ENOMEM &&
+			while (fl_host_mprotect(vma->start, vma->end - vma->start,
+						right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)) ==
+				       -ENOMEM &&
 			       fl_cache_shrink(mm))
 				;
 }

@@ -313,7 +313,7 @@ bool sim_fails(enum fl_inject_point fp)
 {
 	int chosen;
 
-	if (!current || !failures)
+	if (!current || !failures || fp == FL_FP_NONE)
 		return false;
 	chosen = choose(3, 0, mix(state, (uint64_t)fp << 16 | (uint64_t)(current - threads + 1) << 8), true);
 	if (chosen < 0)
