@@ -115,9 +115,10 @@ PLANTED = {
         '\t} while (!right);\n', '\t} while (right && !right);\n',
         ('store-protect-beside/guard-full', 'of borders is wrong', [])),
     'evict-anybody': (
-        'a part is evicted of which nothing is in use: it may be unmapped',
-        '\tif (!piece_active(p))\n\t\treturn;\n\tif (fl_native.guard', '\tif (fl_native.guard',
-        ('store-munmap-beside/guard-full', 'may be another', [])),
+        'rights are taken from memory that the host has unmapped: it may be mapped again',
+        '\tif (max == FL_RIGHT_WRITE || (vma->flags & (VM_RELEASED | VM_GONE)))\n',
+        '\tif (max == FL_RIGHT_WRITE || (vma->flags & VM_RELEASED))\n',
+        ('fault-munmap-reuse/guard-full', 'may be another', [])),
     'shown-after-error': (
         'a page is shown though its right could not be set',
         'if (!err && fl_native.guard && bit_any(c->shown', 'if (fl_native.guard && bit_any(c->shown',
