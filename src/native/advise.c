@@ -4,6 +4,8 @@
  */
 #include "native/calls.h"
 
+static struct fl_mm *const mm = &fl_native.mm;
+
 /* Pages of a released range: the host serves it, but dropping what it holds is not dropping what the pool holds. */
 static void drop_released(struct fl_vma *vma, uint64_t start, uint64_t stop)
 {

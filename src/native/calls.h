@@ -9,14 +9,12 @@
 #include "native/native.h"
 #include "native/space.h"
 
-static struct fl_mm *const mm = &fl_native.mm;
-
 /* To change what is mapped in [start, end), or anywhere. */
 static inline uint64_t lock_range(uint64_t start, uint64_t end)
 {
 	uint64_t signals = fl_signals_block();
 
-	fl_mmap_write_lock_range(mm, start, end);
+	fl_mmap_write_lock_range(&fl_native.mm, start, end);
 	return signals;
 }
 
@@ -27,14 +25,14 @@ static inline uint64_t lock(void)
 
 static inline void unlock(uint64_t signals)
 {
-	fl_mmap_write_unlock(mm);
+	fl_mmap_write_unlock(&fl_native.mm);
 	fl_signals_restore(signals);
 }
 
 /* => mmap_lock held */
 static inline bool room_locked(void)
 {
-	return __atomic_load_n(&fl_native.splits, __ATOMIC_RELAXED) > 64 && fl_cache_shrink(mm);
+	return __atomic_load_n(&fl_native.splits, __ATOMIC_RELAXED) > 64 && fl_cache_shrink(&fl_native.mm);
 }
 
 /* => no lock held */
@@ -46,9 +44,9 @@ static inline bool room_unlocked(void)
 	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		return false;
 	signals = fl_signals_block();
-	fl_mmap_read_lock(mm);
+	fl_mmap_read_lock(&fl_native.mm);
 	any = room_locked();
-	fl_mmap_read_unlock(mm);
+	fl_mmap_read_unlock(&fl_native.mm);
 	fl_signals_restore(signals);
 	return any;
 }
@@ -73,7 +71,7 @@ static inline bool next_part(uint64_t *at, uint64_t end, uint64_t *start, uint64
 
 	if (*at >= end)
 		return false;
-	v = fl_find_vma(mm, *at);
+	v = fl_find_vma(&fl_native.mm, *at);
 	*start = *at;
 	*vma = v && v->start <= *at ? v : NULL;
 	*stop = !v ? end : fl_min(end, *vma ? v->end : v->start);
@@ -86,11 +84,11 @@ static inline void set_flag(uint64_t start, uint64_t stop, uint32_t set, uint32_
 {
 	struct fl_vma *vma;
 
-	fl_vma_split(mm, start);
-	fl_vma_split(mm, stop);
-	vma = fl_vma_lookup(mm, start);
+	fl_vma_split(&fl_native.mm, start);
+	fl_vma_split(&fl_native.mm, stop);
+	vma = fl_vma_lookup(&fl_native.mm, start);
 	fl_vma_set(vma, (vma->flags & ~clear) | set, vma->ctx);
-	fl_vma_merge(mm, start, stop);
+	fl_vma_merge(&fl_native.mm, start, stop);
 }
 
 /* Does the call concern registered memory? Sane arguments only: the host complains about the others. */

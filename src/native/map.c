@@ -7,6 +7,8 @@
  */
 #include "native/calls.h"
 
+static struct fl_mm *const mm = &fl_native.mm;
+
 void fl_native_release_unclaimed(uint64_t start, uint64_t end)
 {
 	struct fl_vma *vma;

@@ -15,11 +15,14 @@
 #include "base/uaccess.h"
 #include "host/host.h"
 #include "mm/mm.h"
+#include "native/adopt.h"
+#include "native/cache.h"
+#include "native/kept.h"
+#include "native/pool.h"
+#include "native/shared.h"
 
 #define CHUNK_PAGES 512u
 #define CHUNK_WORDS (CHUNK_PAGES / 64)
-
-struct fl_shared_file;
 
 /* Letters as in mm/types.h, and [b] fl_vma.cache_lock of the mapping that has the page: cache.c. */
 struct chunk {
@@ -117,142 +120,6 @@ static inline unsigned bit_run(const uint64_t *map, unsigned first, unsigned nr)
 	return n;
 }
 
-/* ---- pool.c ---- */
-
-/* Create pool and direct map. 0, -ENOMEM, -ENOSYS */
-int fl_pool_create(struct fl_pool *pool);
-void fl_pool_destroy(struct fl_pool *pool);
-/*
- * A home for [start, end): the page offset, congruent to start in 2 MiB; FL_PFN_NONE: full. => mmap_lock for writing
- */
-uint64_t fl_extent_alloc(uint64_t start, uint64_t end);
-/* Its pages no longer belong to a mapping; their memory goes back to the host. => as above */
-void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff);
-/* Return the memory of frames to the host. */
-void fl_frames_punch(uint64_t pfn, uint64_t nr);
-
-/* the frame part of fl_mmu_ops */
-uint64_t fl_native_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
-uint64_t fl_native_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
-void fl_native_frame_put(struct fl_mm *mm, uint64_t pfn);
-bool fl_native_frame_is_zero(struct fl_mm *mm, uint64_t pfn);
-int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr);
-int64_t fl_native_frames_fill(struct fl_mm *mm, uint64_t pfn, const struct fl_source *source, uint64_t src,
-			      uint64_t len);
-
-/* ---- cache.c: the cached rights ---- */
-
-void fl_native_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t nr, enum fl_right right);
-void fl_native_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right max);
-bool fl_native_caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right);
-/*
- * The mapping's host pages become hidden, with the rights that its flags have now, whatever was there before. A chunk
- * that is not in use needs nothing: it has no rights. -ENOMEM. => mmap_lock held for writing
- */
-int fl_native_conform(struct fl_mm *mm, struct fl_vma *vma);
-/* Undo it, or what it did before it failed: nothing is hidden. => as above */
-void fl_cache_unhide(struct fl_vma *vma);
-/* Forget what is cached for pages whose host mapping is about to be replaced or removed. */
-void fl_cache_forget(uint64_t pfn, uint64_t nr);
-/*
- * Give host mappings back: the program's own call found the table full. Returns whether any were. => mmap_lock held
- */
-bool fl_cache_shrink(struct fl_mm *mm);
-/*
- * Does the program reach the page for writing? Then the engine's write fault on its host page table is cheaper than
- * the read fault that the program is about to take: the host maps one page for it, not the pages around. => no lock
- * held
- */
-bool fl_cache_writable(struct fl_mm *mm, uint64_t addr);
-/* How many mappings the host lets the cache have. */
-void fl_cache_set_budget(void);
-/* Take the write right off / back on the host mapping of everything shown, entries untouched. Around fork(). */
-void fl_cache_freeze(struct fl_mm *mm, bool frozen);
-
-/* ---- adopt.c: adopting the program's memory, and releasing it ---- */
-
-int fl_native_fit(struct fl_mm *mm, uint64_t start, uint64_t end);
-/* Map the pool there, hidden, and not locked, even if mlockall() was called: markers are refused on locked memory. */
-int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff, enum fl_inject_point fp);
-bool fl_native_mapped(struct fl_mm *mm, uint64_t start, uint64_t end);
-int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end);
-void fl_native_release(struct fl_mm *mm, struct fl_vma *vma);
-/* Is a page of a released mapping, which the pool has, the program's own, and not the shared one of zeros? */
-bool fl_released_owned(struct fl_vma *vma, uint64_t addr);
-
-/* ---- shared.c: the program's shared memory: its file is the page cache ---- */
-
-/* Can the mapping be registered: is it of shared memory, and can its file be found? */
-bool fl_file_fit(const struct fl_host_map *map);
-/* Adopt it, hidden: one spare fl_vma is reserved. -ENOMEM, -EINVAL. => mmap_lock for writing, as for all below */
-int fl_file_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_host_map *map);
-/* The host's rights for all that a mapping's flags allow, and back. */
-int fl_access_prot(uint32_t flags);
-static inline uint32_t fl_prot_access(int prot)
-{
-	return ((prot & PROT_READ) ? VM_READ : 0) | ((prot & PROT_WRITE) ? VM_WRITE : 0) |
-	       ((prot & PROT_EXEC) ? VM_EXEC : 0);
-}
-
-/* What the host maps of a mapping with one leaf, at `from`, becomes a leaf. => there are tables */
-void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from);
-/* What the host has in its tables, of a range that is hidden, goes into the engine's. => there are tables */
-void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma);
-/* The host serves it alone again. */
-void fl_file_release(struct fl_mm *mm, struct fl_vma *vma);
-/* Everything that [start, end) has of files goes back to the host, and is released. */
-void fl_file_give_back(struct fl_mm *mm, uint64_t start, uint64_t end);
-/* In a forked child, before what is below: its tables have nothing of what is shared. */
-void fl_file_fork_child(struct fl_mm *mm);
-/* What the tables have of [start, end), the host maps at `to`, where the same pages are. */
-void fl_file_populate(struct fl_mm *mm, const struct fl_vma *vma, uint64_t start, uint64_t end, uint64_t to);
-/* The direct map of the pages has the pool's memory again. */
-void fl_file_unmap_direct(uint64_t pfn, uint64_t nr);
-/* adopt.c's, for it: tables for what the range holds; and adopting a private mapping as anonymous memory. */
-int fl_prepare_tables(struct fl_mm *mm, uint64_t start, uint64_t end, bool *any);
-int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access, struct fl_file *file,
-		     uint64_t index);
-/* Is there any file at all? No lock, for the first instruction of interposed calls. */
-bool fl_file_any(void);
-/*
- * The pages [first, end) of a file are about to go, or have just gone: registered mappings lose them; without `cow`,
- * private copies stay.
- */
-void fl_file_zap(const struct fl_host_file *file, uint64_t first, uint64_t end, bool cow);
-/* MADV_REMOVE of mappings that are not registered, but may be of files that registered ones map, too: the same. */
-void fl_file_remove_elsewhere(uint64_t start, uint64_t end);
-/*
- * MADV_COLLAPSE of mappings that the host serves alone, but may be of files that registered ones map, too: these lose
- * the pages; -EBUSY if they wait for a missing page. 0: the host may do it. => no lock held
- */
-int fl_file_collapse_elsewhere(uint64_t start, uint64_t end);
-/* MADV_REMOVE of a part of a mapping. -errno */
-int fl_file_remove(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
-/* Frames of files, for pool.c: zero one, or fill as many as possible. => file's lock held */
-int fl_file_zero(struct fl_shared_file *f, uint64_t pfn);
-int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, const struct fl_source *source, uint64_t src,
-		     uint64_t len);
-
-/* ---- kept.c: descriptors of the shared memory that the program maps; these take no lock but their own ---- */
-
-/* mmap(2); what it maps can be registered, even if it is anonymous or the descriptor is closed later. */
-long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset);
-/* The program has unmapped a range, or moved it away: files that are no longer mapped are closed. */
-void fl_kept_unmapped(uint64_t start, uint64_t len);
-/*
- * A descriptor, open for reading and writing, of the file behind a mapping, until put. -EINVAL: there is none;
- * -ENOMEM
- */
-int fl_kept_get(const struct fl_host_map *map);
-void fl_kept_put(int fd);
-/* Is it one of these descriptors? Are there any? */
-bool fl_kept_is(int fd);
-bool fl_kept_any(void);
-/* In a forked child, which has copies of them. */
-void fl_kept_after_fork(void);
-
-/* ---- fault_entry.c ---- */
-
 /* Install the handler of SIGSEGV, also again: sigview.h. 0 or -errno */
 int fl_fault_entry_install(void);
 /*
@@ -261,8 +128,6 @@ int fl_fault_entry_install(void);
  */
 bool fl_native_undone(void);
 
-/* ---- init.c ---- */
-
 /* The one instance; the first call creates it. 0, -ENOMEM, -ENOSYS */
 int fl_native_init(void);
 /*
@@ -270,8 +135,6 @@ int fl_native_init(void);
  * faultline.
  */
 bool fl_native_touches(uint64_t start, uint64_t end);
-
-/* ---- fork.c ---- */
 
 /*
  * Around fork(): everything stands still, and the child gets a pool of its own. -ENOMEM, -EMFILE, -ENFILE. => no lock

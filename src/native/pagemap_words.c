@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+static struct fl_mm *const mm = &fl_native.mm;
+
 /*
  * The words of a run of released pages, from the host's. All of it counts as soft-dirty, or it would not have been
  * released; a page of zeros counts as the shared zero page. => mmap_lock held

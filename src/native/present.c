@@ -4,6 +4,8 @@
  */
 #include "native/calls.h"
 
+static struct fl_mm *const mm = &fl_native.mm;
+
 enum page { PAGE_THERE, PAGE_HIDDEN, PAGE_FORBIDDEN };
 
 /* Hidden is worth a fault; forbidden has no such right. What is not registered counts as there. */

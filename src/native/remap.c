@@ -8,6 +8,8 @@
 #include "host/count.h"
 #include "mm/file.h"
 
+static struct fl_mm *const mm = &fl_native.mm;
+
 /*
  * Copy what the pages of [from, from + len) hold to the frames from pgoff on. => the range is hidden: no thread
  * writes to it

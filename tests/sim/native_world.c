@@ -27,7 +27,7 @@ static void begin(void)
 	if (fl_native.mm.pool.folios)
 		memset(fl_native.mm.pool.folios, 0, nr * CHUNK_PAGES * sizeof(struct fl_folio));
 	memset(&fl_native, 0, sizeof(fl_native));
-	native_forget_files();
+	fl_shared_files = NULL;
 	native_forget_kept();
 	memset(seen, 0, sizeof(seen));
 	process_reset();

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kept.h - descriptors of the shared memory that the program maps. These functions take no lock but their own.
+ */
+#ifndef FL_NATIVE_KEPT_H
+#define FL_NATIVE_KEPT_H
+
+#include "host/host.h"
+
+/* mmap(2); what it maps can be registered, even if it is anonymous or the descriptor is closed later. */
+long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset);
+/* The program has unmapped a range, or moved it away: files that are no longer mapped are closed. */
+void fl_kept_unmapped(uint64_t start, uint64_t len);
+/*
+ * A descriptor, open for reading and writing, of the file behind a mapping, until put. -EINVAL: there is none;
+ * -ENOMEM
+ */
+int fl_kept_get(const struct fl_host_map *map);
+void fl_kept_put(int fd);
+/* Is it one of these descriptors? Are there any? */
+bool fl_kept_is(int fd);
+bool fl_kept_any(void);
+/* In a forked child, which has copies of them. */
+void fl_kept_after_fork(void);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* pool.h - the pool: homes for ranges, and the contents of frames. "=>" states a precondition. */
+#ifndef FL_NATIVE_POOL_H
+#define FL_NATIVE_POOL_H
+
+#include "mm/mm.h"
+
+/* Create pool and direct map. 0, -ENOMEM, -ENOSYS */
+int fl_pool_create(struct fl_pool *pool);
+void fl_pool_destroy(struct fl_pool *pool);
+/*
+ * A home for [start, end): the page offset, congruent to start in 2 MiB; FL_PFN_NONE: full. => mmap_lock for writing
+ */
+uint64_t fl_extent_alloc(uint64_t start, uint64_t end);
+/* Its pages no longer belong to a mapping; their memory goes back to the host. => as above */
+void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff);
+/* Return the memory of frames to the host. */
+void fl_frames_punch(uint64_t pfn, uint64_t nr);
+
+/* the frame part of fl_mmu_ops */
+uint64_t fl_native_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
+uint64_t fl_native_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
+void fl_native_frame_put(struct fl_mm *mm, uint64_t pfn);
+bool fl_native_frame_is_zero(struct fl_mm *mm, uint64_t pfn);
+int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr);
+int64_t fl_native_frames_fill(struct fl_mm *mm, uint64_t pfn, const struct fl_source *source, uint64_t src,
+			      uint64_t len);
+
+#endif
