@@ -21,72 +21,56 @@ void fl_native_release_unclaimed(uint64_t start, uint64_t end)
 
 /* ---- munmap, mmap: the host first, and then the tables, which find it gone ---- */
 
-/* What the range has of mappings are mappings of their own, so that nothing is left to do at its borders. -ENOMEM */
-static int cut(uint64_t start, uint64_t end)
-{
-	int err = fl_vma_reserve(mm, 2);
+struct call {
+	uint64_t addr, len, offset;
+	int prot, flags, fd;
+};
 
-	if (err)
-		return err;
-	fl_vma_split(mm, start);
-	fl_vma_split(mm, end);
+static int64_t host_munmap(const void *arg)
+{
+	const struct call *c = arg;
+
+	return WITH_ROOM(fl_host_munmap(c->addr, c->len));
+}
+
+static int64_t host_mmap(const void *arg)
+{
+	const struct call *c = arg;
+
+	return WITH_ROOM(fl_kept_mmap(c->addr, c->len, c->prot, c->flags, c->fd, c->offset));
+}
+
+/* The host has done it already. */
+static int64_t done_unseen(const void *arg)
+{
 	return 0;
 }
 
 int fl_native_munmap(uint64_t addr, uint64_t len)
 {
-	uint64_t signals, end = addr + PAGE_ALIGN(len);
-	long ret;
+	struct call call = {.addr = addr, .len = len};
+	int64_t ret;
 
-	if (ours(addr, len)) {
-		signals = lock_range(addr, end);
-		ret = cut(addr, end);
-		if (!ret)
-			ret = WITH_ROOM(fl_host_munmap(addr, len));
-		fl_yield_point(mm);
-		if (!ret)
-			fl_munmap_gone(mm, addr, end);
-		else
-			fl_vma_merge(mm, addr, end);
-		unlock(signals);
-	} else {
+	if (ours(addr, len))
+		ret = fl_munmap_with(mm, addr, addr + PAGE_ALIGN(len), host_munmap, &call);
+	else
 		ret = WITH_ROOM_OUT(fl_host_munmap(addr, len));
-	}
 	if (!ret)
 		fl_kept_unmapped(addr, len);
 	return (int)ret;
 }
 
-/* The host gave a registered range to the program: libc had unmapped it unseen, as free() does. */
-static void forget_stale(uint64_t start, uint64_t end)
-{
-	uint64_t signals = lock_range(start, end);
-
-	if (fl_vma_reserve(mm, 2) == 0)
-		fl_munmap_gone(mm, start, end);
-	unlock(signals);
-}
-
 int64_t fl_native_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset)
 {
-	uint64_t signals;
-	long ret;
+	struct call call = {addr, len, offset, prot, flags, fd};
+	int64_t ret;
 
-	if (!(flags & MAP_FIXED) || !ours(addr, len)) {
-		ret = WITH_ROOM_OUT(fl_kept_mmap(addr, len, prot, flags, fd, offset));
-		if (!fl_host_failed(ret) && ours((uint64_t)ret, len))
-			forget_stale((uint64_t)ret, (uint64_t)ret + PAGE_ALIGN(len));
-		return ret;
-	}
-	signals = lock_range(addr, addr + PAGE_ALIGN(len));
-	ret = cut(addr, addr + PAGE_ALIGN(len));
-	if (!ret)
-		ret = WITH_ROOM(fl_kept_mmap(addr, len, prot, flags, fd, offset));
-	if (!fl_host_failed(ret))
-		fl_munmap_gone(mm, addr, addr + PAGE_ALIGN(len));
-	else
-		fl_vma_merge(mm, addr, addr + PAGE_ALIGN(len));
-	unlock(signals);
+	if ((flags & MAP_FIXED) && ours(addr, len))
+		return fl_munmap_with(mm, addr, addr + PAGE_ALIGN(len), host_mmap, &call);
+	ret = WITH_ROOM_OUT(fl_kept_mmap(addr, len, prot, flags, fd, offset));
+	/* the host gave a registered range to the program: libc had unmapped it unseen, as free() does */
+	if (!fl_host_failed((long)ret) && ours((uint64_t)ret, len))
+		fl_munmap_with(mm, (uint64_t)ret, (uint64_t)ret + PAGE_ALIGN(len), done_unseen, NULL);
 	return ret;
 }
 

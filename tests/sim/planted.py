@@ -149,10 +149,10 @@ PLANTED = {
         ('store-unregister-dropped/guard', 'the store is lost', [])),
     'tables-first': (
         'munmap empties the tables before the host has unmapped the memory',
-        '\t\tif (!ret)\n\t\t\tret = WITH_ROOM(fl_host_munmap(addr, len));\n\t\tfl_yield_point(mm);\n'
-        '\t\tif (!ret)\n\t\t\tfl_munmap_gone(mm, addr, end);\n\t\telse\n\t\t\tfl_vma_merge(mm, addr, end);\n',
-        '\t\tif (!ret)\n\t\t\tfl_munmap_gone(mm, addr, end);\n\t\tfl_yield_point(mm);\n'
-        '\t\tif (!ret)\n\t\t\tret = WITH_ROOM(fl_host_munmap(addr, len));\n',
+        '\tif (!ret)\n\t\tret = change(call);\n\tfl_yield_point(mm);\n'
+        '\tif (ret >= 0)\n\t\tfl_munmap_gone(mm, start, end);\n',
+        '\tif (!ret)\n\t\tfl_munmap_gone(mm, start, end);\n\tfl_yield_point(mm);\n'
+        '\tif (!ret)\n\t\tret = change(call);\n\tif (ret >= 0)\n\t\tfl_yield_point(mm);\n',
         ('fault-munmap-reuse/guard', 'memory of the pool', [])),
     'moved-in-sight': (
         'mremap copies pages that can still be stored to at their old place',
