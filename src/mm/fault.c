@@ -103,7 +103,7 @@ static void install(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte, b
 static fl_pte_t new_entry(const struct fl_vmf *vmf, uint64_t pfn, fl_pte_t old)
 {
 	bool write = vmf->flags & FAULT_WRITE, zeros = vmf->vma->kind->zeros;
-	fl_pte_t pte = pte_mkyoung(mk_pte(pfn, vmf->vma));
+	fl_pte_t pte = pte_mkyoung(pte_make(pfn, vmf->vma));
 
 	if (pte_uffd_wp(old))
 		pte = pte_mkuffd_wp(pte);
@@ -111,7 +111,7 @@ static fl_pte_t new_entry(const struct fl_vmf *vmf, uint64_t pfn, fl_pte_t old)
 		pte = pte_mkzero(pte);
 	else if (write && (zeros || !pte_uffd_wp(old)))
 		pte = pte_mkwritten(pte);
-	return fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, 1);
+	return fl_pte_upgrade(vmf->mm, vmf->vma, pte, 1);
 }
 
 /* Map a unit, of which the backing has `found`, or a hole. => locks of handle_fault() held */
@@ -154,7 +154,7 @@ static enum look copy_shared_page(struct fl_vmf *vmf, struct fl_slot s)
 	old = slot_get(&s);
 	if (vmf->vma->kind->own) { /* it is a copy already, and from now on the program's own */
 		vmf->vma->kind->own(mm, pte_pfn(old));
-		install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte_mkwritten(old), 1), false);
+		install(vmf, &s, fl_pte_upgrade(mm, vmf->vma, pte_mkwritten(old), 1), false);
 		return DONE;
 	}
 	pfn = mm->ops->frames.get(mm, vmf->vma, s.addr);
@@ -170,7 +170,7 @@ static enum look copy_shared_page(struct fl_vmf *vmf, struct fl_slot s)
 	mm->ops->rights.invalidate(mm, vmf->vma, s.addr, s.addr + PAGE_SIZE, FL_RIGHT_NONE); /* of the old frame */
 	fl_folio_unmapped(fl_folio(mm, pte_pfn(old)));
 	fl_folio_put(mm, pte_pfn(old));
-	install(vmf, &s, fl_maybe_mkwrite(mm, vmf->vma, pte, 1), false);
+	install(vmf, &s, fl_pte_upgrade(mm, vmf->vma, pte, 1), false);
 	return DONE;
 }
 
@@ -178,7 +178,7 @@ static enum look copy_shared_page(struct fl_vmf *vmf, struct fl_slot s)
 static fl_pte_t take_hint(struct fl_vmf *vmf, const struct fl_slot *s, fl_pte_t pte)
 {
 	vmf->hinted = true;
-	return fl_maybe_mkwrite(vmf->mm, vmf->vma, pte_clear_hint(pte), s->nr);
+	return fl_pte_upgrade(vmf->mm, vmf->vma, pte_clear_hint(pte), s->nr);
 }
 
 /* => locks of handle_fault() held */
@@ -196,7 +196,7 @@ static enum look fault_present_page(struct fl_vmf *vmf, const struct fl_slot *s)
 	if (vmf->flags & FAULT_WRITE)
 		pte = pte_mkwritten(pte);
 	if ((vmf->flags & FAULT_WRITE) && !pte_write(pte)) {
-		pte = fl_maybe_mkwrite(vmf->mm, vmf->vma, pte, s->nr);
+		pte = fl_pte_upgrade(vmf->mm, vmf->vma, pte, s->nr);
 		if (!pte_write(pte))
 			return copy_shared_page(vmf, *s);
 		fl_count(faults_write, 1);

@@ -104,7 +104,7 @@ static void run_shorten(struct fl_mm *mm, struct run *run, uint64_t from)
 /* What the entry of a filled page says. Where accesses are sampled, the first one is still to come. */
 static fl_pte_t new_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t pfn, const struct fl_fill *f)
 {
-	fl_pte_t pte = mk_pte(pfn, vma);
+	fl_pte_t pte = pte_make(pfn, vma);
 
 	/* what a shared file has is a page of its own, also when it holds zeros */
 	pte = f->kind == FL_FILL_ZERO && !vma->kind->add ? pte_mkzero(pte) : pte_mkdirty(pte);
@@ -112,7 +112,7 @@ static fl_pte_t new_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t pfn, co
 		pte = pte_mkuffd_wp(pte);
 	if (vma->flags & VM_SAMPLED)
 		pte = pte_mkhint(pte);
-	return fl_maybe_mkwrite(mm, vma, pte, 1);
+	return fl_pte_upgrade(mm, vma, pte, 1);
 }
 
 /* The filled units become the backing's; those for which it has no memory are not filled after all. */
@@ -196,9 +196,9 @@ static int continue_unit(struct fl_mm *mm, struct fl_vma *vma, const struct fl_f
 		return -ENOMEM;
 	*right = FL_RIGHT_WRITE;
 	for (unsigned i = 0; i < PAGES(vma->kind->unit); i++) {
-		fl_pte_t pte = pte_mkdirty(mk_pte(pfn + i, vma));
+		fl_pte_t pte = pte_mkdirty(pte_make(pfn + i, vma));
 
-		pte = fl_maybe_mkwrite(mm, vma, f->wp ? pte_mkuffd_wp(pte) : pte, 1);
+		pte = fl_pte_upgrade(mm, vma, f->wp ? pte_mkuffd_wp(pte) : pte, 1);
 		set_pte(ptep + i, pte);
 		*right = fl_min(*right, pte_right(pte, vma));
 	}

@@ -47,7 +47,7 @@ static bool set_zeros(struct fl_vmf *vmf, fl_pmd_t *pmdp, uint64_t base, uint64_
 	}
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		fl_folio(mm, pfn + i)->mapcount = 1;
-	pte = fl_maybe_mkwrite(mm, vmf->vma, mk_pte(pfn, vmf->vma), PTRS_PER_TABLE);
+	pte = fl_pte_upgrade(mm, vmf->vma, pte_make(pfn, vmf->vma), PTRS_PER_TABLE);
 	if (fl_pmd_set_leaf(mm, pmdp, base, pte, table))
 		return true;
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
@@ -188,8 +188,8 @@ static int collapse(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool fu
 		return err;
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		fl_folio(mm, head + i)->mapcount = 1;
-	pte = (fl_pte_t){mk_pte(head, vma).val | all.val};
-	pte = fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE);
+	pte = (fl_pte_t){pte_make(head, vma).val | all.val};
+	pte = fl_pte_upgrade(mm, vma, pte, PTRS_PER_TABLE);
 	fl_pmd_collapse(mm, addr, full ? (fl_pte_t){pte.val | PTE_UNASKED} : pte);
 	mm->ops->rights.invalidate(mm, vma, addr, addr + PMD_SIZE, pte_right(pte, vma));
 	return 0;
@@ -272,7 +272,7 @@ static fl_pte_t map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 		return (fl_pte_t){0};
 	for (unsigned i = 0; i < PTRS_PER_TABLE; i++)
 		fl_folio_map(mm, pfn + i);
-	return mk_pte(pfn, vma);
+	return pte_make(pfn, vma);
 }
 
 static void unmap_large(struct fl_mm *mm, fl_pte_t pte)
@@ -300,7 +300,7 @@ static bool set_cached(struct fl_vmf *vmf, uint64_t base)
 	fl_mutex_lock(fl_pt_lock(mm, base));
 	pte = map_large(mm, vma, base);
 	done = pte_present(pte) &&
-	       fl_pmd_set_leaf(mm, pmdp, base, fl_maybe_mkwrite(mm, vma, pte, PTRS_PER_TABLE), table);
+	       fl_pmd_set_leaf(mm, pmdp, base, fl_pte_upgrade(mm, vma, pte, PTRS_PER_TABLE), table);
 	if (!done && pte_present(pte))
 		unmap_large(mm, pte);
 	fl_mutex_unlock(fl_pt_lock(mm, base));
@@ -374,7 +374,7 @@ int fl_map_large(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 	fl_mutex_lock(fl_pt_lock(mm, addr));
 	pte = map_large(mm, vma, addr);
 	if (pte_present(pte))
-		fl_pmd_collapse(mm, addr, fl_maybe_mkwrite(mm, vma, pte_mkdirty(pte), PTRS_PER_TABLE));
+		fl_pmd_collapse(mm, addr, fl_pte_upgrade(mm, vma, pte_mkdirty(pte), PTRS_PER_TABLE));
 	fl_mutex_unlock(fl_pt_lock(mm, addr));
 	return pte_present(pte) ? 0 : -ENOMEM;
 }

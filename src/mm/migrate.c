@@ -41,7 +41,7 @@ static bool remap(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t 
 	if (!pte_migration(pte) || pte_pfn(pte) != old)
 		return false;
 	fl_folio(mm, new)->mapcount = 1;
-	set_pte(ptep, fl_maybe_mkwrite(mm, vma, pte_present_again(new, pte), 1));
+	set_pte(ptep, fl_pte_upgrade(mm, vma, pte_present_again(new, pte), 1));
 	return true;
 }
 

@@ -17,7 +17,7 @@ static fl_pte_t moved(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t old, uint64
 	pte = pte_mkdirty(pte);
 	if (!pte_present(pte))
 		return pte;
-	return fl_maybe_mkwrite(mm, vma, pte_modify(pte_set_pfn(pte, pfn), vma), 1);
+	return fl_pte_upgrade(mm, vma, pte_set_prot(pte_set_pfn(pte, pfn), vma), 1);
 }
 
 static void move_entry(struct fl_mm *mm, fl_pte_t *from, struct fl_vma *vma, uint64_t addr, bool rehome)

@@ -43,15 +43,15 @@ static fl_pte_t change_present(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t pt
 		return pte_mkuffd_wp(pte);
 	if (cp_flags & MM_CP_UFFD_WP_RESOLVE)
 		pte = pte_clear_uffd_wp(pte);
-	pte = pte_modify(pte, vma);
-	return (cp_flags & MM_CP_TRY_CHANGE_WRITABLE) ? fl_maybe_mkwrite(mm, vma, pte, nr) : pte;
+	pte = pte_set_prot(pte, vma);
+	return (cp_flags & MM_CP_TRY_CHANGE_WRITABLE) ? fl_pte_upgrade(mm, vma, pte, nr) : pte;
 }
 
 /* What an entry that grants nothing becomes: only the bits that come back with the page. */
 static fl_pte_t change_absent(fl_pte_t pte, uint32_t cp_flags)
 {
 	if (pte_none(pte))
-		return (cp_flags & MM_CP_UFFD_WP_MARKERS) ? mk_wp_marker() : pte;
+		return (cp_flags & MM_CP_UFFD_WP_MARKERS) ? pte_wp_marker() : pte;
 	if (pte_marker(pte))
 		return (cp_flags & MM_CP_UFFD_WP_RESOLVE) ? (fl_pte_t){0} : pte;
 	if (cp_flags & MM_CP_CLEAR_SOFT_DIRTY)

@@ -16,7 +16,7 @@
  */
 bool fl_can_change_pte_writable(const struct fl_mm *mm, const struct fl_vma *vma, fl_pte_t pte, unsigned nr);
 /* The entry, writable if it may be. */
-static inline fl_pte_t fl_maybe_mkwrite(const struct fl_mm *mm, const struct fl_vma *vma, fl_pte_t pte, unsigned nr)
+static inline fl_pte_t fl_pte_upgrade(const struct fl_mm *mm, const struct fl_vma *vma, fl_pte_t pte, unsigned nr)
 {
 	return fl_can_change_pte_writable(mm, vma, pte, nr) ? pte_mkwrite(pte) : pte;
 }

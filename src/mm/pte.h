@@ -206,21 +206,21 @@ static inline fl_pte_t mk_migration_pte(fl_pte_t p)
 	return (fl_pte_t){(p.val & (PTE_PFN | PTE_KEPT | PTE_SAMPLER)) | PTE_MIGRATION};
 }
 
-static inline fl_pte_t mk_wp_marker(void)
+static inline fl_pte_t pte_wp_marker(void)
 {
 	return (fl_pte_t){PTE_MARKER | PTE_UFFD_WP};
 }
 
 /* An existing entry with the rights of its mapping's vm_page_prot in place of its own. */
-static inline fl_pte_t pte_modify(fl_pte_t p, const struct fl_vma *vma)
+static inline fl_pte_t pte_set_prot(fl_pte_t p, const struct fl_vma *vma)
 {
 	return (vma->vm_page_prot & VM_WRITE) ? pte_mkwrite(p) : pte_wrprotect(p);
 }
 
 /* A present entry for a frame: what the mapping grants, which is all that is known of the page as yet. */
-static inline fl_pte_t mk_pte(uint64_t pfn, const struct fl_vma *vma)
+static inline fl_pte_t pte_make(uint64_t pfn, const struct fl_vma *vma)
 {
-	return pte_modify((fl_pte_t){pfn << PAGE_SHIFT | PTE_PRESENT}, vma);
+	return pte_set_prot((fl_pte_t){pfn << PAGE_SHIFT | PTE_PRESENT}, vma);
 }
 
 /* ---- PMD entries ---- */

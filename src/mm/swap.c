@@ -59,7 +59,7 @@ int fl_swap_in(struct fl_mm *mm, struct fl_vma *vma, const struct fl_slot *s)
 		return -ENOMEM;
 	}
 	fl_folio(mm, pfn)->mapcount = 1;
-	slot_set(s, fl_maybe_mkwrite(mm, vma, pte_present_again(pfn, old), 1));
+	slot_set(s, fl_pte_upgrade(mm, vma, pte_present_again(pfn, old), 1));
 	mm->ops->swap->free(mm, pte_pfn(old));
 	return 0;
 }

@@ -63,7 +63,7 @@ static fl_pte_t zapped(const struct zap *z, fl_pte_t old)
 
 	if (z->file_only && (private_copy || pte_migration(old)))
 		return old;
-	return z->keep_wp && pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){0};
+	return z->keep_wp && pte_uffd_wp(old) ? pte_wp_marker() : (fl_pte_t){0};
 }
 
 static void zap_table(const struct zap *z, uint64_t addr, uint64_t end)
@@ -124,7 +124,7 @@ void fl_zap_gone(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, fl_pte_t *
 {
 	fl_pte_t old = ptep_get(ptep);
 
-	set_pte(ptep, pte_uffd_wp(old) ? mk_wp_marker() : (fl_pte_t){0});
+	set_pte(ptep, pte_uffd_wp(old) ? pte_wp_marker() : (fl_pte_t){0});
 	mm->ops->rights.invalidate(mm, vma, addr, addr + PAGE_SIZE, FL_RIGHT_NONE);
 	fl_put_entry(mm, old, 1);
 }

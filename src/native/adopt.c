@@ -95,7 +95,7 @@ static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgo
 static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, enum fl_run what)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
-	fl_pte_t pte = mk_pte(pfn, vma);
+	fl_pte_t pte = pte_make(pfn, vma);
 
 	bit_fill(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), 1, true);
 	fl_folio(mm, pfn)->refcount = 1;
@@ -103,7 +103,7 @@ static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, enum 
 	fl_folio(mm, pfn)->mapping =
 		what == FL_RUN_FILE ? vma->file : NULL; /* a copy that still counts as the file's */
 	pte = what == FL_RUN_ZERO ? pte_mkzero(pte) : pte_mkdirty(pte);
-	set_pte(fl_pte_offset(mm, addr), fl_maybe_mkwrite(mm, vma, pte, 1));
+	set_pte(fl_pte_offset(mm, addr), fl_pte_upgrade(mm, vma, pte, 1));
 }
 
 static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)

@@ -53,7 +53,7 @@ void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma)
 			if (pfn == FL_PFN_NONE)
 				continue;
 			fl_folio(mm, pfn)->refcount = fl_folio(mm, pfn)->mapcount = 1;
-			set_pte(ptep, fl_maybe_mkwrite(mm, vma, pte_mkdirty(mk_pte(pfn, vma)), 1));
+			set_pte(ptep, fl_pte_upgrade(mm, vma, pte_mkdirty(pte_make(pfn, vma)), 1));
 		}
 }
 

@@ -212,7 +212,7 @@ fl_pte_t *fake_page(struct fl_vma *vma, uint64_t addr)
 	ptep = fl_pte_offset(&fake.mm, addr);
 	assert_true(pfn != FL_PFN_NONE);
 	folios[pfn].mapcount = 1;
-	set_pte(ptep, fl_maybe_mkwrite(&fake.mm, vma, pte_mkdirty(mk_pte(pfn, vma)), 1));
+	set_pte(ptep, fl_pte_upgrade(&fake.mm, vma, pte_mkdirty(pte_make(pfn, vma)), 1));
 	fake.nr_calls = 0;
 	return ptep;
 }

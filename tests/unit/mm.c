@@ -213,7 +213,7 @@ static void test_pte_wp_is_never_writable(void **state)
 	uint64_t seed = 9;
 
 	for (unsigned i = 0; i < 10000; i++) {
-		fl_pte_t p = mk_pte(below(&seed, 1u << 30), &vma);
+		fl_pte_t p = pte_make(below(&seed, 1u << 30), &vma);
 		uint64_t pfn = pte_pfn(p);
 
 		for (unsigned k = 0; k < 8; k++) {
@@ -243,7 +243,7 @@ static void test_pte_wp_is_never_writable(void **state)
 				p = pte_clear_hint(p);
 				break;
 			case 8:
-				p = pte_modify(p, &vma);
+				p = pte_set_prot(p, &vma);
 				break;
 			}
 			assert_true(!(pte_write(p) && pte_hint(p)));
