@@ -14,8 +14,8 @@ void fl_do_munmap(struct fl_mm *mm, uint64_t start, uint64_t end);
  */
 void fl_munmap_gone(struct fl_mm *mm, uint64_t start, uint64_t end);
 /*
- * A call of the program that removes or replaces what is mapped in [start, end): first `change` has the backend do it,
- * and returns its result, then the tables find it gone. -errno of either: both are as they were.
+ * A call of the program that removes or replaces what is mapped in [start, end): first `change` has the backend do
+ * it, and returns its result, then the tables find it gone. -errno of either: both are as they were.
  * => no lock held; change() is called with mmap_lock held for writing
  */
 typedef int64_t fl_change_fn(const void *call);
