@@ -142,13 +142,13 @@ static void look(void)
 static int clock_first(clockid_t clock, struct timespec *ts)
 {
 	look();
-	return clock_now(clock, ts);
+	return __atomic_load_n(&clock_now, __ATOMIC_RELAXED)(clock, ts);
 }
 
 static long getcpu_first(unsigned *cpu, unsigned *node, void *unused)
 {
 	look();
-	return getcpu_now(cpu, node, unused);
+	return __atomic_load_n(&getcpu_now, __ATOMIC_RELAXED)(cpu, node, unused);
 }
 
 uint64_t fl_host_now_ns(void)
