@@ -13,7 +13,7 @@ const char *fl_rank_name(unsigned rank)
 		[FL_RANK_VMA] = "a mapping",
 		[FL_RANK_FILE] = "file->lock",
 		[FL_RANK_PT] = "pt_lock",
-		[FL_RANK_UFFDS] = "uffd_lock",
+		[FL_RANK_UFFDS] = "the lock of the objects",
 		[FL_RANK_QUEUE] = "ctx->lock",
 		[FL_RANK_BACKEND] = "the backend's lock",
 		[FL_RANK_KEPT] = "the lock of kept descriptors",
