@@ -54,7 +54,7 @@ check-32: deps
 check-clients:
 	scripts/install-deps --clients
 	$(MAKE) build
-	$(TEST) $(BUILD) --suite qemu --logbase clients
+	$(TEST) $(BUILD) --suite large --logbase clients
 
 # the engine under a scheduler: every schedule within the bound (tests/sim/sim.c says which), then RANDOM more from
 # SEED on; with FAILURES=1 also those in which one allocation or host call fails
