@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
-Ordinary programs that know nothing of userfaultfd must not notice that the library is loaded into them: each is run
-on the kernel and under faultline, and says the same, with the same status. They were chosen for what they do to a
+Ordinary programs that know nothing of userfaultfd must not notice that the library is loaded into them: each is
+run on the kernel and under faultline, and says the same, with the same status. They were chosen for what they do to a
 process: threads, forks, subprocesses, signals, a garbage collector, mmap'ed files, a snapshot by fork. One uses
 userfaultfd without being asked, GDAL's netCDF driver on /vsi* files: there the output is what the memory was.
 
-Each also runs with an allocator of its own preloaded, before faultline's library and after it, where one is installed.
+Some also run with an allocator preloaded, before faultline's library and behind it, where one is installed.
 
 Usage: ordinary.py FAULTLINE [WORD]     only cases that have WORD in their name
 """
@@ -116,11 +116,13 @@ redis-cli -s redis.sock shutdown nosave; wait; redis-check-rdb dump.rdb | grep -
 BASH = """
 bash -c 'trap "echo usr1" USR1; kill -USR1 $$; for i in {1..200}; do (exit $((i % 7))); s=$((s + $?)); done; echo $s
   coproc cat; echo to coproc >&${COPROC[1]}; read -r l <&${COPROC[0]}; echo "$l"; kill $COPROC_PID; wait $COPROC_PID
-  echo $?; diff <(seq 1000) <(seq 1001); ulimit -s 512; bash -c "f() { ((\\$1)) && f \\$((\\$1 - 1)); }; f 100; echo deep"'
+  echo $?; diff <(seq 1000) <(seq 1001); ulimit -s 512
+  bash -c "f() { ((\\$1)) && f \\$((\\$1 - 1)); }; f 100; echo deep"'
 """
 GDAL = """
-cd $D; gdal_create -q -of GTiff -outsize 300 200 -burn 7 -bands 1 -a_srs EPSG:4326 -a_ullr 0 20 30 0 a.tif
-gdal_translate -q -of netCDF a.tif a.nc; gdalinfo -stats /vsisubfile/0_$(stat -c %s a.nc),$D/a.nc >info; grep -v -e Files: -e history= info
+cd $D; G() { gdalinfo -stats "$1" >info; grep -v -e Files: -e history= info; }
+gdal_create -q -of GTiff -outsize 300 200 -burn 7 -bands 1 -a_srs EPSG:4326 -a_ullr 0 20 30 0 a.tif
+gdal_translate -q -of netCDF a.tif a.nc; G /vsisubfile/0_$(stat -c %s a.nc),$D/a.nc
 gdal_translate -q -of XYZ /vsisubfile/0_$(stat -c %s a.nc),$D/a.nc b.xyz; cksum <b.xyz; rm -f a.* b.xyz info
 """
 
