@@ -16,7 +16,7 @@ bool fl_claim_hosts(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return start < end && mm->ops->claims && mm->ops->claims->mapped(mm, start, end);
 }
 
-int fl_claim_range(struct fl_mm *mm, uint64_t start, uint64_t end,
+int fl_claim_range(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim,
 		   int (*may)(void *arg, uint64_t start, uint64_t end), void *arg)
 {
 	int err = fl_claim_fits(mm, start, end);
@@ -24,12 +24,18 @@ int fl_claim_range(struct fl_mm *mm, uint64_t start, uint64_t end,
 	if (!err && may)
 		err = may(arg, start, end);
 	if (!err && mm->ops->claims)
-		err = mm->ops->claims->adopt(mm, start, end);
+		err = mm->ops->claims->adopt(mm, start, end, claim);
 	return err ? err : fl_vma_reserve(mm, 2);
 }
 
-void fl_unclaim(struct fl_mm *mm, struct fl_vma *vma)
+void fl_unclaim(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
-	if (mm->ops->claims && fl_vma_unclaimed(vma) && !(vma->flags & VM_RELEASED))
-		mm->ops->claims->release(mm, vma);
+	struct fl_vma *vma;
+
+	for (uint64_t at = start; (vma = fl_find_vma(mm, at)) && vma->start < end;) {
+		at = vma->end; /* it may leave the table */
+		if (mm->ops->claims && fl_vma_unclaimed(vma) && !(vma->flags & VM_RELEASED))
+			mm->ops->claims->release(mm, vma);
+	}
+	fl_vma_merge(mm, start, end);
 }

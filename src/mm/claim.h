@@ -24,12 +24,16 @@ int fl_claim_fits(struct fl_mm *mm, uint64_t start, uint64_t end);
 bool fl_claim_hosts(struct fl_mm *mm, uint64_t start, uint64_t end);
 /*
  * All of the range becomes memory that the engine watches, with two reserved for its borders; the caller then sets on
- * the mappings what for. `may`, if not NULL, is asked before anything changes. 0, -EINVAL, its answer, -ENOMEM or
- * what the backend returns, with nothing changed for the program. => mmap_lock held for writing
+ * the mappings what for, which `claim` says already: flags of VM_UFFD, VM_SAMPLED, 0 for soft-dirty. What needs no
+ * frames may stay in place (VM_IN_PLACE). `may`, if not NULL, is asked before anything changes. 0, -EINVAL, its
+ * answer, -ENOMEM or what the backend returns, with nothing changed for the program. => mmap_lock held for writing
  */
-int fl_claim_range(struct fl_mm *mm, uint64_t start, uint64_t end,
+int fl_claim_range(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim,
 		   int (*may)(void *arg, uint64_t start, uint64_t end), void *arg);
-/* A claim on the mapping has ended. The backend may take it, if that was the last. => mmap_lock held for writing */
-void fl_unclaim(struct fl_mm *mm, struct fl_vma *vma);
+/*
+ * Claims on mappings of [start, end) have ended. The backend may take those that have none left, and those that are
+ * alike merge. => mmap_lock held for writing; the borders were split
+ */
+void fl_unclaim(struct fl_mm *mm, uint64_t start, uint64_t end);
 
 #endif

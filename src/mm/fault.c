@@ -5,7 +5,8 @@
  *   no mapping here ................................... FL_FOREIGN
  *   the mapping forbids the access ................... FL_SEGV
  *   released between the access and this look ........ the host grants it now: run it again
- *   no page:   behind the end of the backing ......... SIGBUS
+ *   no page:   in place, and the mapping allows it ... the backend had forgotten it: grant again
+ *              behind the end of the backing ......... SIGBUS
  *              the backing has the page, minor ....... the userfaultfd object
  *              the backing has it .................... map it; a store to a private mapping gets a copy
  *              registered for missing ................ the userfaultfd object
@@ -224,7 +225,13 @@ static enum look fault_no_page(struct fl_vmf *vmf, const struct fl_slot *s)
 {
 	struct fl_vma *vma = vmf->vma;
 	uint64_t addr = fl_unit_of(vma->kind, vmf->addr), found = FL_PFN_NONE;
+	enum fl_right right = s->nr ? pte_right(slot_get(s), vma) : fl_absent_right(vma);
 
+	if (right >= ((vmf->flags & FAULT_WRITE) ? FL_RIGHT_WRITE : FL_RIGHT_READ)) { /* the host has the page */
+		fl_count(faults_spurious, 1);
+		grant_around(vmf, s, right);
+		return DONE;
+	}
 	if (vma->kind->end && vmf->addr >= vma->kind->end(vma))
 		return BEHIND_END;
 	if (vma->kind->lookup)

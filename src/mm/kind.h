@@ -66,6 +66,7 @@ struct fl_kinds {
 	const struct fl_memory_kind *anonymous;
 	const struct fl_memory_kind *shared;	   /* pages of a file */
 	const struct fl_memory_kind *private_copy; /* pages of a file until they are written to */
+	const struct fl_memory_kind *in_place;	   /* anonymous memory that the host has: VM_IN_PLACE; NULL: none */
 };
 
 /* Where a page may be in any frame; where its frame follows from its address, its home (kinds.c). */

@@ -28,6 +28,16 @@ static uint64_t make_zeros(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, 
 	return pfn;
 }
 
+/* The host has the page, or will: what it holds is not ours to touch. */
+static uint64_t make_in_place(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t found, bool write)
+{
+	uint64_t pfn = one_frame(mm, vma, addr);
+
+	if (pfn != FL_PFN_NONE)
+		fl_folio(mm, pfn)->mapcount = 1;
+	return pfn;
+}
+
 /* Where pages have homes there is one entry for each, and a page that is a copy of a file's counts as that file's. */
 static void make_own(struct fl_mm *mm, uint64_t pfn)
 {
@@ -150,13 +160,22 @@ static const struct fl_memory_kind private_copy = {
 	.make = make_private,
 };
 
-const struct fl_kinds fl_kinds = {&anonymous, &shared, &private_copy};
+const struct fl_kinds fl_kinds = {&anonymous, &shared, &private_copy, NULL};
 
 static const struct fl_memory_kind anonymous_home = {
 	ANONYMOUS,
 	.name = "anonymous, with homes",
 	.own = make_own,
 	.gather = fl_gather_homes,
+};
+static const struct fl_memory_kind in_place = {
+	.name = "anonymous, in place",
+	.unit = PAGE_SIZE,
+	.leaf = FL_LEAF_SPLIT,
+	.zeros = true,
+	.host_serves = true,
+	.make = make_in_place,
+	.frames = one_frame,
 };
 static const struct fl_memory_kind shared_home = {
 	OF_FILE, .name = "shared, with homes", .host_serves = true, .make = make_shared, .add = file_add,
@@ -166,4 +185,4 @@ static const struct fl_memory_kind private_copy_home = {
 	.own = make_own, .read_large = fl_read_large,
 };
 
-const struct fl_kinds fl_kinds_homes = {&anonymous_home, &shared_home, &private_copy_home};
+const struct fl_kinds fl_kinds_homes = {&anonymous_home, &shared_home, &private_copy_home, &in_place};

@@ -40,7 +40,8 @@
  *       to soft-dirty; with the hint it is not writable
  *   I7  a present entry's folio has a reference for it, and its mapcount is the number of entries that map it; of a
  *       writable private entry it is the only one
- *   I8  the backend caches no right that the entry does not grant
+ *   I8  the backend caches no right that the entry does not grant; of memory in place an absent entry grants what
+ *       the mapping allows, without writing where soft-dirty is tracked
  *   I9  a leaf lies inside one mapping, its frames are aligned as it is, and for each leaf a table is deposited; in a
  *       mapping of a file all its pages are the file's, and it has no uffd-wp
  */
@@ -68,6 +69,7 @@
 #include "mm/pgtable.h"
 #include "mm/protect.h"
 #include "mm/pte.h"
+#include "mm/right.h"
 #include "mm/rmap.h"
 #include "mm/sample.h"
 #include "mm/source.h"

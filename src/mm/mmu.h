@@ -73,9 +73,12 @@ struct fl_claim_ops {
 	int (*fit)(struct fl_mm *mm, uint64_t start, uint64_t end);
 	/* Does the host have a mapping in [start, end), which is outside all of the engine's? */
 	bool (*mapped)(struct fl_mm *mm, uint64_t start, uint64_t end);
-	/* Insert mappings for what the host has there. 0 or -errno, with nothing changed */
-	int (*adopt)(struct fl_mm *mm, uint64_t start, uint64_t end);
-	/* No claim is left on the mapping: the backend may serve it alone and set VM_RELEASED. */
+	/* Insert mappings for what the host has there: see fl_claim_range(). 0 or -errno, with nothing changed */
+	int (*adopt)(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim);
+	/*
+	 * No claim is left on the mapping: the backend may serve it alone and set VM_RELEASED, or take it out of the
+	 * table.
+	 */
 	void (*release)(struct fl_mm *mm, struct fl_vma *vma);
 };
 

@@ -83,14 +83,12 @@ static int take_back(struct fl_mm *mm)
 			uint64_t end = vma->end;
 
 			at = vma->start;
-			err = fl_claim_range(mm, at, end, NULL, NULL);
+			err = fl_claim_range(mm, at, end, 0, NULL, NULL);
 			vma = fl_vma_lookup(mm, at); /* it may have merged */
 		}
 	if (!err)
 		return 0;
-	for (uint32_t i = 0; i < mm->nr_vmas; i++)
-		fl_unclaim(mm, mm->vmas[i]);
-	fl_vma_merge(mm, 0, TASK_SIZE);
+	fl_unclaim(mm, 0, TASK_SIZE);
 	return err;
 }
 

@@ -82,15 +82,11 @@ static void set_sampled(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
 	fl_vma_split(mm, start);
 	fl_vma_split(mm, end);
 	fl_for_each_vma(mm, vma, i, start, end) {
-		bool was = vma->flags & VM_SAMPLED;
-
 		fl_vma_set(vma, on ? vma->flags | VM_SAMPLED : vma->flags & ~VM_SAMPLED, vma->ctx);
 		if (on)
 			look(mm, vma, vma->start, vma->end, NULL);
-		else if (was)
-			fl_unclaim(mm, vma); /* hints that are still there go with the entries */
 	}
-	fl_vma_merge(mm, start, end);
+	fl_unclaim(mm, start, end); /* hints that are still there go with the entries */
 }
 
 int fl_sample_range(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
@@ -99,7 +95,7 @@ int fl_sample_range(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
 	int err;
 
 	fl_mmap_write_lock_range(mm, start, end);
-	err = on ? fl_claim_range(mm, start, end, NULL, NULL) : fl_vma_reserve(mm, 2);
+	err = on ? fl_claim_range(mm, start, end, VM_SAMPLED, NULL, NULL) : fl_vma_reserve(mm, 2);
 	if (!err && on && !mm->sampling.since) {
 		mm->sampling.entry_ns = entry_ns;
 		__atomic_store_n(&mm->sampling.since, fl_now_ns(), __ATOMIC_RELAXED);

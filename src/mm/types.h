@@ -58,10 +58,15 @@ typedef struct {
 #define VM_NOHUGEPAGE	0x10000u
 /* All of the mapping counts as soft-dirty: it is new. Cleared, with the entries' bits, when tracking begins. */
 #define VM_SOFTDIRTY	0x4000u
-#define VM_SAMPLED	0x8000u /* the access sampler watches it: entries get the hint */
-/* What does not keep two mappings from being one to the program. */
+#define VM_SAMPLED	0x8000u	 /* the access sampler watches it: entries get the hint */
 #define VM_GONE		0x20000u /* is being unmapped, and nothing is left of it in the backend: fl_munmap_gone() */
-#define VM_UNSEEN	(VM_SOFTDIRTY | VM_SAMPLED)
+/*
+ * Native: the host's own private memory is still there. Entries stand only where something is to be known of a page;
+ * an absent one grants what the mapping allows: fl_absent_right().
+ */
+#define VM_IN_PLACE	0x40000u
+/* What does not keep two mappings from being one to the program. */
+#define VM_UNSEEN	(VM_SOFTDIRTY | VM_SAMPLED | VM_IN_PLACE)
 
 struct fl_vma {
 	fl_entry_word start, end; /* [s]; of a file's mapping also changed with [f] held */

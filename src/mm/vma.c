@@ -22,6 +22,15 @@ uint32_t fl_vm_page_prot(uint32_t flags)
 	return notes_writes(flags) ? prot & ~VM_WRITE : prot;
 }
 
+static const struct fl_memory_kind *kind_of(const struct fl_mm *mm, uint32_t flags, const struct fl_file *file)
+{
+	const struct fl_kinds *kinds = mm->ops->kinds;
+
+	if (file)
+		return (flags & VM_SHARED) ? kinds->shared : kinds->private_copy;
+	return (flags & VM_IN_PLACE) ? kinds->in_place : kinds->anonymous;
+}
+
 static void set(struct fl_vma *vma, uint32_t flags, struct fl_uffd_ctx *ctx)
 {
 	fl_vma_lock_file(vma); /* a thread that fills a file's holes looks whether they are waited for */
@@ -54,7 +63,7 @@ static struct fl_vma *vma_new(struct fl_mm *mm, uint64_t start, uint64_t end, ui
 	entry_write(&vma->end, end);
 	vma->pgoff = pgoff;
 	vma->mm = mm;
-	vma->kind = mm->ops->kinds->anonymous;
+	vma->kind = kind_of(mm, flags, NULL);
 	vma->file = NULL;
 	vma->index = vma->unmapped = 0;
 	fl_list_init(&vma->by_file);
@@ -85,7 +94,6 @@ static void attach(struct fl_vma *vma, struct fl_file *file, uint64_t index)
 
 void fl_vma_set_file(struct fl_vma *vma, struct fl_file *file, uint64_t index)
 {
-	const struct fl_kinds *kinds = vma->mm->ops->kinds;
 	struct fl_file *old = vma->file;
 
 	if (old) {
@@ -95,7 +103,7 @@ void fl_vma_set_file(struct fl_vma *vma, struct fl_file *file, uint64_t index)
 		fl_mutex_unlock(&old->lock);
 		fl_file_put(old);
 	}
-	vma->kind = !file ? kinds->anonymous : (vma->flags & VM_SHARED) ? kinds->shared : kinds->private_copy;
+	vma->kind = kind_of(vma->mm, vma->flags, file);
 	if (!file)
 		return;
 	fl_mutex_lock(&file->lock);

@@ -10,6 +10,7 @@
 #include "mm/kind.h"
 #include "mm/mmu.h"
 #include "mm/pte.h"
+#include "mm/right.h"
 #include "mm/vma_table.h"
 
 /* => mmap_lock held for writing, one reserved where it says so, as for all functions below */
@@ -34,22 +35,10 @@ void fl_vma_remove(struct fl_mm *mm, uint64_t start, uint64_t end);
 
 uint32_t fl_vm_page_prot(uint32_t flags);
 
-/* What the program may do there, of VM_ACCESS: x86 has no write-only pages. */
-static inline uint32_t fl_vma_access(const struct fl_vma *vma)
-{
-	return (vma->flags & VM_ACCESS) | ((vma->flags & VM_WRITE) ? VM_READ : 0);
-}
-
-/* Must stores to clean pages be noticed, for soft-dirty? Only once the program has cleared it. */
-static inline bool fl_vma_tracked(const struct fl_vma *vma)
-{
-	return !(vma->flags & VM_SOFTDIRTY);
-}
-
-/* Does b, which begins where a ends, go on with what a maps? */
+/* Does b, which begins where a ends, go on with what a maps? Memory in place is anonymous memory to the program. */
 static inline bool fl_vma_continues(const struct fl_vma *a, const struct fl_vma *b)
 {
-	return a->kind == b->kind && a->file == b->file &&
+	return (a->kind == b->kind || ((a->flags ^ b->flags) & VM_IN_PLACE)) && a->file == b->file &&
 	       (!a->file || a->index + PAGES(a->end - a->start) == b->index);
 }
 
@@ -57,14 +46,6 @@ static inline bool fl_vma_continues(const struct fl_vma *a, const struct fl_vma 
 static inline bool fl_vma_alike(const struct fl_vma *a, const struct fl_vma *b)
 {
 	return !((a->flags ^ b->flags) & ~VM_UNSEEN) && a->ctx == b->ctx && fl_vma_continues(a, b);
-}
-
-/* The right that an entry grants. */
-static inline enum fl_right pte_right(fl_pte_t p, const struct fl_vma *vma)
-{
-	if (!pte_present(p) || pte_hint(p) || !fl_vma_access(vma))
-		return FL_RIGHT_NONE;
-	return pte_write(p) ? FL_RIGHT_WRITE : FL_RIGHT_READ;
 }
 
 /*

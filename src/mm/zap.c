@@ -6,6 +6,7 @@
 #include "mm/folio.h"
 #include "mm/kind.h"
 #include "mm/mmap_lock.h"
+#include "mm/right.h"
 #include "mm/vma_table.h"
 
 /* What a migration entry stands for the migration itself holds. */
@@ -31,7 +32,7 @@ static void zap_leaf(struct fl_mm *mm, struct fl_vma *vma, fl_pmd_t *pmdp, uint6
 		fl_pmd_to_table(mm, pmdp, addr);
 	else
 		fl_pmd_clear_leaf(mm, pmdp, addr);
-	mm->ops->rights.invalidate(mm, vma, addr, addr + PMD_SIZE, FL_RIGHT_NONE);
+	mm->ops->rights.invalidate(mm, vma, addr, addr + PMD_SIZE, fl_absent_right(vma));
 	fl_put_entry(mm, old, PTRS_PER_TABLE);
 }
 
@@ -72,6 +73,7 @@ static void zap_table(const struct zap *z, uint64_t addr, uint64_t end)
 	unsigned nr;
 
 	while (ptep && addr < end) {
+		enum fl_right left = FL_RIGHT_WRITE;
 		uint64_t first = addr;
 
 		for (nr = 0; addr < end && nr < ARRAY_SIZE(gone); addr += PAGE_SIZE, ptep++) {
@@ -81,9 +83,10 @@ static void zap_table(const struct zap *z, uint64_t addr, uint64_t end)
 				continue;
 			set_pte(ptep, new);
 			gone[nr++] = old;
+			left = fl_min(left, pte_right(new, z->vma));
 		}
 		if (nr)
-			z->mm->ops->rights.invalidate(z->mm, z->vma, first, addr, FL_RIGHT_NONE);
+			z->mm->ops->rights.invalidate(z->mm, z->vma, first, addr, left);
 		for (unsigned i = 0; i < nr; i++)
 			fl_put_entry(z->mm, gone[i], 1);
 	}

@@ -324,7 +324,7 @@ static int adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return err;
 }
 
-int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
+int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim)
 {
 	int err;
 

@@ -15,11 +15,11 @@ static void drop_released(struct fl_vma *vma, uint64_t start, uint64_t stop)
 /* What the host serves alone is taken back for it. => mmap_lock held for writing */
 static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
 {
-	int err = (vma->flags & VM_RELEASED) ? fl_native_adopt(mm, start, stop) : 0;
+	int err = (vma->flags & VM_RELEASED) ? fl_native_adopt(mm, start, stop, VM_UFFD) : 0;
 
 	if (!err)
 		err = fl_collapse_anonymous(mm, fl_vma_lookup(mm, start), start, stop);
-	fl_native_release_unclaimed(start, stop);
+	fl_unclaim(mm, start, stop);
 	return err;
 }
 

@@ -98,7 +98,4 @@ static inline bool ours(uint64_t addr, uint64_t len)
 	       fl_native_touches(addr, PAGE_ALIGN(addr + len));
 }
 
-/* Ranges that were taken back and are not registered go to the host again. => mmap_lock held for writing */
-void fl_native_release_unclaimed(uint64_t start, uint64_t end);
-
 #endif

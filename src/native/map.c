@@ -9,16 +9,6 @@
 
 static struct fl_mm *const mm = &fl_native.mm;
 
-void fl_native_release_unclaimed(uint64_t start, uint64_t end)
-{
-	struct fl_vma *vma;
-	uint32_t i;
-
-	fl_for_each_vma(mm, vma, i, start, end)
-		fl_unclaim(mm, vma);
-	fl_vma_merge(mm, start, end);
-}
-
 /* ---- munmap, mmap: the host first, and then the tables, which find it gone ---- */
 
 struct call {

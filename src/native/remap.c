@@ -50,7 +50,7 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 	uint32_t keep = fl_moved_flags(vma) & ~(VM_RELEASED | VM_SAMPLED);
 	struct fl_vma *new;
 	long place = (long)to;
-	int err = fl_native_adopt(mm, addr, addr + old_len);
+	int err = fl_native_adopt(mm, addr, addr + old_len, VM_UFFD);
 
 	if (!err && !(flags & MREMAP_FIXED))
 		place = fl_host_map(new_len, PROT_NONE);
@@ -83,8 +83,8 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 		fl_host_munmap(addr, old_len);
 		fl_munmap_gone(mm, addr, addr + old_len);
 	}
-	fl_native_release_unclaimed(to, to + new_len);
-	fl_native_release_unclaimed(addr, addr + old_len);
+	fl_unclaim(mm, to, to + new_len);
+	fl_unclaim(mm, addr, addr + old_len);
 	return (int64_t)to;
 unplace:
 	if (!(flags & MREMAP_FIXED))
@@ -107,8 +107,7 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 	}
 	new = fl_vma_insert(mm, at, at + len, pgoff, (vma->flags & ~VM_RELEASED) | VM_SOFTDIRTY, vma->ctx);
 	fl_vma_set_backing(new, vma, at);
-	vma = new;
-	fl_unclaim(mm, vma);
+	fl_unclaim(mm, at, at + len);
 	fl_vma_merge(mm, addr, at + len); /* the homes may happen to be neighbours, too */
 	return (int64_t)addr;
 }
@@ -167,7 +166,7 @@ static int64_t grow_shared(struct fl_vma *vma, uint64_t addr, uint64_t old_len, 
 	if (fl_host_failed(at))
 		return at;
 	if (WITH_ROOM(fl_host_mprotect(end, new_len - old_len, fl_access_prot(flags))) ||
-	    (!(flags & VM_RELEASED) && fl_native_adopt(mm, end, grown))) {
+	    (!(flags & VM_RELEASED) && fl_native_adopt(mm, end, grown, flags & VM_UFFD))) {
 		fl_host_munmap(end, new_len - old_len);
 		fl_munmap_gone(mm, end, grown);
 		return -ENOMEM;
@@ -220,7 +219,7 @@ static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 
 	if (old_len && !one_mapping(addr, addr + old_len)) {
 		/* a part that was never adopted may belong to it: then all of it is adopted */
-		fl_claim_range(mm, addr, addr + old_len, NULL, NULL);
+		fl_claim_range(mm, addr, addr + old_len, 0, NULL, NULL);
 		if (!one_mapping(addr, addr + old_len))
 			return -EFAULT;
 	}

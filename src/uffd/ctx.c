@@ -155,12 +155,10 @@ static void unregister_all(struct fl_uffd_ctx *ctx)
 	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
 		struct fl_vma *vma = mm->vmas[i];
 
-		if (vma->ctx != ctx)
-			continue;
-		fl_vma_set_uffd(mm, vma, 0, NULL);
-		fl_unclaim(mm, vma);
+		if (vma->ctx == ctx)
+			fl_vma_set_uffd(mm, vma, 0, NULL);
 	}
-	fl_vma_merge(mm, 0, TASK_SIZE);
+	fl_unclaim(mm, 0, TASK_SIZE);
 }
 
 void fl_ctx_forget_all(struct fl_mm *mm)

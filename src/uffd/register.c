@@ -52,9 +52,8 @@ static void set_range(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, uin
 		if (uffd_flags ? vma->ctx == ctx && (vma->flags & uffd_flags) == uffd_flags : !was_registered)
 			continue; /* nothing to do; asking for fewer modes than are set removes none */
 		fl_vma_set_uffd(mm, vma, uffd_flags, ctx);
-		fl_unclaim(mm, vma);
 	}
-	fl_vma_merge(mm, start, end);
+	fl_unclaim(mm, start, end);
 }
 
 /* Another object's range is refused. */
@@ -69,7 +68,7 @@ static int do_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, ui
 	int err = ctx->released ? -ESRCH : 0; /* closed while the call came here */
 
 	if (!err)
-		err = fl_claim_range(mm, start, end, may_register, ctx);
+		err = fl_claim_range(mm, start, end, uffd_flags, may_register, ctx);
 	if (!err)
 		err = check_kinds(mm, start, end, uffd_flags);
 	if (!err)
