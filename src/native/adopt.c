@@ -79,14 +79,8 @@ static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgo
 	for (; at < limit && (ret = fl_host_resident_next(&at, limit, &run_end, &what)); at = run_end) {
 		if (ret < 0)
 			return ret;
-		for (uint64_t a = at; a < run_end && what != FL_RUN_ZERO;) { /* of zeros, the pool has enough */
-			long n = fl_host_pwrite(fl_native.pool_fd, fl_ptr(a), run_end - a,
-						(pgoff << PAGE_SHIFT) + (a - aside), FL_FP_FILL);
-
-			if (n <= 0)
-				return -ENOMEM;
-			a += (uint64_t)n;
-		}
+		if (what != FL_RUN_ZERO && fl_pool_write(pgoff + PAGES(at - aside), at, run_end - at))
+			return -ENOMEM; /* of zeros, the pool has enough */
 	}
 	return 0;
 }
@@ -123,7 +117,7 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 
 int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff, enum fl_inject_point fp)
 {
-	int err = fl_host_map_file_at(fl_native.pool_fd, pgoff << PAGE_SHIFT, end - start, PROT_NONE, start, fp);
+	int err = fl_pool_map(pgoff, end - start, start, fp);
 
 	if (!err)
 		fl_host_munlock(start, end - start);
@@ -202,18 +196,6 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 
 /* ---- released ranges, taken back: what the pool holds is what is there ---- */
 
-static int file_next(uint64_t *start, uint64_t end, uint64_t *run_end)
-{
-	int64_t data = fl_host_next_data(fl_native.pool_fd, *start), hole;
-
-	if (data < 0 || (uint64_t)data >= end)
-		return 0;
-	hole = fl_host_next_hole(fl_native.pool_fd, (uint64_t)data);
-	*start = (uint64_t)data;
-	*run_end = hole < 0 ? end : fl_min((uint64_t)hole, end);
-	return 1;
-}
-
 bool fl_released_owned(struct fl_vma *vma, uint64_t addr)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
@@ -225,7 +207,7 @@ bool fl_released_owned(struct fl_vma *vma, uint64_t addr)
 /* Tables for what the pool holds, and in a second pass the entries, which cannot fail. */
 static int readopt_entries(struct fl_mm *mm, struct fl_vma *vma, bool tables)
 {
-	uint64_t base = vma->pgoff << PAGE_SHIFT, limit = base + (vma->end - vma->start), run_end;
+	uint64_t limit = vma->pgoff + PAGES(vma->end - vma->start), run_end;
 
 	if (vma->flags & VM_SHARED) {
 		bool any = false;
@@ -235,9 +217,9 @@ static int readopt_entries(struct fl_mm *mm, struct fl_vma *vma, bool tables)
 		fl_file_set_entries(mm, vma);
 		return 0;
 	}
-	for (uint64_t at = base; at < limit && file_next(&at, limit, &run_end); at = run_end)
-		for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
-			uint64_t addr = vma->start + (a - base);
+	for (uint64_t pfn = vma->pgoff; pfn < limit && fl_pool_next_data(&pfn, limit, &run_end); pfn = run_end)
+		for (uint64_t p = pfn; p < run_end; p++) {
+			uint64_t addr = vma->start + ((p - vma->pgoff) << PAGE_SHIFT);
 
 			if (!tables)
 				set_entry(mm, vma, addr, fl_released_owned(vma, addr) ? FL_RUN_DATA : FL_RUN_ZERO);
@@ -336,21 +318,6 @@ int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t cla
 
 /* ---- release ---- */
 
-/*
- * Frames that were mapped as zeros and never touched have no memory; they must become data all the same. (Memory that
- * fallocate() gives is a hole to lseek().) A touch, for a page that mincore() misses may be in swap.
- */
-static void make_data(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
-{
-	unsigned char in[CHUNK_PAGES];
-
-	if (fl_host_mincore(fl_addr(fl_kmap_local(mm, pfn)), nr << PAGE_SHIFT, in))
-		return;
-	for (uint64_t i = 0; i < nr; i++)
-		if (!(in[i] & 1))
-			fl_touch_nofault(fl_kmap_local(mm, pfn + i));
-}
-
 /* The entries of one table go; the pool gets memory exactly where there were entries. */
 static void release_table(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64_t end)
 {
@@ -371,7 +338,7 @@ static void release_table(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, u
 			folio->refcount = folio->mapcount = 0;
 		}
 		if (present)
-			make_data(mm, pfn, PAGES(addr - from));
+			fl_frames_touch(pfn, PAGES(addr - from));
 		else if (bit_any(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), (unsigned)PAGES(addr - from),
 				 true))
 			fl_frames_punch(pfn, PAGES(addr - from));

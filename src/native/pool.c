@@ -198,6 +198,51 @@ void fl_native_frame_put(struct fl_mm *mm, uint64_t pfn)
 		fl_frames_punch(pfn, 1);
 }
 
+/*
+ * Frames that were mapped as zeros and never touched have no memory; they must become data all the same. (Memory that
+ * fallocate() gives is a hole to lseek().) A touch, for a page that mincore() misses may be in swap.
+ */
+void fl_frames_touch(uint64_t pfn, uint64_t nr)
+{
+	unsigned char in[CHUNK_PAGES];
+
+	if (fl_host_mincore(fl_addr(fl_kmap_local(&fl_native.mm, pfn)), nr << PAGE_SHIFT, in))
+		return;
+	for (uint64_t i = 0; i < nr; i++)
+		if (!(in[i] & 1))
+			fl_touch_nofault(fl_kmap_local(&fl_native.mm, pfn + i));
+}
+
+int fl_pool_next_data(uint64_t *pfn, uint64_t end, uint64_t *run_end)
+{
+	int64_t data = fl_host_next_data(fl_native.pool_fd, *pfn << PAGE_SHIFT), hole;
+
+	if (data < 0 || PAGES((uint64_t)data) >= end)
+		return 0;
+	hole = fl_host_next_hole(fl_native.pool_fd, (uint64_t)data);
+	*pfn = PAGES((uint64_t)data);
+	*run_end = hole < 0 ? end : fl_min(PAGES((uint64_t)hole), end);
+	return 1;
+}
+
+int fl_pool_write(uint64_t pfn, uint64_t src, uint64_t len)
+{
+	for (uint64_t done = 0; done < len;) {
+		long n = fl_host_pwrite(fl_native.pool_fd, fl_ptr(src + done), len - done, (pfn << PAGE_SHIFT) + done,
+					FL_FP_FILL);
+
+		if (n <= 0)
+			return -ENOMEM;
+		done += (uint64_t)n;
+	}
+	return 0;
+}
+
+int fl_pool_map(uint64_t pfn, uint64_t len, uint64_t addr, enum fl_inject_point fp)
+{
+	return fl_host_map_file_at(fl_native.pool_fd, pfn << PAGE_SHIFT, len, PROT_NONE, addr, fp);
+}
+
 bool fl_native_frame_is_zero(struct fl_mm *mm, uint64_t pfn)
 {
 	uint64_t at = pfn << PAGE_SHIFT;

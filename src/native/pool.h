@@ -16,6 +16,14 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end);
 void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff);
 /* Return the memory of frames to the host. */
 void fl_frames_punch(uint64_t pfn, uint64_t nr);
+/* Frames of one chunk get memory, if they have none: zeros. */
+void fl_frames_touch(uint64_t pfn, uint64_t nr);
+/* The next run of frames in [*pfn, end) that have memory. 1 found, 0 none. => only the host knows (released) */
+int fl_pool_next_data(uint64_t *pfn, uint64_t end, uint64_t *run_end);
+/* Write frames that no entry leads to, out of memory that is there. 0, -ENOMEM. [FILL] */
+int fl_pool_write(uint64_t pfn, uint64_t src, uint64_t len);
+/* Map frames of one extent at `addr`, hidden, in place of what is there. 0, -ENOMEM. [fp] */
+int fl_pool_map(uint64_t pfn, uint64_t len, uint64_t addr, enum fl_inject_point fp);
 
 /* the frame part of fl_mmu_ops */
 uint64_t fl_native_frame_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr);
