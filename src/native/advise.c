@@ -140,9 +140,16 @@ static int remove_elsewhere(uint64_t addr, uint64_t len)
 	return ret;
 }
 
+/* Advice that takes pages: a REGISTER at the same time comes before it, or after. Other advice may wait. */
+static bool drops(int advice)
+{
+	return advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED || advice == MADV_FREE;
+}
+
 int fl_native_madvise(uint64_t addr, uint64_t len, int advice)
 {
 	uint64_t signals, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
+	struct outside o;
 	struct fl_vma *vma;
 	int ret = 0, hole = 0;
 
@@ -156,6 +163,8 @@ int fl_native_madvise(uint64_t addr, uint64_t len, int advice)
 		fl_signals_restore(signals);
 		return ret;
 	}
+	if (drops(advice) && outside_begin(addr, len, &o))
+		return (int)OUTSIDE(&o, fl_host_madvise(addr, len, advice));
 	if (!ours(addr, len) || !advice_known(advice))
 		return fl_host_madvise(addr, len, advice);
 	if (advice == MADV_COLLAPSE)

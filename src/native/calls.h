@@ -91,11 +91,70 @@ static inline void set_flag(uint64_t start, uint64_t stop, uint32_t set, uint32_
 	fl_vma_merge(&fl_native.mm, start, stop);
 }
 
-/* Does the call concern registered memory? Sane arguments only: the host complains about the others. */
+/* The host complains about other arguments. */
+static inline bool sane(uint64_t addr, uint64_t len)
+{
+	return len && len <= TASK_SIZE && addr < TASK_SIZE && PAGE_ALIGNED(addr);
+}
+
+/* Does the call concern registered memory? */
 static inline bool ours(uint64_t addr, uint64_t len)
 {
-	return len && len <= TASK_SIZE && addr < TASK_SIZE && PAGE_ALIGNED(addr) &&
-	       fl_native_touches(addr, PAGE_ALIGN(addr + len));
+	return sane(addr, len) && fl_native_touches(addr, PAGE_ALIGN(addr + len));
 }
+
+/*
+ * A mapping call on memory that is not registered, made by the host alone. It must stay so until the host has done
+ * it: a REGISTER in between would adopt what the call then takes away. So mmap_lock is held for reading. As long as
+ * there has been no object there is no lock to take.
+ */
+struct outside {
+	uint64_t signals;
+	bool locked;
+};
+
+static inline void outside_end(const struct outside *o)
+{
+	if (!o->locked)
+		return;
+	fl_mmap_read_unlock(&fl_native.mm);
+	fl_signals_restore(o->signals);
+}
+
+/* => mmap_lock held */
+static inline bool registered(uint64_t addr, uint64_t len)
+{
+	const struct fl_vma *vma = fl_find_vma(&fl_native.mm, addr);
+
+	return vma && vma->start < PAGE_ALIGN(addr + len);
+}
+
+/* false: a part of the range is registered, and nothing is held. => no lock held */
+static inline bool outside_begin(uint64_t addr, uint64_t len, struct outside *o)
+{
+	o->locked = sane(addr, len) && __atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE);
+	if (!o->locked)
+		return true;
+	o->signals = fl_signals_block();
+	fl_mmap_read_lock(&fl_native.mm);
+	if (!registered(addr, len))
+		return true;
+	outside_end(o);
+	return false;
+}
+
+/* What the host says of it, with room made in its table of mappings. => no lock held; `o` has begun */
+#define OUTSIDE(o, call)                                                                                             \
+	({                                                                                                           \
+		long outside_ret = (o)->locked ? WITH_ROOM(call) : WITH_ROOM_OUT(call);                              \
+		outside_end(o);                                                                                      \
+		outside_ret;                                                                                         \
+	})
+
+/*
+ * The host has just given the place to the program: what the tables have of it is of a mapping that is gone.
+ * => mmap_lock held for writing, and since before the host was asked; two reserved
+ */
+void fl_native_given(uint64_t addr, uint64_t len);
 
 #endif

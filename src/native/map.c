@@ -9,6 +9,14 @@
 
 static struct fl_mm *const mm = &fl_native.mm;
 
+void fl_native_given(uint64_t addr, uint64_t len)
+{
+	if (!sane(addr, len) || !registered(addr, len))
+		return;
+	fl_mmap_exclude(mm, addr, addr + PAGE_ALIGN(len));
+	fl_munmap_gone(mm, addr, addr + PAGE_ALIGN(len));
+}
+
 /* ---- munmap, mmap: the host first, and then the tables, which find it gone ---- */
 
 struct call {
@@ -30,38 +38,52 @@ static int64_t host_mmap(const void *arg)
 	return WITH_ROOM(fl_kept_mmap(c->addr, c->len, c->prot, c->flags, c->fd, c->offset));
 }
 
-/* The host has done it already. */
-static int64_t done_unseen(const void *arg)
-{
-	return 0;
-}
-
 int fl_native_munmap(uint64_t addr, uint64_t len)
 {
 	struct call call = {.addr = addr, .len = len};
+	struct outside o;
 	int64_t ret;
 
-	if (ours(addr, len))
-		ret = fl_munmap_with(mm, addr, addr + PAGE_ALIGN(len), host_munmap, &call);
+	if (outside_begin(addr, len, &o))
+		ret = OUTSIDE(&o, fl_host_munmap(addr, len));
 	else
-		ret = WITH_ROOM_OUT(fl_host_munmap(addr, len));
+		ret = fl_munmap_with(mm, addr, addr + PAGE_ALIGN(len), host_munmap, &call);
 	if (!ret)
 		fl_kept_unmapped(addr, len);
 	return (int)ret;
 }
 
+/*
+ * The host chooses the place. It may choose that of a registered range: libc had unmapped it unseen, as free() does.
+ * Nobody else may find the new mapping in the old one's stead, so mmap_lock is held for writing meanwhile.
+ */
+static int64_t mmap_anywhere(const struct call *call)
+{
+	uint64_t signals;
+	int64_t ret;
+
+	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
+		return host_mmap(call);
+	signals = lock_range(0, 0);
+	ret = fl_vma_reserve(mm, 2);
+	if (!ret)
+		ret = host_mmap(call);
+	if (!fl_host_failed((long)ret))
+		fl_native_given((uint64_t)ret, call->len);
+	unlock(signals);
+	return ret;
+}
+
 int64_t fl_native_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset)
 {
 	struct call call = {addr, len, offset, prot, flags, fd};
-	int64_t ret;
+	struct outside o;
 
-	if ((flags & MAP_FIXED) && ours(addr, len))
-		return fl_munmap_with(mm, addr, addr + PAGE_ALIGN(len), host_mmap, &call);
-	ret = WITH_ROOM_OUT(fl_kept_mmap(addr, len, prot, flags, fd, offset));
-	/* the host gave a registered range to the program: libc had unmapped it unseen, as free() does */
-	if (!fl_host_failed((long)ret) && ours((uint64_t)ret, len))
-		fl_munmap_with(mm, (uint64_t)ret, (uint64_t)ret + PAGE_ALIGN(len), done_unseen, NULL);
-	return ret;
+	if (!(flags & MAP_FIXED))
+		return mmap_anywhere(&call);
+	if (outside_begin(addr, len, &o))
+		return OUTSIDE(&o, fl_kept_mmap(addr, len, prot, flags, fd, offset));
+	return fl_munmap_with(mm, addr, addr + PAGE_ALIGN(len), host_mmap, &call);
 }
 
 /* ---- mprotect ---- */
@@ -82,12 +104,14 @@ static long protect_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int 
 
 int fl_native_mprotect(uint64_t addr, uint64_t len, int prot)
 {
+	bool known = !(prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | FL_PROT_SEM));
 	uint64_t signals, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
 	struct fl_vma *vma;
+	struct outside o;
 	long ret = 0;
 
-	if (!ours(addr, len) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | FL_PROT_SEM)))
-		return (int)WITH_ROOM_OUT(fl_host_mprotect(addr, len, prot));
+	if (outside_begin(addr, known ? len : 0, &o))
+		return (int)OUTSIDE(&o, fl_host_mprotect(addr, len, prot));
 	signals = lock_range(addr, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);

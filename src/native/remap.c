@@ -260,23 +260,35 @@ static bool is_shared(uint64_t addr)
 	return ret;
 }
 
+#define REGISTERED_NOW 1 /* since the look; no mapping is there */
+
+/* The memory is not registered; what was registered at the place to which it goes is gone. */
+static int64_t move_outside(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	bool over = (flags & MREMAP_FIXED) && sane(new_addr, new_len);
+	uint64_t signals = over ? lock_range(new_addr, new_addr + PAGE_ALIGN(new_len)) : lock_range(0, 0);
+	int64_t ret = registered(addr, old_len ? old_len : 1) ? REGISTERED_NOW : fl_vma_reserve(mm, 2);
+
+	if (!ret)
+		ret = WITH_ROOM(fl_host_mremap(addr, old_len, new_len, flags, new_addr));
+	if (!fl_host_failed((long)ret))
+		fl_native_given((uint64_t)ret, new_len);
+	unlock(signals);
+	return ret;
+}
+
 static int64_t remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
 {
 	bool fixed = flags & MREMAP_FIXED;
+	struct outside o;
 	uint64_t signals;
 	int64_t ret;
 
-	if (!ours(addr, old_len ? old_len : 1)) {
-		if (!fixed || !ours(new_addr, new_len))
-			return WITH_ROOM_OUT(fl_host_mremap(addr, old_len, new_len, flags, new_addr));
-		signals = lock();
-		ret = fl_vma_reserve(mm, 2);
-		if (!ret)
-			ret = fl_host_mremap(addr, old_len, new_len, flags, new_addr);
-		if (!fl_host_failed(ret))
-			fl_munmap_gone(mm, new_addr, new_addr + PAGE_ALIGN(new_len));
-		unlock(signals);
-		return ret;
+	if (outside_begin(addr, old_len ? old_len : 1, &o)) {
+		if (!o.locked || !(flags & MREMAP_MAYMOVE))
+			return OUTSIDE(&o, fl_host_mremap(addr, old_len, new_len, flags, new_addr));
+		outside_end(&o);
+		return move_outside(addr, old_len, new_len, flags, new_addr);
 	}
 	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) || !new_len || new_len > TASK_SIZE ||
 	    (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) && !(flags & MREMAP_MAYMOVE)) ||
@@ -298,8 +310,11 @@ static int64_t remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flag
 
 int64_t fl_native_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
 {
-	int64_t ret = remap(addr, old_len, new_len, flags, new_addr);
+	int64_t ret;
 
+	do
+		ret = remap(addr, old_len, new_len, flags, new_addr);
+	while (ret == REGISTERED_NOW);
 	if (!fl_host_failed((long)ret))
 		fl_kept_unmapped(addr, old_len);
 	return ret;

@@ -147,6 +147,12 @@ PLANTED = {
         '\tfl_host_mprotect(vma->start, len, fl_access_prot(fl_vma_access(vma)));\n'
         '\tfor (uint64_t a = vma->start, next;',
         ('store-unregister-dropped/guard', 'the store is lost', [])),
+    'looked-too-early': (
+        'munmap looks whether the memory is registered, and lets go before the host has unmapped it',
+        '\tif (outside_begin(addr, len, &o))\n\t\tret = OUTSIDE(&o, fl_host_munmap(addr, len));\n',
+        '\tif (outside_begin(addr, len, &o)) {\n\t\toutside_end(&o);\n\t\tfl_yield_point(mm);\n'
+        '\t\tret = fl_host_munmap(addr, len);\n\t}\n',
+        ('munmap-reuse-register/guard', 'the host maps', [])),
     'tables-first': (
         'munmap empties the tables before the host has unmapped the memory',
         '\tif (!ret)\n\t\tret = change(call);\n\tfl_yield_point(mm);\n'

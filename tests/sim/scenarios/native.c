@@ -173,6 +173,13 @@ static void readable_and_back(void)
 	SIM_CHECK(!protect_page(&a, PAGE(0), PROT_READ | PROT_WRITE), "mprotect()");
 }
 
+static void protect_0_for_a_moment(void)
+{
+	readable_and_back();
+	SIM_CHECK(!store(&a, PAGE(0), TWO), "memory that may be written to cannot be stored to");
+	SIM_CHECK(load(&a, PAGE(0)) == TWO, "a store is lost");
+}
+
 static void executable_and_back(void)
 {
 	SIM_CHECK(!protect_page(&a, PAGE(0), PROT_READ | PROT_WRITE | PROT_EXEC), "mprotect()");
@@ -215,6 +222,13 @@ static void reuse_0(void)
 	}
 	SIM_CHECK(!store(&a, PAGE(0), TWO), "memory that was just mapped cannot be stored to");
 	SIM_CHECK(load(&a, PAGE(0)) == TWO, "memory that was just mapped has changed");
+}
+
+/* libc's allocator, say: a place that nothing is registered at goes, and is given out again. */
+static void unmap_and_reuse(void)
+{
+	unmap_0();
+	reuse_0();
 }
 
 static void move_0(void)
@@ -339,6 +353,11 @@ static void reused(void)
 	SIM_CHECK(is == (saw[3] == PAGE(0) ? TWO : GOT_SEGV), "the page is not as the program has left it");
 }
 
+static void has_two(void)
+{
+	SIM_CHECK(load(&a, PAGE(0)) == TWO, "a store is lost");
+}
+
 /* The store lands before the page moves, or not at all. */
 static void moved(void)
 {
@@ -401,6 +420,12 @@ static const struct sim_scenario scenarios[] = {
 	{"fault-munmap-reuse", present, {{"load", load_0}, {"munmap", unmap_0}, {"mmap", reuse_0}}, reused},
 	{"store-mmap-over", present, {{"store", store_0}, {"mmap", map_over_0}}, new_or_zero},
 	{"store-mmap-over-released", released, {{"store", store_0}, {"mmap", map_over_0}}, new_or_zero},
+	/* a call on memory that is not registered, until it is */
+	{"munmap-reuse-register", with_object, {{"again", unmap_and_reuse}, {"register", register_wp}}, reused},
+	{"mprotect-register",
+	 with_object,
+	 {{"mprotect", protect_0_for_a_moment}, {"register", register_wp}},
+	 has_two},
 	/* rights */
 	{"store-mprotect", present, {{"store", store_0}, {"mprotect", readable_and_back}}, stored_or_segv},
 	{"store-mprotect-released", released, {{"store", store_0}, {"mprotect", readable_and_back}}, stored_or_segv},
