@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/lock.h"
 #include "host/host.h"
+#include "host/own.h"
 
 #include <string.h>
 
@@ -27,14 +28,14 @@ static struct {
 
 void *fl_reserve(size_t size)
 {
-	long p = fl_host_map(size, PROT_READ | PROT_WRITE);
+	long p = fl_own_map(size, PROT_READ | PROT_WRITE);
 
 	return fl_host_failed(p) ? NULL : (void *)p;
 }
 
 void fl_unreserve(void *ptr, size_t size)
 {
-	fl_host_munmap(fl_addr(ptr), size);
+	fl_own_unmap(fl_addr(ptr), size);
 }
 
 static unsigned size_shift(size_t size)

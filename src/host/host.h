@@ -143,7 +143,10 @@ struct fl_host_map {
 	uint64_t offset, dev, inode; /* of a file */
 };
 
-/* The first mapping that ends above addr. 1 found, 0 none. Since 6.11 in one step, otherwise by reading. [MAPS] */
+/*
+ * The first mapping of the program's that ends above addr; the engine's own memory is none (own.h). 1 found, 0 none.
+ * Since 6.11 in one step, otherwise by reading. [MAPS]
+ */
 int fl_host_maps_next(uint64_t addr, struct fl_host_map *map);
 /* All mappings, to fn. Some may be gone by then, if there are threads. [LOOK] */
 int fl_host_maps_walk(void (*fn)(const struct fl_host_map *map, void *data), void *data);

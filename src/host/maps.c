@@ -4,6 +4,7 @@
  */
 #include "arch/syscall.h"
 #include "host/host.h"
+#include "host/own.h"
 
 #include <linux/magic.h>
 #include <string.h>
@@ -167,7 +168,7 @@ static int query_map(int fd, uint64_t addr, struct fl_host_map *map)
 	return 1;
 }
 
-int fl_host_maps_next(uint64_t addr, struct fl_host_map *map)
+static int next_map(uint64_t addr, struct fl_host_map *map)
 {
 	struct reader r;
 	int ret = reader_open(&r, "/proc/self/maps", FL_FP_MAPS);
@@ -180,6 +181,25 @@ int fl_host_maps_next(uint64_t addr, struct fl_host_map *map)
 			ret = read_map(&r, map);
 		while (ret == 1 && map->end <= addr);
 	reader_close(&r);
+	return ret;
+}
+
+/* The host may have joined the engine's own memory with the program's. */
+int fl_host_maps_next(uint64_t addr, struct fl_host_map *map)
+{
+	int ret;
+
+	while ((ret = next_map(addr, map)) == 1) {
+		uint64_t own = map->start > addr ? map->start : addr, own_end;
+
+		if (!fl_own_next(&own, map->end, &own_end))
+			break;
+		if (own > map->start && own > addr) {
+			map->end = own;
+			break;
+		}
+		addr = own_end;
+	}
 	return ret;
 }
 

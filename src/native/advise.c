@@ -146,13 +146,21 @@ static bool drops(int advice)
 	return advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED || advice == MADV_FREE;
 }
 
+static int madvise_part(uint64_t addr, uint64_t len, long advice)
+{
+	return fl_native_madvise(addr, len, (int)advice);
+}
+
 int fl_native_madvise(uint64_t addr, uint64_t len, int advice)
 {
+	bool populate = advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE;
 	uint64_t signals, at = addr, end = addr + PAGE_ALIGN(len), start, stop;
 	struct outside o;
 	struct fl_vma *vma;
 	int ret = 0, hole = 0;
 
+	if (fl_native_own(addr, len) && PAGE_ALIGNED(addr) && advice_known(advice))
+		return fl_native_around_own(addr, len, madvise_part, advice, populate ? FL_HOLE_ENDS : FL_HOLE_LATER);
 	if (advice == MADV_DONTFORK || advice == MADV_WIPEONFORK || advice == MADV_HUGEPAGE)
 		__atomic_store_n(&fl_native.advice, true, __ATOMIC_RELAXED);
 	if (!ours(addr, len) && advice == MADV_REMOVE && fl_file_any())
@@ -169,7 +177,7 @@ int fl_native_madvise(uint64_t addr, uint64_t len, int advice)
 		return fl_host_madvise(addr, len, advice);
 	if (advice == MADV_COLLAPSE)
 		return collapse_all(addr, end);
-	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
+	if (populate)
 		fl_native_fault_in(addr, end - addr, advice == MADV_POPULATE_WRITE);
 	signals = advice == MADV_REMOVE ? lock() : lock_range(addr, end); /* removes others' pages, too */
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {

@@ -157,4 +157,11 @@ static inline bool outside_begin(uint64_t addr, uint64_t len, struct outside *o)
  */
 void fl_native_given(uint64_t addr, uint64_t len);
 
+/* Is there memory of the engine's own in the range? Then the call is made around it: own.c. */
+bool fl_native_own(uint64_t addr, uint64_t len);
+/* What the call does at a hole: nothing; it ends with ENOMEM; it says ENOMEM when it is through. */
+enum fl_hole { FL_HOLE_PASSED, FL_HOLE_ENDS, FL_HOLE_LATER };
+typedef int fl_part_fn(uint64_t addr, uint64_t len, long arg);
+int fl_native_around_own(uint64_t addr, uint64_t len, fl_part_fn *fn, long arg, enum fl_hole hole);
+
 #endif

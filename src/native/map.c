@@ -38,12 +38,19 @@ static int64_t host_mmap(const void *arg)
 	return WITH_ROOM(fl_kept_mmap(c->addr, c->len, c->prot, c->flags, c->fd, c->offset));
 }
 
+static int munmap_part(uint64_t addr, uint64_t len, long unused)
+{
+	return fl_native_munmap(addr, len);
+}
+
 int fl_native_munmap(uint64_t addr, uint64_t len)
 {
 	struct call call = {.addr = addr, .len = len};
 	struct outside o;
 	int64_t ret;
 
+	if (fl_native_own(addr, len) && PAGE_ALIGNED(addr))
+		return fl_native_around_own(addr, len, munmap_part, 0, FL_HOLE_PASSED);
 	if (outside_begin(addr, len, &o))
 		ret = OUTSIDE(&o, fl_host_munmap(addr, len));
 	else
@@ -81,6 +88,8 @@ int64_t fl_native_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd,
 
 	if (!(flags & MAP_FIXED))
 		return mmap_anywhere(&call);
+	if (fl_native_own(addr, len))
+		return -ENOMEM;
 	if (outside_begin(addr, len, &o))
 		return OUTSIDE(&o, fl_kept_mmap(addr, len, prot, flags, fd, offset));
 	return fl_munmap_with(mm, addr, addr + PAGE_ALIGN(len), host_mmap, &call);
@@ -102,6 +111,11 @@ static long protect_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int 
 	return 0;
 }
 
+static int mprotect_part(uint64_t addr, uint64_t len, long prot)
+{
+	return fl_native_mprotect(addr, len, (int)prot);
+}
+
 int fl_native_mprotect(uint64_t addr, uint64_t len, int prot)
 {
 	bool known = !(prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | FL_PROT_SEM));
@@ -110,6 +124,8 @@ int fl_native_mprotect(uint64_t addr, uint64_t len, int prot)
 	struct outside o;
 	long ret = 0;
 
+	if (fl_native_own(addr, len) && PAGE_ALIGNED(addr))
+		return fl_native_around_own(addr, len, mprotect_part, prot, FL_HOLE_ENDS);
 	if (outside_begin(addr, known ? len : 0, &o))
 		return (int)OUTSIDE(&o, fl_host_mprotect(addr, len, prot));
 	signals = lock_range(addr, end);

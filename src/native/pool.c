@@ -8,6 +8,7 @@
 #include "native/native.h"
 
 #include "base/alloc.h"
+#include "host/own.h"
 
 #include <string.h>
 
@@ -25,6 +26,7 @@ static int map_direct(struct fl_pool *pool, uint64_t bytes)
 	if (fl_host_failed(base))
 		return -ENOMEM;
 	fl_host_dontdump((uint64_t)base, bytes);
+	fl_own_add((uint64_t)base, bytes);
 	pool->base = (char *)base;
 	pool->nr_frames = PAGES(bytes);
 	return 0;
@@ -62,7 +64,7 @@ void fl_pool_destroy(struct fl_pool *pool)
 		fl_unreserve(fl_native.chunks, fl_native.nr_chunks * sizeof(struct chunk));
 	if (pool->folios)
 		fl_unreserve(pool->folios, pool->nr_frames * sizeof(*pool->folios));
-	fl_host_munmap(fl_addr(pool->base), pool->nr_frames << PAGE_SHIFT);
+	fl_own_unmap(fl_addr(pool->base), pool->nr_frames << PAGE_SHIFT);
 	fl_host_close(fl_native.pool_fd);
 }
 

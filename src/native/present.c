@@ -72,6 +72,16 @@ static int populate(uint64_t addr, uint64_t len)
 	return 0;
 }
 
+static int mlock_part(uint64_t addr, uint64_t len, long flags)
+{
+	return fl_native_mlock(addr, len, (unsigned)flags);
+}
+
+static int munlock_part(uint64_t addr, uint64_t len, long unused)
+{
+	return fl_native_munlock(addr, len);
+}
+
 /* Memory of the pool is not swapped where there is no swap, and cannot be locked without losing the markers. */
 int fl_native_mlock(uint64_t addr, uint64_t len, unsigned flags)
 {
@@ -79,6 +89,8 @@ int fl_native_mlock(uint64_t addr, uint64_t len, unsigned flags)
 	struct fl_vma *vma;
 	int ret = 0;
 
+	if (fl_native_own(addr, len))
+		return fl_native_around_own(at, end - at, mlock_part, (long)flags, FL_HOLE_ENDS);
 	if (!len || len > TASK_SIZE || !fl_native_touches(at, end))
 		return fl_host_mlock(addr, len, flags);
 	signals = lock_range(at, end);
@@ -97,8 +109,11 @@ int fl_native_munlock(uint64_t addr, uint64_t len)
 {
 	uint64_t signals, start, stop, at = PAGE_ALIGN_DOWN(addr), end = PAGE_ALIGN(addr + len);
 	struct fl_vma *vma;
-	int ret = fl_host_munlock(addr, len);
+	int ret;
 
+	if (fl_native_own(addr, len))
+		return fl_native_around_own(at, end - at, munlock_part, 0, FL_HOLE_ENDS);
+	ret = fl_host_munlock(addr, len);
 	if (ret || !len || len > TASK_SIZE || !fl_native_touches(at, end))
 		return ret;
 	signals = lock_range(at, end);
@@ -170,7 +185,7 @@ int fl_native_mincore(uint64_t addr, uint64_t len, unsigned char *vec)
 {
 	unsigned char part[256];
 	uint64_t signals, end = addr + PAGE_ALIGN(len);
-	int ret = fl_host_mincore(addr, len, vec);
+	int ret = fl_native_own(addr, len) ? -ENOMEM : fl_host_mincore(addr, len, vec);
 
 	if (ret || !ours(addr, len))
 		return ret;

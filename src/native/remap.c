@@ -312,6 +312,10 @@ int64_t fl_native_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 {
 	int64_t ret;
 
+	if (fl_native_own(addr, old_len ? old_len : 1))
+		return -EFAULT;
+	if ((flags & MREMAP_FIXED) && fl_native_own(new_addr, new_len))
+		return -ENOMEM;
 	do
 		ret = remap(addr, old_len, new_len, flags, new_addr);
 	while (ret == REGISTERED_NOW);

@@ -4,12 +4,15 @@
 
 #include "base/inject.h"
 #include "host/count.h"
+#include "host/own.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 /* Every FL_FIND() of the library: the linker gathers them in a section. */
@@ -70,8 +73,22 @@ static void use_inject(void)
 	_exit(125);
 }
 
+/* The linker's names for the first byte of this library, of what the file does not have, and for its end. */
+extern const char __ehdr_start[], __bss_start[], _end[];
+
+/* Where it is linked into a program, what is the program's cannot be told. */
+static void hide_image(void)
+{
+	uint64_t start = PAGE_ALIGN_DOWN(fl_addr(__ehdr_start)), end = PAGE_ALIGN(fl_addr(_end));
+	uint64_t headers = getauxval(AT_PHDR); /* the program's */
+
+	if (headers < start || headers >= end)
+		fl_own_set_image(start, __libc_single_threaded ? PAGE_ALIGN(fl_addr(__bss_start)) : end, end);
+}
+
 __attribute__((constructor(101))) static void start(void)
 {
+	hide_image();
 	find_all();
 	fl_signal_init();
 	fl_stack_init();

@@ -7,6 +7,8 @@
  */
 #include "preload/preload.h"
 
+#include "host/own.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -30,7 +32,7 @@ static void own_free(void *own)
 	fl_host_sigaltstack(NULL, &is);
 	if (fl_own_stack(&is) == own)
 		fl_host_sigaltstack(&none, NULL);
-	fl_host_munmap(fl_addr(own), PAGE_ALIGN(FL_OWN_STACK_SIZE));
+	fl_own_unmap(fl_addr(own), PAGE_ALIGN(FL_OWN_STACK_SIZE));
 }
 
 /* This thread's own stack. A task that shares another's TLS gets one that is never freed. */
@@ -42,7 +44,7 @@ static struct fl_own_stack *own_get(void)
 
 	if (own && own->tid == tid)
 		return own;
-	p = fl_host_map(PAGE_ALIGN(FL_OWN_STACK_SIZE), PROT_READ | PROT_WRITE);
+	p = fl_own_map(PAGE_ALIGN(FL_OWN_STACK_SIZE), PROT_READ | PROT_WRITE);
 	if (fl_host_failed(p))
 		return NULL;
 	own = (struct fl_own_stack *)p;

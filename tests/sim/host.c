@@ -8,6 +8,7 @@
  * then, nor set markers on memory without a file.
  */
 #include "host/host.h"
+#include "host/own.h"
 
 #include "hostmem.h"
 #include "process.h"
@@ -717,6 +718,21 @@ int fl_host_maps_next(uint64_t addr, struct fl_host_map *map)
 				    .dev = 1,
 				    .inode = m->file ? inode(m->file) : 0};
 	return 1;
+}
+
+/* The model has nothing of the engine's own. */
+bool fl_own_next(uint64_t *start, uint64_t end, uint64_t *stop)
+{
+	return false;
+}
+
+void fl_own_add(uint64_t start, uint64_t len)
+{
+}
+
+void fl_own_unmap(uint64_t start, uint64_t len)
+{
+	fl_host_munmap(start, len);
 }
 
 int fl_host_maps_walk(void (*fn)(const struct fl_host_map *map, void *data), void *data)
