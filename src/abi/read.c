@@ -60,7 +60,7 @@ int64_t fl_abi_read(struct fl_uffd_ctx *ctx, const struct fl_caller *caller, uin
 			return n;
 		if (!block)
 			return -EAGAIN;
-		err = fl_ctx_sleep(ctx, false, 0);
+		err = ctx->sleep(ctx, false, 0);
 		if (err == -EINTR)
 			return err;
 		if (__atomic_load_n(&ctx->released, __ATOMIC_RELAXED))

@@ -35,10 +35,11 @@ struct fl_uffd {
 	int fd;				/* [ctx->lock] one of this end, for taking the byte out; -1: none left */
 	uint32_t tokens;		/* [ctx->lock] bytes in it */
 	int peer;			/* [c] the other end */
+	int watch;			/* [t] on the last copy of this end, once there is none here; or negative */
 	int32_t pid;			/* [c] its process: a forked child holds the descriptor, but not the memory */
 	struct fl_uffd_ctx *ctx;	/* [c] */
 	const struct fl_caller *caller; /* [c] */
-	uint64_t inode;			/* [c] of the socket: tells it when it comes back through another socket */
+	uint64_t dev, inode;		/* [c] of the socket: tells it when it comes back through another socket */
 	bool in_flight;			/* [t] no descriptor here, but one somewhere */
 	struct fl_uffd *next;		/* [t] of all objects */
 	struct fl_uffd *next_free;
@@ -74,6 +75,12 @@ bool fl_object_foreign(int fd);
  */
 void fl_object_begin(struct fl_uffd *object);
 void fl_object_end(struct fl_uffd *object);
+/*
+ * How a read or poll of an object sleeps: fl_ctx_sleep(), unless the caller's threads can be cancelled. Where such a
+ * sleep does not return, _left() ends the call: it drops what fl_object_get() and fl_object_begin() have taken.
+ */
+extern fl_sleep_fn *fl_object_sleep;
+void fl_object_sleep_left(struct fl_uffd_ctx *ctx, bool poll);
 /* The same object's ioctl and read, with signals kept out. */
 int fl_object_ioctl(struct fl_uffd *object, unsigned long cmd, uint64_t arg);
 int64_t fl_object_read(struct fl_uffd *object, uint64_t buf, uint64_t len);

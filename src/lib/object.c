@@ -28,6 +28,11 @@ bool fl_object_any(void)
 	return __atomic_load_n(&nr_objects, __ATOMIC_RELAXED) != 0;
 }
 
+static bool is_socket_of(const struct fl_uffd *o, const struct fl_host_file *file)
+{
+	return file->inode == o->inode && file->dev == o->dev;
+}
+
 /* ---- which descriptors an object has ---- */
 
 /* The descriptor no longer names the object. => table_lock held */
@@ -96,6 +101,8 @@ void fl_object_put(struct fl_uffd *o)
 		return;
 	signals = fl_signals_block();
 	fl_host_close(o->peer);
+	if (o->watch >= 0)
+		fl_host_close(o->watch);
 	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd **p = &all_objects; *p; p = &(*p)->next)
 		if (*p == o) {
@@ -124,11 +131,43 @@ static void notify(struct fl_uffd_ctx *ctx, bool readable)
 		fl_host_socket_take(o->fd);
 }
 
+/*
+ * The socket hangs up when its last copy is closed, and when a holder of one calls shutdown(2), which means nothing.
+ * fl_object_closing() has made the watch, unless our last descriptor was closed unseen.
+ */
+static bool gone(const struct fl_uffd *o)
+{
+	int fd = __atomic_load_n(&o->fd, __ATOMIC_RELAXED), watch = __atomic_load_n(&o->watch, __ATOMIC_RELAXED);
+	struct fl_host_file file;
+
+	if (!fl_host_socket_hung_up(o->peer))
+		return false;
+	if (fd >= 0 && fl_host_fstat(fd, &file) == 0 && is_socket_of(o, &file))
+		return false;
+	return watch < 0 || !fl_host_socket_only_shut_down(watch);
+}
+
 static bool orphaned(struct fl_uffd_ctx *ctx)
 {
-	const struct fl_uffd *o = ctx->owner;
+	return gone(ctx->owner);
+}
 
-	return fl_host_socket_hung_up(o->peer);
+fl_sleep_fn *fl_object_sleep = fl_ctx_sleep;
+
+static int sleep_on(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns)
+{
+	return fl_object_sleep(ctx, poll, timeout_ns);
+}
+
+void fl_object_sleep_left(struct fl_uffd_ctx *ctx, bool poll)
+{
+	struct fl_uffd *o = ctx->owner;
+	uint64_t signals = fl_signals_block();
+
+	fl_ctx_sleep_left(ctx, poll);
+	fl_signals_restore(signals);
+	fl_object_end(o);
+	fl_object_put(o);
 }
 
 /* ---- the in-thread handler ---- */
@@ -174,21 +213,10 @@ int fl_object_set_handler(struct fl_uffd *o, fl_fault_fn *fn, void *arg)
 /* ---- creation ---- */
 
 /*
- * A name by which another program that receives the descriptor, or starts with it, recognizes it. Without one (names
- * may run out, or collide with those of another process namespace) it only looks like a socket there.
+ * Each socket has a name by which another program that receives the descriptor, or starts with it, recognizes it. No
+ * more depends on it: without one, or with such a name that somebody else has taken, it looks like a socket there, or
+ * a socket like it.
  */
-static void name_socket(int fd)
-{
-	static uint32_t serial;
-	uint64_t id = (uint64_t)fl_host_pid() << 32 | __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED);
-	char name[sizeof(NAME) + 16] = NAME;
-	size_t n = sizeof(NAME) - 1;
-
-	for (int shift = 60; shift >= 0; shift -= 4)
-		name[n++] = "0123456789abcdef"[id >> shift & 15];
-	fl_host_socket_name(fd, name, n);
-}
-
 bool fl_object_foreign(int fd)
 {
 	return fl_host_socket_is_named(fd, NAME, sizeof(NAME) - 1);
@@ -203,7 +231,7 @@ static int make_sockets(int flags, int *fd, int *peer)
 		return err;
 	/* it goes through exec with the other: a program that inherits one does not see it hang up */
 	pair[1] = fl_host_fd_move_high(pair[1], cloexec);
-	name_socket(pair[0]);
+	fl_host_socket_name(pair[0], NAME, sizeof(NAME) - 1);
 	if (pair[0] >= MAX_FDS) {
 		fl_host_close(pair[0]);
 		fl_host_close(pair[1]);
@@ -228,30 +256,29 @@ static struct fl_uffd *object_alloc(void)
 	return o;
 }
 
-static uint64_t inode_of(int fd)
-{
-	struct fl_host_file file;
-
-	return fl_host_fstat(fd, &file) ? 0 : file.inode;
-}
-
 static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, const struct fl_caller *caller, int fd, int peer)
 {
+	struct fl_host_file file = {0};
+
+	fl_host_fstat(fd, &file);
 	o->nr_fds = 0;
 	o->first_fd = -1;
 	o->in_flight = false;
 	o->tokens = 0;
-	o->inode = inode_of(fd);
+	o->dev = file.dev;
+	o->inode = file.inode;
 	o->next = all_objects;
 	all_objects = o;
 	o->fd = fd;
 	o->peer = peer;
+	o->watch = -1;
 	o->pid = fl_host_pid();
 	o->ctx = ctx;
 	o->caller = caller;
 	ctx->owner = o;
 	ctx->notify = notify;
 	ctx->orphaned = orphaned;
+	ctx->sleep = sleep_on;
 	__atomic_store_n(&o->refs, 1, __ATOMIC_RELEASE);
 	fd_add(o, fd);
 }
@@ -311,6 +338,8 @@ struct fl_uffd *fl_object_closing(int fd)
 		__atomic_fetch_sub(&o->refs, 1, __ATOMIC_RELAXED); /* the table's; this function holds one */
 	}
 	other = o->first_fd;
+	if (other < 0 && o->watch < 0)
+		__atomic_store_n(&o->watch, fl_host_socket_watch(fd), __ATOMIC_RELAXED);
 	fl_mutex_unlock(&table_lock);
 	fl_mutex_lock(&o->ctx->lock);
 	if (o->fd == fd)
@@ -327,7 +356,7 @@ struct fl_uffd *fl_object_closing(int fd)
 static void settle(struct fl_uffd *o)
 {
 	if (!__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST) && !__atomic_load_n(&o->calls, __ATOMIC_SEQ_CST) &&
-	    fl_host_socket_hung_up(o->peer))
+	    gone(o))
 		fl_ctx_release(o->ctx);
 }
 
@@ -367,15 +396,15 @@ void fl_object_dup(int fd, int copy)
 
 void fl_object_received(int fd)
 {
-	uint64_t signals, inode;
+	struct fl_host_file file;
+	uint64_t signals;
 
-	if (!fl_object_any() || fd < 0 || fd >= MAX_FDS || table[fd] || !fl_object_foreign(fd))
+	if (!fl_object_any() || fd < 0 || fd >= MAX_FDS || table[fd] || fl_host_fstat(fd, &file))
 		return;
-	inode = inode_of(fd);
 	signals = fl_signals_block();
 	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd *o = all_objects; o; o = o->next) {
-		if (o->inode != inode || o->ctx->released)
+		if (!is_socket_of(o, &file) || o->ctx->released)
 			continue;
 		if (!o->in_flight)
 			__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
@@ -401,7 +430,7 @@ bool fl_object_private_fd(int fd)
 	signals = fl_signals_block();
 	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd *o = all_objects; o && !found; o = o->next)
-		found = o->peer == fd;
+		found = o->peer == fd || o->watch == fd;
 	fl_mutex_unlock(&table_lock);
 	fl_signals_restore(signals);
 	return found;

@@ -72,13 +72,15 @@ static int aio_data(struct aiocb *cb, bool write)
 #define FAILED_NUMBER (ret_ == EFAULT)
 #define FAILED_NULLED (!ret_ && errno == EFAULT)
 
-#define WRAP(ret, name, params, args, first, failed, faults)                                                         \
+#define WRAP(ret, name, params, args, refused, first, failed, faults)                                                \
 	FL_EXPORT ret name params;                                                                                   \
 	ret name params                                                                                              \
 	{                                                                                                            \
 		struct fl_retry retry = {0};                                                                         \
 		ret ret_;                                                                                            \
                                                                                                                      \
+		if (refused)                                                                                         \
+			return (ret)-1L;                                                                             \
 		if ((first) && unlikely(fl_maybe_ours()))                                                            \
 			(void)(faults);                                                                              \
 		do                                                                                                   \
@@ -87,12 +89,16 @@ static int aio_data(struct aiocb *cb, bool write)
 		return ret_;                                                                                         \
 	}
 
-#define CALL(ret, name, params, args, faults)	WRAP(ret, name, params, args, false, FAILED_CALL, faults)
-#define FIRST(ret, name, params, args, faults)	WRAP(ret, name, params, args, true, FAILED_CALL, faults)
-#define NUMBER(ret, name, params, args, faults) WRAP(ret, name, params, args, false, FAILED_NUMBER, faults)
-#define ERRNO(ret, name, params, args, faults)	WRAP(ret, name, params, args, true, FAILED_NUMBER, faults)
-#define NULLED(ret, name, params, args, faults) WRAP(ret, name, params, args, false, FAILED_NULLED, faults)
-#define ONCE(ret, name, params, args, faults)	WRAP(ret, name, params, args, true, false, faults)
+#define CALL(ret, name, params, args, faults)	WRAP(ret, name, params, args, false, false, FAILED_CALL, faults)
+#define FIRST(ret, name, params, args, faults)	WRAP(ret, name, params, args, false, true, FAILED_CALL, faults)
+#define NUMBER(ret, name, params, args, faults) WRAP(ret, name, params, args, false, false, FAILED_NUMBER, faults)
+#define ERRNO(ret, name, params, args, faults)	WRAP(ret, name, params, args, false, true, FAILED_NUMBER, faults)
+#define NULLED(ret, name, params, args, faults) WRAP(ret, name, params, args, false, false, FAILED_NULLED, faults)
+#define SOCKET(ret, name, params, args, faults)                                                                      \
+	WRAP(ret, name, params, args, fl_no_socket(fd), false, FAILED_CALL, faults)
+#define TAKES(ret, name, params, args, faults)                                                                       \
+	WRAP(ret, name, params, args, fl_no_socket(fd), true, FAILED_CALL, faults)
+#define ONCE(ret, name, params, args, faults) WRAP(ret, name, params, args, false, true, false, faults)
 
 /* Each is declared again: headers lack those for old programs and for fortified ones. */
 #include "preload/calls.def"

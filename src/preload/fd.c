@@ -54,9 +54,10 @@ FL_EXPORT int close(int fd)
 		errno = EBADF;
 		return -1;
 	}
+	fl_cancel_point();
 	closing = fl_object_closing(fd);
 	fl_set_fd_kind(fd, FL_FD_PLAIN);
-	ret = FL_FIND(close)(fd);
+	ret = fl_cancel_close(fd);
 	fl_object_closed(closing);
 	return ret;
 }

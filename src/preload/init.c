@@ -93,6 +93,7 @@ __attribute__((constructor(101))) static void start(void)
 	fl_signal_init();
 	fl_stack_init();
 	fl_process_init();
+	fl_cancel_init();
 	use_shared_stats();
 	use_inject();
 	fl_count(processes, 1);

@@ -90,9 +90,11 @@ FL_EXPORT int ioctl(int fd, unsigned long request, ...)
 FL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
 	struct iovec iov = {buf, len};
-	struct fl_uffd *o = fl_object_get(fd);
+	struct fl_uffd *o;
 	ssize_t ret;
 
+	fl_cancel_point();
+	o = fl_object_get(fd);
 	if (o) {
 		ret = (ssize_t)fl_ret(fl_object_read(o, fl_addr(buf), len));
 		fl_object_put(o);
@@ -134,9 +136,11 @@ static ssize_t object_readv(struct fl_uffd *o, const struct iovec *iov, int n)
 
 FL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 {
-	struct fl_uffd *o = fl_object_get(fd);
+	struct fl_uffd *o;
 	ssize_t ret;
 
+	fl_cancel_point();
+	o = fl_object_get(fd);
 	if (o) {
 		ret = object_readv(o, iov, n);
 		fl_object_put(o);
@@ -150,8 +154,10 @@ FL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 
 static bool not_for_objects(int fd, int err)
 {
-	struct fl_uffd *o = fl_object_get(fd);
+	struct fl_uffd *o;
 
+	fl_cancel_point();
+	o = fl_object_get(fd);
 	if (!o)
 		return false;
 	fl_object_put(o);

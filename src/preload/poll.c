@@ -81,8 +81,12 @@ static int merge_view(struct pollfd *fds, const struct pollfd *host, nfds_t n)
 	return ready;
 }
 
-/* `timeout` in nanoseconds, negative: for ever */
-static int poll_objects(struct pollfd *fds, struct pollfd *host, nfds_t n, int64_t timeout, const sigset_t *mask)
+/*
+ * `timeout` in nanoseconds, negative: for ever. `size` bytes at `reserved`, of fl_reserve(), are given back if the
+ * thread is cancelled.
+ */
+static int poll_objects(struct pollfd *fds, struct pollfd *host, nfds_t n, int64_t timeout, const sigset_t *mask,
+			void *reserved, size_t size)
 {
 	int64_t end = timeout < 0 ? INT64_MAX : now_ns() + timeout;
 	int ready, ret;
@@ -103,7 +107,7 @@ static int poll_objects(struct pollfd *fds, struct pollfd *host, nfds_t n, int64
 		if (!ready && left > 0)
 			ts = (struct timespec){left / 1000000000, left % 1000000000};
 		host_view(host, fds, n);
-		ret = FL_FIND(ppoll)(host, n, !ready && timeout < 0 ? NULL : &ts, mask);
+		ret = fl_cancel_ppoll(host, n, !ready && timeout < 0 ? NULL : &ts, mask, reserved, size);
 		if (ret < 0)
 			return ready ? ready : ret;
 		ready = look(fds, n, false) + merge_view(fds, host, n);
@@ -128,7 +132,7 @@ static int poll_one(struct pollfd *p, int64_t timeout)
 		left = timeout < 0 ? INT64_MAX / 2 : end - now_ns(); /* a sleep with a limit is never restarted */
 		if (left <= 0)
 			break;
-		err = fl_ctx_sleep(o->ctx, true, (uint64_t)left);
+		err = o->ctx->sleep(o->ctx, true, (uint64_t)left);
 		ready = look(p, 1, false);
 	}
 	dead = o->ctx->released; /* a forked child sees its parent's object: nothing ever comes */
@@ -145,19 +149,20 @@ static int poll_one(struct pollfd *p, int64_t timeout)
 static int do_poll(struct pollfd *fds, nfds_t n, int64_t timeout, const sigset_t *mask)
 {
 	struct pollfd few[POLL_STACK], *host = few;
+	size_t size = n > POLL_STACK ? n * sizeof(*host) : 0;
 	int ret;
 
 	if (n == 1 && !mask && (fds->events & POLLIN))
 		return poll_one(fds, timeout);
-	if (n > POLL_STACK)
-		host = fl_reserve(n * sizeof(*host));
+	if (size)
+		host = fl_reserve(size);
 	if (!host) {
 		errno = ENOMEM;
 		return -1;
 	}
-	ret = poll_objects(fds, host, n, timeout, mask);
-	if (host != few)
-		fl_unreserve(host, n * sizeof(*host));
+	ret = poll_objects(fds, host, n, timeout, mask, host, size);
+	if (size)
+		fl_unreserve(host, size);
 	return ret;
 }
 
@@ -323,7 +328,7 @@ static int select_poll(int n, const struct sets *s, int64_t timeout, const sigse
 		return -1;
 	}
 	nfds = sets_to_fds(n, s, fds);
-	ret = poll_objects(fds, fds + FD_SETSIZE, nfds, timeout, mask);
+	ret = poll_objects(fds, fds + FD_SETSIZE, nfds, timeout, mask, fds, size);
 	if (ret >= 0)
 		ret = fds_to_sets(s, fds, nfds);
 	fl_unreserve(fds, size);

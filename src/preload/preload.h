@@ -10,6 +10,7 @@
  *   fd.c        descriptors: which are special; close, dup, fcntl
  *   io.c        ioctl, read, write, lseek
  *   poll.c      waiting for them: poll, select, epoll
+ *   cancel.c    cancellation points
  *   procfs.c    /proc/self/pagemap and clear_refs
  *   memory.c    mmap and its siblings
  *   process.c   fork and clone; the programs that this one starts
@@ -103,6 +104,17 @@ void fl_set_fd_kind(int fd, enum fl_fd_kind kind);
 /* In a forked child: the table describes its own descriptors now. */
 void fl_fds_after_fork(void);
 
+/* ---- cancel.c ---- */
+
+void fl_cancel_init(void);
+/* A call that is a cancellation point, on what may be an object: libc's own would look here. */
+void fl_cancel_point(void);
+/* libc's ppoll(). If the thread is cancelled in it, `size` bytes at `reserved`, of fl_reserve(), are given back. */
+int fl_cancel_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *ts, const sigset_t *mask, void *reserved,
+		    size_t size);
+/* close() of a descriptor that the tables have no more: the thread is not cancelled in it. */
+int fl_cancel_close(int fd);
+
 /* ---- procfs.c ---- */
 
 #define FL_PAGEMAP_SCAN 0xc0606610u
@@ -152,6 +164,11 @@ long fl_do_sigaction(int sig, const void *act, void *old);
 /* ---- stack.c ---- */
 
 void fl_stack_init(void);
+
+/* ---- socket.c ---- */
+
+/* An object's descriptor is a socket only at the host. True: it is one, and errno is ENOTSOCK. */
+bool fl_no_socket(int fd);
 
 /* ---- transfer.c ---- */
 

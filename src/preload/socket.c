@@ -1,12 +1,35 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * socket.c - receiving, and several messages at once. What a call has taken from a socket is gone, so the memory to
- * store it is made present before the call.
+ * socket.c - receiving, and several messages at once; shutdown(2). What a call has taken from a socket is gone, so
+ * the memory to store it is made present before the call.
  */
 #include "preload/preload.h"
 
 #include <limits.h>
 #include <string.h>
+
+bool fl_no_socket(int fd)
+{
+	struct fl_uffd *o = fl_object_get(fd);
+
+	if (likely(!o))
+		return false;
+	fl_object_put(o);
+	errno = ENOTSOCK;
+	return true;
+}
+
+/* Other processes' objects, too: it would release what waits there. */
+FL_EXPORT int shutdown(int fd, int how)
+{
+	if (fl_no_socket(fd))
+		return -1;
+	if (fl_object_foreign(fd)) {
+		errno = ENOTSOCK;
+		return -1;
+	}
+	return FL_FIND(shutdown)(fd, how);
+}
 
 /* The messages of recvmmsg(2) and sendmmsg(2): either call stores a length in each. */
 static int mmsghdr(struct mmsghdr *msgs, unsigned n, bool write, bool data)
@@ -43,6 +66,8 @@ static ssize_t after_recv(int fd, void *buf, size_t len, int flags, ssize_t done
 	FL_EXPORT ssize_t name params;                                                                               \
 	ssize_t name params                                                                                          \
 	{                                                                                                            \
+		if (fl_no_socket(fd))                                                                                \
+			return -1;                                                                                   \
 		before_recv(fd, buf, len, flags, addr, addr_len);                                                    \
 		return after_recv(fd, buf, len, flags, FL_RETRY(ssize_t, FL_FIND(name) args, faults));               \
 	}
@@ -85,6 +110,8 @@ FL_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	ssize_t ret;
 
+	if (fl_no_socket(fd))
+		return -1;
 	if (unlikely(fl_maybe_ours()) && !(flags & MSG_PEEK))
 		(void)(fl_takes_once(fd) ? fl_msghdr(msg, true) : fl_msghdr_head(msg, true));
 	ret = FL_RETRY(ssize_t, FL_FIND(recvmsg)(fd, msg, flags), fl_msghdr(msg, true));
@@ -97,6 +124,8 @@ FL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, stru
 {
 	int ret;
 
+	if (fl_no_socket(fd))
+		return -1;
 	if (unlikely(fl_maybe_ours()))
 		(void)FL_ALL(mmsghdr(msgs, n, true, fl_takes_once(fd)), fl_out(timeout, sizeof(*timeout)));
 	ret = FL_RETRY(int, FL_FIND(recvmmsg)(fd, msgs, n, flags, timeout),
@@ -108,6 +137,8 @@ FL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, stru
 
 FL_EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 {
+	if (fl_no_socket(fd))
+		return -1;
 	if (unlikely(fl_maybe_ours())) /* the message is sent before its length is stored */
 		(void)mmsghdr(msgs, n, false, false);
 	return FL_RETRY(int, FL_FIND(sendmmsg)(fd, msgs, n, flags), mmsghdr(msgs, n, false, true));

@@ -142,6 +142,8 @@ static ssize_t go_on(transfer_fn *f, int fd, const struct iovec *iov, int n, off
 	{                                                                                                            \
 		ssize_t done;                                                                                        \
                                                                                                                      \
+		if ((f) == to_socket && fl_no_socket(fd))                                                            \
+			return -1;                                                                                   \
 		if (FL_SPECIAL(&done, fd, vector, at, flags, !(write)))                                              \
 			return done;                                                                                 \
 		done = FL_RETRY(ssize_t, FL_FIND(name) args, faults);                                                \

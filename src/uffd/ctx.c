@@ -50,6 +50,7 @@ int fl_ctx_new(struct fl_mm *mm, uint32_t flags, struct fl_uffd_ctx **out)
 	ctx->flags = flags;
 	ctx->notify = silent;
 	ctx->orphaned = never;
+	ctx->sleep = fl_ctx_sleep;
 	fl_mutex_init(&ctx->lock, FL_RANK_QUEUE);
 	fl_list_init(&ctx->pending);
 	fl_list_init(&ctx->faulting);

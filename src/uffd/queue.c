@@ -520,20 +520,49 @@ bool fl_ctx_spin(struct fl_uffd_ctx *ctx, uint64_t spin_ns, bool takes)
 	return seen;
 }
 
+static uint32_t *sleepers(struct fl_uffd_ctx *ctx, bool poll)
+{
+	return poll ? &ctx->pollers : &ctx->sleepers;
+}
+
+uint32_t fl_ctx_sleep_begin(struct fl_uffd_ctx *ctx, bool poll)
+{
+	uint32_t seq = __atomic_load_n(&ctx->seq, __ATOMIC_ACQUIRE);
+
+	fl_yield_point(sleepers(ctx, poll)); /* a message may come between the two looks, and its sender look here */
+	__atomic_fetch_add(sleepers(ctx, poll), 1, __ATOMIC_SEQ_CST);
+	return seq;
+}
+
+int fl_ctx_sleep_on(struct fl_uffd_ctx *ctx, uint32_t seq, uint64_t timeout_ns)
+{
+	if (fl_ctx_readable(ctx) || __atomic_load_n(&ctx->released, __ATOMIC_ACQUIRE))
+		return 0;
+	return fl_futex_wait(&ctx->seq, seq, timeout_ns);
+}
+
+void fl_ctx_sleep_end(struct fl_uffd_ctx *ctx, bool poll)
+{
+	__atomic_fetch_sub(sleepers(ctx, poll), 1, __ATOMIC_RELAXED);
+}
+
+void fl_ctx_sleep_left(struct fl_uffd_ctx *ctx, bool poll)
+{
+	fl_ctx_sleep_end(ctx, poll);
+	if (fl_ctx_readable(ctx))
+		announce(ctx);
+}
+
 /*
  * No lock, so no blocking of signals: a handler that leaves by siglongjmp() leaves nothing worse than a needless
  * wake-up behind.
  */
 int fl_ctx_sleep(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns)
 {
-	uint32_t seq = __atomic_load_n(&ctx->seq, __ATOMIC_ACQUIRE), *count = poll ? &ctx->pollers : &ctx->sleepers;
-	int err = 0;
+	uint32_t seq = fl_ctx_sleep_begin(ctx, poll);
+	int err = fl_ctx_sleep_on(ctx, seq, timeout_ns);
 
-	fl_yield_point(count); /* a message may come between the two looks, and its sender may look here */
-	__atomic_fetch_add(count, 1, __ATOMIC_SEQ_CST);
-	if (!fl_ctx_readable(ctx) && !__atomic_load_n(&ctx->released, __ATOMIC_ACQUIRE))
-		err = fl_futex_wait(&ctx->seq, seq, timeout_ns);
-	__atomic_fetch_sub(count, 1, __ATOMIC_RELAXED);
+	fl_ctx_sleep_end(ctx, poll);
 	return err;
 }
 

@@ -38,6 +38,8 @@ struct fl_wait {
 typedef void fl_notify_fn(struct fl_uffd_ctx *ctx, bool readable);
 /* Are all other holders of the descriptor gone? Asked by a waiter now and then. => no lock held */
 typedef bool fl_orphaned_fn(struct fl_uffd_ctx *ctx);
+/* fl_ctx_sleep(), or what does more. => as there */
+typedef int fl_sleep_fn(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns);
 
 /*
  * What is called in the faulting thread, and with what: the head of a larger thing of `size` bytes, which does not
@@ -75,6 +77,7 @@ struct fl_uffd_ctx {
 	struct fl_uffd_msg again; /* [q] to be read a second time, on demand; no thread waits for it */
 	fl_notify_fn *notify;	  /* [c] */
 	fl_orphaned_fn *orphaned;
+	fl_sleep_fn *sleep;	      /* how a call on the descriptor sleeps */
 	struct fl_inthread *inthread; /* [a] NULL: messages are queued */
 	struct fl_inthread *replaced; /* [q] which a fault may still be using */
 	void *owner;		      /* [c] whose the functions above are */
@@ -178,6 +181,14 @@ bool fl_ctx_spin_pays(struct fl_uffd_ctx *ctx);
  * them
  */
 int fl_ctx_sleep(struct fl_uffd_ctx *ctx, bool poll, uint64_t timeout_ns);
+/*
+ * The same in steps, of which the second may be left without a return. Then _left() comes instead of _end(): the
+ * message that woke the sleeper is told to another. => _left(): signals blocked
+ */
+uint32_t fl_ctx_sleep_begin(struct fl_uffd_ctx *ctx, bool poll);
+int fl_ctx_sleep_on(struct fl_uffd_ctx *ctx, uint32_t seq, uint64_t timeout_ns);
+void fl_ctx_sleep_end(struct fl_uffd_ctx *ctx, bool poll);
+void fl_ctx_sleep_left(struct fl_uffd_ctx *ctx, bool poll);
 /* From now on the descriptor itself may have observers that fl_ctx_sleep() does not know of. => no lock held */
 void fl_ctx_watched(struct fl_uffd_ctx *ctx);
 
