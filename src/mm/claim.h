@@ -31,6 +31,15 @@ bool fl_claim_hosts(struct fl_mm *mm, uint64_t start, uint64_t end);
 int fl_claim_range(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim,
 		   int (*may)(void *arg, uint64_t start, uint64_t end), void *arg);
 /*
+ * Bring the entries of [start, end), a part of one mapping, up to date with what is present: in place, the host knows
+ * it. 0, -ENOMEM, or what the backend returns. => mapping pinned or mmap_lock held, page-table locks not held
+ */
+static inline int fl_claim_look(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
+{
+	return (vma->flags & VM_IN_PLACE) ? mm->ops->claims->look(mm, vma, start, end) : 0;
+}
+
+/*
  * Claims on mappings of [start, end) have ended. The backend may take those that have none left, and those that are
  * alike merge. => mmap_lock held for writing; the borders were split
  */

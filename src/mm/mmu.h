@@ -42,11 +42,8 @@ struct fl_frame_ops {
 	 * Does the frame hold only zeros? It may be asked of many that were never touched: no memory is taken for it.
 	 */
 	bool (*is_zero)(struct fl_mm *mm, uint64_t pfn);
-	/*
-	 * Optional: [start, end) is unmapped, with frame numbers from pgoff; no entry is left.
-	 * => mmap_lock held for writing
-	 */
-	void (*unmapped)(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff);
+	/* Optional: the mapping is unmapped; no entry is left. => mmap_lock held for writing */
+	void (*unmapped)(struct fl_mm *mm, struct fl_vma *vma);
 };
 
 /* => mapping pinned, or mmap_lock held */
@@ -75,6 +72,13 @@ struct fl_claim_ops {
 	bool (*mapped)(struct fl_mm *mm, uint64_t start, uint64_t end);
 	/* Insert mappings for what the host has there: see fl_claim_range(). 0 or -errno, with nothing changed */
 	int (*adopt)(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim);
+	/* Insert mappings for what was taken out by release(). 0 or -errno, with some of it done */
+	int (*again)(struct fl_mm *mm);
+	/*
+	 * Of memory in place: the pages of [start, end) that the host has get an entry. 0, -ENOMEM, or why it cannot
+	 * be known. => mapping pinned or mmap_lock held, page-table locks not held
+	 */
+	int (*look)(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end);
 	/*
 	 * No claim is left on the mapping: the backend may serve it alone and set VM_RELEASED, or take it out of the
 	 * table.

@@ -19,7 +19,7 @@ static void unmap(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t flag)
 			fl_vma_set(vma, vma->flags | flag, vma->ctx);
 		fl_zap_range(mm, vma, vma->start, vma->end);
 		if (mm->ops->frames.unmapped)
-			mm->ops->frames.unmapped(mm, vma->start, vma->end, vma->pgoff);
+			mm->ops->frames.unmapped(mm, vma);
 	}
 	fl_vma_remove(mm, start, end);
 	fl_free_pgtables(mm, start, end);

@@ -75,8 +75,8 @@ void fl_pagemap(struct fl_mm *mm, uint64_t addr, uint64_t nr, uint64_t *words)
  */
 static int take_back(struct fl_mm *mm)
 {
+	int err = mm->ops->claims ? mm->ops->claims->again(mm) : 0;
 	struct fl_vma *vma;
-	int err = 0;
 
 	for (uint64_t at = 0; !err && (vma = fl_find_vma(mm, at)); at = vma->end)
 		if (vma->flags & VM_RELEASED) {

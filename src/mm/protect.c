@@ -168,6 +168,8 @@ int64_t fl_change_protection(struct fl_mm *mm, struct fl_vma *vma, uint64_t star
 	/* A mapping that has lost all access hides everything, whatever its entries say. */
 	if (!fl_vma_access(vma))
 		mm->ops->rights.invalidate(mm, vma, start, end, FL_RIGHT_NONE);
+	else if ((cp_flags & MM_CP_CLEAR_SOFT_DIRTY) && fl_absent_right(vma) != FL_RIGHT_NONE)
+		mm->ops->rights.invalidate(mm, vma, start, end, fl_min(c.left, fl_absent_right(vma)));
 	else if (c.start < c.end)
 		mm->ops->rights.invalidate(mm, vma, c.start, c.end, c.left);
 	return err ? err : c.pages;

@@ -19,8 +19,8 @@ static inline bool fl_vma_tracked(const struct fl_vma *vma)
 }
 
 /*
- * The right to pages without an entry: none, but of memory in place, of which the host has the pages, what the mapping
- * allows, unless missing pages are to be told of or stores to be noted.
+ * The right to pages without an entry: none, but of memory in place, of which the host has the pages, what the
+ * mapping allows, unless missing pages are to be told of or stores to be noted.
  */
 static inline enum fl_right fl_absent_right(const struct fl_vma *vma)
 {

@@ -39,8 +39,10 @@ static int64_t collect(struct fl_mm *mm, uint64_t addr, uint64_t end, uint8_t *v
 /* => mmap_lock held */
 static int64_t look(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, uint8_t *vec)
 {
-	int64_t touched = 0;
+	int64_t touched = fl_claim_look(mm, vma, start, end);
 
+	if (touched)
+		return touched;
 	fl_change_protection(mm, vma, start, end, MM_CP_PROT_NUMA);
 	fl_for_each_pmd(mm, addr, next, start, end) {
 		struct fl_mutex *ptl = fl_pt_lock(mm, addr);
@@ -55,7 +57,7 @@ static int64_t look(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64
 int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_t *vec)
 {
 	uint64_t at = start;
-	int64_t touched = 0;
+	int64_t touched = 0, now;
 
 	fl_mmap_read_lock(mm);
 	while (at < end) {
@@ -66,8 +68,9 @@ int64_t fl_sample_collect(struct fl_mm *mm, uint64_t start, uint64_t end, uint8_
 			touched = -EINVAL;
 			break;
 		}
-		touched += look(mm, vma, at, stop, vec ? vec + PAGES(at - start) : NULL);
-		at = stop;
+		now = look(mm, vma, at, stop, vec ? vec + PAGES(at - start) : NULL);
+		touched = now < 0 ? now : touched + now;
+		at = now < 0 ? end : stop;
 	}
 	fl_mmap_read_unlock(mm);
 	return touched;
@@ -82,9 +85,9 @@ static void set_sampled(struct fl_mm *mm, uint64_t start, uint64_t end, bool on)
 	fl_vma_split(mm, start);
 	fl_vma_split(mm, end);
 	fl_for_each_vma(mm, vma, i, start, end) {
-		fl_vma_set(vma, on ? vma->flags | VM_SAMPLED : vma->flags & ~VM_SAMPLED, vma->ctx);
-		if (on)
+		if (on) /* what is there now has not been touched since */
 			look(mm, vma, vma->start, vma->end, NULL);
+		fl_vma_set(vma, on ? vma->flags | VM_SAMPLED : vma->flags & ~VM_SAMPLED, vma->ctx);
 	}
 	fl_unclaim(mm, start, end); /* hints that are still there go with the entries */
 }

@@ -271,7 +271,18 @@ static int readopt_range(struct fl_mm *mm, uint64_t start, uint64_t end)
 	return 0;
 }
 
-static int adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
+/* A part of one mapping of the host's. One spare fl_vma is reserved. */
+static int adopt_mapping(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_host_map *map,
+			 uint32_t claim)
+{
+	if (!map->anon)
+		return fl_file_adopt(mm, start, end, map);
+	if (fl_needs_frames(claim))
+		return fl_adopt_private(mm, start, end, fl_prot_access(map->prot), NULL, 0);
+	return fl_in_place_adopt(mm, start, end, fl_prot_access(map->prot));
+}
+
+static int adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim)
 {
 	int err = readopt_range(mm, start, end);
 
@@ -298,8 +309,7 @@ static int adopt(struct fl_mm *mm, uint64_t start, uint64_t end)
 			limit = fl_min(limit, vma->start);
 		err = fl_vma_reserve(mm, 1);
 		if (!err)
-			err = map.anon ? fl_adopt_private(mm, addr, limit, fl_prot_access(map.prot), NULL, 0)
-				       : fl_file_adopt(mm, addr, limit, &map);
+			err = adopt_mapping(mm, addr, limit, &map, claim);
 		addr = limit;
 	}
 	fl_vma_merge(mm, start, end);
@@ -311,7 +321,7 @@ int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t cla
 	int err;
 
 	__atomic_fetch_add(&fl_native.adopting, 1, __ATOMIC_RELAXED);
-	err = adopt(mm, start, end);
+	err = adopt(mm, start, end, claim);
 	__atomic_fetch_sub(&fl_native.adopting, 1, __ATOMIC_RELEASE);
 	return err;
 }
@@ -367,6 +377,10 @@ void fl_native_release(struct fl_mm *mm, struct fl_vma *vma)
 	uint64_t len = vma->end - vma->start;
 	int err;
 
+	if (vma->flags & VM_IN_PLACE) {
+		fl_in_place_release(mm, vma);
+		return;
+	}
 	if (vma->flags & VM_SHARED) {
 		fl_file_release(mm, vma);
 		return;

@@ -15,7 +15,11 @@ static void drop_released(struct fl_vma *vma, uint64_t start, uint64_t stop)
 /* What the host serves alone is taken back for it. => mmap_lock held for writing */
 static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
 {
-	int err = (vma->flags & VM_RELEASED) ? fl_native_adopt(mm, start, stop, VM_UFFD) : 0;
+	int err;
+
+	if (vma->flags & VM_IN_PLACE)
+		return fl_in_place_collapse(mm, vma, start, stop);
+	err = (vma->flags & VM_RELEASED) ? fl_native_adopt(mm, start, stop, VM_UFFD) : 0;
 
 	if (!err)
 		err = fl_collapse_anonymous(mm, fl_vma_lookup(mm, start), start, stop);
@@ -23,9 +27,48 @@ static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
 	return err;
 }
 
+/* Advice that the host has taken, and that frames will have to keep. */
+static void note_advice(uint64_t start, uint64_t stop, int advice)
+{
+	switch (advice) {
+	case MADV_DONTFORK:
+		set_flag(start, stop, VM_DONTFORK, 0);
+		break;
+	case MADV_DOFORK:
+		set_flag(start, stop, 0, VM_DONTFORK);
+		break;
+	case MADV_WIPEONFORK:
+		set_flag(start, stop, VM_WIPEONFORK, 0);
+		break;
+	case MADV_KEEPONFORK:
+		set_flag(start, stop, 0, VM_WIPEONFORK);
+		break;
+	case MADV_HUGEPAGE:
+		set_flag(start, stop, VM_HUGEPAGE, VM_NOHUGEPAGE);
+		break;
+	case MADV_NOHUGEPAGE:
+		set_flag(start, stop, VM_NOHUGEPAGE, VM_HUGEPAGE);
+		break;
+	}
+}
+
+/* Memory in place is the host's own. => mmap_lock held for writing */
+static int advise_in_place(struct fl_vma *vma, uint64_t start, uint64_t stop, int advice)
+{
+	int ret = (int)WITH_ROOM(fl_host_madvise(start, stop - start, advice));
+
+	if (!ret && (advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED))
+		fl_zap_advised(mm, vma, start, stop);
+	if (!ret)
+		note_advice(start, stop, advice);
+	return ret;
+}
+
 /* => mmap_lock held for writing */
 static int advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int advice)
 {
+	if (vma->flags & VM_IN_PLACE)
+		return advise_in_place(vma, start, stop, advice);
 	if (vma->file && advice == MADV_REMOVE && !(vma->flags & VM_SHARED))
 		return -EACCES;
 	if ((vma->flags & VM_SHARED) && ((vma->flags & VM_RELEASED) || advice == MADV_REMOVE))

@@ -11,10 +11,13 @@
 
 struct fl_native fl_native;
 
-static void host_unmapped(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff)
+static void host_unmapped(struct fl_mm *mm, struct fl_vma *vma)
 {
-	fl_cache_forget(pgoff, PAGES(end - start));
-	fl_extent_free(start, end, pgoff);
+	fl_cache_forget(vma->pgoff, PAGES(vma->end - vma->start));
+	if (vma->flags & VM_IN_PLACE)
+		fl_extent_put(vma->start, vma->end, vma->pgoff);
+	else
+		fl_extent_free(vma->start, vma->end, vma->pgoff);
 }
 
 static uint64_t host_metadata(struct fl_mm *mm)
@@ -45,6 +48,8 @@ static const struct fl_claim_ops claims = {
 	.fit = fl_native_fit,
 	.mapped = fl_native_mapped,
 	.adopt = fl_native_adopt,
+	.again = fl_in_place_again,
+	.look = fl_in_place_look,
 	.release = fl_native_release,
 };
 

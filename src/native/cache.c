@@ -7,6 +7,10 @@
  * markers, and no rights either. Only pages that may be read but not written, among others that may be written, split
  * the host mapping. Without guard markers PROT_NONE hides, and every border between unlike pages is a split.
  *
+ * Memory in place is the host's own private mapping, whose pages a marker would drop: it is as without markers. It
+ * starts with all that the mapping allows; taking a right is mprotect(), and what is evicted of it stays readable,
+ * unless a hint hides some of it.
+ *
  * The number of splits is the capacity of the cache, which the host limits. Eviction keeps it below a budget: a chunk
  * forgets all it showed and becomes one mapping again. Nothing fails for it; the pages fault once more when they are
  * used. Eviction is the only operation on pages of a mapping that the caller has not pinned; a mapping that a writer
@@ -32,13 +36,31 @@ int fl_access_prot(uint32_t flags)
 	       ((flags & VM_EXEC) ? PROT_EXEC : 0);
 }
 
+/* Of memory in place, whose rights the program can see, exactly its own, or these without writing. */
+static int own_prot(uint32_t flags, enum fl_right right)
+{
+	int prot = fl_access_prot(flags);
+
+	if (right == FL_RIGHT_WRITE)
+		return prot;
+	return right == FL_RIGHT_NONE ? PROT_NONE : (prot & ~PROT_WRITE) | ((prot & PROT_WRITE) ? PROT_READ : 0);
+}
+
 static int right_prot(const struct fl_vma *vma, enum fl_right right)
 {
 	int prot = PROT_NONE;
 
+	if (vma->flags & VM_IN_PLACE)
+		return own_prot(vma->flags, right);
 	if (right != FL_RIGHT_NONE)
 		prot = PROT_READ | ((vma->flags & VM_EXEC) ? PROT_EXEC : 0);
 	return right == FL_RIGHT_WRITE ? prot | PROT_WRITE : prot;
+}
+
+/* Is what is hidden of the mapping hidden by guard markers? */
+static bool marks(const struct fl_vma *vma)
+{
+	return fl_native.guard && !(vma->flags & VM_IN_PLACE);
 }
 
 /* ---- parts: what a mapping has of a chunk ---- */
@@ -91,7 +113,7 @@ static bool piece_active(const struct piece *p)
 {
 	const struct chunk *c = chunk_of(vma_pfn(p->vma, p->start));
 
-	return bit_any(fl_native.guard ? c->active : c->shown, p->first, p->nr, true);
+	return bit_any(marks(p->vma) ? c->active : c->shown, p->first, p->nr, true);
 }
 
 /* ---- counting ---- */
@@ -101,15 +123,28 @@ static uint64_t word(const uint64_t *map, unsigned w)
 	return __atomic_load_n(&map[w], __ATOMIC_RELAXED);
 }
 
-/* Borders between unlike neighbours in a bitmap. */
-static unsigned borders(const uint64_t *map)
+/* A bit for each page of word w that is unlike the next, of which `next` has the first of word w + 1. */
+static uint64_t unlike(uint64_t bits, uint64_t next, unsigned w)
+{
+	return bits ^ (bits >> 1 | (w + 1 < CHUNK_WORDS ? next << 63 : bits & 1ull << 63));
+}
+
+/* What is hidden by its mapping's rights, and not by a marker among pages in use, is unlike what is shown. */
+static uint64_t bare(const struct chunk *c, unsigned w)
+{
+	return word(c->shown, w) & ~word(c->active, w);
+}
+
+/* Borders between the host's rights. */
+static unsigned all_borders(const struct chunk *c)
 {
 	unsigned n = 0;
 
 	for (unsigned w = 0; w < CHUNK_WORDS; w++) {
-		uint64_t bits = word(map, w), next = w + 1 < CHUNK_WORDS ? word(map, w + 1) : bits >> 63;
+		unsigned v = w + 1 < CHUNK_WORDS ? w + 1 : w;
 
-		n += (unsigned)__builtin_popcountll(bits ^ (bits >> 1 | next << 63));
+		n += (unsigned)__builtin_popcountll(unlike(word(c->writable, w), word(c->writable, v), w) |
+						    unlike(bare(c, w), bare(c, v), w));
 	}
 	return n;
 }
@@ -122,11 +157,6 @@ static uint64_t splits(void)
 	fl_yield_look(&fl_native.splits);
 	n = (int64_t)__atomic_load_n(&fl_native.splits, __ATOMIC_RELAXED);
 	return n > 0 ? (uint64_t)n : 0;
-}
-
-static unsigned all_borders(const struct chunk *c)
-{
-	return borders(c->writable) + (fl_native.guard ? 0 : borders(c->shown));
 }
 
 /*
@@ -160,6 +190,24 @@ void fl_cache_set_budget(void)
 
 /* ---- eviction ---- */
 
+/* Do the pages of a part have one right? */
+static bool uniform(const struct chunk *c, const struct piece *p)
+{
+	return bit_run(c->shown, p->first, p->nr) == p->nr && bit_run(c->writable, p->first, p->nr) == p->nr;
+}
+
+/* Not less than it has to be, since the program may never have been meant to lose it. */
+static void evict_in_place(struct chunk *c, const struct piece *p)
+{
+	bool hidden = bit_any(c->shown, p->first, p->nr, false);
+
+	if (uniform(c, p) ||
+	    fl_host_protect(p->start, p->end - p->start, right_prot(p->vma, hidden ? FL_RIGHT_NONE : FL_RIGHT_READ)))
+		return;
+	bit_fill(c->shown, p->first, p->nr, !hidden);
+	bit_fill(c->writable, p->first, p->nr, false);
+}
+
 /*
  * Forget all that a part shows; afterwards it is one host mapping. Of a range that is being unmapped nothing is in
  * use any longer, and its addresses, which the table of mappings still has, may belong to another mapping already. =>
@@ -167,14 +215,16 @@ void fl_cache_set_budget(void)
  */
 static void evict_piece(struct chunk *c, const struct piece *p)
 {
-	bool w = fl_native.guard && (p->vma->flags & VM_WRITE);
-	enum fl_right base = w ? FL_RIGHT_WRITE : fl_native.guard ? FL_RIGHT_READ : FL_RIGHT_NONE;
+	bool mark = marks(p->vma), w = mark && (p->vma->flags & VM_WRITE);
+	enum fl_right base = w ? FL_RIGHT_WRITE : mark ? FL_RIGHT_READ : FL_RIGHT_NONE;
 
-	if (!piece_active(p))
+	if (p->vma->flags & VM_IN_PLACE)
+		evict_in_place(c, p);
+	if ((p->vma->flags & VM_IN_PLACE) || !piece_active(p))
 		return;
-	if (fl_native.guard && fl_host_guard(p->start, p->end - p->start))
-		return;	       /* still shown: leave its rights alone */
-	if (fl_native.guard) { /* hidden from here on, even if its rights cannot be changed */
+	if (mark && fl_host_guard(p->start, p->end - p->start))
+		return; /* still shown: leave its rights alone */
+	if (mark) {	/* hidden from here on, even if its rights cannot be changed */
 		bit_fill(c->shown, p->first, p->nr, false);
 		bit_fill(c->active, p->first, p->nr, true);
 	}
@@ -322,7 +372,7 @@ static int conform_piece(struct chunk *c, const struct piece *p)
 {
 	int err;
 
-	if (fl_native.guard)
+	if (marks(p->vma))
 		return piece_active(p) ? hide_piece(c, p, true) : 0;
 	err = protect(p->vma, c, p->start, p->end, PROT_NONE, true);
 	if (err)
@@ -338,6 +388,8 @@ int fl_native_conform(struct fl_mm *mm, struct fl_vma *vma)
 	struct piece p;
 	int err = 0;
 
+	if (vma->flags & VM_IN_PLACE) /* fl_cache_protect() has been here */
+		return 0;
 	fl_write_lock(&vma->cache_lock);
 	for (uint64_t a = vma->start; a < vma->end && !err; a = p.end) {
 		p = whole_piece(vma, a);
@@ -365,7 +417,7 @@ static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsig
 		uint64_t addr = c->vbase + ((uint64_t)first << PAGE_SHIFT);
 		bool same = bit_get(c->writable, first) == w;
 
-		if (!fl_native.guard) {
+		if (!marks(vma)) {
 			run = fl_min(run, bit_run(c->shown, first, nr));
 			same = same && bit_get(c->shown, first);
 		}
@@ -373,7 +425,7 @@ static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsig
 			err = protect(vma, c, addr, addr + ((uint64_t)run << PAGE_SHIFT), prot, room);
 		if (!err)
 			bit_fill(c->writable, first, run, w);
-		if (!err && !fl_native.guard)
+		if (!err && !marks(vma))
 			bit_fill(c->shown, first, run, true);
 		first += run;
 		nr -= run;
@@ -412,15 +464,16 @@ static void populate(struct fl_mm *mm, uint64_t addr, uint64_t nr)
 static int show(struct chunk *c, const struct piece *p, bool w, bool room)
 {
 	struct piece whole = whole_piece(p->vma, p->start);
-	int err = fl_native.guard ? activate(c, &whole, room) : 0;
+	bool mark = marks(p->vma);
+	int err = mark ? activate(c, &whole, room) : 0;
 
 	if (err)
 		return err;
 	err = set_rights(p->vma, c, p->first, p->nr, w, room);
 	fl_yield_point(c);
-	if (err && fl_native.guard && room)
+	if (err && mark && room)
 		err = rebase(c, &whole, w);
-	if (!err && fl_native.guard && bit_any(c->shown, p->first, p->nr, false) &&
+	if (!err && mark && bit_any(c->shown, p->first, p->nr, false) &&
 	    fl_host_unguard(p->start, p->end - p->start) == 0)
 		bit_fill(c->shown, p->first, p->nr, true);
 	recount(c);
@@ -436,7 +489,8 @@ void fl_native_grant(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, uint64
 
 	if (right == FL_RIGHT_NONE)
 		return;
-	bit_fill(c->resident, p.first, p.nr, true); /* the program's own access may allocate from now on */
+	if (!(vma->flags & VM_IN_PLACE)) /* the program's own access may allocate from now on */
+		bit_fill(c->resident, p.first, p.nr, true);
 	fl_read_lock(&vma->cache_lock);
 	err = show(c, &p, w, false);
 	fl_read_unlock(&vma->cache_lock);
@@ -473,7 +527,7 @@ static void batch_done(const struct batch *b, bool hidden)
 		next = fl_min(b->end, PMD_ALIGN_DOWN(at) + PMD_SIZE);
 		if (hidden)
 			bit_fill(c->shown, (unsigned)PAGES(at & ~PMD_MASK), (unsigned)PAGES(next - at), false);
-		if (!hidden || !fl_native.guard)
+		if (!hidden || !marks(b->vma))
 			bit_fill(c->writable, (unsigned)PAGES(at & ~PMD_MASK), (unsigned)PAGES(next - at), false);
 		recount(c);
 	}
@@ -482,9 +536,9 @@ static void batch_done(const struct batch *b, bool hidden)
 /* Hiding has no alternative. If the host has no room for it, hiding all of the mapping needs none. */
 static void hide(struct batch *b)
 {
-	while (fl_native.guard ? fl_host_guard(b->start, b->end - b->start)
-			       : protect(b->vma, NULL, b->start, b->end, PROT_NONE, true)) {
-		if (!fl_native.guard) {
+	while (marks(b->vma) ? fl_host_guard(b->start, b->end - b->start)
+			     : protect(b->vma, NULL, b->start, b->end, PROT_NONE, true)) {
+		if (!marks(b->vma)) {
 			b->start = b->vma->start;
 			b->end = b->vma->end;
 		}
@@ -535,7 +589,7 @@ static void shrink_piece(struct batch *b, struct chunk *c, const struct piece *p
 		batch_add(b, p->start, p->end, FL_RIGHT_NONE, PROT_NONE);
 		return;
 	}
-	if (fl_native.guard) {
+	if (marks(p->vma)) {
 		if (bit_any(c->writable, p->first, p->nr, true))
 			batch_add(b, p->start, p->end, FL_RIGHT_READ, prot);
 		return;
@@ -604,9 +658,122 @@ bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
 	 * a page of a file may be gone when it is touched: SIGBUS, which is blocked in the fault entry, would end the
 	 * process
 	 */
-	ret = !(vma->flags & (VM_RELEASED | VM_SHARED)) && fl_native_caches(vma, addr, FL_RIGHT_WRITE);
+	ret = !(vma->flags & (VM_RELEASED | VM_SHARED | VM_IN_PLACE)) && fl_native_caches(vma, addr, FL_RIGHT_WRITE);
 	fl_vma_unpin(vma);
 	return ret;
+}
+
+/* ---- memory in place ---- */
+
+/* The host gives [start, end) of the mapping this right. */
+static void note_right(struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right right)
+{
+	for (struct piece p; start < end; start = p.end) {
+		struct chunk *c = chunk_of(vma_pfn(vma, start));
+
+		p = piece_at(vma, start, end);
+		bit_fill(c->shown, p.first, p.nr, right != FL_RIGHT_NONE);
+		bit_fill(c->writable, p.first, p.nr, right == FL_RIGHT_WRITE);
+		recount(c);
+	}
+}
+
+void fl_cache_in_place(struct fl_vma *vma)
+{
+	note_right(vma, vma->start, vma->end,
+		   (vma->flags & VM_WRITE) ? FL_RIGHT_WRITE
+		   : fl_vma_access(vma)	   ? FL_RIGHT_READ
+					   : FL_RIGHT_NONE);
+}
+
+/* Is a page of it hidden? */
+static bool any_hidden(struct fl_vma *vma, uint64_t start, uint64_t end)
+{
+	for (struct piece p; start < end; start = p.end) {
+		p = piece_at(vma, start, end);
+		if (bit_any(chunk_of(vma_pfn(vma, start))->shown, p.first, p.nr, false))
+			return true;
+	}
+	return false;
+}
+
+int fl_cache_protect(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, uint32_t access)
+{
+	const struct fl_vma as_if = {.flags = (vma->flags & ~VM_ACCESS) | access};
+	enum fl_right right = fl_absent_right(&as_if);
+	int err;
+
+	if (fl_pgtable_next(mm, start, end) < end) /* entries may grant less */
+		right = (vma->flags & VM_SAMPLED) || any_hidden(vma, start, end) ? FL_RIGHT_NONE
+										 : fl_min(right, FL_RIGHT_READ);
+	while ((err = fl_host_mprotect(start, end - start, own_prot(as_if.flags, right))) == -ENOMEM &&
+	       fl_cache_shrink(mm))
+		;
+	if (!err)
+		note_right(vma, start, end, right);
+	return err;
+}
+
+/* How much of [at, end) has, as far as the cache knows, the same right as the page at `at`: in host terms `prot`. */
+static uint64_t alike(struct fl_vma *vma, uint64_t at, uint64_t end, int *prot, bool *full)
+{
+	struct piece p = piece_at(vma, at, end);
+	const struct chunk *c = chunk_of(vma_pfn(vma, at));
+	bool w = bit_get(c->writable, p.first), s = bit_get(c->shown, p.first);
+	unsigned run = fl_min(bit_run(c->shown, p.first, p.nr), bit_run(c->writable, p.first, p.nr));
+
+	*prot = right_prot(vma, !s ? FL_RIGHT_NONE : w ? FL_RIGHT_WRITE : FL_RIGHT_READ);
+	*full = *prot == fl_access_prot(vma->flags);
+	return at + ((uint64_t)run << PAGE_SHIFT);
+}
+
+/* Give [start, end) all that the mapping allows. */
+static int restore_span(struct fl_vma *vma, uint64_t start, uint64_t end)
+{
+	int err = 0;
+
+	while (start < end && (err = fl_host_mprotect(start, end - start, fl_access_prot(vma->flags))) == -ENOMEM &&
+	       fl_cache_shrink(vma->mm))
+		;
+	if (!err && start < end)
+		note_right(vma, start, end,
+			   (vma->flags & VM_WRITE) ? FL_RIGHT_WRITE
+			   : fl_vma_access(vma)	   ? FL_RIGHT_READ
+						   : FL_RIGHT_NONE);
+	return err;
+}
+
+/* Does the host have what the cache has made of it? `at` is in the map. */
+static bool still_ours(const struct fl_host_map *map, int prot)
+{
+	return map->anon && map->prot == prot;
+}
+
+int fl_cache_restore(struct fl_vma *vma)
+{
+	struct fl_host_map map = {0};
+	uint64_t span = vma->start;
+	int err = 0;
+
+	for (uint64_t at = vma->start, next; at < vma->end && !err; at = next) {
+		bool full;
+		int prot;
+
+		next = alike(vma, at, vma->end, &prot, &full);
+		if (full && span == at) { /* nothing is to be restored so far */
+			span = next;
+			continue;
+		}
+		if (map.end <= at && fl_host_maps_next(at, &map) != 1)
+			map = (struct fl_host_map){.start = at, .end = vma->end, .prot = prot, .anon = true};
+		if (map.start > at || !still_ours(&map, prot)) {
+			err = restore_span(vma, span, at);
+			span = next = fl_min(next, map.start > at ? map.start : map.end);
+		} else {
+			next = fl_min(next, map.end);
+		}
+	}
+	return err ? err : restore_span(vma, span, vma->end);
 }
 
 /* ---- standing still ---- */
@@ -629,7 +796,7 @@ static void freeze_run(struct chunk *c, struct fl_vma *vma, uint64_t at, unsigne
 
 static void freeze_piece(struct chunk *c, const struct piece *p, bool frozen)
 {
-	const uint64_t *visible = fl_native.guard ? c->active : c->shown;
+	const uint64_t *visible = marks(p->vma) ? c->active : c->shown;
 
 	for (unsigned i = 0, run; i < p->nr; i += run) {
 		uint64_t at = p->start + ((uint64_t)i << PAGE_SHIFT);
@@ -651,6 +818,8 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 		uint64_t addr = c->vbase;
 
 		while (c->used && !c->file && piece_next(mm, c, &addr, &p)) { /* what is shared stays shared */
+			if (p.vma->flags & VM_IN_PLACE)			      /* the host copies it, at one moment */
+				continue;
 			fl_write_lock(&p.vma->cache_lock);
 			freeze_piece(c, &p, frozen);
 			fl_write_unlock(&p.vma->cache_lock);

@@ -61,8 +61,9 @@ static void remap(void)
 		struct fl_vma *v = mm->vmas[i];
 		int prot = (v->flags & VM_RELEASED) ? fl_access_prot(v->flags) : PROT_NONE;
 
-		if (v->flags & VM_SHARED)
+		if (v->flags & (VM_SHARED | VM_IN_PLACE)) /* the host has copied what is in place, and its rights */
 			continue;
+		fl_cache_forget(v->pgoff, PAGES(v->end - v->start)); /* it has no rights, and no markers */
 		fl_host_map_file_at(fl_native.pool_fd, v->pgoff << PAGE_SHIFT, v->end - v->start, prot, v->start,
 				    FL_FP_NONE);
 	}
@@ -83,16 +84,8 @@ static void new_pool(void)
 	fl_host_fd_replace(fd, fl_native.pool_fd);
 	fl_host_map_file_at(fl_native.pool_fd, 0, bytes, PROT_READ | PROT_WRITE, base, FL_FP_NONE);
 	fl_host_dontdump(base, bytes);
-	for (uint64_t i = 0; i < fl_native.chunks_end; i++) {
-		struct chunk *c = &fl_native.chunks[i];
-
-		bit_fill(c->mapped, 0, CHUNK_PAGES, false);
-		bit_fill(c->shown, 0, CHUNK_PAGES, false);
-		bit_fill(c->writable, 0, CHUNK_PAGES, false);
-		bit_fill(c->active, 0, CHUNK_PAGES, false); /* remap() maps all of it without rights and markers */
-		c->splits = 0;
-	}
-	fl_native.splits = 0;
+	for (uint64_t i = 0; i < fl_native.chunks_end; i++)
+		bit_fill(fl_native.chunks[i].mapped, 0, CHUNK_PAGES, false);
 }
 
 /* What the program has asked not to be inherited. => everything is remapped */

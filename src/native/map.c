@@ -101,8 +101,9 @@ static long protect_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int 
 {
 	if (!vma)
 		return WITH_ROOM(fl_host_mprotect(start, stop - start, prot));
-	if (vma->flags & VM_RELEASED) {
-		long ret = WITH_ROOM(fl_host_mprotect(start, stop - start, prot));
+	if (vma->flags & (VM_RELEASED | VM_IN_PLACE)) {
+		long ret = (vma->flags & VM_IN_PLACE) ? fl_cache_protect(mm, vma, start, stop, fl_prot_access(prot))
+						      : WITH_ROOM(fl_host_mprotect(start, stop - start, prot));
 
 		if (ret)
 			return ret;

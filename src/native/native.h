@@ -17,6 +17,7 @@
 #include "mm/mm.h"
 #include "native/adopt.h"
 #include "native/cache.h"
+#include "native/inplace.h"
 #include "native/kept.h"
 #include "native/pool.h"
 #include "native/shared.h"

@@ -152,6 +152,11 @@ void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff)
 		fl_file_unmap_direct(pgoff, PAGES(end - start));
 	else
 		fl_frames_punch(pgoff, PAGES(end - start));
+	fl_extent_put(start, end, pgoff);
+}
+
+void fl_extent_put(uint64_t start, uint64_t end, uint64_t pgoff)
+{
 	for (uint64_t a = start; a < end;) {
 		uint64_t next = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, end), pfn = pgoff + PAGES(a - start);
 		struct chunk *c = chunk_of(pfn);

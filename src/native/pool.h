@@ -14,6 +14,8 @@ void fl_pool_destroy(struct fl_pool *pool);
 uint64_t fl_extent_alloc(uint64_t start, uint64_t end);
 /* Its pages no longer belong to a mapping; their memory goes back to the host. => as above */
 void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff);
+/* The same for memory in place, which has had no memory of the pool. */
+void fl_extent_put(uint64_t start, uint64_t end, uint64_t pgoff);
 /* Return the memory of frames to the host. */
 void fl_frames_punch(uint64_t pfn, uint64_t nr);
 /* Frames of one chunk get memory, if they have none: zeros. */

@@ -95,8 +95,10 @@ int fl_native_mlock(uint64_t addr, uint64_t len, unsigned flags)
 		return fl_host_mlock(addr, len, flags);
 	signals = lock_range(at, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
-		ret = vma ? fl_vma_reserve(mm, 2) : fl_host_mlock(start, stop - start, flags);
-		if (vma && !ret)
+		bool hosts = !vma || (vma->flags & VM_IN_PLACE);
+
+		ret = hosts ? fl_host_mlock(start, stop - start, flags) : fl_vma_reserve(mm, 2);
+		if (!hosts && !ret)
 			set_flag(start, stop, VM_LOCKED, 0);
 	}
 	unlock(signals);
@@ -118,8 +120,10 @@ int fl_native_munlock(uint64_t addr, uint64_t len)
 		return ret;
 	signals = lock_range(at, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
-		ret = vma ? fl_vma_reserve(mm, 2) : 0;
-		if (vma && !ret)
+		if (!vma || (vma->flags & VM_IN_PLACE))
+			continue;
+		ret = fl_vma_reserve(mm, 2);
+		if (!ret)
 			set_flag(start, stop, 0, VM_LOCKED);
 	}
 	unlock(signals);
@@ -143,6 +147,8 @@ int fl_native_mlockall(int flags)
 	for (uint32_t i = 0; i < mm->nr_vmas && !ret; i++) {
 		struct fl_vma *vma = mm->vmas[i];
 
+		if (vma->flags & VM_IN_PLACE)
+			continue;
 		fl_host_munlock(vma->start, vma->end - vma->start);
 		fl_vma_set(vma, vma->flags | VM_LOCKED, vma->ctx);
 	}
@@ -171,7 +177,7 @@ static void present(uint64_t addr, unsigned char *in)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, addr);
 
-	if (!vma || (vma->flags & VM_RELEASED))
+	if (!vma || (vma->flags & (VM_RELEASED | VM_IN_PLACE)))
 		return;
 	*in = pte_present(fl_pte_get(mm, addr));
 	if (*in || !vma->file)

@@ -194,6 +194,98 @@ static int64_t remap_shared(uint64_t addr, uint64_t old_len, uint64_t new_len, i
 	return move_shared(fl_vma_lookup(mm, addr), addr, old_len, new_len, flags, to);
 }
 
+/* ---- memory in place, which the host moves; a registration does not follow it, and the whole is to be one ---- */
+
+static bool all_in_place(uint64_t start, uint64_t end)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+
+	fl_for_each_vma(mm, vma, i, start, end)
+		if (!(vma->flags & VM_IN_PLACE))
+			return false;
+	return true;
+}
+
+/* All that the mappings allow, or, if it cannot be, and to undo it, no more than their entries grant. */
+static int open_up(uint64_t start, uint64_t end, bool open)
+{
+	struct fl_vma *vma;
+	uint32_t i;
+	int err = 0;
+
+	fl_for_each_vma(mm, vma, i, start, end) {
+		if (open && !err)
+			err = fl_cache_restore(vma);
+		while (!open && fl_cache_protect(mm, vma, vma->start, vma->end, vma->flags & VM_ACCESS))
+			fl_host_yield();
+	}
+	return err;
+}
+
+static int64_t move_in_place(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
+{
+	uint64_t end = addr + old_len;
+	struct fl_vma *vma;
+	uint32_t i;
+	long at;
+
+	fl_vma_split(mm, addr);
+	fl_vma_split(mm, end);
+	at = open_up(addr, end, true);
+	if (!at)
+		at = WITH_ROOM(fl_host_mremap(addr, old_len, new_len, flags, to));
+	if (fl_host_failed(at)) {
+		open_up(addr, end, false);
+		fl_vma_merge(mm, addr, end);
+		return at;
+	}
+	if (flags & MREMAP_FIXED)
+		fl_munmap_gone(mm, to, to + new_len);
+	fl_in_place_moved((uint64_t)at, new_len);
+	if (flags & MREMAP_DONTUNMAP) {
+		fl_for_each_vma(mm, vma, i, addr, end)
+			fl_zap_range(mm, vma, vma->start, vma->end);
+		fl_vma_merge(mm, addr, end);
+	} else {
+		fl_munmap_gone(mm, addr, end);
+	}
+	return at;
+}
+
+/* What is added has the registration of the rest, and is the last page's kind of memory to the host. */
+static int64_t grow_in_place(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_t new_len)
+{
+	uint64_t end = addr + old_len, grown = addr + new_len;
+	long at = fl_host_mremap(end - PAGE_SIZE, PAGE_SIZE, PAGE_SIZE + (grown - end), 0, 0);
+	uint32_t access = vma->flags & VM_ACCESS, flags = vma->flags & ~VM_ACCESS;
+	struct fl_uffd_ctx *ctx = vma->ctx;
+
+	if (fl_host_failed(at))
+		return at;
+	if (WITH_ROOM(fl_host_mprotect(end, grown - end, fl_access_prot(access))) ||
+	    fl_in_place_adopt(mm, end, grown, access)) {
+		fl_host_munmap(end, grown - end);
+		return -ENOMEM;
+	}
+	fl_vma_set(fl_vma_lookup(mm, end), access | flags | VM_SOFTDIRTY, ctx);
+	fl_unclaim(mm, end, grown);
+	fl_vma_merge(mm, addr, grown);
+	return (int64_t)addr;
+}
+
+static int64_t remap_in_place(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
+{
+	struct fl_vma *last = fl_vma_lookup(mm, addr + old_len - 1);
+	int64_t ret = -ENOMEM;
+
+	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && last->end == addr + old_len)
+		ret = grow_in_place(last, addr, old_len, new_len);
+	if (ret != -ENOMEM || !(flags & MREMAP_MAYMOVE))
+		return ret;
+	return move_in_place(addr, old_len, new_len, flags, to);
+}
+
 /* Is the range one mapping to the program? The engine's may be cut where homes end, or where one is released. */
 static bool one_mapping(uint64_t start, uint64_t end)
 {
@@ -226,6 +318,8 @@ static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 	if (fl_vma_reserve(mm, 6))
 		return -ENOMEM;
 	vma = fl_vma_lookup(mm, addr);
+	if (old_len && all_in_place(addr, addr + old_len))
+		return remap_in_place(addr, old_len, new_len, flags, (flags & MREMAP_FIXED) ? new_addr : 0);
 	if (vma->flags & VM_SHARED)
 		return remap_shared(addr, old_len, new_len, flags, (flags & MREMAP_FIXED) ? new_addr : 0);
 	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))

@@ -40,6 +40,8 @@ int fl_native_mincore(uint64_t addr, uint64_t len, unsigned char *vec);
  * those of registered memory, FL_PAGEMAP_WORDS at most. => no lock held; fl_native is ready
  */
 #define FL_PAGEMAP_WORDS 64
+/* Is there anything to correct? Cheap, no lock. */
+bool fl_native_pagemap_ours(uint64_t start, uint64_t end);
 void fl_native_pagemap(uint64_t addr, uint64_t nr, uint64_t *words);
 /* The engine's part of writing "4" to /proc/self/clear_refs. 0, -ENOMEM: nothing was cleared. => no lock held */
 int fl_native_clear_refs(void);

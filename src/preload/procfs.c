@@ -263,7 +263,7 @@ static bool concerns(uint64_t pos, uint64_t len)
 	if (first >= all)
 		return false;
 	nr = fl_min(len / WORD, all - first);
-	return nr && fl_native_touches(first << PAGE_SHIFT, (first + nr) << PAGE_SHIFT);
+	return nr && fl_native_pagemap_ours(first << PAGE_SHIFT, (first + nr) << PAGE_SHIFT);
 }
 
 /* One buffer, in pieces that fit any stack. If a part of it cannot be stored to, all is EFAULT, as the kernel's. */

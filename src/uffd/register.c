@@ -73,6 +73,8 @@ static int do_register(struct fl_uffd_ctx *ctx, uint64_t start, uint64_t end, ui
 		err = check_kinds(mm, start, end, uffd_flags);
 	if (!err)
 		set_range(ctx, start, end, uffd_flags);
+	else
+		fl_unclaim(mm, start, end);
 	return err;
 }
 

@@ -24,6 +24,16 @@ static uint32_t cp_flags(const struct fl_vma *vma, bool protect)
 	return MM_CP_UFFD_WP;
 }
 
+/* Where empty memory is left out, it is to be known what is empty. */
+static int64_t change(struct fl_vma *vma, uint64_t start, uint64_t end, uint32_t cp)
+{
+	int err = 0;
+
+	if ((cp & (MM_CP_UFFD_WP | MM_CP_UFFD_WP_MARKERS)) == MM_CP_UFFD_WP)
+		err = fl_claim_look(vma->mm, vma, start, end);
+	return err ? err : fl_change_protection(vma->mm, vma, start, end, cp);
+}
+
 /* What one mapping has of the range. => it is pinned, or mmap_lock held */
 static int protect_part(struct fl_vma *vma, uint64_t start, uint64_t end, bool protect, int64_t *changed)
 {
@@ -34,7 +44,7 @@ static int protect_part(struct fl_vma *vma, uint64_t start, uint64_t end, bool p
 	if ((vma->flags & VM_UFFD_WP) && !fl_unit_aligned(vma->kind, start | end))
 		ret = -EINVAL;
 	else if (vma->flags & VM_UFFD_WP)
-		ret = fl_change_protection(vma->mm, vma, start, end, cp_flags(vma, protect));
+		ret = change(vma, start, end, cp_flags(vma, protect));
 	if (ret < 0)
 		return (int)ret;
 	*changed += ret;

@@ -121,7 +121,7 @@ PLANTED = {
         ('fault-munmap-reuse/guard-full', 'may be another', [])),
     'shown-after-error': (
         'a page is shown though its right could not be set',
-        'if (!err && fl_native.guard && bit_any(c->shown', 'if (fl_native.guard && bit_any(c->shown',
+        'if (!err && mark && bit_any(c->shown', 'if (mark && bit_any(c->shown',
         ('store-writeprotect/guard*', 'gives more|does not know', ['--failures', '1'])),
     # of mapping calls, adopting, releasing and fork, on the same backends
     'adopted-in-sight': (

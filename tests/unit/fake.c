@@ -95,9 +95,9 @@ static void invalidate(struct fl_mm *mm, struct fl_vma *of, uint64_t start, uint
 		fake.cached_right = max;
 }
 
-static void unmapped(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff)
+static void unmapped(struct fl_mm *mm, struct fl_vma *vma)
 {
-	record(UNMAPPED, start, end)->hidden = empty_range(mm, start, end, FL_RIGHT_NONE);
+	record(UNMAPPED, vma->start, vma->end)->hidden = empty_range(mm, vma->start, vma->end, FL_RIGHT_NONE);
 }
 
 static bool frame_is_zero(struct fl_mm *mm, uint64_t pfn)
