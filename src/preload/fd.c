@@ -189,3 +189,7 @@ static int do_fcntl(int (*real)(int, int, ...), int fd, int cmd, uint64_t arg)
 
 FCNTL(fcntl)
 FCNTL(fcntl64)
+
+FL_ALIAS(__close, close)
+FL_ALIAS(__dup2, dup2)
+FL_ALIAS(__fcntl, fcntl)

@@ -229,3 +229,9 @@ ssize_t __pread64_chk(int fd, void *buf, size_t len, off64_t offset, size_t size
 		__chk_fail();
 	return pread64(fd, buf, len, offset);
 }
+
+/* ---- names that few programs use ---- */
+
+FL_ALIAS(__read, read)
+FL_ALIAS(__write, write)
+FL_ALIAS(__lseek, lseek)

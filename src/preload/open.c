@@ -132,3 +132,6 @@ FL_EXPORT FILE *fopen64(const char *restrict path, const char *restrict mode)
 {
 	return stream_open(FL_FIND(fopen64), path, mode);
 }
+
+FL_ALIAS(__open, open)
+FL_ALIAS(__open64, open64)

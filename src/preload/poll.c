@@ -413,6 +413,18 @@ FL_EXPORT int epoll_wait(int epfd, struct epoll_event *events, int n, int timeou
 			fl_out(events, (size_t)fl_max(n, 0) * sizeof(*events)));
 }
 
+FL_EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int n, const struct timespec *ts,
+			   const sigset_t *mask)
+{
+	sigset_t copy;
+
+	if (fl_maybe_ours() && refused(fl_in(mask, sizeof(uint64_t))))
+		return -1;
+	mask = fl_native_mask(mask, &copy);
+	return FL_RETRY(int, FL_FIND(epoll_pwait2)(epfd, events, n, ts, mask),
+			FL_ALL(fl_out(events, (size_t)fl_max(n, 0) * sizeof(*events)), fl_in(ts, sizeof(*ts))));
+}
+
 FL_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int n, int timeout, const sigset_t *mask)
 {
 	sigset_t copy;
@@ -421,3 +433,6 @@ FL_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int n, int timeo
 	return FL_RETRY(int, FL_FIND(epoll_pwait)(epfd, events, n, timeout, mask),
 			fl_out(events, (size_t)fl_max(n, 0) * sizeof(*events)));
 }
+
+FL_ALIAS(__poll, poll)
+FL_ALIAS(__select, select)

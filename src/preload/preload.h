@@ -60,6 +60,13 @@ void *fl_find_now(struct fl_find *find);
 		(__typeof__(&symbol))(likely(found_) ? found_ : fl_find_now(&find_));                                \
 	})
 
+/* Another name that libc has for a function. */
+#if __has_attribute(copy)
+#define FL_ALIAS(name, of) extern __typeof__(of) name __attribute__((copy(of), visibility("default"), alias(#of)));
+#else
+#define FL_ALIAS(name, of) extern __typeof__(of) name __attribute__((visibility("default"), alias(#of)));
+#endif
+
 /* From -errno to libc's convention. */
 static inline long fl_ret(int64_t ret)
 {

@@ -420,3 +420,10 @@ EXECL(execle, execve(path, l.at, va_arg(ap, char **)))
 
 SPAWN(posix_spawn)
 SPAWN(posix_spawnp)
+#if __GLIBC_PREREQ(2, 39)
+SPAWN(pidfd_spawn)
+SPAWN(pidfd_spawnp)
+#endif
+
+FL_ALIAS(__fork, fork)
+FL_ALIAS(__clone, clone)

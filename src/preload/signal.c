@@ -387,6 +387,17 @@ FL_EXPORT sighandler_t sigset(int sig, sighandler_t handler)
 	note_handler(handler);
 	return FL_FIND(sigset)(sig, handler);
 }
+
+FL_EXPORT int siginterrupt(int sig, int interrupt)
+{
+	struct sigaction act;
+
+	if (!is_ours(sig))
+		return FL_FIND(siginterrupt)(sig, interrupt);
+	sigaction(sig, NULL, &act);
+	act.sa_flags = interrupt ? act.sa_flags & ~SA_RESTART : act.sa_flags | SA_RESTART;
+	return sigaction(sig, &act, NULL);
+}
 #pragma GCC diagnostic pop
 
 FL_EXPORT sighandler_t ssignal(int sig, sighandler_t handler)
@@ -417,3 +428,42 @@ FL_EXPORT sighandler_t __sysv_signal(int sig, sighandler_t handler)
 {
 	return set_handler(sig, handler, (int)(SA_RESETHAND | SA_NODEFER));
 }
+
+FL_EXPORT int sigignore(int sig)
+{
+	return set_handler(sig, SIG_IGN, 0) == SIG_ERR ? -1 : 0;
+}
+
+/* BSD's: a set of 32 signals. System V's: the one that is let in. <signal.h> gives the latter both names. */
+FL_EXPORT int fl_bsd_sigpause(int mask) __asm__("sigpause");
+int fl_bsd_sigpause(int mask)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	set_put(&set, (unsigned)mask);
+	return sigsuspend(&set);
+}
+
+FL_EXPORT int __xpg_sigpause(int sig);
+int __xpg_sigpause(int sig)
+{
+	sigset_t set;
+
+	if (sig < 1 || sig > 64) {
+		errno = EINVAL;
+		return -1;
+	}
+	sigprocmask(SIG_BLOCK, NULL, &set);
+	set_put(&set, set_get(&set) & ~FL_SIGBIT(sig));
+	return sigsuspend(&set);
+}
+
+FL_EXPORT int __sigpause(int arg, int is_sig);
+int __sigpause(int arg, int is_sig)
+{
+	return is_sig ? __xpg_sigpause(arg) : fl_bsd_sigpause(arg);
+}
+
+FL_ALIAS(__sigaction, sigaction)
+FL_ALIAS(__sigsuspend, sigsuspend)

@@ -235,3 +235,7 @@ ssize_t fl_go_on_recv(int fd, void *buf, size_t len, int flags, ssize_t done)
 
 PROCESS_VM(process_vm_readv, true)
 PROCESS_VM(process_vm_writev, false)
+
+FL_ALIAS(__pread64, pread64)
+FL_ALIAS(__pwrite64, pwrite64)
+FL_ALIAS(__send, send)

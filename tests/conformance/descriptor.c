@@ -65,8 +65,8 @@ CASE_LIBC(descriptor_is_no_socket, SEEN ": ENOTSOCK")
 
 static int shut_down(int fd, int by_instruction)
 {
-	return by_instruction ? (int)-ask_kernel(SYS_shutdown, fd, SHUT_RDWR, 0, 0) :
-				(shutdown(fd, SHUT_RDWR) ? errno : 0);
+	return by_instruction ? (int)-ask_kernel(SYS_shutdown, fd, SHUT_RDWR, 0, 0)
+			      : (shutdown(fd, SHUT_RDWR) ? errno : 0);
 }
 
 /* A child with a copy of the descriptor shuts it down, and then has only that copy. */

@@ -9,8 +9,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <mntent.h>
+#include <mqueue.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +27,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/select.h>
+#include <sys/sem.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -31,11 +36,13 @@
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/times.h>
+#include <sys/timex.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAGES 16
@@ -224,6 +231,22 @@ static bool exited(pid_t pid)
 static long whole(size_t n, long want)
 {
 	return n == (size_t)want ? want : -1;
+}
+
+static int semaphore_set;
+
+static int semaphores(void)
+{
+	semaphore_set = semget(IPC_PRIVATE, 100, 0600);
+	return semaphore_set;
+}
+
+static long remove_semaphores(long r)
+{
+	int err = errno;
+	semctl(semaphore_set, 0, IPC_RMID);
+	errno = err;
+	return r;
 }
 
 static void rights(uint8_t *i, uint8_t *m)
