@@ -236,13 +236,14 @@ void fl_host_unguard_all(uint64_t start, uint64_t len)
 	mark(start, len, MADV_GUARD_REMOVE);
 }
 
-bool fl_host_guard_works(int fd)
+bool fl_host_guard_works(void)
 {
-	long p = fl_host_map_file(fd, 0, PAGE, PROT_NONE);
+	long p = fl_host_mmap(0, PAGE, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	bool ok;
 
 	if (fl_host_failed(p))
 		return false;
+	fl_host_munlock((uint64_t)p, PAGE);
 	ok = mark((uint64_t)p, PAGE, MADV_GUARD_INSTALL) == 0 &&
 	     fl_host_mprotect((uint64_t)p, PAGE, PROT_READ) == 0 && mark((uint64_t)p, PAGE, MADV_GUARD_REMOVE) == 0;
 	fl_host_munmap((uint64_t)p, PAGE);
@@ -279,9 +280,9 @@ int fl_host_collapse_file(int fd, uint64_t offset)
 	return err;
 }
 
-void fl_host_dontdump(uint64_t start, uint64_t len)
+void fl_host_dump(uint64_t start, uint64_t len, bool dump)
 {
-	fl_host_madvise(start, len, MADV_DONTDUMP);
+	fl_host_madvise(start, len, dump ? MADV_DODUMP : MADV_DONTDUMP);
 }
 
 /*
@@ -352,14 +353,6 @@ int fl_host_fd_move_high(int fd, bool cloexec)
 	return high;
 }
 
-int fl_host_fd_replace(int fd, int to)
-{
-	long ret = fl_sys(SYS_dup3, fd, to, O_CLOEXEC);
-
-	fl_host_close(fd);
-	return fl_host_failed(ret) ? (int)ret : 0;
-}
-
 bool fl_host_fd_rdwr(int fd)
 {
 	long flags = fl_sys(SYS_fcntl, fd, F_GETFL, 0);
@@ -415,31 +408,4 @@ int64_t fl_host_next_hole(int fd, uint64_t offset)
 {
 	fl_count(host_file, 1);
 	return fl_sys(SYS_lseek, fd, offset, SEEK_HOLE);
-}
-
-void fl_host_punch(int fd, uint64_t offset, uint64_t len)
-{
-	fl_host_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
-}
-
-int fl_host_copy_data(int from, int to, uint64_t base, uint64_t size)
-{
-	for (uint64_t at = 0; at < size;) {
-		int64_t data = fl_host_next_data(from, at), hole;
-
-		if (data < 0)
-			return data == -ENXIO ? 0 : -ENOMEM;
-		hole = fl_host_next_hole(from, (uint64_t)data);
-		for (at = (uint64_t)data; hole > 0 && at < (uint64_t)hole;) {
-			const void *p = (const void *)(uintptr_t)(base + at);
-			long n = transfer(SYS_pwrite64, to, p, (uint64_t)hole - at, at);
-
-			if (n <= 0)
-				return -ENOMEM;
-			at += (uint64_t)n;
-		}
-		if (hole < 0)
-			return -ENOMEM;
-	}
-	return 0;
 }

@@ -92,6 +92,21 @@ long fl_host_map(uint64_t len, int prot);
  */
 int fl_host_map_over(uint64_t addr, uint64_t len);
 int fl_host_map_beside(uint64_t addr, uint64_t len);
+/*
+ * Shared anonymous memory without rights at an address, of which only what is written costs memory; it is not locked,
+ * whatever mlockall() said, and not dumped. -EEXIST if something is there. [POOL]
+ */
+int fl_host_map_shared_beside(uint64_t addr, uint64_t len);
+/*
+ * A process has inherited it: make it one of its own with the same contents, again without rights. => no other thread
+ * uses it, nor writes to what was inherited
+ */
+int fl_host_unshare(uint64_t addr, uint64_t len);
+/*
+ * `len` bytes of addresses, at 2 MiB, where nothing is mapped, nor will be unless a program asks for the very place:
+ * far from where the host begins to look. Nothing is reserved.
+ */
+long fl_host_free_range(uint64_t len);
 /* A file, shared, anywhere; or at `addr`, in place of what is there. [fp] */
 long fl_host_map_file(int fd, uint64_t offset, uint64_t len, int prot);
 int fl_host_map_file_at(int fd, uint64_t offset, uint64_t len, int prot, uint64_t addr, enum fl_inject_point fp);
@@ -119,8 +134,8 @@ int fl_host_guard(uint64_t start, uint64_t len);
 int fl_host_unguard(uint64_t start, uint64_t len);
 /* The same, to undo. */
 void fl_host_unguard_all(uint64_t start, uint64_t len);
-/* Are there guard markers for mappings of this file, and do they survive mprotect()? */
-bool fl_host_guard_works(int fd);
+/* Are there guard markers for shared memory, and do they survive mprotect()? */
+bool fl_host_guard_works(void);
 /* The pages leave the process's tables; those of a file stay in its cache. */
 int fl_host_drop(uint64_t start, uint64_t len);
 /* The pages enter the process's tables. Since 5.14; -EINVAL before. */
@@ -129,8 +144,10 @@ int fl_host_populate(uint64_t start, uint64_t len, bool write);
 int fl_host_collapse(uint64_t start);
 /* The same for an aligned 2 MiB of a file, wherever it is mapped. [COLLAPSE] */
 int fl_host_collapse_file(int fd, uint64_t offset);
-/* Leave it out of core dumps. */
-void fl_host_dontdump(uint64_t start, uint64_t len);
+/* The pages of shared memory, and their memory, go back to the host. */
+int fl_host_remove(uint64_t start, uint64_t len);
+/* Leave it out of core dumps, or not. */
+void fl_host_dump(uint64_t start, uint64_t len, bool dump);
 /* Is the private mapping locked? => a part of one mapping */
 bool fl_host_locked(uint64_t start, uint64_t len);
 
@@ -165,6 +182,13 @@ unsigned fl_host_maps_advice(uint64_t addr);
  */
 enum fl_run { FL_RUN_DATA, FL_RUN_ZERO, FL_RUN_FILE };
 int fl_host_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what);
+/*
+ * The next run of pages in [*start, end) of one mapping of shared memory that have memory, in the page cache; where
+ * there is swap, of the others those that hold more than zeros. 1 found, 0 none. => the mapping may be read
+ */
+int fl_host_data_next(uint64_t *start, uint64_t end, uint64_t *run_end);
+/* The most memory that the process may use: of the machine, or of the cgroup that is known to limit it. */
+uint64_t fl_host_memory_limit(void);
 /* Are these 2 MiB mapped in one piece? Before 6.7 the host does not tell: false. */
 bool fl_host_mapped_huge(uint64_t addr);
 
@@ -192,8 +216,6 @@ int fl_host_fd_high(int fd, bool cloexec, enum fl_inject_point fp);
  * The descriptor itself, moved there; it stays where it is if there is no such place. => nothing else uses the number
  */
 int fl_host_fd_move_high(int fd, bool cloexec);
-/* `to`, close-on-exec, is another descriptor of what `fd` is, which is closed. */
-int fl_host_fd_replace(int fd, int to);
 /* Is it open for reading and for writing? */
 bool fl_host_fd_rdwr(int fd);
 /* Has any process a record lock on the file, fcntl(2)? To close a descriptor of it would drop this process's. */
@@ -213,9 +235,5 @@ long fl_host_pwrite(int fd, const void *buf, uint64_t len, uint64_t offset, enum
 /* The first data, or hole, at `offset` or above: lseek(2). -ENXIO: none. The end of a file begins a hole. */
 int64_t fl_host_next_data(int fd, uint64_t offset);
 int64_t fl_host_next_hole(int fd, uint64_t offset);
-/* Give the memory of a part back. */
-void fl_host_punch(int fd, uint64_t offset, uint64_t len);
-/* Copy all data of a file to the same offsets of another, out of its mapping at `base`. 0, or -ENOMEM */
-int fl_host_copy_data(int from, int to, uint64_t base, uint64_t size);
 
 #endif

@@ -117,5 +117,5 @@ int fl_native_open(struct fl_mm **mm)
 
 bool fl_native_private_fd(int fd)
 {
-	return fl_kept_is(fd) || (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE) && fd == fl_native.pool_fd);
+	return fl_kept_is(fd);
 }

@@ -117,11 +117,7 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 
 int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff, enum fl_inject_point fp)
 {
-	int err = fl_pool_map(pgoff, end - start, start, fp);
-
-	if (!err)
-		fl_host_munlock(start, end - start);
-	return err;
+	return fl_pool_map(pgoff, end - start, start, fp);
 }
 
 /* Replace the range by the pool. The range is hidden, tables exist. On failure the pages are back where they were. */
@@ -163,7 +159,7 @@ static uint32_t host_flags(uint64_t start, uint64_t end)
 int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access, struct fl_file *file,
 		     uint64_t index)
 {
-	uint64_t pgoff = fl_extent_alloc(start, end), aside = 0;
+	uint64_t pgoff = fl_extent_alloc(start, end, FL_SECTION_POOL), aside = 0;
 	struct fl_vma *vma;
 	uint32_t flags;
 	bool data;
@@ -187,6 +183,7 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	}
 	vma = fl_vma_insert(mm, start, end, pgoff, access | flags | VM_SOFTDIRTY, NULL);
 	fl_vma_set_file(vma, file, index);
+	fl_direct_conform(vma);
 	if (data) {
 		set_entries(mm, vma, aside);
 		fl_host_munmap(aside, end - start);
@@ -233,8 +230,12 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 {
 	uint64_t len = vma->end - vma->start;
 
-	if (fl_host_mprotect(vma->start, len, PROT_NONE))
+	if (!(vma->flags & VM_SHARED) && fl_direct_set(vma->pgoff, PAGES(len), true)) /* to look what is there */
 		return -ENOMEM;
+	if (fl_host_mprotect(vma->start, len, PROT_NONE)) {
+		fl_direct_conform(vma);
+		return -ENOMEM;
+	}
 	/* other parts of its chunks may be in use */
 	if (readopt_entries(mm, vma, true) || fl_native_conform(mm, vma)) {
 		fl_free_pgtables(mm, vma->start, vma->end);
@@ -242,10 +243,12 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 		while (fl_host_mprotect(vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM &&
 		       fl_cache_shrink(mm))
 			;
+		fl_direct_conform(vma);
 		return -ENOMEM;
 	}
 	readopt_entries(mm, vma, false);
 	fl_vma_set(vma, vma->flags & ~VM_RELEASED, NULL);
+	fl_direct_conform(vma);
 	if (!vma->file)
 		fl_collapse_full(mm, vma);
 	return 0;

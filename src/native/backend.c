@@ -83,7 +83,7 @@ static bool use_guard(void)
 {
 	const char *want = getenv("FAULTLINE_GUARD");
 
-	return !(want && strcmp(want, "off") == 0) && fl_host_guard_works(fl_native.pool_fd);
+	return !(want && strcmp(want, "off") == 0) && fl_host_guard_works();
 }
 
 static int create(void)

@@ -52,6 +52,15 @@ void fl_fork_parent(void)
 	fl_signals_restore(saved);
 }
 
+/*
+ * Without memory the child cannot continue: it would see the parent's. The kernel kills for lack of memory, too.
+ */
+static void must(int err)
+{
+	if (err)
+		fl_host_exit(137);
+}
+
 /* Every range maps the new pool; nothing is shown yet, except what the host serves alone. */
 static void remap(void)
 {
@@ -59,33 +68,24 @@ static void remap(void)
 
 	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
 		struct fl_vma *v = mm->vmas[i];
-		int prot = (v->flags & VM_RELEASED) ? fl_access_prot(v->flags) : PROT_NONE;
 
 		if (v->flags & (VM_SHARED | VM_IN_PLACE)) /* the host has copied what is in place, and its rights */
 			continue;
 		fl_cache_forget(v->pgoff, PAGES(v->end - v->start)); /* it has no rights, and no markers */
-		fl_host_map_file_at(fl_native.pool_fd, v->pgoff << PAGE_SHIFT, v->end - v->start, prot, v->start,
-				    FL_FP_NONE);
+		must(fl_pool_map(v->pgoff, v->end - v->start, v->start, FL_FP_NONE));
+		if (v->flags & VM_RELEASED)
+			must(fl_host_mprotect(v->start, v->end - v->start, fl_access_prot(v->flags)));
+		fl_direct_conform(v);
 	}
 }
 
 static void new_pool(void)
 {
-	uint64_t bytes = fl_native.mm.pool.nr_frames << PAGE_SHIFT;
-	uint64_t base = fl_addr(fl_native.mm.pool.base);
-	int fd = fl_host_memfd("faultline", FL_FP_NONE);
-
-	/*
-	 * Without memory the child cannot continue: it would see the parent's. The kernel kills for lack of memory,
-	 * too.
-	 */
-	if (fd < 0 || fl_host_ftruncate(fd, bytes) || fl_host_copy_data(fl_native.pool_fd, fd, base, bytes))
-		fl_host_exit(137);
-	fl_host_fd_replace(fd, fl_native.pool_fd);
-	fl_host_map_file_at(fl_native.pool_fd, 0, bytes, PROT_READ | PROT_WRITE, base, FL_FP_NONE);
-	fl_host_dontdump(base, bytes);
-	for (uint64_t i = 0; i < fl_native.chunks_end; i++)
+	must(fl_direct_unshare());
+	for (uint64_t i = 0; i < fl_native.chunks_end; i++) {
 		bit_fill(fl_native.chunks[i].mapped, 0, CHUNK_PAGES, false);
+		bit_fill(fl_native.chunks[i].open, 0, CHUNK_PAGES, false);
+	}
 }
 
 /* What the program has asked not to be inherited. => everything is remapped */

@@ -26,7 +26,7 @@ static uint32_t advised(uint64_t start)
 
 int fl_in_place_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access)
 {
-	uint64_t pgoff = fl_extent_alloc(start, end);
+	uint64_t pgoff = fl_extent_alloc(start, end, FL_SECTION_POOL);
 	struct fl_vma *vma;
 
 	if (pgoff == FL_PFN_NONE)

@@ -109,6 +109,7 @@ static long protect_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int 
 			return ret;
 	}
 	fl_do_mprotect(mm, start, stop, fl_prot_access(prot));
+	fl_direct_conform_range(mm, start, stop);
 	return 0;
 }
 

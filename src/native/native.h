@@ -2,8 +2,8 @@
 /*
  * native.h - the native backend: the process itself as an address space.
  *
- * "Physical memory" is the pool, a sparse memfd that is mapped once, read-write, out of the program's way: the direct
- * map. A registered range gets a contiguous extent of the pool as its home and becomes a mapping of it. The rights
+ * "Physical memory" is the pool, sparse shared memory that is mapped out of the program's way: the direct map. A
+ * registered range gets a contiguous extent of the pool as its home and becomes another mapping of it. The rights
  * that the host's page tables hold are the cache (cache.c); what they refuse arrives as SIGSEGV (fault_entry.c).
  *
  * The pool is managed in chunks of 2 MiB. A chunk belongs to one extent, so it also is one aligned 2 MiB of the
@@ -17,6 +17,7 @@
 #include "mm/mm.h"
 #include "native/adopt.h"
 #include "native/cache.h"
+#include "native/direct.h"
 #include "native/inplace.h"
 #include "native/kept.h"
 #include "native/pool.h"
@@ -27,31 +28,37 @@
 
 /* Letters as in mm/types.h, and [b] fl_vma.cache_lock of the mapping that has the page: cache.c. */
 struct chunk {
-	struct fl_shared_file *file;  /* [m] the direct map has its pages here, not the pool's; NULL */
-	uint64_t index;		      /* [m] the file's page that page 0 would be, modulo 2^64 */
-	uint64_t vbase;		      /* [m][a] address of page 0; 0: unused */
-	uint16_t used;		      /* [m] pages that belong to a mapping */
-	uint16_t splits;	      /* [a] borders between host rights inside it */
+	_Alignas(512) struct fl_shared_file *file; /* [m] the direct map has its pages here, not the pool's; NULL */
+	uint64_t index;				   /* [m] the file's page that page 0 would be, modulo 2^64 */
+	uint64_t vbase;				   /* [m][a] address of page 0; 0: unused */
+	uint16_t used;				   /* [m] pages that belong to a mapping */
+	uint16_t splits;			   /* [a] borders between host rights inside it */
 	uint64_t active[CHUNK_WORDS]; /* [b] the host mapping carries rights, and a marker where the page is hidden */
 	uint64_t shown[CHUNK_WORDS];  /* [b] the program reaches the page */
 	uint64_t writable[CHUNK_WORDS]; /* [b] the host mapping of the page is writable (whether shown or hidden) */
 	uint64_t resident[CHUNK_WORDS]; /* [p] the pool may hold memory for it */
 	uint64_t mapped[CHUNK_WORDS];	/* [p] the direct map has it */
+	uint64_t open[CHUNK_WORDS];	/* [m] the direct map lets in */
 	uint64_t owned[CHUNK_WORDS];	/* [m] released: was the program's own, not the shared zeros */
 };
 
 /* Letters as in mm/types.h. */
 struct fl_native {
 	struct fl_mm mm;
-	int pool_fd;	      /* [c] */
-	struct chunk *chunks; /* [c] for every 2 MiB of the pool */
-	uint64_t nr_chunks;   /* [c] */
+	struct chunk *chunks; /* [c] for every 2 MiB of the direct map, as far as there are sections */
+	uint64_t nr_chunks;   /* [c] the most there may be */
+	struct fl_section sections[FL_SECTIONS]; /* [m] */
+	unsigned nr_sections;			 /* [m] */
+	uint64_t next_chunk;			 /* [m] where the next section begins */
+	struct fl_mutex window_lock;		 /* fl_window_open() */
 	uint32_t adopting;    /* [a] adoptions in progress: what they hide may be in no mapping yet */
 	uint32_t undone;      /* [a] adoptions that failed after they had hidden something */
 	uint64_t chunks_end;  /* [a] no chunk from here on was ever used */
 	uint64_t cursor;      /* [m] where to look for free chunks next */
 	uint64_t used_chunks; /* [m] */
 	uint64_t stale;	      /* [a] pages whose memory is kept for the next fill */
+	uint64_t stale_max;   /* [c] the most of them */
+	uint32_t pieces_off;  /* [a] fills until the host is asked again for 2 MiB in one piece */
 	bool guard;	      /* [c] hide by guard markers; otherwise by protection alone */
 	uint64_t splits;      /* [a] sum over the chunks */
 	uint64_t budget;      /* [c] the most that `splits` may be */

@@ -1,81 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pool.c - the physical memory of the process's address space: extents of a sparse memfd, and the contents of frames.
+ * pool.c - the physical memory of the process's address space: extents of the direct map, and the contents of frames.
  *
- * Memory that the host has given is worth keeping: writing to a page that the direct map has costs a tenth of writing
- * to a hole. So frames that the program drops keep their memory, up to a limit, for the next fill of the same page.
+ * Memory that the host has given is worth keeping: writing to a page that the direct map has costs a tenth of getting
+ * a new one. So frames that the program drops keep their memory, up to a limit, for the next fill of the same page.
+ * And the host gives 2 MiB in one piece at a tenth of what 512 pages cost, so where fills follow one another, the
+ * rest of the 2 MiB is got ahead, and is kept in the same way.
  */
 #include "native/native.h"
 
-#include "base/alloc.h"
-#include "host/own.h"
-
 #include <string.h>
 
-#define POOL_BYTES  (1ull << 40) /* address space only */
-#define POOL_MIN    (1ull << 32)
 #define STALE_PAGES PAGES(256ull << 20)
-
-static int map_direct(struct fl_pool *pool, uint64_t bytes)
-{
-	long base;
-
-	if (fl_host_ftruncate(fl_native.pool_fd, bytes))
-		return -ENOMEM;
-	base = fl_host_map_file(fl_native.pool_fd, 0, bytes, PROT_READ | PROT_WRITE);
-	if (fl_host_failed(base))
-		return -ENOMEM;
-	fl_host_dontdump((uint64_t)base, bytes);
-	fl_own_add((uint64_t)base, bytes);
-	pool->base = (char *)base;
-	pool->nr_frames = PAGES(bytes);
-	return 0;
-}
+#define STREAM	    64u /* frames in a row that make fills a stream */
 
 int fl_pool_create(struct fl_pool *pool)
 {
-	int fd = fl_host_memfd("faultline", FL_FP_POOL);
-	uint64_t bytes = POOL_BYTES;
-
-	if (fd < 0)
-		return fd;
-	fl_native.pool_fd = fl_host_fd_move_high(fd, true);
-	while (map_direct(pool, bytes)) /* less where address space is limited */
-		if ((bytes /= 2) < POOL_MIN)
-			goto fail;
-	fl_native.nr_chunks = pool->nr_frames / CHUNK_PAGES;
-	fl_native.chunks = fl_reserve(fl_native.nr_chunks * sizeof(struct chunk));
-	pool->folios = fl_reserve(pool->nr_frames * sizeof(*pool->folios));
-	if (fl_native.chunks && pool->folios) {
-		fl_host_dontdump(fl_addr(fl_native.chunks), fl_native.nr_chunks * sizeof(struct chunk));
-		fl_host_dontdump(fl_addr(pool->folios), pool->nr_frames * sizeof(*pool->folios));
-		return 0;
-	}
-	fl_pool_destroy(pool);
-	return -ENOMEM;
-fail:
-	fl_host_close(fl_native.pool_fd);
-	return -ENOMEM;
+	fl_native.stale_max = fl_min(STALE_PAGES, PAGES(fl_host_memory_limit() / 8));
+	return fl_direct_create(pool);
 }
 
 void fl_pool_destroy(struct fl_pool *pool)
 {
-	if (fl_native.chunks)
-		fl_unreserve(fl_native.chunks, fl_native.nr_chunks * sizeof(struct chunk));
-	if (pool->folios)
-		fl_unreserve(pool->folios, pool->nr_frames * sizeof(*pool->folios));
-	fl_own_unmap(fl_addr(pool->base), pool->nr_frames << PAGE_SHIFT);
-	fl_host_close(fl_native.pool_fd);
+	fl_direct_destroy();
+	*pool = (struct fl_pool){0};
 }
 
 /* ---- extents ---- */
 
-/* `nr` consecutive free chunks, from the cursor on. */
-static uint64_t find_chunks(uint64_t from, uint64_t to, uint64_t nr)
+/* `nr` consecutive free chunks of a section, from the cursor on. */
+static uint64_t find_in(const struct fl_section *s, uint64_t from, uint64_t nr)
 {
 	uint64_t run = 0;
 
-	for (uint64_t i = from; i < to; i++) {
+	for (uint64_t i = fl_max(from, s->first); i + 1 < s->first + s->nr; i++) {
 		run = fl_native.chunks[i].used ? 0 : run + 1;
 		if (run == nr)
 			return i + 1 - nr;
@@ -83,13 +41,25 @@ static uint64_t find_chunks(uint64_t from, uint64_t to, uint64_t nr)
 	return FL_PFN_NONE;
 }
 
-uint64_t fl_extent_alloc(uint64_t start, uint64_t end)
+static uint64_t find_chunks(uint64_t from, uint64_t nr, enum fl_section_kind kind)
+{
+	uint64_t found = FL_PFN_NONE;
+
+	for (unsigned i = 0; i < fl_native.nr_sections && found == FL_PFN_NONE; i++)
+		if (fl_native.sections[i].kind == kind)
+			found = find_in(&fl_native.sections[i], from, nr);
+	return found;
+}
+
+uint64_t fl_extent_alloc(uint64_t start, uint64_t end, enum fl_section_kind kind)
 {
 	uint64_t nr = (PMD_ALIGN(end) - PMD_ALIGN_DOWN(start)) >> PMD_SHIFT;
-	uint64_t first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(fl_native.cursor, fl_native.nr_chunks, nr);
+	uint64_t first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(fl_native.cursor, nr, kind);
 
 	if (first == FL_PFN_NONE)
-		first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(0, fl_native.nr_chunks, nr);
+		first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(0, nr, kind);
+	if (first == FL_PFN_NONE && !fl_direct_grow(nr, kind))
+		first = find_chunks(fl_native.sections[fl_native.nr_sections - 1].first, nr, kind);
 	if (first == FL_PFN_NONE)
 		return FL_PFN_NONE;
 	for (uint64_t i = 0; i < nr; i++) {
@@ -129,7 +99,7 @@ void fl_frames_punch(uint64_t pfn, uint64_t nr)
 {
 	uint64_t stale = 0;
 
-	fl_host_punch(fl_native.pool_fd, pfn << PAGE_SHIFT, nr << PAGE_SHIFT);
+	fl_host_remove(fl_addr(fl_kmap_local(&fl_native.mm, pfn)), nr << PAGE_SHIFT);
 	while (nr) {
 		struct chunk *c = chunk_of(pfn);
 		unsigned first = (unsigned)(pfn % CHUNK_PAGES);
@@ -146,12 +116,20 @@ void fl_frames_punch(uint64_t pfn, uint64_t nr)
 	stale_sub(stale);
 }
 
+/* If the host has no room to close some, they stay open until the chunk is used again: nothing is there. */
+static void free_frames(uint64_t pfn, uint64_t nr)
+{
+	while (fl_direct_set(pfn, nr, false) && fl_cache_shrink(&fl_native.mm))
+		;
+	fl_frames_punch(pfn, nr);
+}
+
 void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff)
 {
 	if (chunk_of(pgoff)->file)
 		fl_file_unmap_direct(pgoff, PAGES(end - start));
 	else
-		fl_frames_punch(pgoff, PAGES(end - start));
+		free_frames(pgoff, PAGES(end - start));
 	fl_extent_put(start, end, pgoff);
 }
 
@@ -201,61 +179,89 @@ void fl_native_frame_put(struct fl_mm *mm, uint64_t pfn)
 {
 	if (chunk_of(pfn)->file || !bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
 		return;
-	if (__atomic_add_fetch(&fl_native.stale, 1, __ATOMIC_RELAXED) > STALE_PAGES)
+	if (__atomic_add_fetch(&fl_native.stale, 1, __ATOMIC_RELAXED) > fl_native.stale_max)
 		fl_frames_punch(pfn, 1);
 }
 
 /*
- * Frames that were mapped as zeros and never touched have no memory; they must become data all the same. (Memory that
- * fallocate() gives is a hole to lseek().) A touch, for a page that mincore() misses may be in swap.
+ * Frames that were mapped as zeros and never touched have no memory; they must become data all the same. => open, or
+ * in a window
  */
-void fl_frames_touch(uint64_t pfn, uint64_t nr)
+static void touch(uint64_t pfn, uint64_t nr)
 {
 	unsigned char in[CHUNK_PAGES];
 
 	if (fl_host_mincore(fl_addr(fl_kmap_local(&fl_native.mm, pfn)), nr << PAGE_SHIFT, in))
 		return;
 	for (uint64_t i = 0; i < nr; i++)
-		if (!(in[i] & 1))
+		if (!(in[i] & 1)) /* or it may be in swap */
 			fl_touch_nofault(fl_kmap_local(&fl_native.mm, pfn + i));
+}
+
+void fl_frames_touch(uint64_t pfn, uint64_t nr)
+{
+	struct fl_window w;
+
+	if (fl_window_open(&w, pfn, nr, 0))
+		return;
+	touch(pfn, nr);
+	fl_window_close(&w);
 }
 
 int fl_pool_next_data(uint64_t *pfn, uint64_t end, uint64_t *run_end)
 {
-	int64_t data = fl_host_next_data(fl_native.pool_fd, *pfn << PAGE_SHIFT), hole;
+	uint64_t base = fl_addr(fl_native.mm.pool.base), at = base + (*pfn << PAGE_SHIFT), stop = 0;
+	int found = fl_host_data_next(&at, base + (end << PAGE_SHIFT), &stop);
 
-	if (data < 0 || PAGES((uint64_t)data) >= end)
-		return 0;
-	hole = fl_host_next_hole(fl_native.pool_fd, (uint64_t)data);
-	*pfn = PAGES((uint64_t)data);
-	*run_end = hole < 0 ? end : fl_min(PAGES((uint64_t)hole), end);
-	return 1;
+	if (found) {
+		*pfn = PAGES(at - base);
+		*run_end = PAGES(stop - base);
+	}
+	return found;
 }
 
 int fl_pool_write(uint64_t pfn, uint64_t src, uint64_t len)
 {
-	for (uint64_t done = 0; done < len;) {
-		long n = fl_host_pwrite(fl_native.pool_fd, fl_ptr(src + done), len - done, (pfn << PAGE_SHIFT) + done,
-					FL_FP_FILL);
-
-		if (n <= 0)
-			return -ENOMEM;
-		done += (uint64_t)n;
-	}
-	return 0;
+	return fl_native_frames_fill(&fl_native.mm, pfn, &fl_source_process, src, len) == (int64_t)len ? 0 : -ENOMEM;
 }
 
+/* The new mapping has the rights of the old one: it begins hidden. */
 int fl_pool_map(uint64_t pfn, uint64_t len, uint64_t addr, enum fl_inject_point fp)
 {
-	return fl_host_map_file_at(fl_native.pool_fd, pfn << PAGE_SHIFT, len, PROT_NONE, addr, fp);
+	long ret;
+
+	if (fl_fail(fp) || fl_direct_set(pfn, PAGES(len), false))
+		return -ENOMEM;
+	ret = fl_host_alias(fl_addr(fl_kmap_local(&fl_native.mm, pfn)), len, addr);
+	if (fl_host_failed(ret))
+		return (int)ret;
+	fl_host_dump(addr, len, true);
+	return 0;
 }
 
 bool fl_native_frame_is_zero(struct fl_mm *mm, uint64_t pfn)
 {
-	uint64_t at = pfn << PAGE_SHIFT;
+	uint64_t at = pfn, end;
+	struct fl_window w;
+	bool zero;
 
-	return fl_host_next_data(fl_native.pool_fd, at) != (int64_t)at ||
-	       fl_page_is_zero(fl_kmap_local(mm, pfn)); /* reading from a hole would take memory */
+	if (fl_window_open(&w, pfn, 1, 0))
+		return false;
+	/* reading from a hole would take memory */
+	zero = !fl_pool_next_data(&at, pfn + 1, &end) || fl_page_is_zero(fl_kmap_local(mm, pfn));
+	fl_window_close(&w);
+	return zero;
+}
+
+static int zero_mapped(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
+{
+	struct fl_window w;
+
+	if (fl_window_open(&w, pfn, nr, 0))
+		return -ENOMEM;
+	memset(fl_kmap_local(mm, pfn), 0, (size_t)nr << PAGE_SHIFT);
+	fl_window_close(&w);
+	return 0;
 }
 
 int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
@@ -270,43 +276,100 @@ int fl_native_frames_zero(struct fl_mm *mm, uint64_t pfn, uint64_t nr)
 		unsigned n = (unsigned)fl_min(nr, (uint64_t)(CHUNK_PAGES - first));
 
 		n = fl_min(bit_run(c->resident, first, n), bit_run(c->mapped, first, n));
-		if (bit_get(c->mapped, first))
-			memset(fl_kmap_local(mm, pfn), 0, (size_t)n << PAGE_SHIFT);
-		else if (bit_get(c->resident, first))
-			fl_frames_punch(pfn, n);
+		if (!bit_get(c->mapped, first)) {
+			if (bit_get(c->resident, first))
+				fl_frames_punch(pfn, n);
+		} else if (zero_mapped(mm, pfn, n)) {
+			return -ENOMEM;
+		}
 		pfn += n;
 		nr -= n;
 	}
 	return 0;
 }
 
-/*
- * Write `n` frames of one chunk that are alike. Three speeds: into memory that the direct map has, a plain copy; into
- * other memory, the same after mapping it; into a hole, a write to the file, which the host need not zero first, but
- * which needs a source that the host can read.
- */
+/* ---- memory for frames. => open, or in a window ---- */
+
+/* The direct map has the frames now. Those that nobody uses are kept for the next fill. */
+static void now_mapped(struct chunk *c, uint64_t pfn, unsigned first, unsigned nr)
+{
+	uint64_t kept = 0;
+
+	for (unsigned i = 0; i < nr; i++)
+		kept += !bit_get(c->resident, first + i) && !fl_folio(&fl_native.mm, pfn + i)->refcount;
+	bit_fill(c->mapped, first, nr, true);
+	bit_fill(c->resident, first, nr, true);
+	if (kept)
+		__atomic_fetch_add(&fl_native.stale, kept, __ATOMIC_RELAXED);
+}
+
+/* Is the host asked for 2 MiB in one piece? If it has refused, not for a while, or never, if it does not know it. */
+static bool wants_piece(const struct chunk *c, unsigned first, unsigned nr)
+{
+	bool stream = first >= STREAM && !bit_any(c->resident, first - STREAM, STREAM, false);
+	uint32_t off = __atomic_load_n(&fl_native.pieces_off, __ATOMIC_RELAXED);
+
+	if (c->used != CHUNK_PAGES || (!stream && nr < CHUNK_PAGES / 2) ||
+	    __atomic_load_n(&fl_native.stale, __ATOMIC_RELAXED) + CHUNK_PAGES > fl_native.stale_max)
+		return false;
+	if (off && off != UINT32_MAX)
+		__atomic_store_n(&fl_native.pieces_off, off - 1, __ATOMIC_RELAXED);
+	return !off;
+}
+
+static bool get_piece(struct chunk *c, uint64_t pfn, unsigned first)
+{
+	uint64_t head = fl_addr(fl_kmap_local(&fl_native.mm, pfn - first));
+	int err;
+
+	if (fl_touch_nofault(fl_kmap_local(&fl_native.mm, pfn))) /* it takes a page to begin with */
+		return false;
+	err = fl_host_collapse(head);
+	if (err) {
+		__atomic_store_n(&fl_native.pieces_off, err == -EINVAL ? UINT32_MAX : STREAM, __ATOMIC_RELAXED);
+		return false;
+	}
+	now_mapped(c, pfn - first, 0, CHUNK_PAGES);
+	return true;
+}
+
+/* A single page costs less when it is touched. */
+static int get_pages(struct chunk *c, uint64_t pfn, unsigned first, unsigned nr)
+{
+	uint64_t addr = fl_addr(fl_kmap_local(&fl_native.mm, pfn));
+	int err = nr == 1 ? -EINVAL : fl_host_populate(addr, (uint64_t)nr << PAGE_SHIFT, true);
+
+	for (unsigned i = 0; i < nr && err == -EINVAL; i++)
+		if (fl_touch_nofault(fl_kmap_local(&fl_native.mm, pfn + i)))
+			return -ENOMEM;
+	if (err && err != -EINVAL)
+		return -ENOMEM;
+	now_mapped(c, pfn, first, nr);
+	return 0;
+}
+
+static int get_memory(struct chunk *c, uint64_t pfn, unsigned first, unsigned nr)
+{
+	if (wants_piece(c, first, nr) && get_piece(c, pfn, first))
+		return 0;
+	return get_pages(c, pfn, first, nr);
+}
+
+/* Write `n` frames of one chunk that are alike. */
 static int64_t fill_alike(struct fl_mm *mm, struct chunk *c, unsigned first, uint64_t pfn,
 			  const struct fl_source *source, uint64_t src, uint64_t len)
 {
-	bool host_reads = source == &fl_source_process;
 	unsigned n = (unsigned)PAGES(len);
-	char *dst = fl_kmap_local(mm, pfn);
+	struct fl_window w;
 	int64_t done;
 
-	if (!bit_get(c->mapped, first) && (bit_get(c->resident, first) || !host_reads) &&
-	    fl_host_populate(fl_addr(dst), len, true) == 0) {
-		bit_fill(c->mapped, first, n, true);
-		bit_fill(c->resident, first, n, true);
-	}
-	if (bit_get(c->mapped, first))
-		return (int64_t)source->read(mm, dst, src, len);
-	done = host_reads ? fl_host_pwrite(fl_native.pool_fd, fl_ptr(src), len, pfn << PAGE_SHIFT, FL_FP_NONE)
-			  : -ENOMEM;
-	if (done == -EFAULT)
-		return 0;
-	if (done < 0)
+	if (fl_window_open(&w, pfn, n, src))
 		return -ENOMEM;
-	bit_fill(c->resident, first, n, true);
+	if (bit_get(c->mapped, first) || !get_memory(c, pfn, first, n))
+		done = (int64_t)source->read(mm, fl_kmap_local(mm, pfn), src, len);
+	else
+		done = -ENOMEM;
+	fl_window_close(&w);
 	return done;
 }
 

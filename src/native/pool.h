@@ -4,14 +4,15 @@
 #define FL_NATIVE_POOL_H
 
 #include "mm/mm.h"
+#include "native/direct.h"
 
-/* Create pool and direct map. 0, -ENOMEM, -ENOSYS */
+/* Nothing is mapped until the first extent is. 0, -ENOMEM */
 int fl_pool_create(struct fl_pool *pool);
 void fl_pool_destroy(struct fl_pool *pool);
 /*
  * A home for [start, end): the page offset, congruent to start in 2 MiB; FL_PFN_NONE: full. => mmap_lock for writing
  */
-uint64_t fl_extent_alloc(uint64_t start, uint64_t end);
+uint64_t fl_extent_alloc(uint64_t start, uint64_t end, enum fl_section_kind kind);
 /* Its pages no longer belong to a mapping; their memory goes back to the host. => as above */
 void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff);
 /* The same for memory in place, which has had no memory of the pool. */
@@ -24,7 +25,7 @@ void fl_frames_touch(uint64_t pfn, uint64_t nr);
 int fl_pool_next_data(uint64_t *pfn, uint64_t end, uint64_t *run_end);
 /* Write frames that no entry leads to, out of memory that is there. 0, -ENOMEM. [FILL] */
 int fl_pool_write(uint64_t pfn, uint64_t src, uint64_t len);
-/* Map frames of one extent at `addr`, hidden, in place of what is there. 0, -ENOMEM. [fp] */
+/* Map frames of one extent at `addr`, hidden, in place of what is there, and close them. 0, -ENOMEM. [fp] */
 int fl_pool_map(uint64_t pfn, uint64_t len, uint64_t addr, enum fl_inject_point fp);
 
 /* the frame part of fl_mmu_ops */

@@ -143,7 +143,7 @@ int fl_native_mlockall(int flags)
 		return fl_host_mlockall(flags);
 	ret = fl_host_mlockall(flags | MCL_ONFAULT);
 	signals = lock();
-	fl_host_munlock(fl_addr(mm->pool.base), mm->pool.nr_frames << PAGE_SHIFT);
+	fl_direct_munlock();
 	for (uint32_t i = 0; i < mm->nr_vmas && !ret; i++) {
 		struct fl_vma *vma = mm->vmas[i];
 

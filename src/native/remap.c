@@ -31,7 +31,7 @@ static int copy_frames(uint64_t from, uint64_t len, uint64_t pgoff)
 /* Map pool for [start, start + len) at a place that is free, or is to be replaced. The extent, or FL_PFN_NONE. */
 static uint64_t map_new(uint64_t start, uint64_t len)
 {
-	uint64_t pgoff = fl_extent_alloc(start, start + len);
+	uint64_t pgoff = fl_extent_alloc(start, start + len, FL_SECTION_POOL);
 	long ret;
 
 	if (pgoff == FL_PFN_NONE)
@@ -77,6 +77,7 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 		return err;
 	}
 	new = fl_vma_insert(mm, to, to + new_len, pgoff, keep, NULL);
+	fl_direct_conform(new);
 	fl_vma_set_backing(new, vma, addr);
 	fl_move_entries(mm, addr, new, to, moved, true);
 	if (!(flags & MREMAP_DONTUNMAP)) {
@@ -106,6 +107,7 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 		return -ENOMEM;
 	}
 	new = fl_vma_insert(mm, at, at + len, pgoff, (vma->flags & ~VM_RELEASED) | VM_SOFTDIRTY, vma->ctx);
+	fl_direct_conform(new);
 	fl_vma_set_backing(new, vma, at);
 	fl_unclaim(mm, at, at + len);
 	fl_vma_merge(mm, addr, at + len); /* the homes may happen to be neighbours, too */

@@ -60,12 +60,17 @@ static uint64_t make(struct fl_file *file, struct fl_vma *vma, uint64_t addr, ui
 static int read_page(struct fl_file *file, uint64_t index, uint64_t pfn)
 {
 	char *to = fl_kmap_local(&fl_native.mm, pfn);
-	long n = fl_host_pread(fl_shared_of(file)->fd, to, PAGE_SIZE, index << PAGE_SHIFT);
+	struct fl_window w;
+	long n;
 
+	if (fl_window_open(&w, pfn, 1, 0))
+		return -ENOMEM;
+	n = fl_host_pread(fl_shared_of(file)->fd, to, PAGE_SIZE, index << PAGE_SHIFT);
+	if (n >= 0 && n < (long)PAGE_SIZE)
+		memset(to + n, 0, PAGE_SIZE - (size_t)n);
+	fl_window_close(&w);
 	if (n < 0)
 		return -ENOMEM;
-	if (n < (long)PAGE_SIZE)
-		memset(to + n, 0, PAGE_SIZE - (size_t)n);
 	bit_fill(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), 1, true);
 	return 0;
 }

@@ -62,7 +62,7 @@ void fl_file_give_back(struct fl_mm *mm, uint64_t start, uint64_t end);
 void fl_file_fork_child(struct fl_mm *mm);
 /* What the tables have of [start, end), the host maps at `to`, where the same pages are. */
 void fl_file_populate(struct fl_mm *mm, const struct fl_vma *vma, uint64_t start, uint64_t end, uint64_t to);
-/* The direct map of the pages has the pool's memory again. */
+/* The direct map has nothing there again. */
 void fl_file_unmap_direct(uint64_t pfn, uint64_t nr);
 /* Is there any file at all? No lock, for the first instruction of interposed calls. */
 bool fl_file_any(void);

@@ -83,6 +83,5 @@ int64_t fl_file_fill(struct fl_shared_file *f, uint64_t pfn, const struct fl_sou
 
 void fl_file_unmap_direct(uint64_t pfn, uint64_t nr)
 {
-	fl_host_map_file_at(fl_native.pool_fd, pfn << PAGE_SHIFT, nr << PAGE_SHIFT, PROT_READ | PROT_WRITE,
-			    fl_addr(fl_kmap_local(&fl_native.mm, pfn)), FL_FP_NONE);
+	fl_host_map_over(fl_addr(fl_kmap_local(&fl_native.mm, pfn)), nr << PAGE_SHIFT);
 }

@@ -15,8 +15,7 @@
 
 #include <string.h>
 
-#define DIRECT_SIZE (1ull << 32) /* the least that satisfies the engine */
-#define FDS	    16
+#define FDS 16
 
 static struct host_file *fds[FDS];
 static struct host_file pipe_file; /* both ends of one */
@@ -89,15 +88,6 @@ int fl_host_fd_high(int fd, bool cloexec, enum fl_inject_point fp)
 int fl_host_fd_move_high(int fd, bool cloexec)
 {
 	return fd;
-}
-
-int fl_host_fd_replace(int fd, int to)
-{
-	struct host_file *f = file_of(fd);
-
-	fds[to - HOST_FD] = f;
-	fds[fd - HOST_FD] = NULL;
-	return to;
 }
 
 bool fl_host_fd_rdwr(int fd)
@@ -192,10 +182,16 @@ static void drop_pages(struct host_file *f, uint64_t first, uint64_t end)
 	host_file_drop(f, first, end);
 }
 
-void fl_host_punch(int fd, uint64_t offset, uint64_t len)
+/* Of the pool: what is there is also that. */
+int fl_host_remove(uint64_t start, uint64_t len)
 {
-	point_at_file(file_of(fd), PAGES(offset), PAGES(offset + len), "punch");
-	drop_pages(file_of(fd), PAGES(offset), PAGES(offset + len));
+	uint64_t page;
+	struct host_file *f = host_direct_file(fl_ptr(start), &page);
+
+	SIM_CHECK(f, "memory is removed that is not the pool's");
+	point_at_file(f, page, page + PAGES(len), "punch");
+	drop_pages(f, page, page + PAGES(len));
+	return 0;
 }
 
 int fl_host_fallocate(int fd, int mode, uint64_t offset, uint64_t len)
@@ -296,12 +292,34 @@ long fl_host_pread(int fd, void *buf, uint64_t len, uint64_t offset)
 	return (long)n;
 }
 
-/* Page by page: the program runs meanwhile, unless it is kept from that. */
-int fl_host_copy_data(int from, int to, uint64_t base, uint64_t size)
-{
-	struct host_file *f = file_of(from), *t = file_of(to);
+/* ---- the pool ---- */
 
-	for (uint64_t page = 0; page < PAGES(fl_min(size, HOST_END)); page++) {
+long fl_host_free_range(uint64_t len)
+{
+	return len <= HOST_WINDOW + HOST_RECORDS ? (long)fl_addr(host_direct) : -ENOMEM;
+}
+
+/* There is one section of the pool. */
+int fl_host_map_shared_beside(uint64_t addr, uint64_t len)
+{
+	struct host_file *f = fl_fail(FL_FP_POOL) ? NULL : host_file_new();
+
+	if (!f)
+		return -ENOMEM;
+	SIM_CHECK(addr == fl_addr(host_direct) && !host_pool(), "the model has room for one section of the pool");
+	f->size = len;
+	host_set_pool(f);
+	return 0;
+}
+
+/* Page by page: the program runs meanwhile, unless it is kept from that. */
+int fl_host_unshare(uint64_t addr, uint64_t len)
+{
+	struct host_file *f = host_pool(), *t = host_file_new();
+
+	SIM_CHECK(t, "the model has no room for the child's pool");
+	t->size = len;
+	for (uint64_t page = 0; page < PAGES(fl_min(len, HOST_END)); page++) {
 		if (!host_file_has(f, page))
 			continue;
 		process_point(f, "copies a page of the pool");
@@ -309,7 +327,35 @@ int fl_host_copy_data(int from, int to, uint64_t base, uint64_t size)
 		host_file_add(t, page);
 		memcpy(t->mem + (page << PAGE_SHIFT), f->mem + (page << PAGE_SHIFT), PAGE_SIZE);
 	}
+	host_set_pool(t);
+	host_open_direct(host_direct, HOST_END, false);
 	return 0;
+}
+
+/* The engine looks at what no other thread reaches, or at what is shown to the program alone. */
+int fl_host_data_next(uint64_t *start, uint64_t end, uint64_t *run_end)
+{
+	uint64_t page;
+	struct host_file *f = host_direct_file(fl_ptr(*start), &page);
+	uint64_t first = page, limit = fl_min(page + PAGES(end - *start), PAGES(HOST_END));
+
+	point_at_file(f, page, limit, "looks for data in the pool");
+	host_touch_file(f, page, limit, false);
+	while (page < limit && !host_file_has(f, page))
+		page++;
+	if (page >= limit)
+		return 0;
+	*start += (page - first) << PAGE_SHIFT;
+	first = page;
+	while (page < limit && host_file_has(f, page))
+		page++;
+	*run_end = *start + ((page - first) << PAGE_SHIFT);
+	return 1;
+}
+
+uint64_t fl_host_memory_limit(void)
+{
+	return 1ull << 30;
 }
 
 /* ---- mapping ---- */
@@ -354,6 +400,10 @@ long fl_host_map(uint64_t len, int prot)
 
 int fl_host_map_over(uint64_t addr, uint64_t len)
 {
+	if (addr >= HOST_END) {
+		host_unmap_direct(fl_ptr(addr));
+		return 0;
+	}
 	sim_point(SIM_RUN, host_thing(addr), "mmap");
 	map_at(addr, len, PROT_NONE, NULL, 0, false);
 	return 0;
@@ -361,6 +411,8 @@ int fl_host_map_over(uint64_t addr, uint64_t len)
 
 int fl_host_map_beside(uint64_t addr, uint64_t len)
 {
+	if (addr >= HOST_END) /* records of the direct map, or a part of it for files */
+		return 0;
 	sim_point(SIM_RUN, host_thing(addr), "mmap");
 	host_touch_table(false);
 	if (!host_none_mapped(addr, addr + len))
@@ -369,30 +421,12 @@ int fl_host_map_beside(uint64_t addr, uint64_t len)
 	return 0;
 }
 
-/* The direct map, as large as is allowed, or another mapping. */
-long fl_host_map_file(int fd, uint64_t offset, uint64_t len, int prot)
-{
-	if (len > DIRECT_SIZE)
-		return -ENOMEM;
-	if (len < DIRECT_SIZE)
-		return map_somewhere(len, prot, file_of(fd), offset);
-	host_set_pool(file_of(fd));
-	return (long)fl_addr(host_direct);
-}
-
 int fl_host_map_file_at(int fd, uint64_t offset, uint64_t len, int prot, uint64_t addr, enum fl_inject_point fp)
 {
 	if (fl_fail(fp))
 		return -ENOMEM;
-	if (addr >= HOST_END) {
-		if (len < DIRECT_SIZE)
-			host_map_direct(fl_ptr(addr), len, file_of(fd), offset);
-		else
-			host_set_pool(file_of(fd));
-		return 0;
-	}
-	sim_point(SIM_RUN, host_thing(addr), "maps the pool");
-	map_at(addr, len, prot, file_of(fd), offset, true);
+	SIM_CHECK(addr >= HOST_END, "a file is mapped in the program");
+	host_map_direct(fl_ptr(addr), len, file_of(fd), offset);
 	return 0;
 }
 
@@ -463,8 +497,21 @@ int fl_host_move_back(uint64_t aside, uint64_t len, uint64_t start)
 	return 0;
 }
 
+/* It has the rights of the direct map: it must begin hidden. */
+static long alias_of_pool(uint64_t addr, uint64_t len, uint64_t to)
+{
+	uint64_t page;
+	struct host_file *f = host_direct_file(fl_ptr(addr), &page);
+
+	SIM_CHECK(!host_direct_is_open(fl_ptr(addr)), "a mapping of the pool begins in sight");
+	sim_point(SIM_RUN, host_thing(to), "maps the pool");
+	return map_at(to, len, PROT_NONE, f, page << PAGE_SHIFT, true);
+}
+
 long fl_host_alias(uint64_t addr, uint64_t len, uint64_t to)
 {
+	if (addr >= HOST_END)
+		return alias_of_pool(addr, len, to);
 	sim_point(SIM_RUN, host_thing(addr), "mremap of shared memory");
 	SIM_CHECK(host_at(addr) && host_at(addr)->shared, "an alias of private memory");
 	if (!to)
@@ -550,6 +597,10 @@ int fl_host_protect(uint64_t start, uint64_t len, int prot)
 
 int fl_host_mprotect(uint64_t addr, uint64_t len, int prot)
 {
+	if (addr >= HOST_END) {
+		host_open_direct(fl_ptr(addr), len, prot != PROT_NONE);
+		return 0;
+	}
 	sim_point(SIM_RUN, host_thing(addr), "mprotect");
 	check_mapped(addr, addr + PAGE_ALIGN(len));
 	return set_prot(addr, addr + PAGE_ALIGN(len), prot);
@@ -595,7 +646,7 @@ void fl_host_unguard_all(uint64_t start, uint64_t len)
 	set_guards(start, start + len, false);
 }
 
-bool fl_host_guard_works(int fd)
+bool fl_host_guard_works(void)
 {
 	return world_backend->guard;
 }
@@ -639,7 +690,7 @@ int fl_host_collapse_file(int fd, uint64_t offset)
 	return -EINVAL;
 }
 
-void fl_host_dontdump(uint64_t start, uint64_t len)
+void fl_host_dump(uint64_t start, uint64_t len, bool dump)
 {
 }
 

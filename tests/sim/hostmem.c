@@ -17,8 +17,9 @@ static struct {
 	struct host_file *file;
 	uint64_t first, end, page;
 } direct[HOST_CHUNKS];
-static struct host_file *pool, *mapped; /* what all of it is to be of, and is of */
-static unsigned nr_direct;		/* parts of the direct map that are not the pool */
+static struct host_file *pool, *mapped;	 /* what all of it is to be of, and is of */
+static unsigned nr_direct;		 /* parts of the direct map that are not the pool */
+static uint64_t direct_open[HOST_WORDS]; /* by page: the direct map lets in */
 
 /* A watched page, and what the host shows of it. */
 static struct page {
@@ -66,8 +67,10 @@ static void begin_process(void)
 		return;
 	for (unsigned i = 0; i < HOST_FILES; i++)
 		begin_file(&files[i]);
-	host_direct = mmap(NULL, HOST_END, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	host_direct = mmap(NULL, HOST_WINDOW + HOST_RECORDS + PMD_SIZE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	FL_BUG_ON(host_direct == MAP_FAILED);
+	host_direct = fl_ptr(PMD_ALIGN(fl_addr(host_direct)));
 }
 
 void host_memory_reset(void)
@@ -83,12 +86,37 @@ void host_memory_reset(void)
 	if (nr_direct)
 		mapped = NULL;
 	nr_direct = 0;
+	pool = NULL;
+	memset(direct_open, 0, sizeof(direct_open));
 }
 
 void host_set_pool(struct host_file *f)
 {
 	pool = f;
 	host_memory_entered();
+}
+
+struct host_file *host_pool(void)
+{
+	return pool;
+}
+
+void host_open_direct(const char *at, uint64_t len, bool open)
+{
+	uint64_t first = PAGES((uint64_t)(at - host_direct));
+
+	if (first < PAGES(HOST_END))
+		set_bits(direct_open, first, fl_min(first + PAGES(len), PAGES(HOST_END)), open);
+}
+
+bool host_direct_is_open(const void *at)
+{
+	return bit(direct_open, PAGES((uint64_t)((const char *)at - host_direct)));
+}
+
+void host_unmap_direct(const char *at)
+{
+	direct[(uint64_t)(at - host_direct) >> PMD_SHIFT].file = NULL;
 }
 
 void host_memory_entered(void)
@@ -106,6 +134,7 @@ void host_memory_parts(process_part_fn *fn, void *data)
 	fn(host.frame, host.nr_frames * sizeof(host.frame[0]), data);
 	fn(pages, sizeof(pages), data);
 	fn(&pool, sizeof(pool), data);
+	fn(direct_open, sizeof(direct_open), data);
 }
 
 struct host_file *host_file_new(void)
@@ -180,6 +209,7 @@ void host_map_direct(char *at, uint64_t len, struct host_file *f, uint64_t offse
 	direct[chunk].first = PAGES((uint64_t)(at - host_direct));
 	direct[chunk].end = direct[chunk].first + PAGES(len);
 	direct[chunk].page = PAGES(offset);
+	host_open_direct(at, len, true);
 }
 
 struct host_file *host_direct_file(const void *at, uint64_t *page)
@@ -514,7 +544,7 @@ static struct page shown_at(uint64_t addr)
 
 static bool of_pool(const struct page *p)
 {
-	return p->file == pool;
+	return pool && p->file == pool;
 }
 
 /* Is it the page that the mapping has there? */

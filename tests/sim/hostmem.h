@@ -53,7 +53,10 @@ struct host_memory {
 };
 
 extern struct host_memory host;
-extern char *host_direct; /* where the pool is mapped as a whole */
+/* Where the direct map is to be, and room for the records of its chunks behind it. */
+extern char *host_direct;
+#define HOST_WINDOW  (1ull << 30)
+#define HOST_RECORDS (64ull << 20)
 
 void host_memory_reset(void);
 /* The whole host, at the beginning of a schedule (host.c). How many descriptors are open? */
@@ -72,8 +75,14 @@ bool host_file_has(const struct host_file *f, uint64_t page);
 void host_file_add(struct host_file *f, uint64_t page);
 void host_file_drop(struct host_file *f, uint64_t first, uint64_t end);
 unsigned host_file_pages(const struct host_file *f);
-/* The file is the pool, all of which is in the direct map. */
+/* The file is the pool, all of which is in the direct map; NULL: there is none. */
 void host_set_pool(struct host_file *f);
+struct host_file *host_pool(void);
+/* The direct map lets in to [at, at + len), or not; does it, all over a page? */
+void host_open_direct(const char *at, uint64_t len, bool open);
+bool host_direct_is_open(const void *at);
+/* The direct map has nothing there any longer. */
+void host_unmap_direct(const char *at);
 /* The direct map has the file's pages from `page` on. */
 void host_map_direct(char *at, uint64_t len, struct host_file *f, uint64_t offset);
 /* What the direct map has at an address of this process: *page of a file; NULL: it is another address. */

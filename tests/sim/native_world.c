@@ -93,6 +93,8 @@ static void *memory(const void *at, bool write)
 	struct host_file *f = host_direct_file(at, &frame);
 	char *mem;
 
+	if (f && !host_direct_is_open(at))
+		return NULL;
 	if (f && write && !host_file_has(f, frame)) {
 		host_touch_file(f, frame, frame + 1, true);
 		host_file_add(f, frame);
@@ -193,12 +195,11 @@ static void shrink(struct space *s)
 static void destroy(struct space *s)
 {
 	struct fl_pool p = fl_native.mm.pool;
-	uint64_t frame;
-	const struct host_file *pool = host_direct_file(p.base, &frame);
+	const struct host_file *pool = host_pool();
 
 	must(fl_native_munmap(REGION(0), HOST_END - REGION(0)), "the mappings do not go");
 	SIM_CHECK(!host.nr, "the host has a mapping that is in no table");
-	SIM_CHECK(s->fd || !host_file_pages(pool), "memory of the pool was not freed");
+	SIM_CHECK(s->fd || !pool || !host_file_pages(pool), "memory of the pool was not freed");
 	fl_mm_exit(&fl_native.mm);
 	SIM_CHECK(!fl_native.used_chunks, "a home was not freed");
 	fl_pool_destroy(&p);

@@ -130,7 +130,8 @@ PLANTED = {
         ('store-register/guard', 'the store is lost', [])),
     'adopted-again-in-sight': (
         'memory that was released is registered again before it is hidden',
-        '\tif (fl_host_mprotect(vma->start, len, PROT_NONE))\n\t\treturn -ENOMEM;\n', '',
+        '\tif (fl_host_mprotect(vma->start, len, PROT_NONE)) {\n\t\tfl_direct_conform(vma);\n'
+        '\t\treturn -ENOMEM;\n\t}\n', '',
         ('store-register-again/guard', 'the store is lost|does not know', [])),
     'not-moved-back': (
         'a registration that fails leaves the pages where it has put them aside',

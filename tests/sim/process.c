@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define ROOM   (4u << 20)
-#define CHUNKS 4u /* of the pool: the most a process may have when it forks */
+#define CHUNKS 16u /* of the pool: the most a process may have when it forks */
 
 struct image {
 	size_t used;
