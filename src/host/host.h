@@ -189,6 +189,22 @@ int fl_host_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum
 int fl_host_data_next(uint64_t *start, uint64_t end, uint64_t *run_end);
 /* The most memory that the process may use: of the machine, or of the cgroup that is known to limit it. */
 uint64_t fl_host_memory_limit(void);
+/* The same for all of a range, of which little or much may be there: 1, 0 at the end, -errno. */
+#define FL_HOST_RUNS 32
+struct fl_host_run {
+	uint64_t start, end;
+	enum fl_run what;
+};
+struct fl_host_scan {
+	int fd;
+	bool one; /* the host tells of one run at a time */
+	uint64_t at, end;
+	unsigned i, nr;
+	struct fl_host_run run[FL_HOST_RUNS];
+};
+void fl_host_scan_begin(struct fl_host_scan *s, uint64_t start, uint64_t end);
+int fl_host_scan_next(struct fl_host_scan *s, struct fl_host_run *run);
+void fl_host_scan_end(struct fl_host_scan *s);
 /* Are these 2 MiB mapped in one piece? Before 6.7 the host does not tell: false. */
 bool fl_host_mapped_huge(uint64_t addr);
 

@@ -375,39 +375,42 @@ static int open_pagemap(void)
 	return fl_host_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 }
 
-/* The first region of a scan. 1, 0 none, -errno */
-static int scan(int fd, struct pm_scan *arg, struct pm_region *region)
+/* The first regions of a scan, at most nr: how many, -errno */
+static int scan(int fd, struct pm_scan *arg, struct pm_region *region, unsigned nr)
 {
 	long n;
 
 	arg->size = sizeof(*arg);
 	arg->vec = (uint64_t)(uintptr_t)region;
-	arg->vec_len = 1;
+	arg->vec_len = nr;
 	do
 		n = fl_sys(SYS_ioctl, fd, PAGEMAP_SCAN, arg);
 	while (n == -EINTR);
 	return (int)n;
 }
 
-static int scan_data(int fd, uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what)
+/* The next runs, at most `nr`. 0 or -errno */
+static int scan_data(struct fl_host_scan *s, unsigned nr)
 {
-	struct pm_region region = {0};
+	struct pm_region region[FL_HOST_RUNS];
 	struct pm_scan arg = {
-		.start = *start,
-		.end = end,
+		.start = s->at,
+		.end = s->end,
 		.category_anyof_mask = PM_PRESENT | PM_SWAPPED,
 		.return_mask = PM_PFNZERO | PM_FILE,
 	};
-	int n = scan(fd, &arg, &region);
+	int n = scan(s->fd, &arg, region, nr);
 
-	if (n <= 0)
+	for (int i = 0; i < n; i++)
+		s->run[i] = (struct fl_host_run){region[i].start, region[i].end,
+						 (region[i].categories & PM_PFNZERO) ? FL_RUN_ZERO
+						 : (region[i].categories & PM_FILE)  ? FL_RUN_FILE
+										     : FL_RUN_DATA};
+	if (n < 0)
 		return n;
-	*start = region.start;
-	*run_end = region.end;
-	*what = (region.categories & PM_PFNZERO) ? FL_RUN_ZERO
-		: (region.categories & PM_FILE)	 ? FL_RUN_FILE
-						 : FL_RUN_DATA;
-	return 1;
+	s->nr = (unsigned)n;
+	s->at = arg.walk_end;
+	return 0;
 }
 
 /* A run of pages that is being put together, from one answer for each page. */
@@ -472,18 +475,71 @@ static int scan_mincore(uint64_t *start, uint64_t end, uint64_t *run_end)
 	return run_result(&run, start, run_end);
 }
 
+/* Hosts that tell of one run at a time. */
+static int scan_one(struct fl_host_scan *s)
+{
+	struct fl_host_run *run = &s->run[0];
+	int ret;
+
+	*run = (struct fl_host_run){.start = s->at, .what = FL_RUN_DATA};
+	ret = s->fd < 0 ? scan_mincore(&run->start, s->end, &run->end)
+			: scan_words(s->fd, &run->start, s->end, &run->end);
+	s->nr = ret > 0;
+	s->at = ret > 0 ? run->end : s->end;
+	return ret < 0 ? ret : 0;
+}
+
+void fl_host_scan_begin(struct fl_host_scan *s, uint64_t start, uint64_t end)
+{
+	s->fd = open_pagemap(); /* after setuid() the file is another user's */
+	s->at = start;
+	s->end = end;
+	s->nr = s->i = 0;
+	s->one = s->fd < 0;
+}
+
+/* With room for `nr` runs. */
+static int scan_next(struct fl_host_scan *s, unsigned nr, struct fl_host_run *run)
+{
+	int err = 0;
+
+	while (s->i == s->nr && s->at < s->end && !err) {
+		s->i = s->nr = 0;
+		s->one = s->one || scan_data(s, nr) < 0;
+		err = s->one ? scan_one(s) : 0;
+	}
+	if (err || s->i == s->nr)
+		return err;
+	*run = s->run[s->i++];
+	return 1;
+}
+
+int fl_host_scan_next(struct fl_host_scan *s, struct fl_host_run *run)
+{
+	return scan_next(s, FL_HOST_RUNS, run);
+}
+
+void fl_host_scan_end(struct fl_host_scan *s)
+{
+	if (s->fd >= 0)
+		fl_host_close(s->fd);
+}
+
 int fl_host_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what)
 {
-	int fd = open_pagemap(), ret;
+	struct fl_host_scan s;
+	struct fl_host_run run;
+	int ret;
 
-	*what = FL_RUN_DATA;
-	if (fd < 0) /* after setuid() the file is another user's */
-		return scan_mincore(start, end, run_end);
-	ret = scan_data(fd, start, end, run_end, what);
-	if (ret < 0)
-		ret = scan_words(fd, start, end, run_end);
-	fl_host_close(fd);
-	return ret;
+	fl_host_scan_begin(&s, *start, end);
+	ret = scan_next(&s, 1, &run);
+	fl_host_scan_end(&s);
+	if (ret != 1)
+		return ret;
+	*start = run.start;
+	*run_end = run.end;
+	*what = run.what;
+	return 1;
 }
 
 bool fl_host_mapped_huge(uint64_t addr)
@@ -499,7 +555,7 @@ bool fl_host_mapped_huge(uint64_t addr)
 
 	if (fd < 0)
 		return false;
-	n = scan(fd, &arg, &region);
+	n = scan(fd, &arg, &region, 1);
 	fl_host_close(fd);
 	return n == 1 && region.start == addr && region.end == addr + PIECE;
 }

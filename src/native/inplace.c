@@ -149,25 +149,31 @@ static void note_found(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uin
 			set_pte(ptep, found_entry(mm, vma, vma_pfn(vma, start)));
 }
 
-int fl_in_place_look(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
+/* The entries of one run. 0, -ENOMEM: for a table */
+static int look_at(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
 {
-	uint64_t run_end;
-	enum fl_run what;
-	int ret;
-
-	for (; start < end && (ret = fl_host_resident_next(&start, end, &run_end, &what)); start = run_end) {
-		if (ret < 0)
-			return ret;
-		for (uint64_t a = start, next; a < run_end; a = next) {
-			next = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, run_end);
-			if (fl_pte_alloc(mm, a))
-				return -ENOMEM;
-			fl_mutex_lock(fl_pt_lock(mm, a));
-			note_found(mm, vma, a, next);
-			fl_mutex_unlock(fl_pt_lock(mm, a));
-		}
+	for (uint64_t next; start < end; start = next) {
+		next = fl_min(PMD_ALIGN_DOWN(start) + PMD_SIZE, end);
+		if (fl_pte_alloc(mm, start))
+			return -ENOMEM;
+		fl_mutex_lock(fl_pt_lock(mm, start));
+		note_found(mm, vma, start, next);
+		fl_mutex_unlock(fl_pt_lock(mm, start));
 	}
 	return 0;
+}
+
+int fl_in_place_look(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
+{
+	struct fl_host_scan scan;
+	struct fl_host_run run;
+	int ret, err = 0;
+
+	fl_host_scan_begin(&scan, start, end);
+	while (!err && (ret = fl_host_scan_next(&scan, &run)))
+		err = ret < 0 ? ret : look_at(mm, vma, run.start, run.end);
+	fl_host_scan_end(&scan);
+	return err;
 }
 
 /* ---- MADV_COLLAPSE ---- */
@@ -175,23 +181,24 @@ int fl_in_place_look(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint6
 /* The first obstacle decides: a page that is protected, or one that is not there and may be asked for. */
 static int may_collapse(struct fl_mm *mm, const struct fl_vma *vma, uint64_t addr)
 {
-	uint64_t end = addr + PMD_SIZE, from = addr, run_end = addr;
-	enum fl_run what = FL_RUN_DATA;
-	int ret = fl_host_resident_next(&from, end, &run_end, &what);
+	struct fl_host_run run = {0};
+	struct fl_host_scan scan;
+	int ret, err = 0;
 
+	fl_host_scan_begin(&scan, addr, addr + PMD_SIZE);
+	ret = fl_host_scan_next(&scan, &run);
 	if (ret != 1 && !fl_pte_offset(mm, addr)) /* nothing is there */
-		return -EINVAL;
-	for (uint64_t a = addr; a < end; a += PAGE_SIZE) {
+		err = -EINVAL;
+	for (uint64_t a = addr; a < addr + PMD_SIZE && !err; a += PAGE_SIZE) {
+		if (ret == 1 && run.end <= a)
+			ret = fl_host_scan_next(&scan, &run);
 		if (pte_uffd_wp(fl_pte_get(mm, a)))
-			return -EINVAL;
-		if (ret == 1 && run_end <= a) {
-			from = a;
-			ret = fl_host_resident_next(&from, end, &run_end, &what);
-		}
-		if ((vma->flags & VM_UFFD) && (ret != 1 || a < from || what == FL_RUN_ZERO))
-			return -EBUSY;
+			err = -EINVAL;
+		else if ((vma->flags & VM_UFFD) && (ret != 1 || a < run.start || run.what == FL_RUN_ZERO))
+			err = -EBUSY;
 	}
-	return 0;
+	fl_host_scan_end(&scan);
+	return err;
 }
 
 /* Linux 6.18, observed, as huge.c has it: a range without 2 MiB in it is one if an aligned address is. */

@@ -843,6 +843,26 @@ int fl_host_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum
 	return 1;
 }
 
+void fl_host_scan_begin(struct fl_host_scan *s, uint64_t start, uint64_t end)
+{
+	s->at = start;
+	s->end = end;
+}
+
+int fl_host_scan_next(struct fl_host_scan *s, struct fl_host_run *run)
+{
+	int ret;
+
+	run->start = s->at;
+	ret = fl_host_resident_next(&run->start, s->end, &run->end, &run->what);
+	s->at = run->end;
+	return ret;
+}
+
+void fl_host_scan_end(struct fl_host_scan *s)
+{
+}
+
 bool fl_host_mapped_huge(uint64_t addr)
 {
 	return false;
