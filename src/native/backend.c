@@ -86,6 +86,14 @@ static bool use_guard(void)
 	return !(want && strcmp(want, "off") == 0) && fl_host_guard_works();
 }
 
+/* May memory stay in place? Everything works without, too. */
+static bool use_in_place(void)
+{
+	const char *want = getenv("FAULTLINE_IN_PLACE");
+
+	return want && strcmp(want, "on") == 0; /* until a fill can take a part of it over */
+}
+
 static int create(void)
 {
 	struct fl_pool pool;
@@ -94,6 +102,7 @@ static int create(void)
 	if (err)
 		return err;
 	fl_native.guard = use_guard();
+	fl_native.in_place = use_in_place();
 	fl_cache_set_budget();
 	err = fl_mm_init(&fl_native.mm, &host_ops, &fl_native, &pool);
 	if (err) {

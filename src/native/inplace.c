@@ -12,7 +12,7 @@
 
 bool fl_needs_frames(uint32_t claim)
 {
-	return true; /* until a fill can take a part of memory in place over: claim & VM_UFFD_MISSING */
+	return !fl_native.in_place || (claim & VM_UFFD_MISSING);
 }
 
 /* Advice that was given before: see advise.c. */

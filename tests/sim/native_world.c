@@ -39,6 +39,7 @@ static void make(struct space *s)
 	must(fl_native_init(), "no native backend");
 	fl_signals_enabled = false; /* there are none */
 	fl_native.guard = world_backend->guard;
+	fl_native.in_place = world_backend->in_place;
 	fl_native.budget = world_backend->budget;
 	s->mm = &fl_native.mm;
 	fl_mmap_write_lock(s->mm); /* its state is then the same whether the checker has had it or not */
@@ -253,6 +254,14 @@ const struct backend native_backends[] = {
 	 .no_room = true},
 	{.name = "bare", .world = &native, .mmu = true, .host = true, .budget = 1000},
 	{.name = "bare-full", .world = &native, .mmu = true, .host = true},
+	{.name = "place",
+	 .world = &native,
+	 .mmu = true,
+	 .host = true,
+	 .guard = true,
+	 .in_place = true,
+	 .budget = 1000},
+	{.name = "place-full", .world = &native, .mmu = true, .host = true, .guard = true, .in_place = true},
 };
 const unsigned native_nr_backends = ARRAY_SIZE(native_backends);
 

@@ -86,6 +86,7 @@ struct backend {
 	bool mmu;	 /* accesses go through a cache of rights */
 	bool host;	 /* of the native backend, in the host's page tables */
 	bool guard;	 /* by guard markers, or by protection alone */
+	bool in_place;	 /* memory stays where it is when no frames are needed */
 	uint64_t budget; /* of mappings that the host splits; 0: each split evicts all others */
 	bool no_room;	 /* the host splits none: ENOMEM */
 };
