@@ -13,7 +13,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <faultline/uapi.h>
@@ -204,6 +206,61 @@ static void check_library(struct finding *f)
 		found(f, ABSENT, "`faultline run' has nothing to preload", "%s", why);
 }
 
+/*
+ * This command again, with the library, where it asks for an object (ask_for_object): what the library could redirect
+ * there is in the counters.
+ */
+static int try_stubs(const char *library, struct fl_stats **stats)
+{
+	const char *old = getenv("FAULTLINE_STATS");
+	char *saved = old ? strdup(old) : NULL;
+	int err = share_stats(stats), status;
+	pid_t pid = err ? -1 : fork();
+
+	if (pid == 0) {
+		setenv("LD_PRELOAD", library, 1);
+		execl("/proc/self/exe", "faultline", "doctor", "--ask", NULL);
+		_exit(EX_ABSENT);
+	}
+	if (pid < 0 && !err)
+		err = -errno;
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && status)
+		err = -ENODATA;
+	if (saved)
+		setenv("FAULTLINE_STATS", saved, 1);
+	else
+		unsetenv("FAULTLINE_STATS");
+	free(saved);
+	return err;
+}
+
+static void check_stubs(struct finding *f)
+{
+	static const char *const names[] = {
+#define STUB_NAME(name, text) text,
+		FL_STUBS(STUB_NAME)};
+	static const char unseen[] = "what libc unmaps or maps by the others is not seen: do not free registered "
+				     "memory before it is unregistered";
+	char path[PATH_MAX], why[sizeof(f->detail)], in[256] = "", out[256] = "";
+	struct fl_stats *stats;
+
+	if (!find_library(path, why, sizeof(why)) || try_stubs(path, &stats) || !stats->stubs) {
+		found(f, ABSENT, unseen, "the library could not be tried");
+		return;
+	}
+	for (size_t i = 0; i < FL_NR_STUBS; i++) {
+		char *list = stats->stubs >> i & 1 ? in : out;
+		size_t n = strlen(list);
+
+		snprintf(list + n, sizeof(in) - n, "%s%s", n ? ", " : "", names[i]);
+	}
+	if (!*out)
+		found(f, OK, "what libc and the dynamic linker unmap or map themselves is seen", "redirected: %s",
+		      in);
+	else
+		found(f, NOTE, unseen, "redirected: %s; left alone: %s", *in ? in : "none", out);
+}
+
 static void check_huge_pages(struct finding *f)
 {
 	long pages = read_number("/proc/sys/vm/nr_hugepages", -1);
@@ -289,6 +346,7 @@ static const struct check {
 	{"memfd", "memfd_create", check_memfd, true},
 	{"error_code", "SIGSEGV says read or write", check_error_code, true},
 	{"library", "preload library", check_library, true},
+	{"stubs", "libc's own system calls", check_stubs, false},
 	{"hugetlb", "huge pages", check_huge_pages, false},
 	{"thp", "transparent huge pages", check_thp, false},
 	{"max_map_count", "vm.max_map_count", check_mappings, false},
@@ -397,16 +455,27 @@ static void print_json(const struct utsname *host, const struct finding *f, cons
 
 /* ---- the command ---- */
 
+enum { OPT_ASK = 256 };
+
 static const struct argp_option options[] = {
 	{"json", 'j', NULL, 0, "print JSON", 0},
+	{"ask", OPT_ASK, NULL, OPTION_HIDDEN, NULL, 0},
 	{NULL, 'h', NULL, OPTION_HIDDEN, NULL, 0},
 	{0},
 };
+
+/* The child of try_stubs(). Libc's function, for it is the library that is to answer. */
+static _Noreturn void ask_for_object(void)
+{
+	exit(syscall(SYS_userfaultfd, O_CLOEXEC) < 0 ? EX_ABSENT : 0);
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	if (key == 'j')
 		*(bool *)state->input = true;
+	else if (key == OPT_ASK)
+		ask_for_object();
 	else if (key == 'h')
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 	else if (key == ARGP_KEY_ARG)

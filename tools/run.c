@@ -129,7 +129,7 @@ static int set_environment(const struct run_options *o, const char *library)
 }
 
 /* Shared counters that the program finds by name. Sealed, as a file that shrinks would kill its readers. */
-static int share_stats(struct fl_stats **stats)
+int share_stats(struct fl_stats **stats)
 {
 	char name[64];
 	int fd = memfd_create("faultline-stats", MFD_CLOEXEC | MFD_ALLOW_SEALING);

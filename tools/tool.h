@@ -58,6 +58,12 @@ int check_program(const char *path);
  */
 bool find_library(char path[PATH_MAX], char *why, size_t size);
 
+/*
+ * Counters that a program with the library, started by this process, shares: it finds them by FAULTLINE_STATS, which
+ * is set. 0 or -errno.
+ */
+int share_stats(struct fl_stats **stats);
+
 /* Let the kernel refuse userfaultfd to this process and all that it starts. 0 or -errno. */
 int deny_kernel(void);
 

@@ -8,6 +8,7 @@
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -78,6 +79,30 @@ int fl_host_mlockall(int flags)
 int fl_host_munlockall(void)
 {
 	return (int)fl_sys(SYS_munlockall, 0);
+}
+
+uint64_t fl_host_brk(uint64_t addr)
+{
+	return (uint64_t)fl_sys(SYS_brk, addr);
+}
+
+long fl_host_shmat(int id, uint64_t addr, int flags)
+{
+	fl_count(host_mmap, 1);
+	return fl_sys(SYS_shmat, id, addr, flags);
+}
+
+uint64_t fl_host_shm_size(int id)
+{
+	struct shmid_ds ds;
+
+	return fl_sys(SYS_shmctl, id, IPC_STAT, &ds) ? 0 : ds.shm_segsz;
+}
+
+int fl_host_remap_file_pages(uint64_t addr, uint64_t len, uint64_t pgoff, int flags)
+{
+	fl_count(host_mmap, 1);
+	return (int)fl_sys(SYS_remap_file_pages, addr, len, 0, pgoff, flags);
 }
 
 int fl_host_ftruncate(int fd, uint64_t size)

@@ -77,6 +77,12 @@ int fl_host_mlock(uint64_t addr, uint64_t len, unsigned flags);
 int fl_host_munlock(uint64_t addr, uint64_t len);
 int fl_host_mlockall(int flags);
 int fl_host_munlockall(void);
+/* The end of the heap: the new one, or the old one if it cannot be so. */
+uint64_t fl_host_brk(uint64_t addr);
+long fl_host_shmat(int id, uint64_t addr, int flags);
+/* The size of a segment; 0: it cannot be known. */
+uint64_t fl_host_shm_size(int id);
+int fl_host_remap_file_pages(uint64_t addr, uint64_t len, uint64_t pgoff, int flags);
 int fl_host_ftruncate(int fd, uint64_t size);
 int fl_host_truncate(const char *path, uint64_t size);
 int fl_host_fallocate(int fd, int mode, uint64_t offset, uint64_t len);

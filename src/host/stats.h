@@ -46,12 +46,37 @@
 	X(vma_lock_miss, "look-ups of a mapping that took mmap_lock")                                                \
 	X(forks, "forks")
 
+/*
+ * X(name, text): the functions by which libc and the dynamic linker call the system themselves, and which the
+ * preloaded library can redirect.
+ */
+#define FL_STUBS(X)                                                                                                  \
+	X(mmap, "mmap")                                                                                              \
+	X(munmap, "munmap")                                                                                          \
+	X(mprotect, "mprotect")                                                                                      \
+	X(mremap, "mremap")                                                                                          \
+	X(madvise, "madvise")                                                                                        \
+	X(brk, "brk")                                                                                                \
+	X(fork, "fork")                                                                                              \
+	X(linker_mmap, "the linker's mmap")                                                                          \
+	X(linker_munmap, "the linker's munmap")                                                                      \
+	X(linker_mprotect, "the linker's mprotect")
+
+enum fl_stub {
+#define FL_STUB_ENUM(name, text) FL_STUB_##name,
+	FL_STUBS(FL_STUB_ENUM)
+#undef FL_STUB_ENUM
+		FL_NR_STUBS
+};
+#define FL_STUBS_ASKED (1ull << 63) /* a process has tried */
+
 struct fl_stats {
 	uint64_t magic;
 	uint64_t size; /* of this struct, to refuse another version's */
 #define FL_STATS_FIELD(name, text) uint64_t name;
 	FL_STATS(FL_STATS_FIELD)
 #undef FL_STATS_FIELD
+	uint64_t stubs; /* a bit for each that was redirected */
 	uint64_t fault_ns_max;
 	uint64_t fault_ns[FL_HIST_BUCKETS]; /* fault delivered to thread going on */
 };

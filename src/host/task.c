@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <string.h>
 
 #define SIGSET 8 /* bytes of a mask, as the host has it */
 
@@ -45,6 +46,50 @@ int32_t fl_host_pid(void)
 bool fl_host_thread_exists(int32_t tid)
 {
 	return fl_sys(SYS_tkill, tid, 0) != -ESRCH;
+}
+
+/* PIDFD_SELF_THREAD and PIDFD_SELF_THREAD_GROUP: pidfd_open(2) */
+#define SELF_FIRST (-10001)
+#define SELF_LAST  (-10000)
+
+/* The number behind "\nPid:" in what /proc says of the descriptor; -1: none. */
+static long pid_in(const char *info)
+{
+	const char *line = strstr(info, "\nPid:");
+	long pid = 0;
+
+	if (!line)
+		return -1;
+	for (line += sizeof("\nPid:") - 1; *line == '\t' || *line == ' '; line++)
+		;
+	if (*line < '0' || *line > '9')
+		return -1;
+	while (*line >= '0' && *line <= '9')
+		pid = pid * 10 + (*line++ - '0');
+	return pid;
+}
+
+bool fl_host_pidfd_self(int pidfd)
+{
+	char path[32] = "/proc/self/fdinfo/", digits[12], info[512];
+	size_t end = strlen(path), nr = 0;
+	long fd, n;
+
+	if (pidfd >= SELF_FIRST && pidfd <= SELF_LAST)
+		return true;
+	if (pidfd < 0)
+		return false;
+	for (int left = pidfd; left || !nr; left /= 10)
+		digits[nr++] = (char)('0' + left % 10);
+	while (nr)
+		path[end++] = digits[--nr];
+	fd = fl_sys(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	n = fl_sys(SYS_read, fd, info, sizeof(info) - 1);
+	fl_sys(SYS_close, fd);
+	info[n > 0 ? n : 0] = '\0';
+	return pid_in(info) == fl_host_pid();
 }
 
 _Noreturn void fl_host_exit(int status)

@@ -32,6 +32,8 @@ int32_t fl_host_pid(void);
  * Is there such a thread in the process's namespace? True also for another process's, if the number was used again.
  */
 bool fl_host_thread_exists(int32_t tid);
+/* Does the pidfd, or a number that stands for one, name this process? False also if it cannot be found out. */
+bool fl_host_pidfd_self(int pidfd);
 _Noreturn void fl_host_exit(int status);
 /* Text to stderr. */
 void fl_host_say(const char *text, size_t len);

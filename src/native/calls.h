@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * calls.h - what the files of the process's mapping calls share: map.c, remap.c, advise.c, truncate.c, present.c.
+ * calls.h - what the files of the process's mapping calls share: map.c, remap.c, replace.c, advise.c,
+ * truncate.c, present.c.
  */
 #ifndef FL_NATIVE_CALLS_H
 #define FL_NATIVE_CALLS_H

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* ---- mmap(2) and its siblings on the process, aware of registered ranges (map.c, remap.c, advise.c) ---- */
+/* ---- mmap(2) and its siblings, aware of registered ranges (map.c, remap.c, replace.c, advise.c) ---- */
 
 int64_t fl_native_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset);
 int fl_native_munmap(uint64_t addr, uint64_t len);
@@ -22,6 +22,10 @@ int fl_native_mlock(uint64_t addr, uint64_t len, unsigned flags);
 int fl_native_munlock(uint64_t addr, uint64_t len);
 int fl_native_mlockall(int flags);
 int fl_native_munlockall(void);
+/* brk(2) as the system has it: the new end of the heap, or the old one if it cannot be changed. */
+int64_t fl_native_brk(uint64_t addr);
+int64_t fl_native_shmat(int id, uint64_t addr, int flags);
+int fl_native_remap_file_pages(uint64_t addr, uint64_t len, uint64_t pgoff, int flags);
 /*
  * ftruncate(2), truncate(2), fallocate(2) with FALLOC_FL_PUNCH_HOLE, where there are registered files: fl_file_any().
  */

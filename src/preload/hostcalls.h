@@ -91,6 +91,13 @@ static inline long hostcall_getrandom(void *buf, size_t len, int flags)
 	return FL_HOSTCALL(getrandom, buf, len, flags, 0, 0, 0);
 }
 
+/* ---- memory ---- */
+
+static inline long hostcall_advise_process(int pidfd, const struct iovec *iov, size_t n, int advice, unsigned flags)
+{
+	return FL_HOSTCALL(process_madvise, pidfd, iov, n, advice, flags, 0);
+}
+
 /* ---- signals ---- */
 
 static inline int hostcall_sigprocmask(int how, const uint64_t *set, uint64_t *old)

@@ -3,8 +3,10 @@
 #include "preload/preload.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 
 FL_EXPORT void *mmap64(void *addr, size_t len, int prot, int flags, int fd, off64_t offset)
 {
@@ -43,6 +45,50 @@ FL_EXPORT int posix_madvise(void *addr, size_t len, int advice)
 {
 	/* POSIX_MADV_DONTNEED must not lose data */
 	return advice == POSIX_MADV_DONTNEED ? 0 : -fl_native_madvise(fl_addr(addr), len, advice);
+}
+
+/*
+ * Advice to this very process is madvise(2) for each range; what was advised when one fails counts. The host says
+ * first whether it would take the advice at all.
+ */
+ssize_t fl_process_madvise(int pidfd, const struct iovec *iov, size_t n, int advice, unsigned flags)
+{
+	ssize_t done = 0;
+	struct iovec part;
+	long err;
+
+	if (!fl_maybe_ours() || !fl_host_pidfd_self(pidfd) || n > IOV_MAX)
+		return FL_RETRY(ssize_t, fl_ret(hostcall_advise_process(pidfd, iov, n, advice, flags)),
+				fl_in(iov, n * sizeof(*iov)));
+	err = hostcall_advise_process(pidfd, NULL, 0, advice, flags);
+	for (size_t i = 0; i < n && !err; i++)
+		if (!fl_peek(&part, &iov[i], sizeof(part)))
+			err = -EFAULT;
+	for (size_t i = 0; i < n && !err; i++) {
+		if (!fl_peek(&part, &iov[i], sizeof(part)))
+			break;
+		err = fl_native_madvise(fl_addr(part.iov_base), part.iov_len, advice);
+		if (!err)
+			done += (ssize_t)part.iov_len;
+	}
+	return err && !done ? fl_ret(err) : done;
+}
+
+FL_EXPORT ssize_t process_madvise(int pidfd, const struct iovec *iov, size_t n, int advice, unsigned flags)
+{
+	return fl_process_madvise(pidfd, iov, n, advice, flags);
+}
+
+FL_EXPORT void *shmat(int id, const void *addr, int flags)
+{
+	return (void *)fl_ret(fl_native_shmat(id, fl_addr(addr), flags));
+}
+
+FL_EXPORT int remap_file_pages(void *addr, size_t len, int prot, size_t pgoff, int flags)
+{
+	if (prot)
+		return (int)fl_ret(-EINVAL); /* as the system says: remap_file_pages(2) */
+	return (int)fl_ret(fl_native_remap_file_pages(fl_addr(addr), len, pgoff, flags));
 }
 
 FL_EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ...)

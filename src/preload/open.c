@@ -15,8 +15,10 @@ int fl_do_userfaultfd(int flags)
 	struct fl_uffd *object;
 	int err = fl_abi_check_flags(flags);
 
-	if (!err)
-		err = fl_native_init();
+	if (err)
+		return err;
+	fl_stubs_redirect();
+	err = fl_native_init();
 	if (!err)
 		err = fl_object_new(&fl_native.mm, &fl_native_caller, flags, &object);
 	return err ? err : object->fd;

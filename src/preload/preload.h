@@ -21,10 +21,12 @@
  *   socket.c    those that receive
  *   stdio.c     fread, fwrite
  *   syscall.c   syscall(), which may be any of them
+ *   stubs.c     the mapping calls that libc makes itself
  */
 #ifndef FL_PRELOAD_PRELOAD_H
 #define FL_PRELOAD_PRELOAD_H
 
+#include "host/stats.h"
 #include "lib/lib.h"
 #include "native/native.h"
 #include "native/sigview.h"
@@ -142,6 +144,11 @@ bool fl_pagemap_scan(int fd, uint64_t arg, int *ret);
 /* In a forked child: inherited descriptors tell of the parent's memory. */
 void fl_pagemap_after_fork(void);
 
+/* ---- memory.c ---- */
+
+/* process_madvise(2), which an older libc does not have; errno is set. */
+ssize_t fl_process_madvise(int pidfd, const struct iovec *iov, size_t n, int advice, unsigned flags);
+
 /* ---- process.c ---- */
 
 /* At start: before the program registers fork handlers of its own. */
@@ -176,6 +183,13 @@ void fl_stack_init(void);
 
 /* An object's descriptor is a socket only at the host. True: it is one, and errno is ENOTSOCK. */
 bool fl_no_socket(int fd);
+
+/* ---- stubs.c ---- */
+
+/* Redirect what can be; once. */
+void fl_stubs_redirect(void);
+bool fl_stubs_redirected(enum fl_stub stub);
+void fl_stubs_after_fork(void);
 
 /* ---- transfer.c ---- */
 

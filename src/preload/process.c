@@ -24,19 +24,32 @@
 
 /* ---- fork and clone ---- */
 
+static bool served; /* this child of a fork is */
+
 static void forked_child(void)
 {
 	fl_native_fork_child();
 	fl_fds_after_fork();
+	fl_stubs_after_fork();
+	served = true;
 }
 
 /*
- * fork(), and whatever else in libc forks, runs these handlers. The engine's are registered first, so they run last
- * before the fork and first after it, with none of the program's code between.
+ * Whatever in libc forks makes one system call, which is redirected to fl_do_clone(): there the program's handlers
+ * have run, and all of libc's locks are taken. Where it is not, or not yet, fork() runs these handlers. They are
+ * registered first, so they run last before the fork and first after it; but libc takes malloc's locks between.
  */
 static void before_fork(void)
 {
-	fl_native_fork_prepare(); /* too late to refuse: a failure shows in the child */
+	served = false;
+	if (!fl_stubs_redirected(FL_STUB_fork))
+		fl_native_fork_prepare(); /* too late to refuse: a failure shows in the child */
+}
+
+static void after_fork(void)
+{
+	if (!served)
+		forked_child();
 }
 
 /*
@@ -45,7 +58,7 @@ static void before_fork(void)
  */
 FL_EXPORT pid_t fork(void)
 {
-	int err = fl_native_fork_check();
+	int err = fl_stubs_redirected(FL_STUB_fork) ? 0 : fl_native_fork_check();
 
 	if (err) {
 		errno = -err;
@@ -58,6 +71,8 @@ FL_EXPORT pid_t _Fork(void)
 {
 	pid_t pid;
 
+	if (fl_stubs_redirected(FL_STUB_fork))
+		return FL_FIND(_Fork)();
 	if (fl_native_fork_prepare()) {
 		errno = ENOMEM;
 		return -1;
@@ -164,7 +179,7 @@ static void keep_environment(void)
 void fl_process_init(void)
 {
 	keep_environment();
-	pthread_atfork(before_fork, fl_native_fork_parent, forked_child);
+	pthread_atfork(before_fork, fl_native_fork_parent, after_fork);
 }
 
 /* ---- the environment of what is started ---- */

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +28,17 @@ static int do_openat2(int dir, const char *path, const void *how, size_t size)
 	if (fd >= 0 && fl_file_any())
 		fl_copy_user(&flags, how, sizeof(flags)); /* the first field of struct open_how */
 	return fl_opened(path, fd, (int)flags);
+}
+
+/* The first fields of struct clone_args. */
+static long do_clone3(const struct args *args)
+{
+	struct {
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack;
+	} how;
+	bool forks = fl_peek(&how, fl_ptr((uint64_t)args->a), sizeof(how)) && !(how.flags & CLONE_VM) && !how.stack;
+
+	return fl_do_clone(SYS_clone3, forks, args->a, args->b, 0, 0, 0);
 }
 
 /*

@@ -606,6 +606,26 @@ int fl_host_mprotect(uint64_t addr, uint64_t len, int prot)
 	return set_prot(addr, addr + PAGE_ALIGN(len), prot);
 }
 
+uint64_t fl_host_brk(uint64_t addr)
+{
+	sim_fail("brk(), which the model does not have");
+}
+
+long fl_host_shmat(int id, uint64_t addr, int flags)
+{
+	sim_fail("shmat(), which the model does not have");
+}
+
+uint64_t fl_host_shm_size(int id)
+{
+	sim_fail("shmctl(), which the model does not have");
+}
+
+int fl_host_remap_file_pages(uint64_t addr, uint64_t len, uint64_t pgoff, int flags)
+{
+	sim_fail("remap_file_pages(), which the model does not have");
+}
+
 int fl_host_pkey_mprotect(uint64_t addr, uint64_t len, int prot, int pkey)
 {
 	sim_fail("pkey_mprotect(), which the model does not have");
