@@ -33,8 +33,8 @@ LAYERS = {
 
 # The modules of src/mm, lowest first: a module is NAME.c and NAME.h, and uses only those that stand before it.
 MM = ["types", "kind", "mmu", "vma_table", "pte", "right", "pgtable", "folio", "source", "file", "mmap_lock", "zap",
-      "vma", "claim", "protect", "rmap", "swap", "migrate", "fault.h", "huge", "kinds", "uffd_ops", "fault", "fill",
-      "munmap", "mprotect", "mremap", "fork", "pagemap", "sample", "check", "mm"]
+      "guard", "vma", "claim", "protect", "rmap", "swap", "migrate", "fault.h", "huge", "kinds", "uffd_ops",
+      "fault", "fill", "munmap", "mprotect", "mremap", "fork", "pagemap", "sample", "check", "mm"]
 
 # Symbols that a lower layer declares, in this header, and a higher one defines: a table that is set at link time.
 LINKED = {"fl_uffd_ops": "mm/uffd_ops.h"}

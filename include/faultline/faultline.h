@@ -274,6 +274,7 @@ FL_API int fl_copy_to_user(struct fl_mm *mm, uint64_t addr, const void *buf, siz
 #define FL_PM_SOFT_DIRTY (1ull << 55)
 #define FL_PM_EXCLUSIVE	 (1ull << 56)
 #define FL_PM_UFFD_WP	 (1ull << 57)
+#define FL_PM_GUARD	 (1ull << 58)
 #define FL_PM_FILE	 (1ull << 61)
 #define FL_PM_SWAP	 (1ull << 62)
 #define FL_PM_PRESENT	 (1ull << 63)

@@ -211,6 +211,11 @@ struct fl_host_scan {
 void fl_host_scan_begin(struct fl_host_scan *s, uint64_t start, uint64_t end);
 int fl_host_scan_next(struct fl_host_scan *s, struct fl_host_run *run);
 void fl_host_scan_end(struct fl_host_scan *s);
+/*
+ * The next run of guard markers in [*start, end). 1, 0: none, or the host does not tell, as before 6.15. They are no
+ * data to fl_host_resident_next().
+ */
+int fl_host_guarded_next(uint64_t *start, uint64_t end, uint64_t *run_end);
 /* Are these 2 MiB mapped in one piece? Before 6.7 the host does not tell: false. */
 bool fl_host_mapped_huge(uint64_t addr);
 

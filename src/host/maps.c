@@ -369,6 +369,8 @@ struct pm_region {
 #define PM_SWAPPED   (1ull << 4)
 #define PM_PFNZERO   (1ull << 5)
 #define PM_HUGE	     (1ull << 6)
+#define PM_GUARD     (1ull << 8) /* since 6.15; it also counts as swapped */
+#define WORD_GUARD   (1ull << 58)
 
 static int open_pagemap(void)
 {
@@ -396,11 +398,17 @@ static int scan_data(struct fl_host_scan *s, unsigned nr)
 	struct pm_scan arg = {
 		.start = s->at,
 		.end = s->end,
+		.category_mask = PM_GUARD,
+		.category_inverted = PM_GUARD,
 		.category_anyof_mask = PM_PRESENT | PM_SWAPPED,
 		.return_mask = PM_PFNZERO | PM_FILE,
 	};
 	int n = scan(s->fd, &arg, region, nr);
 
+	if (n < 0) { /* before 6.15 */
+		arg.category_mask = arg.category_inverted = 0;
+		n = scan(s->fd, &arg, region, nr);
+	}
 	for (int i = 0; i < n; i++)
 		s->run[i] = (struct fl_host_run){region[i].start, region[i].end,
 						 (region[i].categories & PM_PFNZERO) ? FL_RUN_ZERO
@@ -539,6 +547,28 @@ int fl_host_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum
 	*start = run.start;
 	*run_end = run.end;
 	*what = run.what;
+	return 1;
+}
+
+int fl_host_guarded_next(uint64_t *start, uint64_t end, uint64_t *run_end)
+{
+	struct pm_region region = {0};
+	struct pm_scan arg = {
+		.start = *start,
+		.end = end,
+		.category_mask = PM_GUARD,
+		.return_mask = PM_GUARD,
+	};
+	int fd = open_pagemap(), n;
+
+	if (fd < 0)
+		return 0;
+	n = scan(fd, &arg, &region, 1);
+	fl_host_close(fd);
+	if (n != 1)
+		return 0;
+	*start = region.start;
+	*run_end = region.end;
 	return 1;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * own.h - the engine's own memory: metadata, the pool, the stacks it makes, its code and data. For the program there is
- * nothing at these addresses: its calls pass them by as a hole, and fl_host_maps_next() does not list them.
+ * own.h - the engine's own memory: metadata, the pool, the stacks it makes, its code and data. For the program there
+ * is nothing at these addresses: its calls pass them by as a hole, and fl_host_maps_next() does not list them.
  *
  * Async-signal-safe, without a lock. What is being added or removed just now may be missed.
  */

@@ -43,7 +43,8 @@ static void check_bits(struct walk *w, const struct fl_vma *v, uint64_t addr, fl
 	expect(w, v && !(v->flags & VM_RELEASED), "I4 entry in a mapping", addr);
 	expect(w, !pte_uffd_wp(pte) || !(pte.val & PTE_WRITE), "I5 uffd-wp is not writable", addr);
 	expect(w, !pte_uffd_wp(pte) || !v || (v->flags & VM_UFFD_WP), "I5 uffd-wp is registered", addr);
-	expect(w, !pte_marker(pte) || pte.val == pte_wp_marker().val, "I5 marker", addr);
+	expect(w, !pte_marker(pte) || pte.val == pte_wp_marker().val || pte.val == pte_guard_marker().val,
+	       "I5 marker", addr);
 	expect(w, !pte_write(pte) || !v || (v->flags & VM_WRITE), "I6 writable mapping", addr);
 	expect(w, !pte_write(pte) || (pte_dirty(pte) && pte_soft_dirty(pte)), "I6 writable is dirty", addr);
 	expect(w, !pte_write(pte) || !pte_hint(pte), "I6 hint", addr);

@@ -5,7 +5,8 @@
  *   no mapping here ................................... FL_FOREIGN
  *   the mapping forbids the access ................... FL_SEGV
  *   released between the access and this look ........ the host grants it now: run it again
- *   no page:   in place, and the mapping allows it ... the backend had forgotten it: grant again
+ *   no page:   guarded by the program's advice ....... FL_SEGV, and so it is where the host finds no page in place
+ *              in place, and the mapping allows it ... the backend had forgotten it: grant again
  *              behind the end of the backing ......... SIGBUS
  *              the backing has the page, minor ....... the userfaultfd object
  *              the backing has it .................... map it; a store to a private mapping gets a copy
@@ -48,6 +49,7 @@ enum look {
 	ASK,	    /* the userfaultfd object, for vmf->why */
 	AGAIN,	    /* look once more */
 	BEHIND_END, /* of the file */
+	GUARDED,
 	NO_MEMORY,
 	REFUSED, /* by user space */
 };
@@ -227,7 +229,11 @@ static enum look fault_no_page(struct fl_vmf *vmf, const struct fl_slot *s)
 	uint64_t addr = fl_unit_of(vma->kind, vmf->addr), found = FL_PFN_NONE;
 	enum fl_right right = s->nr ? pte_right(slot_get(s), vma) : fl_absent_right(vma);
 
+	if (s->nr && pte_guard(slot_get(s)))
+		return GUARDED;
 	if (right >= ((vmf->flags & FAULT_WRITE) ? FL_RIGHT_WRITE : FL_RIGHT_READ)) { /* the host has the page */
+		if (vmf->flags & FAULT_NOWHERE)
+			return GUARDED;
 		fl_count(faults_spurious, 1);
 		grant_around(vmf, s, right);
 		return DONE;
@@ -344,11 +350,13 @@ enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf)
 		}
 		if (vmf->vma->flags & VM_RELEASED) {
 			fl_vma_unpin(vmf->vma);
+			vmf->released = true;
 			return FL_DONE; /* the host grants it now */
 		}
 		look = handle_fault(vmf);
 	} while (look == AGAIN);
 	if (vmf->hinted && began && !vmf->delivered)
 		note_hint(vmf->mm, began);
-	return look == DONE ? FL_DONE : FL_SIGBUS;
+	vmf->nowhere = look == GUARDED;
+	return look == DONE ? FL_DONE : look == GUARDED ? FL_SEGV : FL_SIGBUS;
 }

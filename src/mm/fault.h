@@ -11,11 +11,12 @@
 #define FAULT_WRITE	 0x1u
 #define FAULT_KERNEL	 0x2u /* on behalf of a system call */
 #define FAULT_NO_HANDLER 0x4u /* the in-thread handler has passed this one on */
+#define FAULT_NOWHERE	 0x8u /* the host says that nothing is mapped there: no right was in the way */
 
 enum fl_fault {
 	FL_DONE,    /* run the access again */
 	FL_FOREIGN, /* no registered memory: what the host would do */
-	FL_SEGV,    /* the mapping forbids it */
+	FL_SEGV,    /* the mapping forbids it; or, vmf->nowhere, the page is guarded */
 	FL_SIGBUS,  /* behind the end of a file; no memory; or as user space wants it */
 };
 
@@ -32,6 +33,8 @@ struct fl_vmf {
 	enum fl_why why;
 	bool hinted;	/* the access sampler's hint was in the way */
 	bool delivered; /* user space has had this fault */
+	bool released;	/* FL_DONE because the host serves the mapping alone */
+	bool nowhere;	/* FL_SEGV as if nothing was mapped there */
 };
 
 /* Drop what a fault holds when it asks the userfaultfd layer: page-table lock, file's lock, the pin. */

@@ -15,6 +15,8 @@
 /* What the child gets of an entry, and its share of what is behind it. */
 static fl_pte_t share(struct fl_mm *mm, fl_pte_t pte, unsigned nr)
 {
+	if (pte_guard(pte))
+		return pte;
 	if (pte_no_page(pte))
 		return (fl_pte_t){0};
 	if (pte_swap(pte))

@@ -57,6 +57,7 @@
 #include "mm/fill.h"
 #include "mm/folio.h"
 #include "mm/fork.h"
+#include "mm/guard.h"
 #include "mm/huge.h"
 #include "mm/kind.h"
 #include "mm/migrate.h"

@@ -12,6 +12,8 @@ static fl_pte_t moved(struct fl_mm *mm, struct fl_vma *vma, fl_pte_t old, uint64
 {
 	fl_pte_t pte = (vma->flags & VM_UFFD_WP) ? old : pte_clear_uffd_wp(old);
 
+	if (pte_guard(old))
+		return old;
 	if (pte_marker(old))
 		return (vma->flags & VM_UFFD_WP) ? old : (fl_pte_t){0};
 	pte = pte_mkdirty(pte);

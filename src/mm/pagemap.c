@@ -45,7 +45,7 @@ static uint64_t pagemap_word(struct fl_mm *mm, const struct fl_vma *vma, uint64_
 	if (pte_present(pte)) {
 		word |= FL_PM_PRESENT;
 	} else if (!pte_none(pte)) {
-		word |= FL_PM_SWAP;
+		word |= FL_PM_SWAP | (pte_guard(pte) ? FL_PM_GUARD : 0);
 	}
 	if (pte_uffd_wp(pte))
 		word |= FL_PM_UFFD_WP;

@@ -52,6 +52,8 @@ static fl_pte_t change_absent(fl_pte_t pte, uint32_t cp_flags)
 {
 	if (pte_none(pte))
 		return (cp_flags & MM_CP_UFFD_WP_MARKERS) ? pte_wp_marker() : pte;
+	if (pte_guard(pte))
+		return pte;
 	if (pte_marker(pte))
 		return (cp_flags & MM_CP_UFFD_WP_RESOLVE) ? (fl_pte_t){0} : pte;
 	if (cp_flags & MM_CP_CLEAR_SOFT_DIRTY)

@@ -7,6 +7,7 @@
  *   swap       slot << 12  | SWAP | kept flags          the contents are in a slot of the swap area
  *   migration  frame << 12 | MIGRATION | kept flags     the contents are on their way to another frame
  *   marker     MARKER | UFFD_WP                         no page; the next one there will be write-protected
+ *              MARKER | GUARD                           no page, by the program's advice: an access is SIGSEGV
  *
  * Kept flags are uffd-wp, soft-dirty and dirty: they stand at the same place in each kind, and come back with the
  * page. A migration entry also keeps what the access sampler has set and noted: the page has not been away. A leaf
@@ -35,6 +36,7 @@
 #define PTE_UNASKED    (1ull << 9) /* a leaf that the program has not asked for: it must not show */
 #define PTE_UFFD_WP    (1ull << 10)
 #define PTE_SOFT_DIRTY (1ull << 11)
+#define PTE_GUARD      (1ull << 12) /* of a marker */
 #define PTE_PFN	       0x000ffffffffff000ull
 #define PTE_KEPT       (PTE_UFFD_WP | PTE_SOFT_DIRTY | PTE_DIRTY)
 #define PTE_SAMPLER    (PTE_HINT | PTE_YOUNG)
@@ -71,6 +73,11 @@ static inline bool pte_migration(fl_pte_t p)
 static inline bool pte_marker(fl_pte_t p)
 {
 	return pte_is(p, PTE_MARKER);
+}
+
+static inline bool pte_guard(fl_pte_t p)
+{
+	return pte_marker(p) && (p.val & PTE_GUARD);
 }
 
 /* No page behind it: none, or a marker for the next page. */
@@ -209,6 +216,11 @@ static inline fl_pte_t mk_migration_pte(fl_pte_t p)
 static inline fl_pte_t pte_wp_marker(void)
 {
 	return (fl_pte_t){PTE_MARKER | PTE_UFFD_WP};
+}
+
+static inline fl_pte_t pte_guard_marker(void)
+{
+	return (fl_pte_t){PTE_MARKER | PTE_GUARD};
 }
 
 /* An existing entry with the rights of its mapping's vm_page_prot in place of its own. */

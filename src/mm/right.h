@@ -34,6 +34,8 @@ static inline enum fl_right pte_right(fl_pte_t p, const struct fl_vma *vma)
 {
 	if (pte_none(p))
 		return fl_absent_right(vma);
+	if (pte_guard(p))
+		return FL_RIGHT_NONE;
 	if (pte_marker(p))
 		return fl_min(fl_absent_right(vma), FL_RIGHT_READ);
 	if (!pte_present(p) || pte_hint(p) || !fl_vma_access(vma))

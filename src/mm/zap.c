@@ -53,8 +53,9 @@ void fl_leaf_break(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, bool tab
 struct zap {
 	struct fl_mm *mm;
 	struct fl_vma *vma;
-	bool keep_wp;	/* leave a marker for what is write-protected */
-	bool file_only; /* not private copies of a file's pages */
+	bool keep_wp;	 /* leave a marker for what is write-protected */
+	bool keep_guard; /* it guards the place, not the page */
+	bool file_only;	 /* not private copies of a file's pages */
 };
 
 /* What an entry becomes. */
@@ -63,6 +64,8 @@ static fl_pte_t zapped(const struct zap *z, fl_pte_t old)
 	bool private_copy = pte_swap(old) || (pte_present(old) && !fl_page_mapping(z->mm, pte_pfn(old)));
 
 	if (z->file_only && (private_copy || pte_migration(old)))
+		return old;
+	if (z->keep_guard && pte_guard(old))
 		return old;
 	return z->keep_wp && pte_uffd_wp(old) ? pte_wp_marker() : (fl_pte_t){0};
 }
@@ -115,12 +118,14 @@ void fl_zap_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t
 
 void fl_zap_advised(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end)
 {
-	zap_range(&(struct zap){.mm = mm, .vma = vma, .keep_wp = vma->kind->keeps_marker}, start, end);
+	zap_range(&(struct zap){.mm = mm, .vma = vma, .keep_wp = vma->kind->keeps_marker, .keep_guard = true}, start,
+		  end);
 }
 
 void fl_zap_file_range(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, bool cow)
 {
-	zap_range(&(struct zap){.mm = mm, .vma = vma, .keep_wp = true, .file_only = !cow}, start, end);
+	zap_range(&(struct zap){.mm = mm, .vma = vma, .keep_wp = true, .keep_guard = true, .file_only = !cow}, start,
+		  end);
 }
 
 void fl_zap_gone(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, fl_pte_t *ptep)

@@ -173,10 +173,13 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	if (!err)
 		err = fl_prepare_tables(mm, start, end, &data);
 	if (!err)
+		err = fl_guards_adopt(mm, start, end);
+	if (!err)
 		err = exchange(mm, start, end, pgoff, data, &aside);
 	if (err) {
 		fl_host_mprotect(start, end - start, fl_access_prot(access));
 		__atomic_fetch_add(&fl_native.undone, 1, __ATOMIC_RELEASE);
+		fl_guard_remove(mm, start, end);
 		fl_free_pgtables(mm, start, end);
 		fl_extent_free(start, end, pgoff);
 		return err;
@@ -237,9 +240,11 @@ static int readopt(struct fl_mm *mm, struct fl_vma *vma)
 		return -ENOMEM;
 	}
 	/* other parts of its chunks may be in use */
-	if (readopt_entries(mm, vma, true) || fl_native_conform(mm, vma)) {
-		fl_free_pgtables(mm, vma->start, vma->end);
+	if (fl_guards_adopt(mm, vma->start, vma->end) || readopt_entries(mm, vma, true) ||
+	    fl_native_conform(mm, vma)) {
 		fl_cache_unhide(vma);
+		fl_guards_release(mm, vma->start, vma->end);
+		fl_free_pgtables(mm, vma->start, vma->end);
 		while (fl_host_mprotect(vma->start, len, fl_access_prot(fl_vma_access(vma))) == -ENOMEM &&
 		       fl_cache_shrink(mm))
 			;
@@ -393,6 +398,7 @@ void fl_native_release(struct fl_mm *mm, struct fl_vma *vma)
 		;
 	if (err)
 		return;
+	fl_guards_release(mm, vma->start, vma->end);
 	fl_cache_forget(vma->pgoff, PAGES(len));
 	for (uint64_t a = vma->start, next; a < vma->end; a = next) {
 		next = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, vma->end);

@@ -15,6 +15,14 @@ void fl_native_release(struct fl_mm *mm, struct fl_vma *vma);
 /* Is a page of a released mapping, which the pool has, the program's own, and not the shared one of zeros? */
 bool fl_released_owned(struct fl_vma *vma, uint64_t addr);
 /*
+ * The program's guard markers, which the host has in [start, end), become entries; 0, -ENOMEM. And back. => mmap_lock
+ * held for writing
+ */
+int fl_guards_adopt(struct fl_mm *mm, uint64_t start, uint64_t end);
+void fl_guards_release(struct fl_mm *mm, uint64_t start, uint64_t end);
+/* Has the host a marker there? */
+bool fl_guards_host_has(uint64_t addr);
+/*
  * For shared_adopt.c: tables for what the range holds; and adopting a private mapping as anonymous memory. =>
  * mmap_lock held for writing
  */

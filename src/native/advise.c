@@ -59,9 +59,22 @@ static int advise_in_place(struct fl_vma *vma, uint64_t start, uint64_t stop, in
 
 	if (!ret && (advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED))
 		fl_zap_advised(mm, vma, start, stop);
+	if (!ret && advice == MADV_GUARD_INSTALL) /* with what was known of the pages */
+		fl_zap_range(mm, vma, start, stop);
 	if (!ret)
 		note_advice(start, stop, advice);
 	return ret;
+}
+
+/* A guard marker takes the place of a page, also where the host has them. => mmap_lock held for writing */
+static int install_guards(struct fl_vma *vma, uint64_t start, uint64_t stop)
+{
+	if (vma->flags & VM_LOCKED)
+		return -EINVAL;
+	if (!(vma->flags & VM_RELEASED))
+		return fl_guard_install(mm, vma, start, stop);
+	drop_released(vma, start, stop);
+	return fl_host_guard(start, stop - start);
 }
 
 /* => mmap_lock held for writing */
@@ -107,8 +120,12 @@ static int advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int ad
 	case MADV_REMOVE: /* what the program has is private memory, whatever it is made of */
 		return -EINVAL;
 	case MADV_GUARD_INSTALL:
+		return install_guards(vma, start, stop);
 	case MADV_GUARD_REMOVE:
-		return -EINVAL; /* the markers of these ranges are in use */
+		if (vma->flags & VM_RELEASED)
+			return fl_host_unguard(start, stop - start);
+		fl_guard_remove(mm, start, stop);
+		return 0;
 	default: /* advice that nothing needs to follow: FREE, WILLNEED, COLD, PAGEOUT, HUGEPAGE, MERGEABLE, ... */
 		return 0;
 	}
@@ -166,6 +183,36 @@ static int collapse_all(uint64_t at, uint64_t end)
 	return ret ? ret : hole;
 }
 
+/* A part whose pages come by faults. => no lock held */
+static int populate_registered(uint64_t start, uint64_t stop, uint32_t access, int advice)
+{
+	bool write = advice == MADV_POPULATE_WRITE;
+
+	if (!(access & (write ? VM_WRITE : VM_ACCESS)))
+		return -EINVAL;
+	return fl_native_make_present(start, stop - start, write) ? 0 : -EFAULT;
+}
+
+/* In the order of addresses, up to what cannot be populated. => no lock held */
+static int populate_all(uint64_t at, uint64_t end, int advice)
+{
+	uint64_t start, stop, signals = lock_range(0, 0);
+	struct fl_vma *vma;
+	int ret = 0;
+
+	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
+		bool registered = vma && !(vma->flags & VM_RELEASED);
+		uint32_t access = vma ? fl_vma_access(vma) : 0;
+
+		unlock(signals);
+		ret = registered ? populate_registered(start, stop, access, advice)
+				 : fl_host_madvise(start, stop - start, advice);
+		signals = lock_range(0, 0);
+	}
+	unlock(signals);
+	return ret;
+}
+
 /* The host refuses advice that it does not know, before anything is changed. */
 static bool advice_known(int advice)
 {
@@ -221,7 +268,7 @@ int fl_native_madvise(uint64_t addr, uint64_t len, int advice)
 	if (advice == MADV_COLLAPSE)
 		return collapse_all(addr, end);
 	if (populate)
-		fl_native_fault_in(addr, end - addr, advice == MADV_POPULATE_WRITE);
+		return populate_all(addr, end, advice);
 	signals = advice == MADV_REMOVE ? lock() : lock_range(addr, end); /* removes others' pages, too */
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);

@@ -165,4 +165,7 @@ enum fl_hole { FL_HOLE_PASSED, FL_HOLE_ENDS, FL_HOLE_LATER };
 typedef int fl_part_fn(uint64_t addr, uint64_t len, long arg);
 int fl_native_around_own(uint64_t addr, uint64_t len, fl_part_fn *fn, long arg, enum fl_hole hole);
 
+/* Bring the registered pages of a range in, in order. false: one could not be. => no lock held */
+bool fl_native_make_present(uint64_t addr, uint64_t len, bool write);
+
 #endif

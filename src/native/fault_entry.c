@@ -24,7 +24,7 @@ bool fl_native_undone(void)
 	return ret;
 }
 
-static enum fl_fault resolve(const siginfo_t *info, ucontext_t *uc, uint32_t flags)
+static enum fl_fault resolve(siginfo_t *info, ucontext_t *uc, uint32_t flags)
 {
 	struct fl_vmf vmf = {
 		.mm = &fl_native.mm,
@@ -36,6 +36,10 @@ static enum fl_fault resolve(const siginfo_t *info, ucontext_t *uc, uint32_t fla
 
 	if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		ret = fl_handle_mm_fault(&vmf);
+	if (ret == FL_DONE && vmf.released && (flags & FAULT_NOWHERE) && fl_guards_host_has(vmf.addr))
+		return FL_FOREIGN;
+	if (ret == FL_SEGV) /* the mapping is there, whatever the host hides it with */
+		info->si_code = vmf.nowhere ? SEGV_MAPERR : SEGV_ACCERR;
 	if (ret == FL_FOREIGN && fl_native_undone())
 		ret = FL_DONE; /* it may have been hidden then */
 	if (ret == FL_DONE && vmf.delivered && !(flags & FAULT_WRITE) && fl_cache_writable(vmf.mm, vmf.addr))
@@ -51,7 +55,8 @@ static void caused(siginfo_t *info, ucontext_t *uc)
 
 	if (fl_context_page_fault(uc, info))
 		ret = resolve(info, uc,
-			      (fl_context_write(uc) > 0 ? FAULT_WRITE : 0) | (user_fixup ? FAULT_KERNEL : 0));
+			      (fl_context_write(uc) > 0 ? FAULT_WRITE : 0) | (user_fixup ? FAULT_KERNEL : 0) |
+				      (info->si_code == SEGV_MAPERR ? FAULT_NOWHERE : 0));
 	if (ret == FL_DONE)
 		return;
 	if (user_fixup) {
@@ -62,8 +67,6 @@ static void caused(siginfo_t *info, ucontext_t *uc)
 		fl_sigview_raise_sigbus(uc, info->si_addr);
 		return;
 	}
-	if (ret == FL_SEGV) /* the mapping is there, whatever the host hides it with */
-		info->si_code = SEGV_ACCERR;
 	fl_sigview_caused(info, uc);
 }
 

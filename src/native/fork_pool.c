@@ -72,9 +72,13 @@ static void remap(void)
 		if (v->flags & (VM_SHARED | VM_IN_PLACE)) /* the host has copied what is in place, and its rights */
 			continue;
 		fl_cache_forget(v->pgoff, PAGES(v->end - v->start)); /* it has no rights, and no markers */
+		if (v->flags & VM_RELEASED)
+			must(fl_guards_adopt(mm, v->start, v->end));
 		must(fl_pool_map(v->pgoff, v->end - v->start, v->start, FL_FP_NONE));
 		if (v->flags & VM_RELEASED)
 			must(fl_host_mprotect(v->start, v->end - v->start, fl_access_prot(v->flags)));
+		if (v->flags & VM_RELEASED)
+			fl_guards_release(mm, v->start, v->end);
 		fl_direct_conform(v);
 	}
 }

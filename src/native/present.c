@@ -58,6 +58,17 @@ enum fl_present fl_native_fault_in(uint64_t addr, uint64_t len, bool write)
 	return any ? FL_MADE_PRESENT : FL_WAS_PRESENT;
 }
 
+bool fl_native_make_present(uint64_t addr, uint64_t len, bool write)
+{
+	for (uint64_t at = addr; at < addr + len; at += PAGE_SIZE) {
+		enum page page = look_at(at, write);
+
+		if (page == PAGE_FORBIDDEN || (page == PAGE_HIDDEN && fault_in(at, write)))
+			return false;
+	}
+	return true;
+}
+
 static int populate(uint64_t addr, uint64_t len)
 {
 	uint64_t signals = lock(), at = addr, end = addr + len, start, stop;
@@ -68,8 +79,7 @@ static int populate(uint64_t addr, uint64_t len)
 		if (vma && !(vma->flags & VM_WRITE))
 			write = false;
 	unlock(signals);
-	fl_native_fault_in(addr, len, write);
-	return 0;
+	return fl_native_make_present(addr, len, write) ? 0 : -ENOMEM;
 }
 
 static int mlock_part(uint64_t addr, uint64_t len, long flags)

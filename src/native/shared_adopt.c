@@ -92,7 +92,7 @@ static int adopt_pages(struct fl_mm *mm, uint64_t start, uint64_t end, const str
 
 	if (!may_write(start))
 		return -EPERM;
-	if (fl_prepare_tables(mm, start, end, &any))
+	if (fl_prepare_tables(mm, start, end, &any) || fl_guards_adopt(mm, start, end))
 		goto fail;
 	pgoff = fl_extent_alloc(start, end, FL_SECTION_FILES);
 	if (pgoff == FL_PFN_NONE)
@@ -108,6 +108,7 @@ static int adopt_pages(struct fl_mm *mm, uint64_t start, uint64_t end, const str
 		fl_file_set_entries(mm, vma);
 	return 0;
 fail:
+	fl_guard_remove(mm, start, end);
 	fl_free_pgtables(mm, start, end);
 	return -ENOMEM;
 }
@@ -184,6 +185,7 @@ void fl_file_release(struct fl_mm *mm, struct fl_vma *vma)
 {
 	show_all(vma);
 	fl_file_populate(mm, vma, vma->start, vma->end, vma->start);
+	fl_guards_release(mm, vma->start, vma->end);
 	fl_zap_range(mm, vma, vma->start, vma->end);
 	fl_vma_set(vma, vma->flags | VM_RELEASED, NULL);
 }

@@ -12,6 +12,10 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE  103
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -159,10 +163,10 @@ int fl_soft_mprotect(struct fl_mm *mm, uint64_t addr, uint64_t len, int prot)
 static bool advice_known(int advice)
 {
 	static const int known[] = {
-		MADV_NORMAL,	 MADV_RANDOM,	MADV_SEQUENTIAL, MADV_WILLNEED,	   MADV_DONTNEED,
-		MADV_FREE,	 MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTFORK,	   MADV_DOFORK,
-		MADV_DONTDUMP,	 MADV_DODUMP,	MADV_MERGEABLE,	 MADV_UNMERGEABLE, MADV_WIPEONFORK,
-		MADV_KEEPONFORK, MADV_COLD,	MADV_PAGEOUT,	 MADV_COLLAPSE,	   MADV_REMOVE,
+		MADV_NORMAL,	MADV_RANDOM,	  MADV_SEQUENTIAL,    MADV_WILLNEED,	 MADV_DONTNEED, MADV_FREE,
+		MADV_HUGEPAGE,	MADV_NOHUGEPAGE,  MADV_DONTFORK,      MADV_DOFORK,	 MADV_DONTDUMP, MADV_DODUMP,
+		MADV_MERGEABLE, MADV_UNMERGEABLE, MADV_WIPEONFORK,    MADV_KEEPONFORK,	 MADV_COLD,	MADV_PAGEOUT,
+		MADV_COLLAPSE,	MADV_REMOVE,	  MADV_GUARD_INSTALL, MADV_GUARD_REMOVE,
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
@@ -182,6 +186,11 @@ static int advise_part(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uin
 		return vma->kind->lookup ? -EINVAL : 0;
 	case MADV_PAGEOUT:
 		fl_swap_out_range(mm, vma, start, end);
+		return 0;
+	case MADV_GUARD_INSTALL:
+		return fl_guard_install(mm, vma, start, end);
+	case MADV_GUARD_REMOVE:
+		fl_guard_remove(mm, start, end);
 		return 0;
 	default:
 		return 0;

@@ -791,6 +791,12 @@ int fl_host_maps_next(uint64_t addr, struct fl_host_map *map)
 	return 1;
 }
 
+/* The model's programs set no markers of their own. */
+int fl_host_guarded_next(uint64_t *start, uint64_t end, uint64_t *run_end)
+{
+	return 0;
+}
+
 /* The model has nothing of the engine's own. */
 bool fl_own_next(uint64_t *start, uint64_t end, uint64_t *stop)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * own-memory.c - a program that looks at /proc/self/maps and takes what it finds. Whatever there is beside its own and
- * libc's (with the kernel: nothing) is not the program's: a call that meets it finds nothing mapped there, or is
+ * own-memory.c - a program that looks at /proc/self/maps and takes what it finds. Whatever there is beside its own
+ * and libc's (with the kernel: nothing) is not the program's: a call that meets it finds nothing mapped there, or is
  * refused, and userfaultfd works as before.
  */
 #include "stress.h"
