@@ -378,6 +378,19 @@ int fl_host_fd_move_high(int fd, bool cloexec)
 	return high;
 }
 
+int fl_host_fd_reopen(int fd)
+{
+	char path[sizeof("/proc/self/fd/") + 10] = "/proc/self/fd/", digits[10];
+	size_t len = strlen(path), n = 0;
+
+	do
+		digits[n++] = (char)('0' + fd % 10);
+	while (fd /= 10);
+	while (n)
+		path[len++] = digits[--n];
+	return fl_host_open(path, O_RDWR | O_CLOEXEC);
+}
+
 bool fl_host_fd_rdwr(int fd)
 {
 	long flags = fl_sys(SYS_fcntl, fd, F_GETFL, 0);
@@ -433,4 +446,21 @@ int64_t fl_host_next_hole(int fd, uint64_t offset)
 {
 	fl_count(host_file, 1);
 	return fl_sys(SYS_lseek, fd, offset, SEEK_HOLE);
+}
+
+/* cachestat(2), which is younger than the C libraries we build with */
+#define NR_CACHESTAT 451
+
+int64_t fl_host_file_has(int fd, uint64_t offset, uint64_t len)
+{
+	struct {
+		uint64_t offset, len;
+	} range = {offset, len};
+	struct {
+		uint64_t cached, dirty, writeback, evicted, recently_evicted;
+	} stat = {0};
+	long ret = fl_sys(NR_CACHESTAT, fd, &range, &stat, 0);
+
+	fl_count(host_file, 1);
+	return ret ? ret : (int64_t)(stat.cached + stat.evicted); /* what is in swap */
 }

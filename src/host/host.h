@@ -189,6 +189,11 @@ unsigned fl_host_maps_advice(uint64_t addr);
 enum fl_run { FL_RUN_DATA, FL_RUN_ZERO, FL_RUN_FILE };
 int fl_host_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what);
 /*
+ * The same of shared memory, where what is in the file need not be in the process's tables. A process that may not
+ * read its pagemap knows of none: it faults once more.
+ */
+int fl_host_shown_next(uint64_t *start, uint64_t end, uint64_t *run_end);
+/*
  * The next run of pages in [*start, end) of one mapping of shared memory that have memory, in the page cache; where
  * there is swap, of the others those that hold more than zeros. 1 found, 0 none. => the mapping may be read
  */
@@ -243,6 +248,11 @@ int fl_host_fd_high(int fd, bool cloexec, enum fl_inject_point fp);
  * The descriptor itself, moved there; it stays where it is if there is no such place. => nothing else uses the number
  */
 int fl_host_fd_move_high(int fd, bool cloexec);
+/*
+ * The file of a descriptor, opened anew for reading and writing: with a position and flags of its own. -errno: there
+ * is no /proc, or the file is not this process's to open.
+ */
+int fl_host_fd_reopen(int fd);
 /* Is it open for reading and for writing? */
 bool fl_host_fd_rdwr(int fd);
 /* Has any process a record lock on the file, fcntl(2)? To close a descriptor of it would drop this process's. */
@@ -262,5 +272,10 @@ long fl_host_pwrite(int fd, const void *buf, uint64_t len, uint64_t offset, enum
 /* The first data, or hole, at `offset` or above: lseek(2). -ENXIO: none. The end of a file begins a hole. */
 int64_t fl_host_next_data(int fd, uint64_t offset);
 int64_t fl_host_next_hole(int fd, uint64_t offset);
+/*
+ * How many pages of [offset, offset + len) the file has, those that fallocate(2) reserved among them, which to
+ * SEEK_DATA are holes. -errno: the host does not tell. Since 6.5; the file's position is neither used nor changed.
+ */
+int64_t fl_host_file_has(int fd, uint64_t offset, uint64_t len);
 
 #endif

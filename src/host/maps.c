@@ -5,6 +5,7 @@
 #include "arch/syscall.h"
 #include "host/host.h"
 #include "host/own.h"
+#include "host/proc.h"
 
 #include <linux/magic.h>
 #include <string.h>
@@ -20,29 +21,41 @@
 
 struct reader {
 	int fd;
+	uint64_t pos; /* of what comes after the buffer: others may read by the same descriptor */
 	char buf[1024];
 	unsigned len, at;
 };
 
-static int reader_open(struct reader *r, const char *path, enum fl_inject_point fp)
+static int reader_begin(struct reader *r, int fd)
 {
-	r->fd = fl_fail(fp) ? -ENOMEM : fl_host_open(path, O_RDONLY | O_CLOEXEC);
-	r->len = r->at = 0;
-	return r->fd < 0 ? r->fd : 0;
+	r->fd = fd;
+	r->pos = r->len = r->at = 0;
+	return fd < 0 ? fd : 0;
+}
+
+static int reader_open(struct reader *r, const char *path)
+{
+	return reader_begin(r, fl_host_open(path, O_RDONLY | O_CLOEXEC));
+}
+
+static int maps_open(struct reader *r, enum fl_inject_point fp)
+{
+	return reader_begin(r, fl_fail(fp) ? -ENOMEM : fl_host_proc_open(FL_PROC_MAPS));
 }
 
 static void reader_close(struct reader *r)
 {
-	fl_host_close(r->fd);
+	fl_host_proc_close(r->fd);
 }
 
 static int next_char(struct reader *r)
 {
 	if (r->at == r->len) {
-		long n = fl_sys(SYS_read, r->fd, r->buf, sizeof(r->buf));
+		long n = fl_sys(SYS_pread64, r->fd, r->buf, sizeof(r->buf), r->pos);
 
 		if (n <= 0)
 			return -1;
+		r->pos += (uint64_t)n;
 		r->len = (unsigned)n;
 		r->at = 0;
 	}
@@ -171,7 +184,7 @@ static int query_map(int fd, uint64_t addr, struct fl_host_map *map)
 static int next_map(uint64_t addr, struct fl_host_map *map)
 {
 	struct reader r;
-	int ret = reader_open(&r, "/proc/self/maps", FL_FP_MAPS);
+	int ret = maps_open(&r, FL_FP_MAPS);
 
 	if (ret)
 		return ret;
@@ -207,7 +220,7 @@ int fl_host_maps_walk(void (*fn)(const struct fl_host_map *map, void *data), voi
 {
 	struct fl_host_map map;
 	struct reader r;
-	int ret = reader_open(&r, "/proc/self/maps", FL_FP_LOOK);
+	int ret = maps_open(&r, FL_FP_LOOK);
 
 	if (ret)
 		return ret;
@@ -223,7 +236,7 @@ uint64_t fl_host_maps_count(void)
 	uint64_t n = 0;
 	int c;
 
-	if (reader_open(&r, "/proc/self/maps", FL_FP_MAPS))
+	if (maps_open(&r, FL_FP_MAPS))
 		return 0;
 	while ((c = next_char(&r)) >= 0)
 		n += c == '\n';
@@ -237,7 +250,7 @@ uint64_t fl_host_maps_max(void)
 	uint64_t max = 0;
 	int c;
 
-	if (reader_open(&r, "/proc/sys/vm/max_map_count", FL_FP_NONE))
+	if (reader_open(&r, "/proc/sys/vm/max_map_count"))
 		return 0;
 	while ((c = next_char(&r)) >= '0' && c <= '9')
 		max = max * 10 + (uint64_t)(c - '0');
@@ -284,7 +297,7 @@ unsigned fl_host_maps_advice(uint64_t addr)
 	struct reader r;
 	char line[128];
 
-	if (reader_open(&r, "/proc/self/smaps", FL_FP_NONE))
+	if (reader_open(&r, "/proc/self/smaps"))
 		return 0;
 	while (read_line(&r, line, sizeof(line))) {
 		parse_range(line, &start, &end);
@@ -371,11 +384,6 @@ struct pm_region {
 #define PM_HUGE	     (1ull << 6)
 #define PM_GUARD     (1ull << 8) /* since 6.15; it also counts as swapped */
 #define WORD_GUARD   (1ull << 58)
-
-static int open_pagemap(void)
-{
-	return fl_host_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-}
 
 /* The first regions of a scan, at most nr: how many, -errno */
 static int scan(int fd, struct pm_scan *arg, struct pm_region *region, unsigned nr)
@@ -499,7 +507,7 @@ static int scan_one(struct fl_host_scan *s)
 
 void fl_host_scan_begin(struct fl_host_scan *s, uint64_t start, uint64_t end)
 {
-	s->fd = open_pagemap(); /* after setuid() the file is another user's */
+	s->fd = fl_host_proc_open(FL_PROC_PAGEMAP); /* after setuid() the file is another user's */
 	s->at = start;
 	s->end = end;
 	s->nr = s->i = 0;
@@ -530,7 +538,7 @@ int fl_host_scan_next(struct fl_host_scan *s, struct fl_host_run *run)
 void fl_host_scan_end(struct fl_host_scan *s)
 {
 	if (s->fd >= 0)
-		fl_host_close(s->fd);
+		fl_host_proc_close(s->fd);
 }
 
 int fl_host_resident_next(uint64_t *start, uint64_t end, uint64_t *run_end, enum fl_run *what)
@@ -559,17 +567,28 @@ int fl_host_guarded_next(uint64_t *start, uint64_t end, uint64_t *run_end)
 		.category_mask = PM_GUARD,
 		.return_mask = PM_GUARD,
 	};
-	int fd = open_pagemap(), n;
+	int fd = fl_host_proc_open(FL_PROC_PAGEMAP), n;
 
 	if (fd < 0)
 		return 0;
 	n = scan(fd, &arg, &region, 1);
-	fl_host_close(fd);
+	fl_host_proc_close(fd);
 	if (n != 1)
 		return 0;
 	*start = region.start;
 	*run_end = region.end;
 	return 1;
+}
+
+int fl_host_shown_next(uint64_t *start, uint64_t end, uint64_t *run_end)
+{
+	int fd = fl_host_proc_open(FL_PROC_PAGEMAP);
+	enum fl_run what;
+
+	if (fd < 0)
+		return 0;
+	fl_host_proc_close(fd);
+	return fl_host_resident_next(start, end, run_end, &what);
 }
 
 bool fl_host_mapped_huge(uint64_t addr)
@@ -581,11 +600,11 @@ bool fl_host_mapped_huge(uint64_t addr)
 		.category_mask = PM_PRESENT | PM_HUGE,
 		.return_mask = PM_HUGE,
 	};
-	int fd = open_pagemap(), n;
+	int fd = fl_host_proc_open(FL_PROC_PAGEMAP), n;
 
 	if (fd < 0)
 		return false;
 	n = scan(fd, &arg, &region, 1);
-	fl_host_close(fd);
+	fl_host_proc_close(fd);
 	return n == 1 && region.start == addr && region.end == addr + PIECE;
 }

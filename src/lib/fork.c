@@ -5,6 +5,7 @@
 #include "lib/lib.h"
 
 #include "host/count.h"
+#include "host/proc.h"
 #include "native/native.h"
 
 /* This thread has prepared: it holds every lock. The child's one thread inherits that. */
@@ -49,6 +50,7 @@ void fl_native_fork_child(void)
 {
 	static const char sorry[] = "faultline: a forked child ends: no descriptors left to copy its memory\n";
 
+	fl_host_proc_after_fork();
 	fl_kept_after_fork();
 	if (forking) {
 		forking = false;

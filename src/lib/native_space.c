@@ -4,6 +4,7 @@
  */
 #include "lib/lib.h"
 
+#include "host/proc.h"
 #include "native/native.h"
 
 #include <string.h>
@@ -117,5 +118,5 @@ int fl_native_open(struct fl_mm **mm)
 
 bool fl_native_private_fd(int fd)
 {
-	return fl_kept_is(fd);
+	return fl_kept_is(fd) || fl_host_proc_is(fd);
 }

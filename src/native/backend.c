@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "host/count.h"
+#include "host/proc.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +117,7 @@ static int create(void)
 		return err;
 	}
 	fl_signals_enabled = true;
+	fl_host_proc_hold();
 	return 0;
 }
 

@@ -18,6 +18,7 @@ struct kept {
 	uint64_t start, end; /* where the program's first mapping begins and the last ends; empty: none is known */
 	uint32_t users;	     /* of fl_kept_get() */
 	int fd;		     /* 0: free */
+	bool own;	     /* opened here: the program does not share its position and flags */
 	bool again;	     /* it could not be closed, or checked: look again at the next unmapping */
 };
 
@@ -122,7 +123,7 @@ static struct kept *free_record(void)
 }
 
 /* Keep the descriptor. NULL: there is no room for it. */
-static struct kept *insert(int fd, uint64_t dev, uint64_t inode)
+static struct kept *insert(int fd, bool own, uint64_t dev, uint64_t inode)
 {
 	struct kept *k = free_record();
 
@@ -132,7 +133,7 @@ static struct kept *insert(int fd, uint64_t dev, uint64_t inode)
 	}
 	if (!k)
 		return NULL;
-	*k = (struct kept){.dev = dev, .inode = inode};
+	*k = (struct kept){.own = own, .dev = dev, .inode = inode};
 	__atomic_store_n(&k->fd, fd, __ATOMIC_RELEASE);
 	__atomic_fetch_add(&nr_kept, 1, __ATOMIC_RELAXED);
 	return k;
@@ -163,15 +164,6 @@ static int open_mapping(const struct fl_host_map *map)
 	return -EINVAL;
 }
 
-/* By a descriptor that the program still has. */
-static int dup_descriptor(const struct fl_host_map *map)
-{
-	for (int fd = 0; fd < 1024; fd++)
-		if (names(fd, map->dev, map->inode) && fl_host_is_shmem(fd) && fl_host_fd_rdwr(fd))
-			return fl_host_fd_high(fd, true, FL_FP_NONE);
-	return -EINVAL;
-}
-
 /* The descriptor, moved out of the way if there is such a place. */
 static int move_high(int fd)
 {
@@ -183,39 +175,66 @@ static int move_high(int fd)
 	return high;
 }
 
-static int open_file(const struct fl_host_map *map)
+/*
+ * Another descriptor of a file of which the program has one: opened anew, or else a copy, which shares the position
+ * and flags with the program's.
+ */
+static int open_again(int fd, bool *own, enum fl_inject_point fp)
+{
+	int again;
+
+	if (fl_fail(fp))
+		return -ENOMEM;
+	again = fl_host_fd_reopen(fd);
+	*own = again >= 0;
+	return *own ? move_high(again) : fl_host_fd_high(fd, true, FL_FP_NONE);
+}
+
+/* By a descriptor that the program still has. */
+static int by_descriptor(const struct fl_host_map *map, bool *own)
+{
+	for (int fd = 0; fd < 1024; fd++)
+		if (names(fd, map->dev, map->inode) && fl_host_is_shmem(fd) && fl_host_fd_rdwr(fd))
+			return open_again(fd, own, FL_FP_NONE);
+	return -EINVAL;
+}
+
+static int open_file(const struct fl_host_map *map, bool *own)
 {
 	int fd = open_mapping(map);
 
-	if (fd < 0)
-		fd = dup_descriptor(map);
-	return fd < 0 ? -EINVAL : move_high(fd);
+	*own = fd >= 0;
+	if (fd >= 0)
+		return move_high(fd);
+	fd = by_descriptor(map, own);
+	return fd < 0 ? -EINVAL : fd;
 }
 
 /* => table_lock held */
-static int get(const struct fl_host_map *map)
+static int get(const struct fl_host_map *map, bool *own)
 {
 	struct kept *k = lookup(map->dev, map->inode);
 
 	if (!k) {
-		int fd = open_file(map);
+		int fd = open_file(map, own);
 
 		if (fd < 0)
 			return fd;
-		k = insert(fd, map->dev, map->inode);
+		k = insert(fd, *own, map->dev, map->inode);
 		if (!k) {
 			close_file(fd);
 			return -ENOMEM;
 		}
 	}
 	k->users++;
+	*own = k->own;
 	return k->fd;
 }
 
-int fl_kept_get(const struct fl_host_map *map)
+int fl_kept_get(const struct fl_host_map *map, bool *own)
 {
 	uint64_t signals = lock();
-	int ret = get(map);
+	int ret = get(map, own);
 
 	unlock(signals);
 	return ret;
@@ -252,6 +271,18 @@ void fl_kept_after_fork(void)
 }
 
 /* ---- the program's calls ---- */
+
+static bool sandboxed;
+
+void fl_enters_sandbox(void)
+{
+	__atomic_store_n(&sandboxed, true, __ATOMIC_RELAXED);
+}
+
+bool fl_sandboxed(void)
+{
+	return __atomic_load_n(&sandboxed, __ATOMIC_RELAXED);
+}
 
 /* May this process open what it has mapped? Asked once. */
 static bool reopens(void)
@@ -290,15 +321,16 @@ static void keep(int fd, uint64_t start, uint64_t len)
 	struct fl_host_file file;
 	struct kept *k;
 	uint64_t signals;
+	bool own = false;
 	int copy;
 
 	if (!fl_host_is_shmem(fd) || !fl_host_fd_rdwr(fd) || fl_host_fstat(fd, &file))
 		return;
 	signals = lock();
 	k = lookup(file.dev, file.inode);
-	copy = k ? -ENOMEM : fl_host_fd_high(fd, true, FL_FP_KEEP);
+	copy = k ? -ENOMEM : open_again(fd, &own, FL_FP_KEEP);
 	if (!k && copy >= 0) {
-		k = insert(copy, file.dev, file.inode);
+		k = insert(copy, own, file.dev, file.inode);
 		if (!k)
 			close_file(copy);
 	}
@@ -307,13 +339,19 @@ static void keep(int fd, uint64_t start, uint64_t len)
 	unlock(signals);
 }
 
+/* In a sandbox a call that the program would not make may end it: not before it has an object. */
+static bool may_keep(void)
+{
+	return !fl_sandboxed() || __atomic_load_n(&fl_native.ready, __ATOMIC_RELAXED);
+}
+
 long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset)
 {
 	bool anonymous = flags & MAP_ANONYMOUS, shared = (flags & MAP_TYPE) == MAP_SHARED;
 	int own = -EINVAL;
 	long ret;
 
-	if ((anonymous && (!shared || offset || (flags & MAP_HUGETLB))) || reopens()) {
+	if ((anonymous && (!shared || offset || (flags & MAP_HUGETLB))) || !may_keep() || reopens()) {
 		ret = fl_host_mmap(addr, len, prot, flags, fd, offset);
 		fd = -1;
 	} else {

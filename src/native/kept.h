@@ -13,13 +13,16 @@ long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint
 void fl_kept_unmapped(uint64_t start, uint64_t len);
 /*
  * A descriptor, open for reading and writing, of the file behind a mapping, until put. -EINVAL: there is none;
- * -ENOMEM
+ * -ENOMEM. Not `own`: the program has descriptors with the same position and flags.
  */
-int fl_kept_get(const struct fl_host_map *map);
+int fl_kept_get(const struct fl_host_map *map, bool *own);
 void fl_kept_put(int fd);
 /* Is it one of these descriptors? Are there any? */
 bool fl_kept_is(int fd);
 bool fl_kept_any(void);
+/* The process may be about to filter its system calls. Has it been? */
+void fl_enters_sandbox(void);
+bool fl_sandboxed(void);
 /* In a forked child, which has copies of them. */
 void fl_kept_after_fork(void);
 

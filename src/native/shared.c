@@ -2,8 +2,8 @@
 /*
  * shared.c - the program's shared memory: memfd, tmpfs, shared anonymous memory. The file itself is the page cache,
  * and stays mapped where the program has it; registering hides it, and puts the file into the direct map at the place
- * of the range's home, so that its pages are frames like others. Whether a page is in the cache is asked of the file
- * (SEEK_DATA); whether it is mapped, the engine's tables say.
+ * of the range's home, so that its pages are frames like others. Whether a page is in the cache is asked of the file;
+ * whether it is mapped, the engine's tables say.
  *
  * What other processes do to the file is seen as far as it can be asked: pages that they add are found. Pages that
  * they remove are not reported, and a page that is shown stays shown.
@@ -26,28 +26,121 @@ static uint64_t nr_pages(struct fl_file *file)
 	return fl_host_fstat(fl_shared_of(file)->fd, &st) ? 0 : PAGES(PAGE_ALIGN(st.size));
 }
 
+/* Where the host does not tell, and the position is the program's: asked of a mapping, into which swap is brought. */
+static bool in_memory(const struct fl_shared_file *f, uint64_t offset)
+{
+	long page = fl_host_map_file(f->fd, offset, PAGE_SIZE, PROT_NONE); /* so that mlockall() makes no page */
+	unsigned char in = 0;
+
+	if (fl_host_failed(page))
+		return false;
+	fl_host_madvise((uint64_t)page, PAGE_SIZE, MADV_WILLNEED);
+	fl_host_mincore((uint64_t)page, PAGE_SIZE, &in);
+	fl_host_munmap((uint64_t)page, PAGE_SIZE);
+	return in & 1;
+}
+
+static bool has_page(const struct fl_shared_file *f, uint64_t offset)
+{
+	int64_t n;
+
+	if (f->own && fl_host_next_data(f->fd, offset) == (int64_t)offset)
+		return true;
+	n = fl_host_file_has(f->fd, offset, PAGE_SIZE); /* reserved by fallocate(): to SEEK_DATA, a hole */
+	return n > 0 || (n < 0 && !f->own && in_memory(f, offset));
+}
+
+uint64_t fl_shared_hole(const struct fl_shared_file *f, uint64_t offset, uint64_t len)
+{
+	int64_t data = f->own ? fl_host_next_data(f->fd, offset) : -ENXIO;
+	uint64_t limit = data < 0 ? len : fl_min(len, (uint64_t)data - offset), at = 0;
+	int64_t n = limit ? fl_host_file_has(f->fd, offset, limit) : 0;
+
+	if (!n || (n < 0 && f->own))
+		return limit;
+	while (at < limit && !has_page(f, offset + at))
+		at += PAGE_SIZE;
+	return at;
+}
+
 static uint64_t find(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index)
 {
-	uint64_t at = index << PAGE_SHIFT, pfn = vma_pfn(vma, addr);
+	uint64_t pfn = vma_pfn(vma, addr);
 
-	if (fl_host_next_data(fl_shared_of(file)->fd, at) != (int64_t)at)
+	if (!has_page(fl_shared_of(file), index << PAGE_SHIFT))
 		return FL_PFN_NONE;
 	if (vma->flags & VM_SHARED) /* otherwise it is only the place for a copy */
 		__atomic_store_n(&fl_folio(&fl_native.mm, pfn)->mapping, file, __ATOMIC_RELAXED);
 	return pfn;
 }
 
-/* A page of zeros for a hole: to SEEK_DATA, what fallocate() makes is still a hole. */
+/*
+ * Is write(2) ours to use? By a descriptor of the program's it could append, and beyond the limit of file sizes it
+ * would raise SIGXFSZ.
+ */
+static bool may_write(const struct fl_shared_file *f, uint64_t end)
+{
+	return f->own && fl_host_file_limit() >= end;
+}
+
+/* A page of zeros, at `addr` in a shared mapping of the file. */
+static int touch_page(uint64_t addr)
+{
+	int err = fl_host_populate(addr, PAGE_SIZE, true);
+
+	if (err == -EINVAL) /* before 5.14 */
+		err = fl_touch_nofault(fl_ptr(addr)) ? -EFAULT : 0;
+	return err ? -ENOMEM : 0;
+}
+
+static int map_and_touch(const struct fl_shared_file *f, uint64_t offset)
+{
+	long page = fl_host_map_file(f->fd, offset, PAGE_SIZE, PROT_READ | PROT_WRITE);
+	int err;
+
+	if (fl_host_failed(page))
+		return -ENOMEM;
+	err = touch_page((uint64_t)page);
+	fl_host_munmap((uint64_t)page, PAGE_SIZE);
+	return err;
+}
+
 int fl_shared_write_zeros(struct fl_shared_file *f, uint64_t offset)
 {
 	static const char zeros[PAGE_SIZE];
 	struct fl_host_file st;
 	uint64_t n;
 
-	if (fl_host_fstat(f->fd, &st) || st.size <= offset)
+	if (fl_fail(FL_FP_FILL) || fl_host_fstat(f->fd, &st) || st.size <= offset)
 		return -ENOMEM;
 	n = fl_min(PAGE_SIZE, st.size - offset);
-	return fl_host_pwrite(f->fd, zeros, n, offset, FL_FP_FILL) == (long)n ? 0 : -ENOMEM;
+	if (!may_write(f, offset + n))
+		return map_and_touch(f, offset);
+	return fl_host_pwrite(f->fd, zeros, n, offset, FL_FP_NONE) == (long)n ? 0 : -ENOMEM;
+}
+
+/*
+ * By the direct map: for a moment the pages are there and hold zeros. The file may be truncated meanwhile, by another
+ * process: a store ends the copy then.
+ */
+static int64_t write_by_map(uint64_t pfn, const char *from, uint64_t len)
+{
+	char *to = fl_kmap_local(&fl_native.mm, pfn);
+
+	for (uint64_t at = 0; at < len; at += PAGE_SIZE)
+		if (touch_page(fl_addr(to + at)))
+			return at ? (int64_t)at : -ENOMEM;
+	return (int64_t)(len - fl_copy_nofault(to, from, len));
+}
+
+int64_t fl_shared_write(struct fl_shared_file *f, uint64_t pfn, const void *from, uint64_t len, uint64_t offset)
+{
+	long done;
+
+	if (!may_write(f, offset + len))
+		return write_by_map(pfn, from, len);
+	done = fl_host_pwrite(f->fd, from, len, offset, FL_FP_NONE);
+	return done > 0 ? done : -ENOMEM;
 }
 
 static uint64_t make(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t index)
@@ -123,10 +216,14 @@ void fl_large_drop(struct fl_shared_file *f, uint64_t first, uint64_t end)
 /* Is a page missing, before the end of the file? Another process may have removed it. */
 static bool has_hole(struct fl_shared_file *f, uint64_t first)
 {
-	uint64_t end = fl_min(first + CHUNK_PAGES, nr_pages(&f->file));
-	int64_t hole = fl_host_next_hole(f->fd, first << PAGE_SHIFT); /* the end of the file, if there is none */
+	uint64_t at = first << PAGE_SHIFT, end = fl_min(first + CHUNK_PAGES, nr_pages(&f->file)) << PAGE_SHIFT;
+	int64_t n = at < end ? fl_host_file_has(f->fd, at, end - at) : -ENXIO;
 
-	return hole < 0 || PAGES(PAGE_ALIGN((uint64_t)hole)) < end;
+	if (n >= 0)
+		return (uint64_t)n < PAGES(end - at);
+	while (at < end && has_page(f, at))
+		at += PAGE_SIZE;
+	return at < end || n == -ENXIO;
 }
 
 static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t addr, uint64_t first)
@@ -143,10 +240,9 @@ static uint64_t find_large(struct fl_file *file, struct fl_vma *vma, uint64_t ad
 static int collapse(struct fl_file *file, uint64_t first, bool full)
 {
 	struct fl_shared_file *f = fl_shared_of(file);
-	int64_t data = fl_host_next_data(f->fd, first << PAGE_SHIFT);
 	int err;
 
-	if (data < 0 || PAGES((uint64_t)data) >= first + CHUNK_PAGES)
+	if (fl_shared_hole(f, first << PAGE_SHIFT, PMD_SIZE) == PMD_SIZE)
 		return -EINVAL;
 	if (full && (has_hole(f, first) || nr_pages(file) < first + CHUNK_PAGES))
 		return -EBUSY;
@@ -198,13 +294,14 @@ struct fl_shared_file *fl_shared_known(const struct fl_host_map *map)
 
 bool fl_file_fit(const struct fl_host_map *map)
 {
+	bool own;
 	int fd;
 
 	if (!map->inode)
 		return false;
 	if (fl_shared_known(map))
 		return true;
-	fd = fl_kept_get(map);
+	fd = fl_kept_get(map, &own);
 	if (fd < 0)
 		return false;
 	fl_kept_put(fd);
@@ -227,13 +324,14 @@ static struct fl_shared_file *alloc_file(void)
 struct fl_shared_file *fl_shared_get(const struct fl_host_map *map, int *err)
 {
 	struct fl_shared_file *f = fl_shared_known(map);
+	bool own = false;
 	int fd;
 
 	if (f) {
 		fl_file_get(&f->file);
 		return f;
 	}
-	fd = fl_fail(FL_FP_ADOPT) ? -ENOMEM : fl_kept_get(map);
+	fd = fl_fail(FL_FP_ADOPT) ? -ENOMEM : fl_kept_get(map, &own);
 	f = fd < 0 ? NULL : alloc_file();
 	if (!f) {
 		*err = fd < 0 ? fd : -ENOMEM;
@@ -243,6 +341,7 @@ struct fl_shared_file *fl_shared_get(const struct fl_host_map *map, int *err)
 	}
 	fl_file_init(&f->file, &shared_ops);
 	f->fd = fd;
+	f->own = own;
 	f->dev = map->dev;
 	f->inode = map->inode;
 	f->next = fl_shared_files;

@@ -23,6 +23,7 @@ struct fl_shared_file {
 	char *bounce;		     /* [f] FL_BOUNCE_SIZE */
 	struct fl_large *large;	     /* [f] the known ones */
 	int fd;			     /* [c] of fl_kept_get(), read-write */
+	bool own;		     /* [c] its position and flags are ours; otherwise they are the program's */
 	uint64_t dev, inode;	     /* [c] */
 	struct fl_shared_file *next; /* [m] of all */
 };
@@ -37,8 +38,12 @@ static inline struct fl_shared_file *fl_shared_of(struct fl_file *file)
 /* The file behind a mapping, if it is known already; and in any case, with a reference: NULL, *err says why. */
 struct fl_shared_file *fl_shared_known(const struct fl_host_map *map);
 struct fl_shared_file *fl_shared_get(const struct fl_host_map *map, int *err);
+/* How much of [offset, offset + len) comes before the first page that the file has. */
+uint64_t fl_shared_hole(const struct fl_shared_file *f, uint64_t offset, uint64_t len);
 /* A page of zeros for a hole. 0, -ENOMEM */
 int fl_shared_write_zeros(struct fl_shared_file *f, uint64_t offset);
+/* Fill holes, which begin at frame `pfn` of a shared mapping. How much was written, which may be less; -ENOMEM */
+int64_t fl_shared_write(struct fl_shared_file *f, uint64_t pfn, const void *from, uint64_t len, uint64_t offset);
 /*
  * The 2 MiB from page `first` on are one folio. -ENOMEM. Those with pages of [first, end) are none any longer. =>
  * file's lock held

@@ -40,10 +40,9 @@ void fl_file_set_leaves(struct fl_mm *mm, struct fl_vma *vma, uint64_t from)
 void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma)
 {
 	uint64_t run_end;
-	enum fl_run what;
 
 	fl_file_set_leaves(mm, vma, vma->start);
-	for (uint64_t at = vma->start; at < vma->end && fl_host_resident_next(&at, vma->end, &run_end, &what) == 1;
+	for (uint64_t at = vma->start; at < vma->end && fl_host_shown_next(&at, vma->end, &run_end) == 1;
 	     at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE) {
 			fl_pte_t *ptep = fl_pte_offset(mm, a); /* NULL: it is a leaf's */
@@ -66,21 +65,31 @@ static void set_chunks(uint64_t pgoff, uint64_t nr, struct fl_shared_file *f, ui
 	}
 }
 
-/* The file is in the direct map, and the range hidden. Undone if it fails. => there are tables */
-static int hide_shared(struct fl_mm *mm, uint64_t start, uint64_t end, struct fl_shared_file *f, uint64_t offset,
-		       uint64_t pgoff)
+/*
+ * The program's mapping a second time, for the direct map: mmap(2) of the file would fill its holes after
+ * mlockall(MCL_FUTURE). What the program had the mapping marked as is not for this one.
+ */
+static int map_direct(uint64_t start, uint64_t len, uint64_t to)
 {
-	int err = fl_host_map_file_at(f->fd, offset, end - start, PROT_READ | PROT_WRITE,
-				      fl_addr(fl_kmap_local(mm, pgoff)), FL_FP_ADOPT);
+	if (fl_fail(FL_FP_ADOPT) || fl_host_failed(fl_host_alias(start, len, to)))
+		return -ENOMEM;
+	fl_host_madvise(to, len, MADV_DOFORK);
+	return fl_host_mprotect(to, len, PROT_READ | PROT_WRITE);
+}
 
+/* The file is in the direct map, and the range hidden. Undone if it fails. => there are tables */
+static int hide_shared(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff)
+{
+	int err;
+
+	fl_host_munlock(start, end - start); /* markers are refused on locked memory */
+	err = map_direct(start, end - start, fl_addr(fl_kmap_local(mm, pgoff)));
 	if (!err)
 		err = fl_host_mprotect(start, end - start, PROT_NONE);
-	if (err) {
-		fl_file_unmap_direct(pgoff, PAGES(end - start));
-		return -ENOMEM;
-	}
-	fl_host_munlock(start, end - start); /* markers are refused on locked memory */
-	return 0;
+	if (!err)
+		return 0;
+	fl_file_unmap_direct(pgoff, PAGES(end - start));
+	return -ENOMEM;
 }
 
 static int adopt_pages(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_host_map *map,
@@ -97,7 +106,7 @@ static int adopt_pages(struct fl_mm *mm, uint64_t start, uint64_t end, const str
 	pgoff = fl_extent_alloc(start, end, FL_SECTION_FILES);
 	if (pgoff == FL_PFN_NONE)
 		goto fail;
-	if (hide_shared(mm, start, end, f, offset, pgoff)) {
+	if (hide_shared(mm, start, end, pgoff)) {
 		fl_extent_free(start, end, pgoff);
 		goto fail;
 	}

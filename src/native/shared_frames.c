@@ -16,24 +16,16 @@ int fl_file_zero(struct fl_shared_file *f, uint64_t pfn)
 	return fl_shared_write_zeros(f, file_offset(pfn));
 }
 
-/* How much of [offset, offset + len) comes before the first page that the file has. */
-static uint64_t hole_at(struct fl_shared_file *f, uint64_t offset, uint64_t len)
-{
-	int64_t data = fl_host_next_data(f->fd, offset);
-
-	return data < 0 ? len : fl_min(len, (uint64_t)data - offset);
-}
-
 /*
  * Write what is in the bounce buffer, of which `inside` is before the end of the file. The last page is filled to its
  * end: what is beyond the file's can be reached only by a mapping. Returns how much, in whole pages; -ENOMEM
  */
 static int64_t write_bounced(struct fl_shared_file *f, uint64_t pfn, uint64_t offset, uint64_t len, uint64_t inside)
 {
-	long done = fl_host_pwrite(f->fd, f->bounce, inside, offset, FL_FP_NONE);
+	int64_t done = fl_shared_write(f, pfn, f->bounce, inside, offset);
 
-	if (done <= 0)
-		return -ENOMEM;
+	if (done < 0)
+		return done;
 	if ((uint64_t)done < inside)
 		return (int64_t)PAGE_ALIGN_DOWN((uint64_t)done);
 	memcpy((char *)fl_kmap_local(&fl_native.mm, pfn) + inside, f->bounce + inside, len - inside);
@@ -53,7 +45,7 @@ static int64_t fill_pages(struct fl_shared_file *f, uint64_t pfn, const struct f
 	len = PAGE_ALIGN_DOWN(source->read(&fl_native.mm, f->bounce, src, len));
 	if (!len)
 		return 0;
-	len = hole_at(f, offset, len);
+	len = fl_shared_hole(f, offset, len);
 	if (!len)
 		return -EEXIST;
 	if (offset >= size)

@@ -243,5 +243,9 @@ FL_EXPORT int prctl(int option, ...)
 	for (int i = 0; i < 4; i++)
 		a[i] = va_arg(ap, unsigned long);
 	va_end(ap);
+	if (option == PR_SET_DUMPABLE)
+		fl_before_leaving();
+	else if (option == PR_SET_SECCOMP)
+		fl_enters_sandbox();
 	return FL_RETRY(int, FL_FIND(prctl)(option, a[0], a[1], a[2], a[3]), prctl_args(option, a));
 }

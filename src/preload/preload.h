@@ -175,6 +175,11 @@ void fl_signal_exec_end(uint64_t mask);
 long fl_do_sigprocmask(int how, const void *set, void *old);
 long fl_do_sigaction(int sig, const void *act, void *old);
 
+/* ---- leave.c ---- */
+
+/* The process may be about to lose sight of its /proc. */
+void fl_before_leaving(void);
+
 /* ---- stack.c ---- */
 
 void fl_stack_init(void);

@@ -9,6 +9,7 @@
  */
 #include "host/host.h"
 #include "host/own.h"
+#include "host/proc.h"
 
 #include "hostmem.h"
 #include "process.h"
@@ -88,6 +89,11 @@ int fl_host_fd_high(int fd, bool cloexec, enum fl_inject_point fp)
 int fl_host_fd_move_high(int fd, bool cloexec)
 {
 	return fd;
+}
+
+int fl_host_fd_reopen(int fd)
+{
+	return new_fd(file_of(fd));
 }
 
 bool fl_host_fd_rdwr(int fd)
@@ -249,6 +255,12 @@ int64_t fl_host_next_hole(int fd, uint64_t offset)
 	while (page < end && host_file_has(f, page))
 		page++;
 	return (int64_t)fl_min(fl_max(offset, page << PAGE_SHIFT), f->size);
+}
+
+/* As where the call is not known: SEEK_DATA is asked. */
+int64_t fl_host_file_has(int fd, uint64_t offset, uint64_t len)
+{
+	return -ENOSYS;
 }
 
 /* Up to the first page that faults. */
@@ -421,6 +433,11 @@ int fl_host_map_beside(uint64_t addr, uint64_t len)
 	return 0;
 }
 
+long fl_host_map_file(int fd, uint64_t offset, uint64_t len, int prot)
+{
+	sim_fail("a file is mapped to be asked or written, which is for descriptors of the program's");
+}
+
 int fl_host_map_file_at(int fd, uint64_t offset, uint64_t len, int prot, uint64_t addr, enum fl_inject_point fp)
 {
 	if (fl_fail(fp))
@@ -514,6 +531,11 @@ long fl_host_alias(uint64_t addr, uint64_t len, uint64_t to)
 		return alias_of_pool(addr, len, to);
 	sim_point(SIM_RUN, host_thing(addr), "mremap of shared memory");
 	SIM_CHECK(host_at(addr) && host_at(addr)->shared, "an alias of private memory");
+	if (to >= HOST_END) {
+		host_map_direct(fl_ptr(to), len, host_at(addr)->file,
+				host_at(addr)->offset + (addr - host_at(addr)->start));
+		return (long)to;
+	}
 	if (!to)
 		to = host_place(len);
 	if (!to)
@@ -723,6 +745,8 @@ bool fl_host_locked(uint64_t start, uint64_t len)
 
 int fl_host_madvise(uint64_t addr, uint64_t len, int advice)
 {
+	if (addr >= HOST_END)
+		return 0;
 	sim_point(SIM_RUN, host_thing(addr), "madvise");
 	if (!host_all_mapped(addr, addr + len))
 		return -ENOMEM;
@@ -823,6 +847,21 @@ int fl_host_maps_walk(void (*fn)(const struct fl_host_map *map, void *data), voi
 	return 0;
 }
 
+/* host/proc.h: nothing of it can get out of reach here. */
+
+void fl_host_proc_hold(void)
+{
+}
+
+bool fl_host_proc_is(int fd)
+{
+	return false;
+}
+
+void fl_host_proc_after_fork(void)
+{
+}
+
 uint64_t fl_host_maps_count(void)
 {
 	return 0;
@@ -887,6 +926,13 @@ int fl_host_scan_next(struct fl_host_scan *s, struct fl_host_run *run)
 
 void fl_host_scan_end(struct fl_host_scan *s)
 {
+}
+
+int fl_host_shown_next(uint64_t *start, uint64_t end, uint64_t *run_end)
+{
+	enum fl_run what;
+
+	return fl_host_resident_next(start, end, run_end, &what);
 }
 
 bool fl_host_mapped_huge(uint64_t addr)
