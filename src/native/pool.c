@@ -54,10 +54,13 @@ static uint64_t find_chunks(uint64_t from, uint64_t nr, enum fl_section_kind kin
 uint64_t fl_extent_alloc(uint64_t start, uint64_t end, enum fl_section_kind kind)
 {
 	uint64_t nr = (PMD_ALIGN(end) - PMD_ALIGN_DOWN(start)) >> PMD_SHIFT;
-	uint64_t first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(fl_native.cursor, nr, kind);
+	uint64_t first;
 
+	if (fl_fail(FL_FP_EXTENT))
+		return FL_PFN_NONE;
+	first = find_chunks(fl_native.cursor, nr, kind);
 	if (first == FL_PFN_NONE)
-		first = fl_fail(FL_FP_EXTENT) ? FL_PFN_NONE : find_chunks(0, nr, kind);
+		first = find_chunks(0, nr, kind);
 	if (first == FL_PFN_NONE && !fl_direct_grow(nr, kind))
 		first = find_chunks(fl_native.sections[fl_native.nr_sections - 1].first, nr, kind);
 	if (first == FL_PFN_NONE)
