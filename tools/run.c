@@ -111,9 +111,32 @@ static const struct argp argp = {
 
 /* ---- the program's environment ---- */
 
+/*
+ * LD_PRELOAD with the library last, once: what other libraries interpose comes first, and calls the library's. NULL:
+ * no memory.
+ */
+static char *preload_list(const char *library)
+{
+	const char *old = getenv("LD_PRELOAD"), *name = old ? old : "";
+	size_t len = strlen(library), n;
+	char *list = malloc(strlen(name) + len + 2), *end = list;
+
+	if (!list)
+		return NULL;
+	for (; *name; name += n + !!name[n]) {
+		n = strcspn(name, ": ");
+		if (!n || (n == len && memcmp(name, library, n) == 0))
+			continue;
+		memcpy(end, name, n);
+		end += n;
+		*end++ = ':';
+	}
+	strcpy(end, library);
+	return list;
+}
+
 static int set_environment(const struct run_options *o, const char *library)
 {
-	const char *old = getenv("LD_PRELOAD");
 	char *list;
 
 	if (o->guard &&
@@ -121,7 +144,8 @@ static int set_environment(const struct run_options *o, const char *library)
 		return -errno;
 	if (*o->inject && setenv("FAULTLINE_INJECT", o->inject, 1))
 		return -errno;
-	if (asprintf(&list, "%s%s%s", library, old && *old ? ":" : "", old ? old : "") < 0)
+	list = preload_list(library);
+	if (!list)
 		return -ENOMEM;
 	int err = setenv("LD_PRELOAD", list, 1) ? -errno : 0;
 	free(list);

@@ -5,6 +5,7 @@
 #include "arch/syscall.h"
 #include "host/count.h"
 
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -355,6 +356,32 @@ int fl_host_open(const char *path, int flags)
 {
 	fl_count(host_file, 1);
 	return (int)fl_sys(SYS_openat, AT_FDCWD, path, flags, 0);
+}
+
+static const char *after_digits(const char *s)
+{
+	return s + strspn(s, "0123456789");
+}
+
+int fl_host_open_sealed(const char *path, uint64_t size)
+{
+	static const char proc[] = "/proc/", fds[] = "/fd/";
+	const char *at = path + sizeof(proc) - 1;
+	struct fl_host_file file = {0};
+	long seals;
+	int fd;
+
+	if (strncmp(path, proc, sizeof(proc) - 1) != 0 || strncmp(after_digits(at), fds, sizeof(fds) - 1) != 0 ||
+	    *after_digits(after_digits(at) + sizeof(fds) - 1) || fl_host_stat(path, &file) || !S_ISREG(file.mode))
+		return -EINVAL;
+	fd = fl_host_open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return fd;
+	seals = fl_sys(SYS_fcntl, fd, F_GET_SEALS);
+	if (seals >= 0 && (seals & F_SEAL_SHRINK) && fl_host_fstat(fd, &file) == 0 && file.size >= size)
+		return fd;
+	fl_host_close(fd);
+	return -EINVAL;
 }
 
 void fl_host_close(int fd)

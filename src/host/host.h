@@ -237,6 +237,11 @@ int fl_host_stat(const char *path, struct fl_host_file *file);
 int fl_host_memfd(const char *name, enum fl_inject_point fp);
 /* openat(2) from the working directory, close-on-exec unless O_CLOEXEC is not among the flags. */
 int fl_host_open(const char *path, int flags);
+/*
+ * Opens /proc/PID/fd/N, to read and to write, if that is a file in memory of at least `size` bytes that never
+ * shrinks. The name may come from anybody: another is not opened, for that alone may have effects, or wait. -EINVAL
+ */
+int fl_host_open_sealed(const char *path, uint64_t size);
 void fl_host_close(int fd);
 /*
  * Another descriptor of the same file, at FL_HOST_FD_HIGH or above: out of the way of programs that expect the lowest

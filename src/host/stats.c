@@ -6,9 +6,14 @@ static struct fl_stats own = {.magic = FL_STATS_MAGIC, .size = sizeof(struct fl_
 
 struct fl_stats *fl_stats = &own;
 
+/* What was counted before, by constructors of other libraries, counts. */
 void fl_stats_use(struct fl_stats *shared)
 {
-	fl_stats = shared;
+	struct fl_stats *old = __atomic_exchange_n(&fl_stats, shared, __ATOMIC_ACQ_REL);
+
+#define ADD(name, text) __atomic_fetch_add(&shared->name, old->name, __ATOMIC_RELAXED);
+	FL_STATS(ADD)
+#undef ADD
 }
 
 void fl_stats_latency(uint64_t ns)

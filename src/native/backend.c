@@ -82,7 +82,7 @@ static const struct fl_mmu_ops host_ops = {
 /* Hide by guard markers? */
 static bool use_guard(void)
 {
-	const char *want = getenv("FAULTLINE_GUARD");
+	const char *want = secure_getenv("FAULTLINE_GUARD");
 
 	return !(want && strcmp(want, "off") == 0) && fl_host_guard_works();
 }
@@ -90,7 +90,7 @@ static bool use_guard(void)
 /* May memory stay in place? Everything works without, too. */
 static bool use_in_place(void)
 {
-	const char *want = getenv("FAULTLINE_IN_PLACE");
+	const char *want = secure_getenv("FAULTLINE_IN_PLACE");
 
 	return want && strcmp(want, "on") == 0; /* until a fill can take a part of it over */
 }

@@ -29,7 +29,7 @@ void fl_set_fd_kind(int fd, enum fl_fd_kind kind)
 	if (!fds_owner)
 		fds_owner = pid;
 	if (fds_owner != pid &&
-	    (kind < FL_FD_PAGEMAP || fl_fd_kinds[fd])) /* a mark that is only a hint does no harm */
+	    (kind < FL_FD_SIGNALFD || fl_fd_kinds[fd])) /* a mark that is only a hint does no harm */
 		return;
 	old = __atomic_exchange_n(&fl_fd_kinds[fd], (uint8_t)kind, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&fl_nr_special, (uint32_t) !!kind - !!old, __ATOMIC_RELAXED);

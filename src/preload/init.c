@@ -36,14 +36,14 @@ static void find_all(void)
 /* Count into the memory that the `faultline` command shares with us, if it is of this version. */
 static void use_shared_stats(void)
 {
-	const char *path = getenv("FAULTLINE_STATS");
+	const char *path = secure_getenv("FAULTLINE_STATS");
 	struct fl_stats *s;
 	long p;
 	int fd;
 
 	if (!path)
 		return;
-	fd = fl_host_open(path, O_RDWR | O_CLOEXEC);
+	fd = fl_host_open_sealed(path, sizeof(*s));
 	if (fd < 0)
 		return;
 	p = fl_host_map_file(fd, 0, PAGE_ALIGN(sizeof(*s)), PROT_READ | PROT_WRITE);
@@ -61,7 +61,7 @@ static void use_shared_stats(void)
 static void use_inject(void)
 {
 	static const char head[] = "faultline: FAULTLINE_INJECT: ";
-	const char *list = getenv("FAULTLINE_INJECT");
+	const char *list = secure_getenv("FAULTLINE_INJECT");
 	char why[FL_INJECT_WHY];
 
 	if (!list || fl_inject_set(list) == 0)

@@ -104,6 +104,7 @@ FL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 		return ret;
 	fl_before_read(fd, buf, len);
 	ret = FL_RETRY(ssize_t, FL_FIND(read)(fd, buf, len), fl_iov_next(&iov, 1));
+	fl_signalfd_read(fd, &iov, 1, ret);
 	return fl_go_on(fd, &iov, 1, ret, true);
 }
 
@@ -149,6 +150,7 @@ FL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 	if (FL_SPECIAL(&ret, fd, iov, n, -1, 0, false))
 		return ret;
 	ret = FL_RETRY(ssize_t, FL_FIND(readv)(fd, iov, n), fl_iov_next(iov, n));
+	fl_signalfd_read(fd, iov, n, ret);
 	return fl_go_on(fd, iov, n, ret, true);
 }
 

@@ -89,13 +89,14 @@ int fl_do_userfaultfd(int flags);
 /* ---- fd.c ---- */
 
 /*
- * Special descriptors that are no objects: those that stand for an open /dev/userfaultfd, and two files of /proc. For
- * the latter the table is only a hint, checked at each use (procfs.c): the descriptor may have been closed behind our
- * back, or come from a parent.
+ * Special descriptors that are no objects: those that stand for an open /dev/userfaultfd, some of signalfd(2), and
+ * two files of /proc. For all but the first the table is only a hint, checked at each use (signal.c, procfs.c): the
+ * descriptor may have been closed behind our back, or come from a parent.
  */
 enum fl_fd_kind {
 	FL_FD_PLAIN,
 	FL_FD_DEVICE,
+	FL_FD_SIGNALFD, /* whose set has SIGSEGV */
 	FL_FD_PAGEMAP,
 	FL_FD_CLEAR_REFS,
 };
@@ -171,6 +172,8 @@ void fl_signal_init(void);
  */
 uint64_t fl_signal_exec_begin(void);
 void fl_signal_exec_end(uint64_t mask);
+/* So much was read from a descriptor of that kind: say SIGSEGV where it was one. */
+void fl_signalfd_read(int fd, const struct iovec *iov, int n, ssize_t done);
 /* rt_sigprocmask(2) and rt_sigaction(2) with sets of 8 bytes, for syscall(): errno is set. */
 long fl_do_sigprocmask(int how, const void *set, void *old);
 long fl_do_sigaction(int sig, const void *act, void *old);

@@ -142,21 +142,49 @@ long fl_do_clone(long nr, bool forks, long flags, long stack, long ptid, long d,
 
 /* Written by the constructor. */
 static struct {
-	char *vars[MAX_KEPT]; /* the first is LD_PRELOAD */
+	char *vars[MAX_KEPT]; /* the first is LD_PRELOAD with our library alone */
 	unsigned nr;
 	size_t used;
 	char text[8192];
 	const char *library; /* our file name */
 } kept;
 
-static void keep(const char *var)
+static void keep(const char *head, const char *var, size_t len)
 {
-	size_t len = strlen(var) + 1;
+	size_t head_len = strlen(head);
+	char *to = kept.text + kept.used;
 
-	if (kept.nr == MAX_KEPT || len > sizeof(kept.text) - kept.used)
+	if (kept.nr == MAX_KEPT || head_len + len + 1 > sizeof(kept.text) - kept.used)
 		return;
-	kept.vars[kept.nr++] = memcpy(kept.text + kept.used, var, len);
-	kept.used += len;
+	memcpy(to, head, head_len);
+	memcpy(to + head_len, var, len);
+	to[head_len + len] = '\0';
+	kept.vars[kept.nr++] = to;
+	kept.used += head_len + len + 1;
+}
+
+/* A library's name in LD_PRELOAD ends at a colon or a space. */
+static size_t name_length(const char *name)
+{
+	return strcspn(name, ": ");
+}
+
+static bool is_our_library(const char *name, size_t len)
+{
+	size_t n = strlen(kept.library);
+
+	return len >= n && memcmp(name + len - n, kept.library, n) == 0 && (len == n || name[len - n - 1] == '/');
+}
+
+static void keep_library(const char *list)
+{
+	for (size_t n; *list; list += n + !!list[n]) {
+		n = name_length(list);
+		if (is_our_library(list, n)) {
+			keep(PRELOAD, list, n);
+			return;
+		}
+	}
 }
 
 static void keep_environment(void)
@@ -168,16 +196,45 @@ static void keep_environment(void)
 		return;
 	slash = strrchr(info.dli_fname, '/');
 	kept.library = slash ? slash + 1 : info.dli_fname;
-	for (char **e = environ; e && *e; e++)
-		if (strncmp(*e, PRELOAD, strlen(PRELOAD)) == 0 && strstr(*e, kept.library))
-			keep(*e);
+	for (char **e = environ; e && *e && !kept.nr; e++)
+		if (strncmp(*e, PRELOAD, strlen(PRELOAD)) == 0)
+			keep_library(*e + strlen(PRELOAD));
 	for (char **e = environ; kept.nr && e && *e; e++)
 		if (strncmp(*e, OURS, strlen(OURS)) == 0)
-			keep(*e);
+			keep("", *e, strlen(*e));
+}
+
+/*
+ * exec(2) lets an ignored signal stay ignored, but this one has a handler at the host. A variable says so, which the
+ * new program does not see.
+ */
+static char ignores_segv[] = "FAULTLINE_SIGSEGV=ignored";
+
+static void take_ignored_segv(void)
+{
+	const struct fl_ksigaction ignore = {.handler = SIG_IGN};
+	char **to = environ;
+
+	for (char **e = environ; e && *e; e++)
+		if (strcmp(*e, ignores_segv) == 0)
+			fl_sigview_action(SIGSEGV, &ignore, NULL);
+		else
+			*to++ = *e;
+	if (to)
+		*to = NULL;
+}
+
+static bool segv_is_ignored(void)
+{
+	struct fl_ksigaction act;
+
+	fl_sigview_action(SIGSEGV, NULL, &act);
+	return act.handler == SIG_IGN;
 }
 
 void fl_process_init(void)
 {
+	take_ignored_segv();
 	keep_environment();
 	pthread_atfork(before_fork, fl_native_fork_parent, after_fork);
 }
@@ -238,22 +295,36 @@ static size_t find(char *const *envp, size_t n, const char *var)
 }
 
 /*
- * LD_PRELOAD as it was at the start, followed by what the program has made of it; NULL if that has our library in it.
- * A value too long to be true is dropped.
+ * LD_PRELOAD with our library behind all that the program has in it: the functions of the others come first, and call
+ * ours. NULL: it is so. A value too long to be true is dropped.
  */
 static char *join(struct list *l, const char *value)
 {
-	size_t len = strlen(kept.vars[0]), at = len;
+	const char *ours = kept.vars[0] + strlen(PRELOAD);
+	size_t head = strlen(PRELOAD), at = head, room = sizeof(l->preload) - strlen(kept.vars[0]) - 2, n;
+	bool last = false;
 
-	if (len + 2 > sizeof(l->preload))
+	memcpy(l->preload, PRELOAD, head);
+	for (; at < room && fl_peek(&l->preload[at], value, 1) && l->preload[at]; value++)
+		at++;
+	if (at >= room || strlen(ours) >= sizeof(l->preload) / 2)
 		return kept.vars[0];
-	memcpy(l->preload, kept.vars[0], len);
-	l->preload[at++] = ':';
-	for (; fl_peek(&l->preload[at], value, 1) && l->preload[at]; at++, value++)
-		if (at + 2 > sizeof(l->preload))
-			return kept.vars[0];
 	l->preload[at] = '\0';
-	return strstr(l->preload + len, kept.library) ? NULL : l->preload;
+	/* the names but ours, moved together */
+	at = head;
+	for (const char *name = l->preload + head; *name; name += n + !!name[n]) {
+		n = name_length(name);
+		last = is_our_library(name, n);
+		if (!n || last)
+			continue;
+		memmove(l->preload + at, name, n);
+		at += n;
+		l->preload[at++] = ':';
+	}
+	if (last)
+		return NULL;
+	strcpy(l->preload + at, ours);
+	return l->preload;
 }
 
 /* How many strings; -1: a bad pointer. */
@@ -267,10 +338,10 @@ static long count(char *const *list)
 	return list && !fl_peek(&s, &list[n], sizeof(s)) ? -1 : n;
 }
 
-/* `envp` and what it lacks. NULL: no memory. => list_free() afterwards */
-static char *const *with_kept(struct list *l, char *const *envp)
+/* `envp` and what it lacks. `ignored`: so is SIGSEGV. NULL: no memory. => list_free() afterwards */
+static char *const *with_kept(struct list *l, char *const *envp, bool ignored)
 {
-	char *missing[MAX_KEPT], *preload;
+	char *missing[MAX_KEPT + 1], *preload;
 	long n = kept.nr ? count(envp) : -1;
 	size_t nr = 0, at = 0, old, end = (size_t)n;
 
@@ -279,6 +350,8 @@ static char *const *with_kept(struct list *l, char *const *envp)
 	for (unsigned i = 1; i < kept.nr; i++)
 		if (find(envp, end, kept.vars[i]) == end)
 			missing[nr++] = kept.vars[i];
+	if (ignored && find(envp, end, ignores_segv) == end)
+		missing[nr++] = ignores_segv;
 	old = find(envp, end, kept.vars[0]);
 	preload = old == end ? kept.vars[0] : join(l, value_of(envp[old], PRELOAD));
 	if (preload)
@@ -336,7 +409,7 @@ static int program(const char *path, char *const *argv, char *const *envp)
 	FL_EXPORT int name params                                                                                    \
 	{                                                                                                            \
 		struct list l = {.mapped = 0};                                                                       \
-		char *const *with = with_kept(&l, envp);                                                             \
+		char *const *with = with_kept(&l, envp, segv_is_ignored());                                          \
 		int ret;                                                                                             \
                                                                                                                      \
 		if (!with && envp)                                                                                   \
@@ -406,6 +479,16 @@ EXECL(execl, execve(path, l.at, environ))
 EXECL(execlp, execvpe(path, l.at, environ))
 EXECL(execle, execve(path, l.at, va_arg(ap, char **)))
 
+/* Does the child get its default action for SIGSEGV? */
+static bool spawn_defaults(const posix_spawnattr_t *attr)
+{
+	sigset_t set;
+	short flags;
+
+	return attr && posix_spawnattr_getflags(attr, &flags) == 0 && (flags & POSIX_SPAWN_SETSIGDEF) &&
+	       posix_spawnattr_getsigdefault(attr, &set) == 0 && sigismember(&set, SIGSEGV);
+}
+
 /*
  * libc's child shares our memory, but not our SIGSEGV handler: what it reads must be present before. The result is an
  * error number.
@@ -416,7 +499,7 @@ EXECL(execle, execve(path, l.at, va_arg(ap, char **)))
 		const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])      \
 	{                                                                                                            \
 		struct list l = {.mapped = 0};                                                                       \
-		char *const *with = with_kept(&l, envp);                                                             \
+		char *const *with = with_kept(&l, envp, segv_is_ignored() && !spawn_defaults(attr));                 \
 		struct fl_retry retry = {0};                                                                         \
 		int ret = ENOMEM;                                                                                    \
                                                                                                                      \

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <time.h>
 
 #define KSIGSET	    8		 /* bytes of the host's set */
@@ -279,6 +280,46 @@ FL_EXPORT int sigwait(const sigset_t *restrict set, int *restrict sig)
 		return err;
 	*sig = ret;
 	return 0;
+}
+
+/* ---- signalfd(2): a SIGSEGV that is sent while it is blocked is pending as FL_SHADOW ---- */
+
+FL_EXPORT int signalfd(int fd, const sigset_t *set, int flags)
+{
+	sigset_t copy;
+	int ret;
+
+	if (!set_in(set, &copy))
+		return -1;
+	ret = FL_FIND(signalfd)(fd, &copy, flags);
+	if (ret >= 0 && sigismember(&copy, FL_SHADOW))
+		fl_set_fd_kind(ret, FL_FD_SIGNALFD);
+	return ret;
+}
+
+/* What was read is in memory by now. The layout tells it from what else a reused number may read. */
+void fl_signalfd_read(int fd, const struct iovec *iov, int n, ssize_t done)
+{
+	struct signalfd_siginfo info;
+	struct iovec part;
+	siginfo_t was;
+
+	if (likely(fl_fd_kind(fd) != FL_FD_SIGNALFD) || done <= 0)
+		return;
+	for (int i = 0; i < n && fl_peek(&part, &iov[i], sizeof(part)); i++)
+		for (size_t at = 0; at + sizeof(info) <= part.iov_len && done > 0; at += sizeof(info)) {
+			done -= (ssize_t)sizeof(info);
+			if (!fl_peek(&info, (char *)part.iov_base + at, sizeof(info)))
+				return;
+			was.si_signo = (int)info.ssi_signo;
+			was.si_errno = info.ssi_errno;
+			if (!fl_sigview_relayed(&was))
+				continue;
+			info.ssi_signo = SIGSEGV;
+			info.ssi_errno = 0;
+			info.ssi_code = was.si_code;
+			fl_copy_user((char *)part.iov_base + at, &info, sizeof(info));
+		}
 }
 
 /* ---- actions ---- */

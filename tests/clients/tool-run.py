@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""tool-run.py FAULTLINE TOOL_RAW - the `faultline` command, from outside. Prints TAP.
+"""tool-run.py FAULTLINE TOOL_RAW BESIDE BESIDE_LIB - the `faultline` command, from outside. Prints TAP.
 
 Each function named test_* is a case; what it raises is its failure, Skip excepted.
 """
@@ -18,7 +18,7 @@ import tempfile
 import time
 import traceback
 
-FAULTLINE, RAW = (os.path.abspath(p) for p in sys.argv[1:3])
+FAULTLINE, RAW, BESIDE, BESIDE_LIB = (os.path.abspath(p) for p in sys.argv[1:5])
 NOBODY = 65534
 DIR = ""  # a directory of this run's, readable by all
 
@@ -288,12 +288,91 @@ def test_scripts_that_cannot_run():
 
 # ---- the environment ----
 
-def test_preload_is_prepended():
-    environ = {**os.environ, "LD_PRELOAD": "libm.so.6"}
-    first, second = run("run", "sh", "-c", "echo $LD_PRELOAD", env=environ).stdout.strip().split(":")
-    equal(os.path.basename(first), "libfaultline-preload.so")
-    equal(os.path.isabs(first), True, "absolute path")
-    equal(second, "libm.so.6")
+def preloaded(before, *command):
+    """LD_PRELOAD as a program sees it, our library by its file name"""
+    environ = {**os.environ, "LD_PRELOAD": before}
+    names = run("run", *command, "sh", "-c", "echo $LD_PRELOAD", env=environ).stdout.strip().split(":")
+    equal(all(os.path.isabs(n) for n in names if "faultline" in n), True, "absolute path")
+    return [os.path.basename(n) for n in names]
+
+
+def test_library_is_preloaded_last():
+    ours = "libfaultline-preload.so"
+    equal(preloaded(""), [ours])
+    equal(preloaded("libm.so.6"), ["libm.so.6", ours])
+    equal(preloaded("libm.so.6 libdl.so.2:"), ["libm.so.6", "libdl.so.2", ours])
+    equal(preloaded("libm.so.6", FAULTLINE, "run"), ["libm.so.6", ours], "a command under a command")
+    equal(preloaded("libm.so.6", "env", "-u", "LD_PRELOAD"), [ours], "what the program drops stays dropped")
+    equal(preloaded("libm.so.6", "env", "LD_PRELOAD=libdl.so.2"), ["libdl.so.2", ours])
+    shell = ["sh", "-c", 'LD_PRELOAD=$LD_PRELOAD:libdl.so.2 "$@"', "sh"]
+    equal(preloaded("libm.so.6", *shell), ["libm.so.6", "libdl.so.2", ours])
+
+
+def test_other_libraries_are_called():
+    """A library that interposes what we do sees every call that it sees without us, wherever it was put."""
+    plain = subprocess.run([BESIDE], env={**os.environ, "LD_PRELOAD": BESIDE_LIB}, capture_output=True, text=True,
+                           timeout=300, check=True).stdout
+    equal({line.split()[1] for line in plain.splitlines()}, {"1"}, "counts without faultline")
+    with_it = {**os.environ, "LD_PRELOAD": BESIDE_LIB}
+    equal(run("run", BESIDE, env=with_it).stdout, plain, "before the command")
+    equal(run("run", "env", "LD_PRELOAD=" + BESIDE_LIB, BESIDE).stdout, plain, "instead of our library")
+    equal(run("run", "sh", "-c", 'LD_PRELOAD="$LD_PRELOAD:$1" exec "$2"', "sh", BESIDE_LIB, BESIDE).stdout, plain,
+          "behind our library")
+
+
+def test_constructors_of_other_libraries_count():
+    for where in ("LD_PRELOAD=" + BESIDE_LIB, "LD_PRELOAD=libm.so.6:" + BESIDE_LIB):
+        path = os.path.join(DIR, "stats.json")
+        r = run("run", "--stats=" + path, "env", "OBJECT=1", where, "true")
+        equal((r.returncode, r.stderr), (0, ""))
+        with open(path, encoding="utf-8") as f:
+            equal(json.load(f)["objects"], 1, "objects")
+
+
+def test_stats_variable_names_no_file():
+    """An ordinary file is neither counted into, nor does its end end the program."""
+    path = os.path.join(DIR, "counters")
+    equal(run("run", "--stats=/dev/null", "sh", "-c", 'cat "$FAULTLINE_STATS" >"$1"', "sh", path).returncode, 0)
+    with open(path, "rb+") as f:
+        before = f.read()
+        for name in (path, "/proc/self/fd/%d" % f.fileno(), "/proc/../" + path, "/proc/1/fd/../../../" + path):
+            keep = {"env": {**os.environ, "FAULTLINE_STATS": name}, "pass_fds": [f.fileno()]}
+            equal(run("run", "true", **keep).returncode, 0, name)
+            f.seek(0)
+            equal(f.read() == before, True, "the file, named " + name)
+            equal(run("run", "sh", "-c", ': >"$1"; (true); cat /dev/null', "sh", path, **keep).returncode, 0, name)
+            f.seek(0)
+            equal(f.read(), b"", "the file, cut off, named " + name)
+            f.write(before)
+            f.flush()
+
+
+def test_stats_variable_opens_no_device():
+    fifo = os.path.join(DIR, "fifo")
+    os.mkfifo(fifo)
+    for name in (fifo, "/dev/tty", "/dev/stdin", "/proc/self/fd/0", "/proc/self/mem", "", "/", "/proc/1/fd/"):
+        r = run("run", "true", env={**os.environ, "FAULTLINE_STATS": name}, timeout=60)
+        equal((r.returncode, r.stdout, r.stderr), (0, "", ""), name)
+
+
+def test_an_ignored_sigsegv_stays_ignored():
+    """exec(2): signals that are ignored stay so; a handler does not stay."""
+    python = [sys.executable, "-c"]
+    ask = "import signal; print(signal.getsignal(signal.SIGSEGV).name)"
+    ways = {"execve": "os.execv(sys.executable, args)",
+            "spawn": "os.waitpid(os.posix_spawn(sys.executable, args, os.environ), 0)",
+            "spawn by default": "os.waitpid(os.posix_spawn(sys.executable, args, os.environ, setsigdef=[11]), 0)",
+            "fork": "os.fork() and (os.wait(), os._exit(0)); os.execve(sys.executable, args, {})"}
+    for action in ("SIG_IGN", "SIG_DFL"):
+        for way, call in ways.items():
+            program = ("import os, signal, sys; signal.signal(signal.SIGSEGV, signal.%s); args = [sys.executable] + "
+                       "['-c', sys.argv[1]]; " % action) + call
+            plain = run("-c", program, ask, tool=sys.executable).stdout
+            equal(run("run", *python, program, ask).stdout, plain, "%s, %s" % (way, action))
+    variables = "import os; print([v for v in os.environ if v.startswith('FAULTLINE_')])"
+    program = ("import os, signal, sys; signal.signal(11, signal.SIG_IGN); "
+               "os.execv(sys.executable, ['p', '-c', sys.argv[1]])")
+    equal(run("run", *python, program, variables).stdout.strip(), "[]", "variables that the program sees")
 
 
 def test_guard_option():

@@ -3,9 +3,16 @@
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/signalfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "conformance.h"
+
+/* <signal.h> has only one of its two forms. */
+int __sigpause(int arg, int is_sig);
 
 #define SEEN		   "kernel 6.18, observed"
 #define CASE_LIBC(fn, src) CASE_ON(fn, ON_LIBC, PROCESS, src)
@@ -410,4 +417,106 @@ CASE_LIBC(signal_does_not_end_a_system_call, SEEN ": a system call waits on in i
 	fill(a.u, a.mem, 1, 5);
 	touch_ends_with(&t, 5);
 	CHECK_EQ(atomic_load(&handled), 1);
+}
+
+/* ---- a blocked SIGSEGV, to calls that take masks ---- */
+
+static sigset_t only(int sig)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	return set;
+}
+
+CASE_LIBC(segv_by_signalfd, "signalfd(2)")
+{
+	sigset_t set = only(SIGSEGV);
+	struct signalfd_siginfo info[2];
+	struct iovec iov = {info, sizeof(info)};
+	int fd, copy;
+
+	CHECK(uffd(0) >= 0); /* the backend is there */
+	sigaddset(&set, SIGUSR1);
+	CHECK_OK(pthread_sigmask(SIG_BLOCK, &set, NULL));
+	fd = signalfd(-1, &set, SFD_NONBLOCK);
+	CHECK(fd >= 0);
+	copy = dup(fd);
+	CHECK_OK(kill(getpid(), SIGSEGV));
+	CHECK_EQ(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 5000), 1);
+	CHECK_EQ(read(fd, info, sizeof(info)), sizeof(info[0]));
+	CHECK_EQ(info[0].ssi_signo, SIGSEGV);
+	CHECK_EQ(info[0].ssi_code, SI_USER);
+	CHECK_EQ(info[0].ssi_pid, getpid());
+	CHECK_OK(pthread_kill(pthread_self(), SIGSEGV));
+	CHECK_EQ(readv(copy, &iov, 1), sizeof(info[0]));
+	CHECK_EQ(info[0].ssi_signo, SIGSEGV);
+	CHECK_OK(kill(getpid(), SIGUSR1));
+	CHECK_EQ(read(fd, info, sizeof(info)), sizeof(info[0]));
+	CHECK_EQ(info[0].ssi_signo, SIGUSR1);
+	set = only(SIGUSR1); /* the same descriptor, with another set */
+	CHECK_EQ(signalfd(fd, &set, 0), fd);
+	CHECK_OK(kill(getpid(), SIGSEGV));
+	CHECK_EQ(read(fd, info, sizeof(info)), -1);
+	CHECK_EQ(errno, EAGAIN);
+	CHECK_OK(close(fd));
+}
+
+static void *serves_inside(void *arg)
+{
+	expect_fault(inside.u, inside.mem + PAGE, 0);
+	fill(inside.u, inside.mem + PAGE, 1, 6);
+	return NULL;
+}
+
+/* Calls that wait with a mask which blocks SIGSEGV, and let in SIGUSR1, whose handler touches a missing page. */
+#define WAIT_CASE(name, call)                                                                                        \
+	CASE_LIBC(fault_inside_##name, SEEN)                                                                         \
+	{                                                                                                            \
+		sigset_t usr1 = only(SIGUSR1), mask = only(SIGSEGV);                                                 \
+		int epoll = epoll_create1(0);                                                                        \
+		struct epoll_event event;                                                                            \
+		pthread_t server;                                                                                    \
+                                                                                                                     \
+		inside = area(2, MISSING, 0);                                                                        \
+		handle(SIGUSR1, touches, 0);                                                                         \
+		CHECK_OK(pthread_create(&server, NULL, serves_inside, NULL));                                        \
+		CHECK_OK(pthread_sigmask(SIG_BLOCK, &usr1, NULL));                                                   \
+		CHECK_OK(pthread_kill(pthread_self(), SIGUSR1)); /* it comes when the call lets it in */             \
+		errno = 0;                                                                                           \
+		CHECK_EQ(call, -1);                                                                                  \
+		CHECK_EQ(errno, EINTR);                                                                              \
+		CHECK_OK(pthread_join(server, NULL));                                                                \
+		CHECK_EQ(atomic_load(&handled), 1);                                                                  \
+		CHECK_EQ(epoll_wait(epoll, &event, 1, 0), 0);                                                        \
+		CHECK_EQ(sigismember(&mask, SIGSEGV), 1);                                                            \
+	}
+
+WAIT_CASE(sigsuspend, sigsuspend(&mask))
+WAIT_CASE(ppoll, ppoll(NULL, 0, NULL, &mask))
+WAIT_CASE(pselect, pselect(0, NULL, NULL, NULL, NULL, &mask))
+WAIT_CASE(epoll_pwait, epoll_pwait(epoll, &event, 1, -1, &mask))
+WAIT_CASE(epoll_pwait2, epoll_pwait2(epoll, &event, 1, NULL, &mask))
+WAIT_CASE(bsd_sigpause, __sigpause((int)(1u << (SIGSEGV - 1)), 0))
+WAIT_CASE(sigpause, __sigpause(SIGUSR1, 1))
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+CASE_LIBC(sigignore_of_segv, "sigignore(3), siginterrupt(3)")
+{
+	struct sigaction now;
+	struct area a = area(1, MISSING, 0);
+
+	CHECK_OK(sigignore(SIGSEGV));
+	CHECK_OK(sigaction(SIGSEGV, NULL, &now));
+	CHECK(now.sa_handler == SIG_IGN);
+	handle(SIGSEGV, count, 0);
+	CHECK_OK(siginterrupt(SIGSEGV, 0));
+	CHECK_OK(sigaction(SIGSEGV, NULL, &now));
+	CHECK(now.sa_sigaction == count && (now.sa_flags & SA_RESTART));
+	CHECK_OK(siginterrupt(SIGSEGV, 1));
+	CHECK_OK(sigaction(SIGSEGV, NULL, &now));
+	CHECK(now.sa_sigaction == count && !(now.sa_flags & SA_RESTART));
+	expect_missing(a.u, a.mem); /* faults still come to the right place */
+	CHECK_EQ(atomic_load(&handled), 0);
 }
