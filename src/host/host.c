@@ -203,25 +203,70 @@ static long move_aligned(uint64_t start, uint64_t len)
 	return aside;
 }
 
+/* Before 5.7 there is no DONTUNMAP. */
+static int move_over(uint64_t start, uint64_t len, uint64_t to, bool leave)
+{
+	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+	long ret = leave ? fl_host_mremap(start, len, len, flags | MREMAP_DONTUNMAP, to) : -EINVAL;
+
+	if (ret != -EINVAL)
+		return fl_host_failed(ret) ? (int)ret : 0;
+	ret = fl_host_mremap(start, len, len, flags, to);
+	if (leave && !fl_host_failed(ret))
+		fl_host_map_over(start, len);
+	return fl_host_failed(ret) ? (int)ret : 0;
+}
+
+/* Mapping by mapping. *done: how much is there, when it fails */
+static int move_parts(uint64_t start, uint64_t len, uint64_t to, bool leave, uint64_t *done)
+{
+	int err = 0;
+
+	for (*done = 0; *done < len && !err;) {
+		uint64_t at = start + *done, n;
+		struct fl_host_map map;
+		int ret = fl_host_maps_next(at, &map);
+
+		if (ret != 1 || map.start > at)
+			return ret < 0 ? ret : -EFAULT;
+		n = map.end - at < len - *done ? map.end - at : len - *done;
+		err = move_over(at, n, to + *done, leave);
+		if (!err)
+			*done += n;
+	}
+	return err;
+}
+
+/* Advice may have made several mappings of it. */
+static long move_aside_parts(uint64_t start, uint64_t len)
+{
+	long room = fl_host_map(len, PROT_NONE);
+	uint64_t done, back;
+	int err;
+
+	if (fl_host_failed(room))
+		return room;
+	err = move_parts(start, len, (uint64_t)room, true, &done);
+	if (!err)
+		return room;
+	move_parts((uint64_t)room, done, start, false, &back);
+	fl_host_munmap((uint64_t)room, len);
+	return err;
+}
+
 long fl_host_move_aside(uint64_t start, uint64_t len)
 {
 	long aside = move_aligned(start, len);
 
-	if (aside != -EINVAL)
-		return aside;
-	aside = fl_host_map(len, PROT_NONE); /* before 5.7 */
-	if (fl_host_failed(aside))
-		return aside;
-	aside = fl_host_mremap(start, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, (uint64_t)aside);
-	fl_host_map_over(start, len);
-	return aside;
+	return aside == -EINVAL || aside == -EFAULT ? move_aside_parts(start, len) : aside;
 }
 
 int fl_host_move_back(uint64_t aside, uint64_t len, uint64_t start)
 {
 	long ret = fl_host_mremap(aside, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, start);
+	uint64_t done;
 
-	return fl_host_failed(ret) ? (int)ret : 0;
+	return ret == -EFAULT ? move_parts(aside, len, start, false, &done) : fl_host_failed(ret) ? (int)ret : 0;
 }
 
 long fl_host_alias(uint64_t addr, uint64_t len, uint64_t to)
