@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/mempolicy.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
@@ -366,6 +367,24 @@ bool fl_host_locked(uint64_t start, uint64_t len)
 	bool whole = piece + PIECE <= start + len;
 
 	return fl_host_madvise(whole ? piece : start, whole ? PIECE : PAGE, MADV_COLD) == -EINVAL;
+}
+
+bool fl_host_policy_get(uint64_t addr, struct fl_host_policy *policy)
+{
+	memset(policy, 0, sizeof(*policy));
+	return fl_sys(SYS_get_mempolicy, &policy->mode, policy->nodes, FL_HOST_NODES, addr, MPOL_F_ADDR) == 0 &&
+	       policy->mode != MPOL_DEFAULT;
+}
+
+void fl_host_policy_set(uint64_t start, uint64_t len, const struct fl_host_policy *policy)
+{
+	if (policy) {
+		fl_sys(SYS_mbind, start, len, policy->mode, policy->nodes, FL_HOST_NODES, 0);
+		return;
+	}
+	/* a mapping for which none was set by itself is taken for one that has none, whatever its pages have */
+	fl_sys(SYS_mbind, start, len, MPOL_LOCAL, NULL, 0, 0);
+	fl_sys(SYS_mbind, start, len, MPOL_DEFAULT, NULL, 0, 0);
 }
 
 /* ---- files ---- */

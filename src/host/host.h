@@ -180,6 +180,10 @@ uint64_t fl_host_maps_max(void);
 #define FL_HOST_DONTFORK   0x1u
 #define FL_HOST_WIPEONFORK 0x2u
 #define FL_HOST_HUGEPAGE   0x4u
+#define FL_HOST_NOHUGEPAGE 0x8u
+#define FL_HOST_DONTDUMP   0x10u
+#define FL_HOST_SEQUENTIAL 0x20u
+#define FL_HOST_RANDOM	   0x40u
 unsigned fl_host_maps_advice(uint64_t addr);
 /*
  * The next run of pages in [*start, end) that hold data (present or swapped), all of one kind as far as the host
@@ -221,6 +225,16 @@ void fl_host_scan_end(struct fl_host_scan *s);
  * data to fl_host_resident_next().
  */
 int fl_host_guarded_next(uint64_t *start, uint64_t end, uint64_t *run_end);
+/* A NUMA policy, set_mempolicy(2). */
+#define FL_HOST_NODES 1024
+struct fl_host_policy {
+	int mode;
+	unsigned long nodes[FL_HOST_NODES / (8 * sizeof(unsigned long))];
+};
+/* That of the memory at addr. false: it has none, or the host knows of none. */
+bool fl_host_policy_get(uint64_t addr, struct fl_host_policy *policy);
+/* NULL: none any more. What the host refuses stays as it is. */
+void fl_host_policy_set(uint64_t start, uint64_t len, const struct fl_host_policy *policy);
 /* Are these 2 MiB mapped in one piece? Before 6.7 the host does not tell: false. */
 bool fl_host_mapped_huge(uint64_t addr);
 

@@ -287,11 +287,13 @@ static bool read_line(struct reader *r, char *line, size_t size)
 }
 
 /*
- * The VmFlags line of a mapping in /proc/self/smaps: "dc" is not for children, "wf" is wiped for them, "hg" may have
- * huge pages. The lines before it begin with a letter, the mapping's own with its address in hexadecimal.
+ * The VmFlags line of a mapping in /proc/self/smaps has a word for each: proc(5). The lines before it begin with a
+ * letter, the mapping's own with its address in hexadecimal.
  */
 unsigned fl_host_maps_advice(uint64_t addr)
 {
+	/* in the order of FL_HOST_DONTFORK and its like */
+	static const char words[][4] = {" dc", " wf", " hg", " nh", " dd", " sr", " rr"};
 	uint64_t start = 0, end = 0;
 	unsigned advice = 0;
 	struct reader r;
@@ -303,9 +305,8 @@ unsigned fl_host_maps_advice(uint64_t addr)
 		parse_range(line, &start, &end);
 		if (!starts(line, "VmFlags:") || addr < start || addr >= end)
 			continue;
-		advice = (strstr(line, " dc") ? FL_HOST_DONTFORK : 0) |
-			 (strstr(line, " wf") ? FL_HOST_WIPEONFORK : 0) |
-			 (strstr(line, " hg") ? FL_HOST_HUGEPAGE : 0);
+		for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+			advice |= strstr(line, words[i]) ? 1u << i : 0;
 		break;
 	}
 	reader_close(&r);

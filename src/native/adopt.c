@@ -117,7 +117,13 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 
 int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff, enum fl_inject_point fp)
 {
-	return fl_pool_map(pgoff, end - start, start, fp);
+	struct fl_host_policy policy;
+	bool any = fl_host_policy_get(start, &policy);
+	int err = fl_pool_map(pgoff, end - start, start, fp);
+
+	if (!err)
+		fl_state_policy(start, end, any ? &policy : NULL);
+	return err;
 }
 
 /* Replace the range by the pool. The range is hidden, tables exist. On failure the pages are back where they were. */
@@ -151,8 +157,7 @@ static uint32_t host_flags(uint64_t start, uint64_t end)
 	uint32_t flags = fl_host_locked(start, end - start) ? VM_LOCKED : 0;
 	unsigned advice = __atomic_load_n(&fl_native.advice, __ATOMIC_RELAXED) ? fl_host_maps_advice(start) : 0;
 
-	return flags | ((advice & FL_HOST_DONTFORK) ? VM_DONTFORK : 0) |
-	       ((advice & FL_HOST_WIPEONFORK) ? VM_WIPEONFORK : 0) | ((advice & FL_HOST_HUGEPAGE) ? VM_HUGEPAGE : 0);
+	return flags | fl_state_flags(advice);
 }
 
 /* One host mapping. One spare fl_vma is reserved. */
@@ -168,6 +173,8 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	if (pgoff == FL_PFN_NONE)
 		return -ENOMEM;
 	flags = host_flags(start, end);
+	if (flags & VM_LOCKED) /* or what is moved aside counts as locked for good */
+		fl_host_munlock(start, end - start);
 	err = fl_host_mprotect(start, end - start, PROT_NONE);
 	fl_yield_point(&fl_native);
 	if (!err)
@@ -186,6 +193,7 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	}
 	vma = fl_vma_insert(mm, start, end, pgoff, access | flags | VM_SOFTDIRTY, NULL);
 	fl_vma_set_file(vma, file, index);
+	fl_state_apply(start, end, flags);
 	fl_direct_conform(vma);
 	if (data) {
 		set_entries(mm, vma, aside);
@@ -398,6 +406,7 @@ void fl_native_release(struct fl_mm *mm, struct fl_vma *vma)
 		;
 	if (err)
 		return;
+	fl_state_apply(vma->start, vma->end, vma->flags);
 	fl_guards_release(mm, vma->start, vma->end);
 	fl_cache_forget(vma->pgoff, PAGES(len));
 	for (uint64_t a = vma->start, next; a < vma->end; a = next) {

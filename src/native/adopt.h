@@ -22,6 +22,17 @@ int fl_guards_adopt(struct fl_mm *mm, uint64_t start, uint64_t end);
 void fl_guards_release(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* Has the host a marker there? */
 bool fl_guards_host_has(uint64_t addr);
+/* ---- what the host notes of memory (state.c) ---- */
+
+/* Has advice a flag of an fl_vma? The flags of FL_HOST_*. */
+bool fl_state_is_noted(int advice);
+uint32_t fl_state_flags(unsigned host);
+/* Note it; `pool`: and have the host's mapping of the pool follow. false: it has no flag. => as set_flag() */
+bool fl_state_note(uint64_t start, uint64_t stop, int advice, bool pool);
+/* A new mapping of the pool has what the flags say, and the policy, NULL: none. */
+void fl_state_apply(uint64_t start, uint64_t end, uint32_t flags);
+void fl_state_policy(uint64_t start, uint64_t end, const struct fl_host_policy *policy);
+
 /*
  * For shared_adopt.c: tables for what the range holds; and adopting a private mapping as anonymous memory. =>
  * mmap_lock held for writing

@@ -27,31 +27,6 @@ static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
 	return err;
 }
 
-/* Advice that the host has taken, and that frames will have to keep. */
-static void note_advice(uint64_t start, uint64_t stop, int advice)
-{
-	switch (advice) {
-	case MADV_DONTFORK:
-		set_flag(start, stop, VM_DONTFORK, 0);
-		break;
-	case MADV_DOFORK:
-		set_flag(start, stop, 0, VM_DONTFORK);
-		break;
-	case MADV_WIPEONFORK:
-		set_flag(start, stop, VM_WIPEONFORK, 0);
-		break;
-	case MADV_KEEPONFORK:
-		set_flag(start, stop, 0, VM_WIPEONFORK);
-		break;
-	case MADV_HUGEPAGE:
-		set_flag(start, stop, VM_HUGEPAGE, VM_NOHUGEPAGE);
-		break;
-	case MADV_NOHUGEPAGE:
-		set_flag(start, stop, VM_NOHUGEPAGE, VM_HUGEPAGE);
-		break;
-	}
-}
-
 /* Memory in place is the host's own. => mmap_lock held for writing */
 static int advise_in_place(struct fl_vma *vma, uint64_t start, uint64_t stop, int advice)
 {
@@ -62,7 +37,7 @@ static int advise_in_place(struct fl_vma *vma, uint64_t start, uint64_t stop, in
 	if (!ret && advice == MADV_GUARD_INSTALL) /* with what was known of the pages */
 		fl_zap_range(mm, vma, start, stop);
 	if (!ret)
-		note_advice(start, stop, advice);
+		fl_state_note(start, stop, advice, false);
 	return ret;
 }
 
@@ -99,24 +74,6 @@ static int advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int ad
 		else
 			fl_zap_advised(mm, vma, start, stop);
 		return 0;
-	case MADV_DONTFORK:
-		set_flag(start, stop, VM_DONTFORK, 0);
-		return 0;
-	case MADV_DOFORK:
-		set_flag(start, stop, 0, VM_DONTFORK);
-		return 0;
-	case MADV_WIPEONFORK:
-		set_flag(start, stop, VM_WIPEONFORK, 0);
-		return 0;
-	case MADV_KEEPONFORK:
-		set_flag(start, stop, 0, VM_WIPEONFORK);
-		return 0;
-	case MADV_HUGEPAGE:
-		set_flag(start, stop, VM_HUGEPAGE, VM_NOHUGEPAGE);
-		return 0;
-	case MADV_NOHUGEPAGE:
-		set_flag(start, stop, VM_NOHUGEPAGE, VM_HUGEPAGE);
-		return 0;
 	case MADV_REMOVE: /* what the program has is private memory, whatever it is made of */
 		return -EINVAL;
 	case MADV_GUARD_INSTALL:
@@ -126,7 +83,8 @@ static int advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int ad
 			return fl_host_unguard(start, stop - start);
 		fl_guard_remove(mm, start, stop);
 		return 0;
-	default: /* advice that nothing needs to follow: FREE, WILLNEED, COLD, PAGEOUT, HUGEPAGE, MERGEABLE, ... */
+	default: /* advice that nothing needs to follow: FREE, WILLNEED, COLD, PAGEOUT, MERGEABLE, ... */
+		fl_state_note(start, stop, advice, true);
 		return 0;
 	}
 }
@@ -251,7 +209,7 @@ int fl_native_madvise(uint64_t addr, uint64_t len, int advice)
 
 	if (fl_native_own(addr, len) && PAGE_ALIGNED(addr) && advice_known(advice))
 		return fl_native_around_own(addr, len, madvise_part, advice, populate ? FL_HOLE_ENDS : FL_HOLE_LATER);
-	if (advice == MADV_DONTFORK || advice == MADV_WIPEONFORK || advice == MADV_HUGEPAGE)
+	if (fl_state_is_noted(advice))
 		__atomic_store_n(&fl_native.advice, true, __ATOMIC_RELAXED);
 	if (!ours(addr, len) && advice == MADV_REMOVE && fl_file_any())
 		return remove_elsewhere(addr, len);

@@ -48,6 +48,7 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 {
 	uint64_t moved = fl_min(old_len, new_len), pgoff;
 	uint32_t keep = fl_moved_flags(vma) & ~(VM_RELEASED | VM_SAMPLED);
+	struct fl_host_policy policy;
 	struct fl_vma *new;
 	long place = (long)to;
 	int err = fl_native_adopt(mm, addr, addr + old_len, VM_UFFD);
@@ -76,6 +77,9 @@ static int64_t move(struct fl_vma *vma, uint64_t addr, uint64_t old_len, uint64_
 		fl_extent_free(to, to + new_len, pgoff);
 		return err;
 	}
+	if (fl_host_policy_get(addr, &policy))
+		fl_state_policy(to, to + new_len, &policy);
+	fl_state_apply(to, to + new_len, keep);
 	new = fl_vma_insert(mm, to, to + new_len, pgoff, keep, NULL);
 	fl_direct_conform(new);
 	fl_vma_set_backing(new, vma, addr);
@@ -98,6 +102,7 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 {
 	struct fl_vma *vma = fl_vma_lookup(mm, addr + old_len - 1), *new;
 	uint64_t at = addr + old_len, len = new_len - old_len, pgoff;
+	struct fl_host_policy policy;
 
 	if (vma->end != at || fl_host_map_beside(at, len))
 		return -ENOMEM;
@@ -106,6 +111,9 @@ static int64_t grow(uint64_t addr, uint64_t old_len, uint64_t new_len)
 		fl_host_munmap(at, len);
 		return -ENOMEM;
 	}
+	if (fl_host_policy_get(at - PAGE_SIZE, &policy))
+		fl_state_policy(at, at + len, &policy);
+	fl_state_apply(at, at + len, vma->flags);
 	new = fl_vma_insert(mm, at, at + len, pgoff, (vma->flags & ~VM_RELEASED) | VM_SOFTDIRTY, vma->ctx);
 	fl_direct_conform(new);
 	fl_vma_set_backing(new, vma, at);

@@ -815,6 +815,16 @@ int fl_host_maps_next(uint64_t addr, struct fl_host_map *map)
 	return 1;
 }
 
+/* The model has no NUMA nodes. */
+bool fl_host_policy_get(uint64_t addr, struct fl_host_policy *policy)
+{
+	return false;
+}
+
+void fl_host_policy_set(uint64_t start, uint64_t len, const struct fl_host_policy *policy)
+{
+}
+
 /* The model's programs set no markers of their own. */
 int fl_host_guarded_next(uint64_t *start, uint64_t end, uint64_t *run_end)
 {
