@@ -135,10 +135,32 @@ static char *preload_list(const char *library)
 	return list;
 }
 
+/*
+ * The kernel writes to rseq areas, which glibc has in its thread control blocks, whenever it preempts a thread, and
+ * ends the program if they are hidden. What the user asks for of it stays.
+ */
+static int set_tunables(void)
+{
+	const char *old = getenv("GLIBC_TUNABLES");
+	char *list;
+	int err;
+
+	if (old && strstr(old, "glibc.pthread.rseq="))
+		return 0;
+	if (asprintf(&list, "%s%sglibc.pthread.rseq=0", old ? old : "", old && *old ? ":" : "") < 0)
+		return -ENOMEM;
+	err = setenv("GLIBC_TUNABLES", list, 1) ? -errno : 0;
+	free(list);
+	return err;
+}
+
 static int set_environment(const struct run_options *o, const char *library)
 {
+	int err = set_tunables();
 	char *list;
 
+	if (err)
+		return err;
 	if (o->guard &&
 	    (strcmp(o->guard, "off") == 0 ? setenv("FAULTLINE_GUARD", "off", 1) : unsetenv("FAULTLINE_GUARD")))
 		return -errno;
@@ -147,7 +169,7 @@ static int set_environment(const struct run_options *o, const char *library)
 	list = preload_list(library);
 	if (!list)
 		return -ENOMEM;
-	int err = setenv("LD_PRELOAD", list, 1) ? -errno : 0;
+	err = setenv("LD_PRELOAD", list, 1) ? -errno : 0;
 	free(list);
 	return err;
 }

@@ -186,6 +186,13 @@ void fl_before_leaving(void);
 /* ---- stack.c ---- */
 
 void fl_stack_init(void);
+/* This thread gets an alternate stack, if it has none. */
+void fl_stack_own(void);
+
+/* ---- thread.c ---- */
+
+/* In a forked child, which has this thread only. */
+void fl_threads_after_fork(void);
 
 /* ---- socket.c ---- */
 

@@ -30,6 +30,7 @@ static void forked_child(void)
 {
 	fl_native_fork_child();
 	fl_fds_after_fork();
+	fl_threads_after_fork();
 	fl_stubs_after_fork();
 	served = true;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * stack.c - alternate signal stacks. Our fault handler needs a few KiB of stack that is never hidden, where the
- * kernel's userfaultfd needs none. Most threads have that. A thread gets an alternate stack from the library if it is
- * created on a small stack or on memory of the program's, or if it sets a small alternate stack. sigaltstack() tells
- * it what it believes, and handlers that it wants on its small alternate stack run on our larger one.
+ * kernel's userfaultfd needs none, and a thread may be anywhere by then: on a coroutine's few KiB, or on memory that
+ * is registered. So each thread has an alternate stack from the library, unless it has a large one of its own.
+ * sigaltstack() tells it what it believes, and handlers that it wants on its small alternate stack run on our larger
+ * one.
  */
 #include "preload/preload.h"
 
@@ -14,9 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SMALL_STACK (64u * 1024)
-#define START_STACK (32u * 1024) /* what libc may use of a new thread's stack before start_thread() */
-
+static char main_stack[FL_OWN_STACK_SIZE] __attribute__((aligned(PAGE_SIZE)));
 static pthread_key_t key; /* this thread's struct fl_own_stack, whether or not it is in use */
 
 /* Room for two signal frames and for both handlers, the engine's and the program's. */
@@ -32,7 +31,8 @@ static void own_free(void *own)
 	fl_host_sigaltstack(NULL, &is);
 	if (fl_own_stack(&is) == own)
 		fl_host_sigaltstack(&none, NULL);
-	fl_own_unmap(fl_addr(own), PAGE_ALIGN(FL_OWN_STACK_SIZE));
+	if (own != main_stack)
+		fl_own_unmap(fl_addr(own), PAGE_ALIGN(FL_OWN_STACK_SIZE));
 }
 
 /* This thread's own stack. A task that shares another's TLS gets one that is never freed. */
@@ -103,64 +103,30 @@ FL_EXPORT int sigaltstack(const stack_t *restrict ss, stack_t *restrict old)
 	return -1;
 }
 
-/* ---- threads ---- */
-
-struct start {
-	void *(*fn)(void *);
-	void *arg;
-};
-
-static void *start_thread(void *arg)
+void fl_stack_own(void)
 {
-	struct start start = *(struct start *)arg;
 	struct fl_own_stack *own = own_get();
 
-	free(arg);
-	if (own) {
-		own->always = true;
-		own_use(own, &own->program);
-	}
-	return start.fn(start.arg);
-}
-
-/* libc starts a thread with all signals blocked, SIGSEGV among them: no hidden page may be in its way. */
-static void touch_top(char *base, size_t size)
-{
-	char *low = size > START_STACK ? base + size - START_STACK : base;
-
-	if (!fl_native_touches(fl_addr(low), fl_addr(base + size)))
+	if (!own || own->always)
 		return;
-	for (char *p = base + size - 1; p >= low; p -= fl_min((size_t)(p - low) + 1, (size_t)PAGE_SIZE))
-		__atomic_fetch_or(p, 0, __ATOMIC_RELAXED);
+	own->always = true;
+	if (fl_host_sigaltstack(NULL, &own->program) == 0 && (own->program.ss_flags & SS_DISABLE))
+		own_use(own, &own->program);
 }
 
-FL_EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attr, void *(*fn)(void *),
-			     void *restrict arg)
+/* The main thread's is not mapped, as most programs never fault. */
+static void own_main(void)
 {
-	void *base = NULL;
-	size_t size = 0;
-	struct start *start;
-	bool given;
-	int err;
+	struct fl_own_stack *own = (struct fl_own_stack *)main_stack;
 
-	if (!attr || pthread_attr_getstack(attr, &base, &size))
-		return FL_FIND(pthread_create)(thread, attr, fn, arg);
-	given = fl_addr(base) + size != 0; /* if no stack was given, it ends at 0; a size of 0 is the default */
-	if (!given && (!size || size >= SMALL_STACK))
-		return FL_FIND(pthread_create)(thread, attr, fn, arg);
-	start = malloc(sizeof(*start));
-	if (!start)
-		return EAGAIN;
-	*start = (struct start){fn, arg};
-	if (given)
-		touch_top(base, size);
-	err = FL_FIND(pthread_create)(thread, attr, start_thread, start);
-	if (err)
-		free(start);
-	return err;
+	own->tid = fl_host_tid();
+	own->program.ss_flags = SS_DISABLE;
+	pthread_setspecific(key, own);
+	fl_stack_own();
 }
 
 void fl_stack_init(void)
 {
 	pthread_key_create(&key, own_free);
+	own_main();
 }
