@@ -133,6 +133,7 @@ static void test_full_table(void)
 	while ((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
 		;
 	exercise(p);
+	exercise(registered());
 }
 
 /* Every number but the object's, and those of standard streams, is closed, or becomes another file. */
