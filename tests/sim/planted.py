@@ -141,6 +141,10 @@ PLANTED = {
         'a system call overlooks what the first registration has hidden, but not put in the table',
         '\tif (!__atomic_load_n(&fl_native.adopting, __ATOMIC_ACQUIRE) && ', '\tif (',
         ('call-register/guard', 'the store failed', [])),
+    'mapped-in-sight': (
+        'what is mapped for a released range has the rights of an open direct map',
+        '\tif (fl_fail(fp) || fl_direct_set(pfn, PAGES(len), false))', '\tif (fl_fail(fp))',
+        ('store-register-again/guard', 'begins in sight', [])),
     'released-early': (
         'a released range is given its rights back before what it holds is in place',
         '\tfl_cache_forget(vma->pgoff, PAGES(len));\n\tfor (uint64_t a = vma->start, next;',
