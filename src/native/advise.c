@@ -151,6 +151,20 @@ static int populate_registered(uint64_t start, uint64_t stop, uint32_t access, i
 	return fl_native_make_present(start, stop - start, write) ? 0 : -EFAULT;
 }
 
+/* In place the host has the pages, once nothing is in the way; by then the cache may have forgotten a right. */
+static int populate_in_place(uint64_t start, uint64_t stop, uint32_t access, int advice)
+{
+	int ret = -EFAULT;
+
+	for (unsigned i = 0; i < 16 && (ret == -EFAULT || ret == -EINVAL); i++) {
+		ret = populate_registered(start, stop, access, advice);
+		if (ret)
+			return ret;
+		ret = fl_host_madvise(start, stop - start, advice);
+	}
+	return ret;
+}
+
 /* In the order of addresses, up to what cannot be populated. => no lock held */
 static int populate_all(uint64_t at, uint64_t end, int advice)
 {
@@ -160,11 +174,13 @@ static int populate_all(uint64_t at, uint64_t end, int advice)
 
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		bool registered = vma && !(vma->flags & VM_RELEASED);
+		bool in_place = registered && (vma->flags & (VM_IN_PLACE | VM_UFFD_MISSING)) == VM_IN_PLACE;
 		uint32_t access = vma ? fl_vma_access(vma) : 0;
 
 		unlock(signals);
-		ret = registered ? populate_registered(start, stop, access, advice)
-				 : fl_host_madvise(start, stop - start, advice);
+		ret = in_place	   ? populate_in_place(start, stop, access, advice)
+		      : registered ? populate_registered(start, stop, access, advice)
+				   : fl_host_madvise(start, stop - start, advice);
 		signals = lock_range(0, 0);
 	}
 	unlock(signals);

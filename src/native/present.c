@@ -105,10 +105,10 @@ int fl_native_mlock(uint64_t addr, uint64_t len, unsigned flags)
 		return fl_host_mlock(addr, len, flags);
 	signals = lock_range(at, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
-		bool hosts = !vma || (vma->flags & VM_IN_PLACE);
-
-		ret = hosts ? fl_host_mlock(start, stop - start, flags) : fl_vma_reserve(mm, 2);
-		if (!hosts && !ret)
+		ret = vma ? fl_vma_reserve(mm, 2) : 0;
+		if (!ret && (!vma || (vma->flags & VM_IN_PLACE)))
+			ret = fl_host_mlock(start, stop - start, flags);
+		if (!ret && vma)
 			set_flag(start, stop, VM_LOCKED, 0);
 	}
 	unlock(signals);
@@ -130,10 +130,8 @@ int fl_native_munlock(uint64_t addr, uint64_t len)
 		return ret;
 	signals = lock_range(at, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
-		if (!vma || (vma->flags & VM_IN_PLACE))
-			continue;
-		ret = fl_vma_reserve(mm, 2);
-		if (!ret)
+		ret = vma ? fl_vma_reserve(mm, 2) : 0;
+		if (vma && !ret)
 			set_flag(start, stop, 0, VM_LOCKED);
 	}
 	unlock(signals);
@@ -157,9 +155,8 @@ int fl_native_mlockall(int flags)
 	for (uint32_t i = 0; i < mm->nr_vmas && !ret; i++) {
 		struct fl_vma *vma = mm->vmas[i];
 
-		if (vma->flags & VM_IN_PLACE)
-			continue;
-		fl_host_munlock(vma->start, vma->end - vma->start);
+		if (!(vma->flags & VM_IN_PLACE))
+			fl_host_munlock(vma->start, vma->end - vma->start);
 		fl_vma_set(vma, vma->flags | VM_LOCKED, vma->ctx);
 	}
 	fl_vma_merge(mm, 0, TASK_SIZE);

@@ -216,6 +216,8 @@ CASE(huge_unpopulated, SEEN ": UFFD_FEATURE_WP_UNPOPULATED, and a load makes one
 	expect_wp(a.u, a.mem + 19 * PAGE);
 	CHECK_EQ(word(a.mem + 9 * PAGE), W_LOADED | FL_PM_UFFD_WP);
 	CHECK_EQ(word(a.mem + 19 * PAGE), W_OWN);
+	if (on_native()) /* the host, which knows of no marker, may have loaded all of it */
+		return;
 	CHECK(words_are(a.mem, 9, W_MARKER));
 	CHECK(words_are(a.mem + 10 * PAGE, 9, W_MARKER));
 	CHECK(words_are(a.mem + 20 * PAGE, SMALL - 20, W_MARKER));

@@ -333,7 +333,8 @@ CASE(marker_unregister_wp_only_wakes_nobody, SEEN ": without MODE_MISSING the wa
 
 	store_waits(&a, &t, TRAPPED);
 	CHECK(touch_waits(&t));
-	CHECK_EQ(word(a.mem), W_OWN);
+	if (!on_native()) /* in place the host gets it with the store */
+		CHECK_EQ(word(a.mem), W_OWN);
 	CHECK_OK(wake(a.u, a.mem, PAGE));
 	store_ended(&a, &t);
 }
