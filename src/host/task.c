@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 
 #define SIGSET 8 /* bytes of a mask, as the host has it */
 
@@ -108,20 +110,90 @@ int fl_host_pipe(int pipe[2])
 	return fl_fail(FL_FP_FORK) ? -ENOMEM : (int)fl_sys(SYS_pipe2, pipe, O_CLOEXEC);
 }
 
-int fl_host_pipe_read(int fd)
+#define GATE_PAGE 4096
+#define LOOK_NS	  2000000u /* how often to see whether a child is alive */
+
+int fl_host_gate_open(struct fl_host_gate *gate)
+{
+	int err = fl_host_pipe(gate->pipe);
+	long p;
+
+	gate->word = NULL;
+	if (err != -EMFILE && err != -ENFILE)
+		return err;
+	p = fl_sys(SYS_mmap, 0, GATE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (p < 0 && p > -GATE_PAGE)
+		return err;
+	gate->word = (uint32_t *)p;
+	return 0;
+}
+
+void fl_host_gate_close(struct fl_host_gate *gate)
+{
+	if (gate->word) {
+		fl_sys(SYS_munmap, gate->word, GATE_PAGE);
+		return;
+	}
+	fl_sys(SYS_close, gate->pipe[0]);
+	fl_sys(SYS_close, gate->pipe[1]);
+}
+
+/* A child that nobody waits for vanishes; another's, after CLONE_PARENT, cannot be looked at. */
+static bool child_dead(int32_t pid)
+{
+	siginfo_t info = {0};
+	long ret = fl_sys(SYS_waitid, P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL, NULL);
+
+	return ret == -ECHILD ? fl_sys(SYS_kill, pid, 0) == -ESRCH : ret == 0 && info.si_pid == pid;
+}
+
+static bool wait_at_word(uint32_t *word, int32_t pid)
+{
+	struct timespec look = to_timespec(LOOK_NS);
+
+	while (pid > 0 && !__atomic_load_n(word, __ATOMIC_ACQUIRE)) {
+		if (fl_sys(SYS_futex, word, FUTEX_WAIT, 0, &look, NULL, 0) == -ETIMEDOUT && child_dead(pid))
+			break;
+	}
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+/* A byte, or the end of the file, when all writers are gone. */
+static bool wait_at_pipe(const int pipe[2])
 {
 	char byte;
 	long n;
 
+	fl_sys(SYS_close, pipe[1]);
 	do
-		n = fl_sys(SYS_read, fd, &byte, 1);
+		n = fl_sys(SYS_read, pipe[0], &byte, 1);
 	while (n == -EINTR);
-	return (int)n;
+	return n == 1;
 }
 
-void fl_host_pipe_write(int fd)
+bool fl_host_gate_wait(struct fl_host_gate *gate, int32_t pid)
 {
-	fl_sys(SYS_write, fd, "", 1);
+	bool passed;
+
+	if (gate->word) {
+		passed = wait_at_word(gate->word, pid);
+		fl_host_gate_close(gate);
+		return passed;
+	}
+	passed = wait_at_pipe(gate->pipe);
+	fl_sys(SYS_close, gate->pipe[0]);
+	return passed;
+}
+
+void fl_host_gate_pass(struct fl_host_gate *gate)
+{
+	if (gate->word) {
+		__atomic_store_n(gate->word, 1, __ATOMIC_RELEASE);
+		fl_sys(SYS_futex, gate->word, FUTEX_WAKE, 1, NULL, NULL, 0);
+	} else {
+		fl_sys(SYS_write, gate->pipe[1], "", 1);
+	}
+	fl_host_gate_close(gate);
 }
 
 int fl_host_futex_wait(uint32_t *word, uint32_t val, uint64_t timeout_ns)

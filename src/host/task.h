@@ -39,9 +39,22 @@ _Noreturn void fl_host_exit(int status);
 void fl_host_say(const char *text, size_t len);
 /* A pipe, close-on-exec: for a fork. [FORK] */
 int fl_host_pipe(int pipe[2]);
-/* One byte. read: 1, or 0 at the end of the file, when all writers are gone. */
-int fl_host_pipe_read(int fd);
-void fl_host_pipe_write(int fd);
+/*
+ * Where a parent waits for its child of fork(): until the child passes, or is dead. A pipe, or if there is no
+ * descriptor left, a word in memory that both share; then the parent must know the child.
+ */
+struct fl_host_gate {
+	int pipe[2];
+	uint32_t *word;
+};
+/* -ENOMEM, -EMFILE, -ENFILE. [FORK] */
+int fl_host_gate_open(struct fl_host_gate *gate);
+/* In the parent; `pid` is the child's, or negative: there is none. False: it is dead, or never was. Closes it. */
+bool fl_host_gate_wait(struct fl_host_gate *gate, int32_t pid);
+/* In the child, which passes and closes it. */
+void fl_host_gate_pass(struct fl_host_gate *gate);
+/* There will be no child. */
+void fl_host_gate_close(struct fl_host_gate *gate);
 
 /*
  * Sleep while *word == val, until woken, a signal's handler has run, or timeout_ns has passed (0: never). 0: look

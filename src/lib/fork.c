@@ -38,12 +38,12 @@ int fl_native_fork_prepare(void)
 	return err;
 }
 
-void fl_native_fork_parent(void)
+bool fl_native_fork_parent(int32_t pid)
 {
 	if (!forking)
-		return;
+		return true;
 	forking = false;
-	fl_fork_parent();
+	return fl_fork_parent(pid);
 }
 
 void fl_native_fork_child(void)

@@ -137,7 +137,8 @@ bool fl_native_private_fd(int fd);
 int fl_native_fork_prepare(void);
 /* Could it be done now? For a caller that can still refuse. */
 int fl_native_fork_check(void);
-void fl_native_fork_parent(void);
+/* `pid` is the child's; negative: there is none. False: it has ended, or never was, though it was prepared. */
+bool fl_native_fork_parent(int32_t pid);
 void fl_native_fork_child(void);
 
 #endif

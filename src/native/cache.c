@@ -778,40 +778,64 @@ int fl_cache_restore(struct fl_vma *vma)
 
 /* ---- standing still ---- */
 
-/* One run of writable pages. The host may have no room for it: then they fault once more. */
-static void freeze_run(struct chunk *c, struct fl_vma *vma, uint64_t at, unsigned nr, bool frozen)
+/*
+ * One run of writable pages. The host may have no room for it: then they are hidden, or all of the mapping is, and
+ * they fault once more. -ENOMEM: not even for that
+ */
+static int freeze_run(struct chunk *c, struct fl_vma *vma, uint64_t at, unsigned nr, bool frozen)
 {
 	struct batch b = {.vma = vma, .start = at, .end = at + ((uint64_t)nr << PAGE_SHIFT)};
 
 	if (!fl_host_protect(b.start, b.end - b.start, right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)))
-		return;
-	if (frozen) {
-		hide(&b);
-		batch_done(&b, true);
-	} else {
+		return 0;
+	if (!frozen) {
 		bit_fill(c->writable, (unsigned)PAGES(at & ~PMD_MASK), nr, false);
 		recount(c);
+		return 0;
 	}
+	if (!marks(vma)) {
+		b.start = vma->start;
+		b.end = vma->end;
+		if (protect(vma, NULL, b.start, b.end, PROT_NONE, true))
+			return -ENOMEM;
+	} else {
+		hide(&b);
+	}
+	batch_done(&b, true);
+	return 0;
 }
 
-static void freeze_piece(struct chunk *c, const struct piece *p, bool frozen)
+static int freeze_piece(struct chunk *c, const struct piece *p, bool frozen)
 {
 	const uint64_t *visible = marks(p->vma) ? c->active : c->shown;
+	int err = 0;
 
-	for (unsigned i = 0, run; i < p->nr; i += run) {
+	for (unsigned i = 0, run; i < p->nr && !err; i += run) {
 		uint64_t at = p->start + ((uint64_t)i << PAGE_SHIFT);
 
 		run = bit_run(c->writable, p->first + i, p->nr - i);
 		run = fl_min(run, bit_run(visible, p->first + i, p->nr - i));
 		if (bit_get(visible, p->first + i) && bit_get(c->writable, p->first + i))
-			freeze_run(c, p->vma, at, run, frozen);
+			err = freeze_run(c, p->vma, at, run, frozen);
 	}
+	return err;
 }
 
-void fl_cache_freeze(struct fl_mm *mm, bool frozen)
+static int freeze_released(struct fl_mm *mm, const struct fl_vma *vma, bool frozen)
+{
+	int err, prot = right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE);
+
+	do
+		err = fl_host_mprotect(vma->start, vma->end - vma->start, prot);
+	while (err == -ENOMEM && fl_cache_shrink(mm));
+	return err;
+}
+
+int fl_cache_freeze(struct fl_mm *mm, bool frozen)
 {
 	struct fl_vma *vma;
 	struct piece p;
+	int err = 0;
 
 	for (uint64_t i = 0; i < fl_native.chunks_end; i++) {
 		struct chunk *c = &fl_native.chunks[i];
@@ -821,15 +845,12 @@ void fl_cache_freeze(struct fl_mm *mm, bool frozen)
 			if (p.vma->flags & VM_IN_PLACE)			      /* the host copies it, at one moment */
 				continue;
 			fl_write_lock(&p.vma->cache_lock);
-			freeze_piece(c, &p, frozen);
+			err = err ? err : freeze_piece(c, &p, frozen);
 			fl_write_unlock(&p.vma->cache_lock);
 		}
 	}
 	for (uint64_t a = 0; (vma = fl_find_vma(mm, a)); a = vma->end)
 		if ((vma->flags & VM_RELEASED) && (vma->flags & VM_WRITE) && !(vma->flags & VM_SHARED))
-			while (fl_host_mprotect(vma->start, vma->end - vma->start,
-						right_prot(vma, frozen ? FL_RIGHT_READ : FL_RIGHT_WRITE)) ==
-				       -ENOMEM &&
-			       fl_cache_shrink(mm))
-				;
+			err = err ? err : freeze_released(mm, vma, frozen);
+	return err;
 }

@@ -45,7 +45,10 @@ bool fl_cache_shrink(struct fl_mm *mm);
 bool fl_cache_writable(struct fl_mm *mm, uint64_t addr);
 /* How many mappings the host lets the cache have. */
 void fl_cache_set_budget(void);
-/* Take the write right off / back on the host mapping of everything shown, entries untouched. Around fork(). */
-void fl_cache_freeze(struct fl_mm *mm, bool frozen);
+/*
+ * Take the write right off / back on the host mapping of everything shown, entries untouched. Around fork(). -ENOMEM:
+ * not everything stands still, for which the host had no room.
+ */
+int fl_cache_freeze(struct fl_mm *mm, bool frozen);
 
 #endif

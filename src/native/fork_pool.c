@@ -14,7 +14,7 @@
 #include "base/rank.h"
 #include "host/count.h"
 
-static int gate[2];
+static struct fl_host_gate gate;
 static uint64_t signals;
 
 int fl_fork_prepare(void)
@@ -24,7 +24,7 @@ int fl_fork_prepare(void)
 
 	fl_mmap_write_lock(
 		&fl_native.mm); /* from here on no other thread forks, whose child would inherit the pipe */
-	err = fl_host_pipe(gate);
+	err = fl_host_gate_open(&gate);
 	if (err) {
 		fl_mmap_write_unlock(&fl_native.mm);
 		fl_signals_restore(saved);
@@ -32,28 +32,35 @@ int fl_fork_prepare(void)
 	}
 	signals = saved;
 	fl_uffd_ops.before_fork(&fl_native.mm);
-	fl_cache_freeze(&fl_native.mm, true);
+	if (fl_cache_freeze(&fl_native.mm, true)) {
+		fl_host_gate_close(&gate);
+		fl_cache_freeze(&fl_native.mm, false);
+		fl_uffd_ops.after_fork_parent(&fl_native.mm);
+		fl_mmap_write_unlock(&fl_native.mm);
+		fl_signals_restore(saved);
+		return -ENOMEM;
+	}
 	fl_alloc_fork_prepare();
 	fl_count(forks, 1);
 	return 0;
 }
 
-void fl_fork_parent(void)
+bool fl_fork_parent(int32_t pid)
 {
 	uint64_t saved = signals;
+	bool copied;
 
 	fl_alloc_fork_done();
-	fl_host_close(gate[1]);
-	fl_host_pipe_read(gate[0]); /* a byte: the child is done; end of file: it is dead, or never was */
-	fl_host_close(gate[0]);
+	copied = fl_host_gate_wait(&gate, pid);
 	fl_cache_freeze(&fl_native.mm, false);
 	fl_uffd_ops.after_fork_parent(&fl_native.mm);
 	fl_mmap_write_unlock(&fl_native.mm);
 	fl_signals_restore(saved);
+	return copied;
 }
 
 /*
- * Without memory the child cannot continue: it would see the parent's. The kernel kills for lack of memory, too.
+ * Without memory the child cannot continue: it would see the parent's. Its end makes the fork fail.
  */
 static void must(int err)
 {
@@ -124,9 +131,7 @@ void fl_fork_child(void)
 		fl_mutex_init(&mm->pt_lock[i], FL_RANK_PT);
 	new_pool();
 	remap();
-	fl_host_pipe_write(gate[1]);
-	fl_host_close(gate[0]);
-	fl_host_close(gate[1]);
+	fl_host_gate_pass(&gate);
 	fl_file_fork_child(mm);
 	fl_uffd_ops.after_fork_child(mm);
 	fl_file_give_back(mm, 0, TASK_SIZE);

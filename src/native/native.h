@@ -150,7 +150,7 @@ bool fl_native_touches(uint64_t start, uint64_t end);
  * held; between prepare and the other two the caller does nothing but fork
  */
 int fl_fork_prepare(void);
-void fl_fork_parent(void);
+bool fl_fork_parent(int32_t pid); /* false: there is no child (pid: negative), or it has ended for want of memory */
 void fl_fork_child(void);
 
 #endif

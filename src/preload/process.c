@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PRELOAD	   "LD_PRELOAD="
@@ -35,6 +36,24 @@ static void forked_child(void)
 	served = true;
 }
 
+/* In the parent, whose system call said `ret`: what its caller is told. A child that was not set up never was. */
+static long forked_parent(long ret)
+{
+	if (fl_native_fork_parent((int32_t)ret) || ret < 0)
+		return ret;
+	while (fl_host_call(SYS_wait4, ret, 0, __WALL, 0, 0, 0) == -EINTR)
+		;
+	return -ENOMEM;
+}
+
+/* The same for a function of libc's: errno is set. */
+static long told(long ret)
+{
+	long is = forked_parent(ret);
+
+	return ret < 0 ? ret : fl_ret(is);
+}
+
 /*
  * Whatever in libc forks makes one system call, which is redirected to fl_do_clone(): there the program's handlers
  * have run, and all of libc's locks are taken. Where it is not, or not yet, fork() runs these handlers. They are
@@ -43,8 +62,13 @@ static void forked_child(void)
 static void before_fork(void)
 {
 	served = false;
-	if (!fl_stubs_redirected(FL_STUB_fork))
+	if (!fl_stubs_redirected(FL_STUB_fork) && fl_native_fork_check() == 0)
 		fl_native_fork_prepare(); /* too late to refuse: a failure shows in the child */
+}
+
+static void after_fork_parent(void)
+{
+	fl_native_fork_parent(-1); /* it waits at a pipe: before_fork() has seen to that */
 }
 
 static void after_fork(void)
@@ -80,9 +104,8 @@ FL_EXPORT pid_t _Fork(void)
 	}
 	pid = FL_FIND(_Fork)();
 	if (pid)
-		fl_native_fork_parent();
-	else
-		forked_child();
+		return (pid_t)told(pid);
+	forked_child();
 	return pid;
 }
 
@@ -118,8 +141,7 @@ FL_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 		return -1;
 	}
 	pid = FL_FIND(clone)(clone_child, stack, flags, &start, ptid, tls, ctid);
-	fl_native_fork_parent();
-	return pid;
+	return (int)told(pid);
 }
 
 long fl_do_clone(long nr, bool forks, long flags, long stack, long ptid, long d, long e)
@@ -133,10 +155,9 @@ long fl_do_clone(long nr, bool forks, long flags, long stack, long ptid, long d,
 		return ret;
 	ret = fl_host_call(nr, flags, stack, ptid, d, e, 0);
 	if (ret)
-		fl_native_fork_parent();
-	else
-		forked_child();
-	return ret;
+		return forked_parent(ret);
+	forked_child();
+	return 0;
 }
 
 /* ---- what this program was started with ---- */
@@ -237,7 +258,7 @@ void fl_process_init(void)
 {
 	take_ignored_segv();
 	keep_environment();
-	pthread_atfork(before_fork, fl_native_fork_parent, after_fork);
+	pthread_atfork(before_fork, after_fork_parent, after_fork);
 }
 
 /* ---- the environment of what is started ---- */

@@ -85,7 +85,7 @@ static int run_fork(void)
 		}
 		_exit(fl_mm_check(env.mm) ? 2 : 0);
 	}
-	fl_native_fork_parent();
+	fl_native_fork_parent(pid);
 	EXPECT(pid > 0 && waitpid(pid, &status, 0) == pid);
 	EXPECT_INT(status, 0);
 	return 0;

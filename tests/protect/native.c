@@ -54,7 +54,7 @@ static int native_in_child(int (*fn)(uint64_t addr), uint64_t addr)
 		fl_native_fork_child();
 		_exit(fn(addr));
 	}
-	fl_native_fork_parent();
+	fl_native_fork_parent(pid);
 	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 

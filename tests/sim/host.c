@@ -144,16 +144,29 @@ int fl_host_pipe(int pipe[2])
 	return 0;
 }
 
-int fl_host_pipe_read(int fd)
+int fl_host_gate_open(struct fl_host_gate *gate)
+{
+	return fl_host_pipe(gate->pipe);
+}
+
+void fl_host_gate_close(struct fl_host_gate *gate)
+{
+	fl_host_close(gate->pipe[0]);
+	fl_host_close(gate->pipe[1]);
+}
+
+bool fl_host_gate_wait(struct fl_host_gate *gate, int32_t pid)
 {
 	process_enter_child();
 	native_child();
 	process_leave_child();
-	return 1;
+	fl_host_gate_close(gate);
+	return true;
 }
 
-void fl_host_pipe_write(int fd)
+void fl_host_gate_pass(struct fl_host_gate *gate)
 {
+	fl_host_gate_close(gate);
 }
 
 _Noreturn void fl_host_exit(int status)

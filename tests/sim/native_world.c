@@ -141,7 +141,7 @@ static int fork_space(struct space *parent, struct space *child)
 		return err;
 	sim_point(SIM_RUN, NULL, "fork");
 	process_fork();
-	fl_fork_parent(); /* and in its wait the child: native_child() */
+	fl_fork_parent(1); /* and in its wait the child: native_child() */
 	return 0;
 }
 

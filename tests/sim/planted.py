@@ -171,7 +171,7 @@ PLANTED = {
         ('store-mremap-registered/guard', 'the store is lost', [])),
     'forked-in-sight': (
         'the child copies the pool while other threads of its parent may still write to it',
-        '\tfl_cache_freeze(&fl_native.mm, true);\n', '',
+        '\tif (fl_cache_freeze(&fl_native.mm, true)) {\n', '\tif (false) {\n',
         ('fork-stores/guard', 'of different moments', [])),
     'double-free': (
         'a folio freed twice: dropping a page under migration frees its frame, too',

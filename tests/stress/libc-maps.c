@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -585,6 +587,82 @@ static void test_fork_beside_registered(void)
 	fork_beside(allocate_registered, &fd, 100);
 }
 
+/* No descriptor is left: fork() needs none. */
+static void test_fork_full_table(void)
+{
+	struct range r = {map_pages(16), 16 * PAGE};
+	int fd = uffd_open(O_CLOEXEC | O_NONBLOCK, FEAT_WP);
+	struct rlimit limit = {256, 256};
+
+	CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	uffd_register(fd, r.p, r.n, WP);
+	fill(r);
+	while (dup(fd) >= 0)
+		;
+	CHECK_INT(errno, EMFILE);
+	for (int i = 0; i < 20; i++)
+		CHECK_INT(in_child(scribble, &r), 0);
+	verify(r, "forked");
+}
+
+/* A child that dies while it is made, or right after, keeps nobody waiting. */
+static void die_at_once(void *arg)
+{
+	(void)arg;
+	raise(SIGKILL);
+}
+
+static void test_fork_and_die(void)
+{
+	struct range r = {map_pages(16), 16 * PAGE};
+	int fd = uffd_open(O_CLOEXEC | O_NONBLOCK, FEAT_WP);
+
+	uffd_register(fd, r.p, r.n, WP);
+	fill(r);
+	while (dup(fd) >= 0)
+		;
+	for (int i = 0; i < 20; i++)
+		CHECK_INT(in_child(die_at_once, NULL), SIGKILL);
+	verify(r, "forked");
+}
+
+/* No mapping is left: either there is a child, with memory of its own, or none, and its parent is told. */
+static void test_fork_full_maps(void)
+{
+	struct range r = {map_pages(2048), 2048 * PAGE}, half = {r.p + r.n / 2, r.n / 2};
+	int a = uffd_open(O_CLOEXEC | O_NONBLOCK, FEAT_WP), b = uffd_open(O_CLOEXEC | O_NONBLOCK, FEAT_WP), status;
+	uint8_t *many = mmap(NULL, 1l << 32, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long n = 0;
+	pid_t pid;
+
+	CHECK(many != MAP_FAILED);
+	uffd_register(a, r.p, r.n, WP);
+	fill(r);
+	CHECK_INT(uffd_unregister(a, half.p, half.n), 0);
+	uffd_register(b, half.p, half.n, WP); /* neighbours that the host maps in one piece */
+	fill(r);
+	while (n < 200000 && syscall(SYS_mprotect, many + n * 2 * PAGE, PAGE, PROT_READ) == 0)
+		n++;
+	for (int i = 0; i < 2; i++, n--) {
+		pid = fork();
+		if (pid == 0) {
+			alarm(20);
+			for (size_t at = 0; at < half.n; at += PAGE)
+				half.p[at] = 99;
+			_exit(0);
+		}
+		if (pid < 0)
+			CHECK_INT(errno, ENOMEM);
+		else
+			CHECK_INT(waitpid(pid, &status, 0), pid);
+		CHECK_INT(syscall(SYS_mprotect, many + (n - 1) * 2 * PAGE, PAGE, PROT_NONE), 0);
+	}
+	while (n > 0 && n-- > 1)
+		CHECK_INT(syscall(SYS_mprotect, many + (n - 1) * 2 * PAGE, PAGE, PROT_NONE), 0);
+	verify(r, "forked");
+	CHECK_ERR(waitpid(-1, &status, WNOHANG), ECHILD);
+}
+
 static const struct test tests[] = {
 	{"close", test_close, 0},
 	{"unregister", test_unregister, 0},
@@ -592,6 +670,9 @@ static const struct test tests[] = {
 	{"register", test_register, 0},
 	{"fork-beside-malloc", test_fork_beside_malloc, 0},
 	{"fork-beside-registered", test_fork_beside_registered, 0},
+	{"fork-full-table", test_fork_full_table, 0},
+	{"fork-and-die", test_fork_and_die, 0},
+	{"fork-full-maps", test_fork_full_maps, 0},
 	{NULL, NULL, 0},
 };
 

@@ -148,7 +148,7 @@ pid_t linked_fork(void)
 	if (pid == 0)
 		fl_native_fork_child();
 	else if (!err)
-		fl_native_fork_parent();
+		fl_native_fork_parent(pid);
 	else
 		errno = -err;
 	return pid;
