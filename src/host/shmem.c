@@ -13,6 +13,9 @@
 #define PAGES  (PIECE / PAGE)
 #define SHARED (MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE)
 
+#define TOP_LOW	 0x7e8000000000ull
+#define TOP_HIGH 0x7f0000000000ull
+
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 /* ---- places ---- */
@@ -56,6 +59,10 @@ long fl_host_free_range(uint64_t len)
 		if (is_free(addr, len) && exists(addr + len - PAGE))
 			return (long)addr;
 	}
+	/* a sanitizer that has all that is between has left this: some way below where the host begins */
+	for (uint64_t addr = TOP_LOW; addr + len <= TOP_HIGH; addr += 1ull << 36)
+		if (is_free(addr, len) && exists(addr + len - PAGE))
+			return (long)addr;
 	return -ENOMEM;
 }
 
