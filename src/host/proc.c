@@ -77,6 +77,19 @@ bool fl_host_proc_is(int fd)
 	return is;
 }
 
+int fl_host_proc_next(int from)
+{
+	int best = -1;
+
+	for (unsigned i = 0; i < FL_NR_PROC; i++) {
+		int fd = __atomic_load_n(&held[i].fd, __ATOMIC_RELAXED);
+
+		if (fd > 0 && fd >= from && (best < 0 || fd < best))
+			best = fd;
+	}
+	return best;
+}
+
 void fl_host_proc_after_fork(void)
 {
 	for (unsigned i = 0; i < FL_NR_PROC; i++) {

@@ -14,6 +14,8 @@ enum fl_proc { FL_PROC_MAPS, FL_PROC_PAGEMAP, FL_NR_PROC };
 void fl_host_proc_hold(void);
 /* Is it one of the held descriptors? */
 bool fl_host_proc_is(int fd);
+/* The lowest of them that is `from` or above; -1: none */
+int fl_host_proc_next(int from);
 /* In a forked child: what was held is the parent's. */
 void fl_host_proc_after_fork(void);
 /* A descriptor to ask, at any position: to be read with an offset. Put back with fl_host_proc_close(). */

@@ -90,6 +90,8 @@ int fl_object_set_nonblock(struct fl_uffd *object, bool on);
 int fl_object_set_handler(struct fl_uffd *object, fl_fault_fn *fn, void *arg);
 /* Descriptors that are the engine's own: the program does not know them and must not close them. */
 bool fl_object_private_fd(int fd);
+/* The lowest descriptor of an object or of the engine that is `from` or above; -1: none */
+int fl_object_next_fd(int from);
 /* Before fork(): the child will have copies of the descriptors, and may look at them. */
 void fl_object_before_fork(void);
 /* In a forked child: no descriptor's object is this process's. */
@@ -127,6 +129,8 @@ extern const struct fl_caller fl_native_caller;
 int fl_native_open(struct fl_mm **mm);
 /* Is it a descriptor of the native backend? */
 bool fl_native_private_fd(int fd);
+/* The lowest of them that is `from` or above; -1: none */
+int fl_native_next_fd(int from);
 
 /* ---- fork.c ---- */
 

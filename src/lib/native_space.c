@@ -116,6 +116,13 @@ int fl_native_open(struct fl_mm **mm)
 	return err;
 }
 
+int fl_native_next_fd(int from)
+{
+	int proc = fl_host_proc_next(from), kept = fl_kept_next(from);
+
+	return proc < 0 || (kept >= 0 && kept < proc) ? kept : proc;
+}
+
 bool fl_native_private_fd(int fd)
 {
 	return fl_kept_is(fd) || fl_host_proc_is(fd);

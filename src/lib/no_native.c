@@ -12,6 +12,11 @@ int fl_native_open(struct fl_mm **mm)
 	return -ENOSYS;
 }
 
+int fl_native_next_fd(int from)
+{
+	return -1;
+}
+
 bool fl_native_private_fd(int fd)
 {
 	return false;

@@ -436,6 +436,31 @@ bool fl_object_private_fd(int fd)
 	return found;
 }
 
+/* The lower of the two, of those that are `from` or above. */
+static int lower(int best, int fd, int from)
+{
+	return fd >= from && (best < 0 || fd < best) ? fd : best;
+}
+
+int fl_object_next_fd(int from)
+{
+	int best = fl_native_next_fd(from);
+	uint64_t signals;
+
+	if (!fl_object_any())
+		return best;
+	signals = fl_signals_block();
+	fl_mutex_lock(&table_lock);
+	for (struct fl_uffd *o = all_objects; o; o = o->next) {
+		best = lower(lower(best, o->peer, from), o->watch, from);
+		for (int fd = o->first_fd; fd >= 0; fd = links[fd].next)
+			best = lower(best, fd, from);
+	}
+	fl_mutex_unlock(&table_lock);
+	fl_signals_restore(signals);
+	return best;
+}
+
 void fl_object_before_fork(void)
 {
 	uint64_t signals = fl_signals_block();

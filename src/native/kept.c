@@ -265,6 +265,19 @@ bool fl_kept_is(int fd)
 	return false;
 }
 
+int fl_kept_next(int from)
+{
+	int best = -1;
+
+	for (unsigned i = 0; i < MAX_KEPT && fl_kept_any(); i++) {
+		int fd = __atomic_load_n(&table[i].fd, __ATOMIC_ACQUIRE);
+
+		if (fd > 0 && fd >= from && (best < 0 || fd < best))
+			best = fd;
+	}
+	return best;
+}
+
 void fl_kept_after_fork(void)
 {
 	fl_mutex_init(&table_lock, FL_RANK_KEPT); /* a thread of the parent may have held it */

@@ -20,6 +20,8 @@ void fl_kept_put(int fd);
 /* Is it one of these descriptors? Are there any? */
 bool fl_kept_is(int fd);
 bool fl_kept_any(void);
+/* The lowest of them that is `from` or above; -1: none */
+int fl_kept_next(int from);
 /* The process may be about to filter its system calls. Has it been? */
 void fl_enters_sandbox(void);
 bool fl_sandboxed(void);

@@ -67,6 +67,18 @@ static int host_close_range(unsigned first, unsigned last, int flags)
 	return first > last ? 0 : hostcall_close_range(first, last, flags);
 }
 
+/* The lowest descriptor of [first, high] of which the library knows something; above `high`: there is none. */
+static unsigned next_known(unsigned first, unsigned high)
+{
+	int object = first <= high ? fl_object_next_fd((int)first) : -1;
+	unsigned end = object >= 0 ? fl_min(high + 1, (unsigned)object) : high + 1;
+
+	for (unsigned fd = first; fl_nr_special && fd < end; fd++)
+		if (fl_fd_kinds[fd])
+			return fd;
+	return end;
+}
+
 FL_EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
 	unsigned from = first, high = fl_min(last, MAX_FDS - 1u);
@@ -74,7 +86,7 @@ FL_EXPORT int close_range(unsigned first, unsigned last, int flags)
 
 	if (first > last || (flags & ~(int)(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)))
 		return (int)fl_ret(hostcall_close_range(first, last, flags));
-	for (unsigned fd = first; fd <= high && any_ours(); fd++) {
+	for (unsigned fd = next_known(first, high); fd <= high && any_ours(); fd = next_known(fd + 1, high)) {
 		struct fl_uffd *o;
 
 		if (fl_object_private_fd((int)fd)) {

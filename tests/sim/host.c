@@ -881,6 +881,11 @@ bool fl_host_proc_is(int fd)
 	return false;
 }
 
+int fl_host_proc_next(int from)
+{
+	return -1;
+}
+
 void fl_host_proc_after_fork(void)
 {
 }
