@@ -26,8 +26,16 @@ void *fl_find_now(struct fl_find *find)
 	return f;
 }
 
-static void find_all(void)
+/*
+ * A function is found when it is first called. A handler cannot do that: it may have interrupted the dynamic linker.
+ * So before there are handlers, or faults, which is the same, all are found; programs without need not wait for it.
+ */
+void fl_find_all(void)
 {
+	static bool done;
+
+	if (__atomic_exchange_n(&done, true, __ATOMIC_RELAXED))
+		return;
 	for (struct fl_find *f = __start_fl_finds; f < __stop_fl_finds; f++)
 		if (!f->found)
 			fl_find_now(f);
@@ -89,7 +97,6 @@ static void hide_image(void)
 __attribute__((constructor(101))) static void start(void)
 {
 	hide_image();
-	find_all();
 	fl_signal_init();
 	fl_stack_init();
 	fl_process_init();

@@ -15,6 +15,7 @@ int fl_do_userfaultfd(int flags)
 	struct fl_uffd *object;
 	int err = fl_abi_check_flags(flags);
 
+	fl_find_all();
 	if (err)
 		return err;
 	fl_stubs_redirect();
@@ -29,6 +30,7 @@ static int open_device(int flags)
 {
 	int fd = fl_host_open("/dev/null", O_RDWR | (flags & O_CLOEXEC));
 
+	fl_find_all();
 	if (fd >= 0)
 		fl_set_fd_kind(fd, FL_FD_DEVICE);
 	return (int)fl_ret(fd);

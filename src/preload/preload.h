@@ -54,6 +54,7 @@ struct fl_find {
 };
 /* Look it up now, for a constructor that runs before the library's. */
 void *fl_find_now(struct fl_find *find);
+void fl_find_all(void);
 #define FL_FIND(symbol)                                                                                              \
 	({                                                                                                           \
 		static struct fl_find find_ __attribute__((section("fl_finds"), used)) = {#symbol, NULL};            \

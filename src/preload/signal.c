@@ -63,6 +63,8 @@ void fl_signal_init(void)
 		if (fl_host_sigaction(sig, NULL, &act) == 0 && act.handler != SIG_DFL && act.handler != SIG_IGN)
 			handlers = true;
 	fl_signals_handlers = handlers;
+	if (handlers)
+		fl_find_all();
 	fl_sigview_shadowed = true;
 	fl_fault_entry_install();
 	mask = fl_host_sigblock(0);
@@ -327,8 +329,10 @@ void fl_signalfd_read(int fd, const struct iovec *iov, int n, ssize_t done)
 /* From the first handler on, the engine blocks signals in its critical sections. */
 static void note_handler(sighandler_t handler)
 {
-	if (handler != SIG_DFL && handler != SIG_IGN)
+	if (handler != SIG_DFL && handler != SIG_IGN) {
+		fl_find_all();
 		fl_signals_expect_handlers();
+	}
 }
 
 static bool is_ours(int sig)
@@ -455,8 +459,10 @@ sighandler_t bsd_signal(int sig, sighandler_t handler)
 /* A thread that may be cancelled anywhere may be cancelled inside the engine. */
 FL_EXPORT int pthread_setcanceltype(int type, int *old)
 {
-	if (type == PTHREAD_CANCEL_ASYNCHRONOUS)
+	if (type == PTHREAD_CANCEL_ASYNCHRONOUS) {
+		fl_find_all();
 		fl_signals_expect_handlers();
+	}
 	return FL_FIND(pthread_setcanceltype)(type, old);
 }
 
