@@ -13,6 +13,8 @@ void measure_fill(const struct run *run, struct series *out);	     /* fills.c */
 void measure_arm(const struct run *run, struct series *out);	     /* fills.c */
 void measure_unprotect(const struct run *run, struct series *out);   /* fills.c */
 void measure_arm_1g(const struct run *run, struct series *out);	     /* track.c */
+void measure_register_1g(const struct run *run, struct series *out); /* snapshot.c */
+void measure_snapshot(const struct run *run, struct series *out);    /* snapshot.c */
 void measure_dirty_round(const struct run *run, struct series *out); /* track.c */
 void measure_minor(const struct run *run, struct series *out);	     /* shmem.c */
 void measure_continue(const struct run *run, struct series *out);    /* shmem.c */
