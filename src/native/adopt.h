@@ -24,8 +24,12 @@ void fl_guards_release(struct fl_mm *mm, uint64_t start, uint64_t end);
 bool fl_guards_host_has(uint64_t addr);
 /* ---- what the host notes of memory (state.c) ---- */
 
-/* Has advice a flag of an fl_vma? The flags of FL_HOST_*. */
+/*
+ * Is it worth a look for this advice when memory is registered? The look takes as long as the memory has pages. Hints
+ * are not: they are kept if there is a look.
+ */
 bool fl_state_is_noted(int advice);
+/* The flags of an fl_vma for those of FL_HOST_*. */
 uint32_t fl_state_flags(unsigned host);
 /* Note it; `pool`: and have the host's mapping of the pool follow. false: it has no flag. => as set_flag() */
 bool fl_state_note(uint64_t start, uint64_t stop, int advice, bool pool);

@@ -20,8 +20,7 @@ static uint32_t advised(uint64_t start)
 {
 	unsigned advice = __atomic_load_n(&fl_native.advice, __ATOMIC_RELAXED) ? fl_host_maps_advice(start) : 0;
 
-	return ((advice & FL_HOST_DONTFORK) ? VM_DONTFORK : 0) | ((advice & FL_HOST_WIPEONFORK) ? VM_WIPEONFORK : 0) |
-	       ((advice & FL_HOST_HUGEPAGE) ? VM_HUGEPAGE : 0);
+	return fl_state_flags(advice);
 }
 
 int fl_in_place_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access)

@@ -26,10 +26,8 @@ static const struct state {
 
 bool fl_state_is_noted(int advice)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(states); i++)
-		if (states[i].set == advice)
-			return true;
-	return false;
+	return advice == MADV_DONTFORK || advice == MADV_WIPEONFORK || advice == MADV_HUGEPAGE ||
+	       advice == MADV_DONTDUMP;
 }
 
 uint32_t fl_state_flags(unsigned host)
