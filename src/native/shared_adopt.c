@@ -107,7 +107,7 @@ static int adopt_pages(struct fl_mm *mm, uint64_t start, uint64_t end, const str
 	if (pgoff == FL_PFN_NONE)
 		goto fail;
 	if (hide_shared(mm, start, end, pgoff)) {
-		fl_extent_free(start, end, pgoff);
+		fl_extent_put(start, end, pgoff); /* nothing is there */
 		goto fail;
 	}
 	set_chunks(pgoff, PAGES(end - start), f, PAGES(offset));
