@@ -201,23 +201,31 @@ void fl_pmd_collapse(struct fl_mm *mm, uint64_t addr, fl_pte_t pte)
 
 /* ---- walking and freeing ---- */
 
+/* The first entry in use from `*i` on and before `to`, and its index; 0 and `to` if there is none. */
+static uint64_t first_used(const uint64_t *table, unsigned *i, unsigned to)
+{
+	uint64_t entry = 0;
+
+	while (*i < to && !(entry = entry_read(&table[*i])))
+		++*i;
+	return entry;
+}
+
 uint64_t fl_pgtable_next(const struct fl_mm *mm, uint64_t addr, uint64_t end)
 {
-	while (addr < end) {
-		uint64_t *table = mm->pgd, entry;
-		unsigned shift = 39;
+	const uint64_t *table = mm->pgd;
+	unsigned shift = 39;
 
-		do { /* down where there is a table, else along this one */
-			entry = entry_read(&table[index_at(addr, shift)]);
-			if (entry && shift == PMD_SHIFT)
-				return addr;
-			if (entry) {
-				table = fl_ptr(entry);
-				shift -= 9;
-			} else {
-				addr = ((addr >> shift) + 1) << shift;
-			}
-		} while (addr < end && (entry || index_at(addr, shift)));
+	while (addr < end) { /* down where there is a table, else along this one, or from the top behind it */
+		unsigned at = index_at(addr, shift), i = at;
+		uint64_t entry = first_used(table, &i, (unsigned)fl_min(PTRS, at + 1 + ((end - 1 - addr) >> shift)));
+
+		if (i != at)
+			addr = ((addr >> shift) - at + i) << shift;
+		if (entry && shift == PMD_SHIFT)
+			return addr;
+		table = entry ? fl_ptr(entry) : mm->pgd;
+		shift = entry ? shift - 9 : 39;
 	}
 	return end;
 }
@@ -234,11 +242,13 @@ static bool table_empty(const uint64_t *table)
 static void free_level(struct fl_mm *mm, uint64_t *table, unsigned shift, uint64_t base, uint64_t start, uint64_t end,
 		       bool (*unused)(const struct fl_mm *mm, uint64_t start, uint64_t end))
 {
-	for (unsigned i = 0; i < PTRS; i++) {
+	for (unsigned i = start > base ? (unsigned)((start - base) >> shift) : 0; i < PTRS; i++) {
 		uint64_t lo = base + ((uint64_t)i << shift), hi = lo + (1ull << shift);
 		uint64_t entry = entry_read(&table[i]), *below = fl_ptr(entry); /* neighbours may be adding tables */
 
-		if (!entry || hi <= start || lo >= end || pmd_leaf((fl_pmd_t){entry}))
+		if (lo >= end)
+			break;
+		if (!entry || pmd_leaf((fl_pmd_t){entry}))
 			continue;
 		if (shift > PMD_SHIFT)
 			free_level(mm, below, shift - 9, lo, start, end, unused);
