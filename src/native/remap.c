@@ -412,6 +412,98 @@ static int64_t remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flag
 	return ret;
 }
 
+static int64_t remap_one(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	int64_t ret;
+
+	do
+		ret = remap(addr, old_len, new_len, flags, new_addr);
+	while (ret == REGISTERED_NOW);
+	return ret;
+}
+
+/*
+ * ---- several mappings at once, with what lies between them left out: Linux 6.17 and later, if they keep their
+ * distances. One after the other, until one cannot be moved: one that is registered ----
+ */
+
+/* Does the host? Two pages with a hole between them are moved. */
+static bool host_moves_many(void)
+{
+	static uint32_t known; /* [a] 1 no, 2 yes */
+	uint32_t ret = __atomic_load_n(&known, __ATOMIC_RELAXED);
+	long at;
+
+	if (ret)
+		return ret == 2;
+	at = fl_host_map(6 * PAGE_SIZE, PROT_NONE);
+	if (fl_host_failed(at))
+		return false;
+	fl_host_munmap((uint64_t)at + PAGE_SIZE, PAGE_SIZE);
+	ret = fl_host_failed(fl_host_mremap((uint64_t)at, 3 * PAGE_SIZE, 3 * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+					    (uint64_t)at + 3 * PAGE_SIZE))
+		      ? 1
+		      : 2;
+	fl_host_munmap((uint64_t)at, 6 * PAGE_SIZE);
+	__atomic_store_n(&known, ret, __ATOMIC_RELAXED);
+	return ret == 2;
+}
+
+/* The part of [*at, end) that is one mapping to the program. 1, 0: none, -errno; *watched: it is registered */
+static int next_mapping(uint64_t *at, uint64_t end, uint64_t *stop, bool *watched)
+{
+	uint64_t signals = lock_range(0, 0);
+	struct fl_vma *vma = fl_find_vma(mm, *at);
+	struct fl_host_map map;
+	int ret = fl_host_maps_next(*at, &map);
+
+	*watched = false;
+	if (ret == 1 && vma && vma->start <= fl_max(map.start, *at)) {
+		*at = fl_max(vma->start, *at);
+		for (*stop = vma->end; *stop < end && one_mapping(*at, *stop + PAGE_SIZE);)
+			*stop = fl_vma_lookup(mm, *stop)->end;
+		*watched = vma->flags & VM_UFFD;
+	} else if (ret == 1) {
+		*at = fl_max(map.start, *at);
+		*stop = vma ? fl_min(map.end, vma->start) : map.end;
+	}
+	unlock(signals);
+	*stop = fl_min(*stop, end);
+	return ret == 1 && *at >= end ? 0 : ret;
+}
+
+static bool many(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	uint64_t end = addr + PAGE_ALIGN(old_len), stop;
+	bool watched;
+
+	return (flags & MREMAP_FIXED) && !(flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) && old_len == new_len &&
+	       sane(addr, old_len) && PAGE_ALIGNED(new_addr) &&
+	       (new_addr >= end || new_addr + (end - addr) <= addr) && fl_native_touches(addr, end) &&
+	       next_mapping(&addr, end, &stop, &watched) == 1 && stop < end && host_moves_many();
+}
+
+static int64_t remap_many(uint64_t addr, uint64_t len, int flags, uint64_t new_addr)
+{
+	uint64_t end = addr + PAGE_ALIGN(len), stop;
+	int64_t ret = -EFAULT; /* the first must be there */
+	bool watched;
+
+	for (uint64_t at = addr; at < end; at = stop) {
+		uint64_t from = at;
+		int found = next_mapping(&from, end, &stop, &watched);
+
+		if (found != 1)
+			return found ? found : ret < 0 ? ret : (int64_t)new_addr;
+		if (watched || (at == addr && from != at))
+			return -EFAULT;
+		ret = remap_one(from, stop - from, stop - from, flags, new_addr + (from - addr));
+		if (fl_host_failed((long)ret))
+			return ret;
+	}
+	return (int64_t)new_addr;
+}
+
 int64_t fl_native_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
 {
 	int64_t ret;
@@ -420,9 +512,10 @@ int64_t fl_native_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 		return -EFAULT;
 	if ((flags & MREMAP_FIXED) && fl_native_own(new_addr, new_len))
 		return -ENOMEM;
-	do
-		ret = remap(addr, old_len, new_len, flags, new_addr);
-	while (ret == REGISTERED_NOW);
+	if (many(addr, old_len, new_len, flags, new_addr))
+		ret = remap_many(addr, old_len, flags, new_addr);
+	else
+		ret = remap_one(addr, old_len, new_len, flags, new_addr);
 	if (!fl_host_failed((long)ret))
 		fl_kept_unmapped(addr, old_len);
 	return ret;

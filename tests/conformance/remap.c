@@ -217,3 +217,39 @@ CASE(mremap_bad, "mremap(2), EINVAL, EFAULT")
 	CHECK_EQ(T->remap(a.mem + 2 * PAGE, PAGE, 2 * PAGE, MREMAP_MAYMOVE, 0), -EFAULT);
 	expect_missing(a.u, a.mem);
 }
+
+/*
+ * Several mappings with gaps, moved by one call: Linux 6.17 and later. One that is registered ends it; those before it
+ * have moved.
+ */
+CASE_ON(remap_many, ON_LIBC, "the soft target moves one mapping", "mremap(2); kernel 6.18, observed")
+{
+	uint64_t probe = map(6);
+
+	CHECK_OK(T->unmap(probe + PAGE, PAGE));
+	if (T->remap(probe, 3 * PAGE, 3 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, probe + 3 * PAGE) == -EFAULT)
+		skip("this kernel moves one mapping at a time");
+	for (unsigned bad = 0; bad <= 4; bad++) { /* the one that is registered; 3: none is; 4: all were once */
+		uint64_t mem = map(12), to = mem + 6 * PAGE;
+		uffd_t u = uffd(0);
+
+		for (unsigned i = 0; i < 3; i++) {
+			CHECK_OK(poke(mem + 2 * i * PAGE, (uint8_t)(i + 1)));
+			CHECK_OK(T->unmap(mem + (2 * i + 1) * PAGE, PAGE));
+			if (i == bad || bad == 4)
+				CHECK_OK(reg(u, mem + 2 * i * PAGE, PAGE, MISSING));
+			if (bad == 4)
+				CHECK_OK(unreg(u, mem + 2 * i * PAGE, PAGE));
+		}
+		for (unsigned i = 0; i < 6; i++) /* what is between the targets stays */
+			CHECK_OK(poke(to + i * PAGE, 9));
+		CHECK_EQ(T->remap(mem, 6 * PAGE, 6 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to),
+			 bad < 3 ? -EFAULT : (int64_t)to);
+		for (unsigned i = 0; i < 3; i++) {
+			CHECK_EQ(peek(to + 2 * i * PAGE), bad < 3 && i >= bad ? 9 : (int)i + 1);
+			CHECK_EQ(peek(to + (2 * i + 1) * PAGE), 9);
+			CHECK_EQ(peek(mem + 2 * i * PAGE), bad < 3 && i >= bad ? (int)i + 1 : -SIGSEGV);
+		}
+		CHECK_OK(T->close(u));
+	}
+}
