@@ -13,6 +13,7 @@
  *   uintptr_t *fl_context_pc(ucontext_t *uc) ........ the program counter, to be changed
  *   uint64_t fl_context_sp(const ucontext_t *uc) .... the stack pointer
  *   int fl_context_write(const ucontext_t *uc) ...... was the access a store? 1, 0; -1: the host does not say
+ *   bool fl_context_exec(const ucontext_t *uc) ...... was it the fetch of an instruction? false: perhaps not
  *   bool fl_context_fault(const ucontext_t *uc) ..... may the signal be for a page fault?
  */
 #if defined(__x86_64__)

@@ -50,6 +50,7 @@ enum look {
 	AGAIN,	    /* look once more */
 	BEHIND_END, /* of the file */
 	GUARDED,
+	FORBIDDEN, /* to execute what is there */
 	NO_MEMORY,
 	REFUSED, /* by user space */
 };
@@ -57,6 +58,12 @@ enum look {
 static bool access_ok(const struct fl_vma *vma, uint32_t flags)
 {
 	return fl_vma_access(vma) & ((flags & FAULT_WRITE) ? VM_WRITE : VM_READ | VM_EXEC);
+}
+
+/* The fetch of an instruction brings the page, as a load does; only then is it known that it may not be executed. */
+static bool no_exec(const struct fl_vma *vma, uint32_t flags)
+{
+	return (flags & FAULT_EXEC) && !(fl_vma_access(vma) & VM_EXEC);
 }
 
 static enum look ask(struct fl_vmf *vmf, enum fl_why why)
@@ -234,6 +241,8 @@ static enum look fault_no_page(struct fl_vmf *vmf, const struct fl_slot *s)
 	if (right >= ((vmf->flags & FAULT_WRITE) ? FL_RIGHT_WRITE : FL_RIGHT_READ)) { /* the host has the page */
 		if (vmf->flags & FAULT_NOWHERE)
 			return GUARDED;
+		if (no_exec(vma, vmf->flags))
+			return FORBIDDEN;
 		fl_count(faults_spurious, 1);
 		grant_around(vmf, s, right);
 		return DONE;
@@ -296,6 +305,8 @@ static enum look handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 		look = NO_MEMORY;
 	else if (pte_no_page(pte))
 		look = fault_no_page(vmf, s);
+	else if (no_exec(vmf->vma, vmf->flags))
+		look = FORBIDDEN;
 	else
 		look = fault_present_page(vmf, s);
 	if (look == ASK)
@@ -344,7 +355,8 @@ enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf)
 		vmf->vma = fl_vma_pin(vmf->mm, vmf->addr);
 		if (!vmf->vma)
 			return FL_FOREIGN;
-		if (!access_ok(vmf->vma, vmf->flags)) {
+		if (!access_ok(vmf->vma, vmf->flags) ||
+		    ((vmf->vma->flags & VM_RELEASED) && no_exec(vmf->vma, vmf->flags))) {
 			fl_vma_unpin(vmf->vma);
 			return FL_SEGV;
 		}
@@ -358,5 +370,7 @@ enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf)
 	if (vmf->hinted && began && !vmf->delivered)
 		note_hint(vmf->mm, began);
 	vmf->nowhere = look == GUARDED;
-	return look == DONE ? FL_DONE : look == GUARDED ? FL_SEGV : FL_SIGBUS;
+	if (look == DONE)
+		return FL_DONE;
+	return look == GUARDED || look == FORBIDDEN ? FL_SEGV : FL_SIGBUS;
 }

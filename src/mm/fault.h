@@ -9,9 +9,10 @@
 #include "mm/types.h"
 
 #define FAULT_WRITE	 0x1u
-#define FAULT_KERNEL	 0x2u /* on behalf of a system call */
-#define FAULT_NO_HANDLER 0x4u /* the in-thread handler has passed this one on */
-#define FAULT_NOWHERE	 0x8u /* the host says that nothing is mapped there: no right was in the way */
+#define FAULT_KERNEL	 0x2u  /* on behalf of a system call */
+#define FAULT_NO_HANDLER 0x4u  /* the in-thread handler has passed this one on */
+#define FAULT_EXEC	 0x10u /* of an instruction itself */
+#define FAULT_NOWHERE	 0x8u  /* the host says that nothing is mapped there: no right was in the way */
 
 enum fl_fault {
 	FL_DONE,    /* run the access again */

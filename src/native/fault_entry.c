@@ -13,6 +13,7 @@
  */
 #include "native/native.h"
 #include "native/sigview.h"
+#include "native/stuck.h"
 
 bool fl_native_undone(void)
 {
@@ -24,7 +25,8 @@ bool fl_native_undone(void)
 	return ret;
 }
 
-static enum fl_fault resolve(siginfo_t *info, ucontext_t *uc, uint32_t flags)
+/* *waited: for user space, so that much may have changed. */
+static enum fl_fault resolve(siginfo_t *info, ucontext_t *uc, uint32_t flags, bool *waited)
 {
 	struct fl_vmf vmf = {
 		.mm = &fl_native.mm,
@@ -36,6 +38,7 @@ static enum fl_fault resolve(siginfo_t *info, ucontext_t *uc, uint32_t flags)
 
 	if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		ret = fl_handle_mm_fault(&vmf);
+	*waited = vmf.delivered;
 	if (ret == FL_DONE && vmf.released && (flags & FAULT_NOWHERE) && fl_guards_host_has(vmf.addr))
 		return FL_FOREIGN;
 	if (ret == FL_SEGV) /* the mapping is there, whatever the host hides it with */
@@ -47,18 +50,50 @@ static enum fl_fault resolve(siginfo_t *info, ucontext_t *uc, uint32_t flags)
 	return ret;
 }
 
+/* The same, as often as the host does not let the access through; *refused: it never does. */
+static enum fl_fault resolve_for_good(siginfo_t *info, ucontext_t *uc, uint32_t flags, bool *refused)
+{
+	uint64_t addr = fl_addr(info->si_addr);
+	bool waited;
+	enum fl_fault ret = resolve(info, uc, flags, &waited);
+	int err;
+
+	if (ret != FL_DONE || waited)
+		fl_stuck_forget();
+	else if (unlikely(fl_stuck_suspect(addr, *fl_context_pc(uc), flags)))
+		for (unsigned tries = 0; ret == FL_DONE && !waited; tries++) {
+			err = fl_stuck(addr, flags, tries);
+			if (!err)
+				break;
+			*refused = err != -EBUSY && err != -ENOMEM;
+			if (err == -ENOMEM)
+				info->si_code = SEGV_MAPERR;
+			if (err != -EBUSY)
+				return FL_FOREIGN;
+			ret = resolve(info, uc, flags, &waited);
+		}
+	return ret;
+}
+
+static uint32_t access_of(const siginfo_t *info, const ucontext_t *uc)
+{
+	return (fl_context_write(uc) > 0 ? FAULT_WRITE : 0) | (fl_context_exec(uc) ? FAULT_EXEC : 0) |
+	       (info->si_code == SEGV_MAPERR ? FAULT_NOWHERE : 0);
+}
+
 /* The host raised the signal for what this thread did. */
 static void caused(siginfo_t *info, ucontext_t *uc)
 {
 	uintptr_t user_fixup = fl_uaccess_user_fixup(*fl_context_pc(uc));
 	enum fl_fault ret = FL_FOREIGN;
+	bool refused = false;
 
 	if (fl_context_page_fault(uc, info))
-		ret = resolve(info, uc,
-			      (fl_context_write(uc) > 0 ? FAULT_WRITE : 0) | (user_fixup ? FAULT_KERNEL : 0) |
-				      (info->si_code == SEGV_MAPERR ? FAULT_NOWHERE : 0));
+		ret = resolve_for_good(info, uc, access_of(info, uc) | (user_fixup ? FAULT_KERNEL : 0), &refused);
 	if (ret == FL_DONE)
 		return;
+	if (refused)
+		fl_stuck_say(fl_addr(info->si_addr));
 	if (user_fixup) {
 		*fl_context_pc(uc) = user_fixup;
 		return;
@@ -67,7 +102,10 @@ static void caused(siginfo_t *info, ucontext_t *uc)
 		fl_sigview_raise_sigbus(uc, info->si_addr);
 		return;
 	}
-	fl_sigview_caused(info, uc);
+	if (refused)
+		fl_sigview_kill(info, uc);
+	else
+		fl_sigview_caused(info, uc);
 }
 
 static void on_signal(int sig, siginfo_t *info, void *context)

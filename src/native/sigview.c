@@ -182,6 +182,11 @@ void fl_sigview_caused(siginfo_t *info, ucontext_t *uc)
 	chain(SIGSEGV, info, uc);
 }
 
+void fl_sigview_kill(const siginfo_t *info, ucontext_t *uc)
+{
+	die_of(SIGSEGV, uc, info);
+}
+
 void fl_sigview_sent(int sig, siginfo_t *info, ucontext_t *uc)
 {
 	if (fl_sigview_relayed(info))

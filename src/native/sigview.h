@@ -69,6 +69,8 @@ int fl_sigview_install(void (*entry)(int sig, siginfo_t *info, void *context));
  * The host raised SIGSEGV for an access that is the program's own: call its handler. => called by `entry`, as below
  */
 void fl_sigview_caused(siginfo_t *info, ucontext_t *uc);
+/* The same, where the program cannot help it: the access ends it. => as above */
+void fl_sigview_kill(const siginfo_t *info, ucontext_t *uc);
 /* The signal was sent, not caused: pass it on, or keep it pending while the program has it blocked. */
 void fl_sigview_sent(int sig, siginfo_t *info, ucontext_t *uc);
 /*

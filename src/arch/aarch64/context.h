@@ -13,8 +13,8 @@ static inline uint64_t fl_context_sp(const ucontext_t *uc)
 	return uc->uc_mcontext.sp;
 }
 
-/* The frame has records of a magic and a size. The one with the exception syndrome has the write bit 6. */
-static inline int fl_context_write(const ucontext_t *uc)
+/* The frame has records of a magic and a size. One has the exception syndrome. 0: there is none */
+static inline uint64_t fl_context_esr(const ucontext_t *uc)
 {
 	const char *p = (const char *)uc->uc_mcontext.__reserved, *end = p + sizeof(uc->uc_mcontext.__reserved);
 
@@ -22,12 +22,26 @@ static inline int fl_context_write(const ucontext_t *uc)
 		const struct esr_context *rec = (const void *)p;
 
 		if (rec->head.magic == ESR_MAGIC)
-			return rec->esr >> 6 & 1;
+			return rec->esr;
 		if (!rec->head.magic || rec->head.size < sizeof(rec->head))
 			break;
 		p += rec->head.size;
 	}
-	return -1;
+	return 0;
+}
+
+/* bit 6 */
+static inline int fl_context_write(const ucontext_t *uc)
+{
+	uint64_t esr = fl_context_esr(uc);
+
+	return esr ? (int)(esr >> 6 & 1) : -1;
+}
+
+/* the exception class, from bit 26 on: an instruction abort */
+static inline bool fl_context_exec(const ucontext_t *uc)
+{
+	return fl_context_esr(uc) >> 26 == 0x20;
 }
 
 static inline bool fl_context_fault(const ucontext_t *uc)

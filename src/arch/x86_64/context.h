@@ -21,6 +21,12 @@ static inline int fl_context_write(const ucontext_t *uc)
 	return error & 6 ? (error & 2) != 0 : -1;
 }
 
+/* bit 4, where pages can be kept from being executed */
+static inline bool fl_context_exec(const ucontext_t *uc)
+{
+	return uc->uc_mcontext.gregs[REG_ERR] & 16;
+}
+
 static inline bool fl_context_fault(const ucontext_t *uc)
 {
 	return uc->uc_mcontext.gregs[REG_TRAPNO] == 14;
