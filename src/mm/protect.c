@@ -138,7 +138,9 @@ static bool change_pmd(struct change *c, uint64_t addr, uint64_t end)
 	else
 		for (; s.nr && s.addr < end; s.addr += PAGE_SIZE, s.ptep++)
 			change_slot(c, &s);
-	if ((c->cp_flags & MM_CP_UFFD_WP_RESOLVE) && PAGES(end - addr) <= GRANT_PAGES && fl_vma_access(c->vma))
+	/* not when a registration ends: what is given back then, and to whom, is the backend's to see */
+	if ((c->cp_flags & MM_CP_UFFD_WP_RESOLVE) && PAGES(end - addr) <= GRANT_PAGES && fl_vma_access(c->vma) &&
+	    (c->vma->flags & VM_UFFD_WP))
 		grant_resolved(c, addr, end);
 	return true;
 }

@@ -123,6 +123,10 @@ PLANTED = {
         'a page is shown though its right could not be set',
         'if (!err && mark && bit_any(c->shown', 'if (mark && bit_any(c->shown',
         ('store-writeprotect/guard*', 'gives more|does not know', ['--failures', '1'])),
+    'restored-unasked': (
+        'a right is restored to a mapping that is not ours any more',
+        '\treturn map->anon && map->prot == prot;\n', '\treturn map->anon;\n',
+        ('place-taken/place', 'not ours any more', [])),
     # of mapping calls, adopting, releasing and fork, on the same backends
     'adopted-in-sight': (
         'memory is copied into the pool before it is hidden',

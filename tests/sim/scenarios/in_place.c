@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * in_place.c - memory that is registered for write-protection, or whose accesses are sampled: natively it stays the
+ * program's own mapping, whose rights are all that changes.
+ */
+#include "scenarios.h"
+
+#include "host/host.h"
+
+#include <sys/mman.h>
+
+/* ---- setups ---- */
+
+/* Pages 0 and 1 are OLD, the others not there. */
+static void placed(void)
+{
+	begin();
+	space_make(&a);
+	space_object(&a, FL_CTX_SRC_HOST, 0);
+	space_fill(&a, PAGE(0), OLD);
+	space_fill(&a, PAGE(1), OLD);
+	space_register(&a, 0, WP);
+}
+
+static void placed_protected(void)
+{
+	placed();
+	SIM_CHECK(!writeprotect(&a, PAGE(0), true), "protecting");
+}
+
+static void sampled(void)
+{
+	unregistered_present();
+	SIM_CHECK(!fl_sample_range(a.mm, REGION(0), REGION(0) + REGION_SIZE, true), "sampling");
+}
+
+/* The place of page 0 is another mapping's, without a word: it has no rights, and the page was read-only. */
+static void taken(void)
+{
+	placed_protected();
+	if (world_backend->in_place)
+		SIM_CHECK(!fl_host_map_over(PAGE(0), PAGE_SIZE), "mmap()");
+}
+
+/* ---- threads ---- */
+
+static void store_twice(void)
+{
+	saw[0] = store(&a, PAGE(0), NEW);
+	if (!saw[0])
+		saw[0] = store(&a, PAGE(0), TWO);
+}
+
+static void store_1(void)
+{
+	saw[1] = store(&a, PAGE(1), NEW);
+}
+
+static void protect_and_look(void)
+{
+	SIM_CHECK(!writeprotect(&a, PAGE(0), true), "protecting");
+	saw[2] = load(&a, PAGE(0));
+	SIM_CHECK(saw[2] == load(&a, PAGE(0)), "a page was written to while it was write-protected");
+	SIM_CHECK(!writeprotect(&a, PAGE(0), false), "un-protecting");
+}
+
+static void unregister_region(void)
+{
+	SIM_CHECK(!unregister_range(&a, REGION(0), REGION_SIZE), "UNREGISTER");
+}
+
+static void unregister_and_wake(void)
+{
+	unregister_region();
+	wake_page(&a, PAGE(0));
+}
+
+static void drop_0(void)
+{
+	SIM_CHECK(!advise(&a, PAGE(0), MADV_DONTNEED), "madvise()");
+}
+
+static void look(void)
+{
+	fl_mmap_write_lock(a.mm); /* between two schedules of the sampler nothing is owed */
+	fl_mmap_write_unlock(a.mm);
+	saw[3] = (uint64_t)fl_sample_collect(a.mm, REGION(0), REGION(0) + REGION_SIZE, NULL);
+}
+
+static void stop_sampling(void)
+{
+	SIM_CHECK(!fl_sample_range(a.mm, REGION(0), REGION(0) + REGION_SIZE, false), "sampling");
+}
+
+/* ---- expected results ---- */
+
+static void stored_both(void)
+{
+	stored();
+	SIM_CHECK(!saw[1] && load(&a, PAGE(1)) == NEW, "a store to the page beside is lost");
+}
+
+static void stored_or_dropped(void)
+{
+	uint64_t value = load(&a, PAGE(0));
+
+	SIM_CHECK(!saw[0], "the store was refused");
+	SIM_CHECK(value == TWO || value == NEW || !value, "neither what was stored nor zeros");
+}
+
+/* The first access is noted once, by this look or by the next. */
+static void noted_once(void)
+{
+	int64_t next = fl_sample_collect(a.mm, REGION(0), REGION(0) + REGION_SIZE, NULL);
+
+	stored();
+	SIM_CHECK((int64_t)saw[3] + next >= 1 && (int64_t)saw[3] <= 1 && next <= 1, "accesses were not noted once");
+}
+
+static void left_alone(void)
+{
+	if (!world_backend->in_place)
+		return;
+	SIM_CHECK(store(&a, PAGE(0), TWO) == GOT_SEGV, "a right was given to a mapping that is not ours any more");
+	SIM_CHECK(!store(&a, PAGE(1), TWO), "a right did not come back");
+}
+
+static const struct sim_scenario scenarios[] = {
+	{"place-store-protect", placed, {{"store", store_twice}, {"protect", protect_and_look}}, stored},
+	{"place-stores-protect",
+	 placed,
+	 {{"store", store_0}, {"store too", store_1}, {"protect", protect_and_look}},
+	 stored_both},
+	{"place-unprotect", placed_protected, {{"store", store_0}, {"unprotect", unprotect}}, stored},
+	{"place-unregister", placed_protected, {{"store", store_0}, {"unregister", unregister_and_wake}}, stored},
+	{"place-close", placed_protected, {{"store", store_0}, {"close", do_close}}, stored},
+	{"place-store-unregister", placed, {{"store", store_twice}, {"unregister", unregister_region}}, stored},
+	{"place-dontneed", placed, {{"store", store_twice}, {"drop", drop_0}}, stored_or_dropped},
+	{"place-sample", sampled, {{"store", store_twice}, {"look", look}}, noted_once},
+	{"place-sample-stop", sampled, {{"store", store_twice}, {"stop", stop_sampling}}, stored},
+	{"place-taken", taken, {{"store", store_1}, {"unregister", unregister_region}}, left_alone},
+};
+
+const struct sim_group sim_in_place = {scenarios, ARRAY_SIZE(scenarios), SIM_ONLY_HOST};
