@@ -592,6 +592,46 @@ int fl_host_shown_next(uint64_t *start, uint64_t end, uint64_t *run_end)
 	return fl_host_resident_next(start, end, run_end, &what);
 }
 
+/* What ends a run of data may be data of another kind: then there is a hole too many. */
+static int page_in_runs(uint64_t *start, uint64_t end, bool data)
+{
+	uint64_t at = *start, run_end;
+	enum fl_run what;
+	int ret = fl_host_resident_next(&at, end, &run_end, &what);
+
+	if (ret < 0 || (data && !ret))
+		return ret;
+	if (data)
+		*start = at;
+	else if (ret && at == *start)
+		*start = run_end;
+	return *start < end;
+}
+
+int fl_host_page_next(uint64_t *start, uint64_t end, bool data)
+{
+	const uint64_t there = PM_PRESENT | PM_SWAPPED;
+	struct pm_region region = {0};
+	struct pm_scan arg = {
+		.start = *start,
+		.end = end,
+		.max_pages = 1,
+		.category_mask = data ? PM_GUARD : there,
+		.category_inverted = data ? PM_GUARD : there,
+		.category_anyof_mask = data ? there : 0,
+		.return_mask = PM_PRESENT,
+	};
+	int fd = fl_host_proc_open(FL_PROC_PAGEMAP), ret = fd < 0 ? fd : scan(fd, &arg, &region, 1);
+
+	if (fd >= 0)
+		fl_host_proc_close(fd);
+	if (ret < 0) /* before 6.7, or 6.15 */
+		return page_in_runs(start, end, data);
+	if (ret)
+		*start = region.start;
+	return ret;
+}
+
 bool fl_host_mapped_huge(uint64_t addr)
 {
 	struct pm_region region = {0};

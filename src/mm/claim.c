@@ -39,3 +39,8 @@ void fl_unclaim(struct fl_mm *mm, uint64_t start, uint64_t end)
 	}
 	fl_vma_merge(mm, start, end);
 }
+
+int fl_take_over(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	return mm->ops->claims->take_over(mm, start, end);
+}

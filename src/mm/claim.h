@@ -44,5 +44,11 @@ static inline int fl_claim_look(struct fl_mm *mm, struct fl_vma *vma, uint64_t s
  * alike merge. => mmap_lock held for writing; the borders were split
  */
 void fl_unclaim(struct fl_mm *mm, uint64_t start, uint64_t end);
+/*
+ * Memory in place of [start, end), with what each mapping has of the same 2 MiB, gets frames, and what its pages hold
+ * goes there; the mappings are no longer VM_IN_PLACE. 0, or -ENOMEM, with nothing changed for the program. => no lock
+ * held, no mapping pinned, signals blocked
+ */
+int fl_take_over(struct fl_mm *mm, uint64_t start, uint64_t end);
 
 #endif

@@ -5,6 +5,7 @@
  *   no mapping here ................................... FL_FOREIGN
  *   the mapping forbids the access ................... FL_SEGV
  *   released between the access and this look ........ the host grants it now: run it again
+ *   in place, and hidden ............................. its data comes to frames, then as below
  *   no page:   guarded by the program's advice ....... FL_SEGV, and so it is where the host finds no page in place
  *              in place, and the mapping allows it ... the backend had forgotten it: grant again
  *              behind the end of the backing ......... SIGBUS
@@ -26,6 +27,7 @@
  */
 #include "mm/fault.h"
 
+#include "mm/claim.h"
 #include "mm/file.h"
 #include "mm/folio.h"
 #include "mm/kind.h"
@@ -319,7 +321,7 @@ static enum look handle_slot(struct fl_vmf *vmf, struct fl_slot *s)
 static enum look handle_fault(struct fl_vmf *vmf)
 {
 	/* a message about memory that is nowhere needs no table */
-	bool table = vmf->vma->kind->lookup || !(vmf->vma->flags & VM_UFFD_MISSING);
+	bool table = vmf->vma->kind->lookup || (vmf->vma->flags & (VM_UFFD_MISSING | VM_IN_PLACE)) != VM_UFFD_MISSING;
 	bool (*leaf)(struct fl_vmf *) = vmf->vma->kind->fault_leaf;
 	struct fl_mm *mm = vmf->mm;
 	struct fl_slot s;
@@ -337,6 +339,13 @@ static enum look handle_fault(struct fl_vmf *vmf)
 		return DONE;
 	}
 	return handle_slot(vmf, &s);
+}
+
+/* Whether the page is missing is seen once what the host has of it is in frames. => mapping pinned; unpinned */
+static enum look take_over(struct fl_vmf *vmf)
+{
+	fl_vma_unpin(vmf->vma);
+	return fl_take_over(vmf->mm, vmf->addr, vmf->addr + 1) ? NO_MEMORY : AGAIN;
 }
 
 /* What a fault on a hint has cost, for the access sampler's account. */
@@ -365,7 +374,7 @@ enum fl_fault fl_handle_mm_fault(struct fl_vmf *vmf)
 			vmf->released = true;
 			return FL_DONE; /* the host grants it now */
 		}
-		look = handle_fault(vmf);
+		look = fl_vma_hidden(vmf->vma) ? take_over(vmf) : handle_fault(vmf);
 	} while (look == AGAIN);
 	if (vmf->hinted && began && !vmf->delivered)
 		note_hint(vmf->mm, began);

@@ -6,6 +6,7 @@
  */
 #include "mm/fill.h"
 
+#include "mm/claim.h"
 #include "mm/file.h"
 #include "mm/folio.h"
 #include "mm/mmap_lock.h"
@@ -340,14 +341,18 @@ int fl_fill_range(struct fl_mm *mm, const struct fl_fill *f, uint64_t *done, uin
 	while (*done < f->len && !err) {
 		uint64_t filled = 0;
 		struct fl_vma *vma;
+		bool in_place;
 
 		vma = start_fill(mm, f->dst + *done, f->dst + f->len);
 		if (!vma)
 			return -ENOENT;
 		err = fill_check(vma, f);
-		if (!err)
+		in_place = vma->flags & VM_IN_PLACE;
+		if (!err && !in_place)
 			filled = fill_run(mm, vma, f, f->dst + *done, &err, src_fault);
 		fl_vma_unpin(vma);
+		if (!err && in_place) /* a fill is into frames */
+			err = fl_take_over(mm, f->dst + *done, f->dst + *done + 1);
 		*done += filled;
 		count_filled(f->kind, PAGES(filled));
 	}

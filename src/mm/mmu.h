@@ -84,6 +84,11 @@ struct fl_claim_ops {
 	 * table.
 	 */
 	void (*release)(struct fl_mm *mm, struct fl_vma *vma);
+	/*
+	 * What is in place of [start, end), and the rest of its 2 MiB, gets frames: see fl_take_over(). NULL: nothing
+	 * ever is. => no lock held
+	 */
+	int (*take_over)(struct fl_mm *mm, uint64_t start, uint64_t end);
 };
 
 /* A swap area. => page-table lock held */

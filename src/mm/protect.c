@@ -110,7 +110,7 @@ static void change_slot(struct change *c, const struct fl_slot *s)
 static void grant_resolved(struct change *c, uint64_t addr, uint64_t end)
 {
 	for (uint64_t first = addr; addr <= end; addr += PAGE_SIZE) {
-		if (addr < end && pte_write(fl_pte_get(c->mm, addr)))
+		if (addr < end && pte_right(fl_pte_get(c->mm, addr), c->vma) == FL_RIGHT_WRITE)
 			continue;
 		if (first < addr)
 			c->mm->ops->rights.grant(c->mm, c->vma, first, PAGES(addr - first), FL_RIGHT_WRITE);

@@ -65,12 +65,14 @@ typedef struct {
  * an absent one grants what the mapping allows: fl_absent_right().
  */
 #define VM_IN_PLACE	0x40000u
+/* In place, and the host has all of its pages: none can be missing, so that none has to be hidden. */
+#define VM_WHOLE	0x80000u
 /* Other advice. */
 #define VM_DONTDUMP	0x100000u
 #define VM_SEQ_READ	0x200000u
 #define VM_RAND_READ	0x400000u
 /* What does not keep two mappings from being one to the program. */
-#define VM_UNSEEN	(VM_SOFTDIRTY | VM_SAMPLED | VM_IN_PLACE)
+#define VM_UNSEEN	(VM_SOFTDIRTY | VM_SAMPLED | VM_IN_PLACE | VM_WHOLE)
 
 struct fl_vma {
 	fl_entry_word start, end; /* [s]; of a file's mapping also changed with [f] held */

@@ -85,11 +85,10 @@ static int copy_aside(uint64_t start, uint64_t end, uint64_t aside, uint64_t pgo
 	return 0;
 }
 
-/* Entries for the data of a range: that at `aside`, or, if that is 0, what the pool holds. => tables exist */
-static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, enum fl_run what)
+void fl_set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, enum fl_run what)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
-	fl_pte_t pte = pte_make(pfn, vma);
+	fl_pte_t pte = pte_make(pfn, vma), old = ptep_get(fl_pte_offset(mm, addr));
 
 	bit_fill(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES), 1, true);
 	fl_folio(mm, pfn)->refcount = 1;
@@ -97,10 +96,18 @@ static void set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, enum 
 	fl_folio(mm, pfn)->mapping =
 		what == FL_RUN_FILE ? vma->file : NULL; /* a copy that still counts as the file's */
 	pte = what == FL_RUN_ZERO ? pte_mkzero(pte) : pte_mkdirty(pte);
+	if (fl_vma_tracked(vma) && !pte_soft_dirty(old))
+		pte = pte_clear_soft_dirty(pte);
+	if (pte_uffd_wp(old))
+		pte = pte_mkuffd_wp(pte);
+	if ((vma->flags & VM_SAMPLED) && (pte_no_page(old) || pte_hint(old)))
+		pte = pte_mkhint(pte);
+	if (pte_young(old))
+		pte = pte_mkyoung(pte);
 	set_pte(fl_pte_offset(mm, addr), fl_pte_upgrade(mm, vma, pte, 1));
 }
 
-static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
+void fl_set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 {
 	uint64_t at = aside, limit = aside + (vma->end - vma->start), run_end;
 	enum fl_run what;
@@ -110,7 +117,7 @@ static void set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside)
 	for (; at < limit && fl_host_resident_next(&at, limit, &run_end, &what) == 1; at = run_end)
 		for (uint64_t a = at; a < run_end; a += PAGE_SIZE)
 			if (fl_pte_offset(mm, vma->start + (a - aside))) /* otherwise it is a leaf's */
-				set_entry(mm, vma, vma->start + (a - aside), what);
+				fl_set_entry(mm, vma, vma->start + (a - aside), what);
 	if (!vma->file)
 		fl_collapse_full(mm, vma);
 }
@@ -126,8 +133,7 @@ int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff, enum fl_inj
 	return err;
 }
 
-/* Replace the range by the pool. The range is hidden, tables exist. On failure the pages are back where they were. */
-static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff, bool data, uint64_t *aside)
+int fl_exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff, bool data, uint64_t *aside)
 {
 	uint64_t len = end - start;
 	long at = data ? fl_host_move_aside(start, len) : 0;
@@ -151,8 +157,7 @@ static int exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgo
 	return err;
 }
 
-/* What of a host mapping's state an fl_vma keeps. */
-static uint32_t host_flags(uint64_t start, uint64_t end)
+uint32_t fl_adopted_flags(uint64_t start, uint64_t end)
 {
 	uint32_t flags = fl_host_locked(start, end - start) ? VM_LOCKED : 0;
 	unsigned advice = __atomic_load_n(&fl_native.advice, __ATOMIC_RELAXED) ? fl_host_maps_advice(start) : 0;
@@ -172,7 +177,7 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 
 	if (pgoff == FL_PFN_NONE)
 		return -ENOMEM;
-	flags = host_flags(start, end);
+	flags = fl_adopted_flags(start, end);
 	if (flags & VM_LOCKED) /* or what is moved aside counts as locked for good */
 		fl_host_munlock(start, end - start);
 	err = fl_host_mprotect(start, end - start, PROT_NONE);
@@ -182,7 +187,7 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	if (!err)
 		err = fl_guards_adopt(mm, start, end);
 	if (!err)
-		err = exchange(mm, start, end, pgoff, data, &aside);
+		err = fl_exchange(mm, start, end, pgoff, data, &aside);
 	if (err) {
 		fl_host_mprotect(start, end - start, fl_access_prot(access));
 		__atomic_fetch_add(&fl_native.undone, 1, __ATOMIC_RELEASE);
@@ -196,7 +201,7 @@ int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t ac
 	fl_state_apply(start, end, flags);
 	fl_direct_conform(vma);
 	if (data) {
-		set_entries(mm, vma, aside);
+		fl_set_entries(mm, vma, aside);
 		fl_host_munmap(aside, end - start);
 	}
 	return 0;
@@ -230,7 +235,7 @@ static int readopt_entries(struct fl_mm *mm, struct fl_vma *vma, bool tables)
 			uint64_t addr = vma->start + ((p - vma->pgoff) << PAGE_SHIFT);
 
 			if (!tables)
-				set_entry(mm, vma, addr, fl_released_owned(vma, addr) ? FL_RUN_DATA : FL_RUN_ZERO);
+				fl_set_entry(mm, vma, addr, fl_released_owned(vma, addr) ? FL_RUN_DATA : FL_RUN_ZERO);
 			else if (fl_pte_alloc(mm, addr))
 				return -ENOMEM;
 		}
@@ -288,14 +293,12 @@ static int readopt_range(struct fl_mm *mm, uint64_t start, uint64_t end)
 }
 
 /* A part of one mapping of the host's. One spare fl_vma is reserved. */
-static int adopt_mapping(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_host_map *map,
-			 uint32_t claim)
+static int adopt_mapping(struct fl_mm *mm, uint64_t start, uint64_t end, const struct fl_host_map *map)
 {
 	if (!map->anon)
 		return fl_file_adopt(mm, start, end, map);
-	if (fl_needs_frames(claim))
-		return fl_adopt_private(mm, start, end, fl_prot_access(map->prot), NULL, 0);
-	return fl_in_place_adopt(mm, start, end, fl_prot_access(map->prot));
+	return fl_native.in_place ? fl_in_place_adopt(mm, start, end, fl_prot_access(map->prot))
+				  : fl_adopt_private(mm, start, end, fl_prot_access(map->prot), NULL, 0);
 }
 
 static int adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim)
@@ -325,9 +328,11 @@ static int adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim)
 			limit = fl_min(limit, vma->start);
 		err = fl_vma_reserve(mm, 1);
 		if (!err)
-			err = adopt_mapping(mm, addr, limit, &map, claim);
+			err = adopt_mapping(mm, addr, limit, &map);
 		addr = limit;
 	}
+	if (!err && (claim & VM_UFFD_MISSING))
+		err = fl_hide_in_place(mm, start, end);
 	fl_vma_merge(mm, start, end);
 	return err;
 }

@@ -14,6 +14,33 @@ int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t cla
 void fl_native_release(struct fl_mm *mm, struct fl_vma *vma);
 /* Is a page of a released mapping, which the pool has, the program's own, and not the shared one of zeros? */
 bool fl_released_owned(struct fl_vma *vma, uint64_t addr);
+
+/* ---- memory in place (take_over.c) ---- */
+
+/*
+ * What is in place there will be registered for missing pages: what has holes is hidden, or, if it holds nothing, is
+ * of the pool from now on. 0, -ENOMEM, or what the host says of its pages. => mmap_lock held for writing
+ */
+int fl_hide_in_place(struct fl_mm *mm, uint64_t start, uint64_t end);
+/* The program is about to drop pages there: a page can be missing then. 0, -ENOMEM. => as above */
+int fl_hide_whole(struct fl_mm *mm, uint64_t start, uint64_t end);
+/* See fl_take_over(). The second: => mmap_lock held for writing, with sole access to these chunks */
+int fl_native_take_over(struct fl_mm *mm, uint64_t start, uint64_t end);
+int fl_take_over_locked(struct fl_mm *mm, uint64_t start, uint64_t end);
+
+/* What of a host mapping's state an fl_vma keeps. */
+uint32_t fl_adopted_flags(uint64_t start, uint64_t end);
+/*
+ * Replace the range by the pool. *aside: where its data is then, if it had any. On failure it is back where it was.
+ * => the range is hidden, tables exist
+ */
+int fl_exchange(struct fl_mm *mm, uint64_t start, uint64_t end, uint64_t pgoff, bool data, uint64_t *aside);
+/*
+ * An entry for a page whose data the pool has, or for all data that lies at `aside`. Of a mapping that was in place
+ * there may be entries already, for what is known of a page, which is kept. => tables exist
+ */
+void fl_set_entry(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr, enum fl_run what);
+void fl_set_entries(struct fl_mm *mm, struct fl_vma *vma, uint64_t aside);
 /*
  * The program's guard markers, which the host has in [start, end), become entries; 0, -ENOMEM. And back. => mmap_lock
  * held for writing

@@ -28,11 +28,16 @@ static int collapse(struct fl_vma *vma, uint64_t start, uint64_t stop)
 }
 
 /* Memory in place is the host's own. => mmap_lock held for writing */
-static int advise_in_place(struct fl_vma *vma, uint64_t start, uint64_t stop, int advice)
+static int advise_in_place(uint64_t start, uint64_t stop, int advice)
 {
-	int ret = (int)WITH_ROOM(fl_host_madvise(start, stop - start, advice));
+	bool drops = advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED;
+	struct fl_vma *vma;
+	int ret = drops || advice == MADV_FREE || advice == MADV_GUARD_INSTALL ? fl_hide_whole(mm, start, stop) : 0;
 
-	if (!ret && (advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED))
+	if (!ret)
+		ret = (int)WITH_ROOM(fl_host_madvise(start, stop - start, advice));
+	vma = fl_vma_lookup(mm, start); /* it may have been cut */
+	if (!ret && drops)
 		fl_zap_advised(mm, vma, start, stop);
 	if (!ret && advice == MADV_GUARD_INSTALL) /* with what was known of the pages */
 		fl_zap_range(mm, vma, start, stop);
@@ -56,7 +61,7 @@ static int install_guards(struct fl_vma *vma, uint64_t start, uint64_t stop)
 static int advise_part(struct fl_vma *vma, uint64_t start, uint64_t stop, int advice)
 {
 	if (vma->flags & VM_IN_PLACE)
-		return advise_in_place(vma, start, stop, advice);
+		return advise_in_place(start, stop, advice);
 	if (vma->file && advice == MADV_REMOVE && !(vma->flags & VM_SHARED))
 		return -EACCES;
 	if ((vma->flags & VM_SHARED) && ((vma->flags & VM_RELEASED) || advice == MADV_REMOVE))

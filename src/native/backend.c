@@ -52,6 +52,7 @@ static const struct fl_claim_ops claims = {
 	.again = fl_in_place_again,
 	.look = fl_in_place_look,
 	.release = fl_native_release,
+	.take_over = fl_native_take_over,
 };
 
 static const struct fl_mmu_ops host_ops = {
@@ -92,7 +93,7 @@ static bool use_in_place(void)
 {
 	const char *want = secure_getenv("FAULTLINE_IN_PLACE");
 
-	return want && strcmp(want, "on") == 0; /* until a fill can take a part of it over */
+	return want && strcmp(want, "on") == 0; /* until all that is asked of it is as in the pool */
 }
 
 static int create(void)

@@ -10,11 +10,6 @@
 
 #include <string.h>
 
-bool fl_needs_frames(uint32_t claim)
-{
-	return !fl_native.in_place || (claim & VM_UFFD_MISSING);
-}
-
 /* Advice that was given before: see advise.c. */
 static uint32_t advised(uint64_t start)
 {

@@ -5,8 +5,6 @@
 
 #include "mm/mm.h"
 
-/* Does a claim (fl_claim_range()) need the memory to be frames of the pool? */
-bool fl_needs_frames(uint32_t claim);
 /* A part of one private anonymous mapping of the host's. 0, -ENOMEM. => mmap_lock held for writing, one reserved */
 int fl_in_place_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access);
 /* Its rights come back, and it is forgotten; if they cannot, neither. => mmap_lock held for writing */

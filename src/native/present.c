@@ -105,9 +105,11 @@ int fl_native_mlock(uint64_t addr, uint64_t len, unsigned flags)
 		return fl_host_mlock(addr, len, flags);
 	signals = lock_range(at, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
+		bool hidden = vma && fl_vma_hidden(vma); /* the host cannot populate it */
+
 		ret = vma ? fl_vma_reserve(mm, 2) : 0;
 		if (!ret && (!vma || (vma->flags & VM_IN_PLACE)))
-			ret = fl_host_mlock(start, stop - start, flags);
+			ret = fl_host_mlock(start, stop - start, hidden ? flags | MLOCK_ONFAULT : flags);
 		if (!ret && vma)
 			set_flag(start, stop, VM_LOCKED, 0);
 	}

@@ -217,15 +217,18 @@ static bool all_in_place(uint64_t start, uint64_t end)
 	return true;
 }
 
-/* All that the mappings allow, or, if it cannot be, and to undo it, no more than their entries grant. */
+/*
+ * One right for all of it, as the host asks for: what the mappings allow, or none where a page can be missing. To
+ * undo it, no more than their entries grant.
+ */
 static int open_up(uint64_t start, uint64_t end, bool open)
 {
+	int err = open ? fl_hide_whole(mm, start, end) : 0;
 	struct fl_vma *vma;
 	uint32_t i;
-	int err = 0;
 
 	fl_for_each_vma(mm, vma, i, start, end) {
-		if (open && !err)
+		if (open && !err && !fl_vma_hidden(vma))
 			err = fl_cache_restore(vma);
 		while (!open && fl_cache_protect(mm, vma, vma->start, vma->end, vma->flags & VM_ACCESS))
 			fl_host_yield();
@@ -236,8 +239,8 @@ static int open_up(uint64_t start, uint64_t end, bool open)
 static int64_t move_in_place(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t to)
 {
 	uint64_t end = addr + old_len;
+	uint32_t vm_flags = fl_vma_lookup(mm, addr)->flags, i;
 	struct fl_vma *vma;
-	uint32_t i;
 	long at;
 
 	fl_vma_split(mm, addr);
@@ -252,6 +255,9 @@ static int64_t move_in_place(uint64_t addr, uint64_t old_len, uint64_t new_len, 
 	}
 	if (flags & MREMAP_FIXED)
 		fl_munmap_gone(mm, to, to + new_len);
+	while ((vm_flags & VM_UFFD_MISSING) &&
+	       WITH_ROOM(fl_host_mprotect((uint64_t)at, new_len, fl_access_prot(vm_flags))))
+		fl_host_yield();
 	fl_in_place_moved((uint64_t)at, new_len);
 	if (flags & MREMAP_DONTUNMAP) {
 		fl_for_each_vma(mm, vma, i, addr, end)
@@ -270,6 +276,7 @@ static int64_t grow_in_place(struct fl_vma *vma, uint64_t addr, uint64_t old_len
 	long at = fl_host_mremap(end - PAGE_SIZE, PAGE_SIZE, PAGE_SIZE + (grown - end), 0, 0);
 	uint32_t access = vma->flags & VM_ACCESS, flags = vma->flags & ~VM_ACCESS;
 	struct fl_uffd_ctx *ctx = vma->ctx;
+	struct fl_vma *added;
 
 	if (fl_host_failed(at))
 		return at;
@@ -278,7 +285,14 @@ static int64_t grow_in_place(struct fl_vma *vma, uint64_t addr, uint64_t old_len
 		fl_host_munmap(end, grown - end);
 		return -ENOMEM;
 	}
-	fl_vma_set(fl_vma_lookup(mm, end), access | flags | VM_SOFTDIRTY, ctx);
+	if ((flags & VM_UFFD_MISSING) && (fl_hide_in_place(mm, end, grown) || fl_vma_reserve(mm, 2))) {
+		fl_host_munmap(end, grown - end);
+		fl_munmap_gone(mm, end, grown);
+		return -ENOMEM;
+	}
+	added = fl_vma_lookup(mm, end);
+	flags = (flags & ~(VM_IN_PLACE | VM_WHOLE)) | (added->flags & VM_IN_PLACE);
+	fl_vma_set(added, access | flags | VM_SOFTDIRTY, ctx);
 	fl_unclaim(mm, end, grown);
 	fl_vma_merge(mm, addr, grown);
 	return (int64_t)addr;
@@ -332,6 +346,12 @@ static int64_t do_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 		return remap_in_place(addr, old_len, new_len, flags, (flags & MREMAP_FIXED) ? new_addr : 0);
 	if (vma->flags & VM_SHARED)
 		return remap_shared(addr, old_len, new_len, flags, (flags & MREMAP_FIXED) ? new_addr : 0);
+	ret = fl_take_over_locked(mm, addr, addr + old_len); /* some of it has frames */
+	if (!ret)
+		ret = fl_vma_reserve(mm, 6);
+	if (ret)
+		return ret;
+	vma = fl_vma_lookup(mm, addr);
 	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
 		return move(vma, addr, old_len, new_len, flags, (flags & MREMAP_FIXED) ? new_addr : 0);
 	ret = grow(addr, old_len, new_len);

@@ -963,6 +963,19 @@ int fl_host_shown_next(uint64_t *start, uint64_t end, uint64_t *run_end)
 	return fl_host_resident_next(start, end, run_end, &what);
 }
 
+int fl_host_page_next(uint64_t *start, uint64_t end, bool data)
+{
+	enum fl_run what;
+	uint64_t at = *start;
+
+	sim_point(SIM_RUN, host_thing(at), "looks for a page");
+	host_touch(at, end, false);
+	while (at < end && resident(at, &what) != data)
+		at += PAGE_SIZE;
+	*start = at;
+	return at < end;
+}
+
 bool fl_host_mapped_huge(uint64_t addr)
 {
 	return false;

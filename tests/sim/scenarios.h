@@ -63,6 +63,6 @@ void file_is_gone(void);
 /* ---- the groups, one file each ---- */
 
 extern const struct sim_group sim_calls, sim_wakeups, sim_borders, sim_memory, sim_mappings, sim_spaces,
-	sim_shrinking, sim_merging, sim_native, sim_in_place;
+	sim_shrinking, sim_merging, sim_native, sim_in_place, sim_take_over;
 
 #endif
