@@ -14,6 +14,7 @@
 
 #include "arch/context.h"
 #include "base/types.h"
+#include "host/own.h"
 #include "host/task.h"
 
 #include <signal.h>
@@ -84,7 +85,8 @@ void fl_sigview_raise_sigbus(ucontext_t *uc, void *addr);
 
 /*
  * An alternate stack of the engine's, for a thread whose own stack, or the program's alternate one, is too small for
- * the handler or may itself be hidden. It is known by its size; at its base is what the program believes.
+ * the handler or may itself be hidden. At its base is what the program believes. It is known by its size, and by its
+ * place, where the program has nothing.
  */
 #define FL_OWN_STACK_SIZE (64u * 1024 - 16)
 
@@ -96,7 +98,11 @@ struct fl_own_stack {
 
 static inline struct fl_own_stack *fl_own_stack(const stack_t *ss)
 {
-	return !(ss->ss_flags & SS_DISABLE) && ss->ss_size == FL_OWN_STACK_SIZE ? ss->ss_sp : NULL;
+	uint64_t start = (uintptr_t)ss->ss_sp, stop;
+
+	if ((ss->ss_flags & SS_DISABLE) || ss->ss_size != FL_OWN_STACK_SIZE)
+		return NULL;
+	return fl_own_next(&start, start + 1, &stop) ? ss->ss_sp : NULL;
 }
 
 #endif

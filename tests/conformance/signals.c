@@ -193,6 +193,7 @@ CASE_LIBC(fault_inside_a_handler, SEEN)
 static struct seen {
 	int sig, code, usr1_blocked, own_blocked, on_stack;
 	uint64_t addr;
+	uintptr_t sp;
 } seen;
 static char stack[64 << 10];
 static sigjmp_buf back;
@@ -208,7 +209,8 @@ static void look(int sig, siginfo_t *info, void *context)
 			     .usr1_blocked = sigismember(&now, SIGUSR1),
 			     .own_blocked = sigismember(&now, sig),
 			     .on_stack = &here >= stack && &here < stack + sizeof(stack),
-			     .addr = (uint64_t)(uintptr_t)info->si_addr};
+			     .addr = (uint64_t)(uintptr_t)info->si_addr,
+			     .sp = (uintptr_t)&here};
 	siglongjmp(back, 1);
 }
 
@@ -519,4 +521,34 @@ CASE_LIBC(sigignore_of_segv, "sigignore(3), siginterrupt(3)")
 	CHECK(now.sa_sigaction == count && !(now.sa_flags & SA_RESTART));
 	expect_missing(a.u, a.mem); /* faults still come to the right place */
 	CHECK_EQ(atomic_load(&handled), 0);
+}
+
+/* ---- alternate stacks of any size ---- */
+
+CASE_LIBC(alternate_stack_of_any_size, "sigaltstack(2)")
+{
+	static char room[256 << 10] __attribute__((aligned(16)));
+	struct area a = area(1, MISSING, 0);
+
+	look_with(SIGSEGV, SA_ONSTACK, false);
+	for (size_t size = 2048; size <= sizeof(room); size += size < 64000 ? 1013 : size < 66000 ? 1 : 16000) {
+		stack_t ss = {.ss_sp = room + sizeof(room) - size, .ss_size = size}, old;
+		uint8_t *bottom = ss.ss_sp;
+
+		memset(bottom, 0x41, 64);
+		if (sigaltstack(&ss, NULL)) { /* less than this machine takes */
+			CHECK_EQ(errno, ENOMEM);
+			continue;
+		}
+		CHECK_OK(sigaltstack(NULL, &old));
+		CHECK(old.ss_sp == ss.ss_sp && old.ss_size == size && old.ss_flags == 0);
+		if (size < 20000 || (size > 65600 && size < 200000))
+			continue;
+		raise_at(0x10);
+		CHECK_EQ(seen.sig, SIGSEGV);
+		CHECK(seen.sp >= (uintptr_t)ss.ss_sp && seen.sp < (uintptr_t)ss.ss_sp + size);
+		CHECK(bottom[0] == 0x41 && bottom[63] == 0x41);
+	}
+	CHECK_OK(sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL));
+	expect_missing(a.u, a.mem);
 }
