@@ -102,6 +102,8 @@ static const struct row rows[] = {
 	{"load-random",			ACCESS(.random = true)},
 	{"store-in-order",		ACCESS(.store = true)},
 	{"store-random",		ACCESS(.store = true, .random = true)},
+	{"malloc-1m",			.unit = "ns/pair", .measure = measure_malloc},
+	{"malloc-1m-registered",	.unit = "ns/pair", .measure = measure_malloc, .wp = true},
 	{"start-up",			.unit = "ns/start", .measure = measure_start_up},
 };
 /* clang-format on */

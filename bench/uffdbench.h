@@ -20,6 +20,7 @@ void measure_minor(const struct run *run, struct series *out);	     /* shmem.c *
 void measure_continue(const struct run *run, struct series *out);    /* shmem.c */
 void measure_copy_shmem(const struct run *run, struct series *out);  /* shmem.c */
 void measure_access(const struct run *run, struct series *out);	     /* access.c */
+void measure_malloc(const struct run *run, struct series *out);	     /* malloc.c */
 void measure_start_up(const struct run *run, struct series *out);    /* uffdbench.c */
 
 #endif
