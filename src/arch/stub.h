@@ -30,4 +30,7 @@ bool fl_stub_redirect(uint8_t *site, fl_stub_fn *fn, bool alone);
 /* Would it be redirected? */
 bool fl_stub_can(uint8_t *site, bool alone);
 
+/* fn(arg) on another stack, of which `top` is the end; where the machine's code is not known, on this one. */
+long fl_on_stack(void *top, long (*fn)(void *arg), void *arg);
+
 #endif

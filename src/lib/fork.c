@@ -33,17 +33,22 @@ int fl_native_fork_prepare(void)
 	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		return 0;
 	fl_object_before_fork();
+	forking = true; /* its page may be registered: not while that stands still */
 	err = fl_fork_prepare();
-	forking = !err;
+	if (err)
+		forking = false;
 	return err;
 }
 
 bool fl_native_fork_parent(int32_t pid)
 {
+	bool served;
+
 	if (!forking)
 		return true;
+	served = fl_fork_parent(pid);
 	forking = false;
-	return fl_fork_parent(pid);
+	return served;
 }
 
 void fl_native_fork_child(void)
@@ -53,10 +58,10 @@ void fl_native_fork_child(void)
 	fl_host_proc_after_fork();
 	fl_kept_after_fork();
 	if (forking) {
-		forking = false;
 		fl_signals_active = 0; /* the threads that were inside are not here */
 		fl_object_after_fork();
 		fl_fork_child();
+		forking = false;
 	} else if (__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE)) {
 		fl_host_say(sorry, sizeof(sorry) - 1);
 		fl_host_exit(137); /* it would write into its parent's memory */

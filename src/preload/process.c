@@ -7,6 +7,8 @@
  */
 #include "preload/preload.h"
 
+#include "arch/stub.h"
+
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
@@ -22,6 +24,9 @@
 #define MAX_KEPT   8
 #define FEW	   256
 #define LIST_SPACE 4096
+
+#define CLONE_STACK (64u * 1024)
+#define STACK_NEAR  (16u * 1024) /* how much of a stack is in use around a call */
 
 /* ---- fork and clone ---- */
 
@@ -144,20 +149,60 @@ FL_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	return (int)told(pid);
 }
 
-long fl_do_clone(long nr, bool forks, long flags, long stack, long ptid, long d, long e)
-{
-	long ret;
+struct clone_call {
+	long nr, flags, stack, ptid, d, e;
+	char *sp; /* the caller's */
+};
 
-	if (!forks) /* the child shares our memory, or does not come back here */
-		return fl_host_call(nr, flags, stack, ptid, d, e, 0);
-	ret = fl_native_fork_prepare();
+static long clone_served(const struct clone_call *c)
+{
+	long ret = fl_native_fork_prepare();
+
 	if (ret)
 		return ret;
-	ret = fl_host_call(nr, flags, stack, ptid, d, e, 0);
+	ret = fl_host_call(c->nr, c->flags, c->stack, c->ptid, c->d, c->e, 0);
 	if (ret)
 		return forked_parent(ret);
 	forked_child();
 	return 0;
+}
+
+/* Back on the caller's stack there must be room for a signal's frame. */
+static long clone_elsewhere(void *call)
+{
+	struct clone_call *c = call;
+	long ret = clone_served(c);
+
+	fl_out(c->sp - STACK_NEAR, 2 * STACK_NEAR);
+	return ret;
+}
+
+/*
+ * Registered memory stands still around the system call. A stack that is registered would, too: so it is made on one
+ * of ours.
+ */
+static long clone_on_own_stack(const struct clone_call *call)
+{
+	long p = fl_host_map(CLONE_STACK, PROT_READ | PROT_WRITE), ret;
+	struct clone_call *copy;
+
+	if (fl_host_failed(p))
+		return -ENOMEM;
+	copy = fl_ptr((uint64_t)p); /* its low end */
+	*copy = *call;
+	ret = fl_on_stack(fl_ptr((uint64_t)p + CLONE_STACK), clone_elsewhere, copy);
+	fl_host_munmap((uint64_t)p, CLONE_STACK);
+	return ret;
+}
+
+long fl_do_clone(long nr, bool forks, long flags, long stack, long ptid, long d, long e)
+{
+	struct clone_call call = {nr, flags, stack, ptid, d, e, __builtin_frame_address(0)};
+	uint64_t sp = fl_addr(call.sp);
+
+	if (!forks) /* the child shares our memory, or does not come back here */
+		return fl_host_call(nr, flags, stack, ptid, d, e, 0);
+	return fl_native_touches(sp - STACK_NEAR, sp + STACK_NEAR) ? clone_on_own_stack(&call) : clone_served(&call);
 }
 
 /* ---- what this program was started with ---- */

@@ -58,7 +58,12 @@ static long stub_brk(long addr, long b, long c, long d, long e, long f)
 
 static long stub_clone(long flags, long stack, long ptid, long d, long e, long f)
 {
-	return fl_do_clone(SYS_clone, !(flags & CLONE_VM) && !stack, flags, stack, ptid, d, e);
+	long ret = fl_do_clone(SYS_clone, !(flags & CLONE_VM) && !stack, flags, stack, ptid, d, e);
+
+	/* the child's number of itself, which the system could not write to a page that stood still */
+	if (!ret && (flags & CLONE_CHILD_SETTID))
+		*(int32_t *)fl_ptr((uint64_t)d) = fl_host_tid();
+	return ret;
 }
 
 /* In the order of FL_STUBS. A function without a name is looked for by its shape. */

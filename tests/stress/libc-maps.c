@@ -663,6 +663,50 @@ static void test_fork_full_maps(void)
 	CHECK_ERR(waitpid(-1, &status, WNOHANG), ECHILD);
 }
 
+/* The stack that fork() runs on is registered, from somewhere below its first frames on. */
+static void fork_deep(void)
+{
+	uint8_t room[32 * 1024];
+	int status;
+
+	poke(room, 1); /* so that fork's own frames are below it */
+	for (int i = 0; i < 20; i++) {
+		pid_t pid = fork();
+
+		CHECK(pid >= 0);
+		if (pid == 0) /* its own number, as libc has it */
+			_exit(pthread_kill(pthread_self(), 0) ? 1 : 7);
+		CHECK_INT(waitpid(pid, &status, 0), pid);
+		CHECK_INT(status, 7 << 8);
+	}
+	CHECK_INT(peek(room), 1);
+}
+
+static void *fork_on_stack(void *arg)
+{
+	uint8_t here, *top = (uint8_t *)PAGE_OF(&here);
+
+	(void)arg;
+	for (uint8_t *p = top - PAGE; p >= top - 64 * PAGE; p -= PAGE)
+		poke(p, 0);
+	stack_range = (struct range){top - 64 * PAGE, 64 * PAGE};
+	stack_up = 1;
+	CHECK(wait_for(&stack_down, 1, PATIENCE));
+	fork_deep();
+	return NULL;
+}
+
+static void test_fork_registered_stack(void)
+{
+	int fd = uffd_open(O_CLOEXEC | O_NONBLOCK, FEAT_WP);
+	pthread_t thread = spawn(fork_on_stack, NULL);
+
+	CHECK(wait_for(&stack_up, 1, PATIENCE));
+	uffd_register(fd, stack_range.p, stack_range.n, WP);
+	stack_down = 1;
+	join(thread);
+}
+
 static const struct test tests[] = {
 	{"close", test_close, 0},
 	{"unregister", test_unregister, 0},
@@ -672,6 +716,7 @@ static const struct test tests[] = {
 	{"fork-beside-registered", test_fork_beside_registered, 0},
 	{"fork-full-table", test_fork_full_table, 0},
 	{"fork-and-die", test_fork_and_die, 0},
+	{"fork-registered-stack", test_fork_registered_stack, 0},
 	{"fork-full-maps", test_fork_full_maps, 0},
 	{NULL, NULL, 0},
 };

@@ -20,3 +20,8 @@ bool fl_stub_redirect(uint8_t *site, fl_stub_fn *fn, bool alone)
 {
 	return false;
 }
+
+long fl_on_stack(void *top, long (*fn)(void *arg), void *arg)
+{
+	return fn(arg);
+}

@@ -135,3 +135,21 @@ bool fl_stub_redirect(uint8_t *site, fl_stub_fn *fn, bool alone)
 	__asm__ volatile("movq %1, %0" : "=m"(*(uint64_t(*)[1])store) : "r"(word) : "memory");
 	return true;
 }
+
+/* ---- another stack ---- */
+
+__asm__(".text\n"
+	".globl fl_on_stack\n"
+	".hidden fl_on_stack\n"
+	".type fl_on_stack, @function\n"
+	"fl_on_stack:\n"
+	"	pushq %rbp\n"
+	"	movq %rsp, %rbp\n"
+	"	movq %rdi, %rsp\n"
+	"	andq $-16, %rsp\n"
+	"	movq %rdx, %rdi\n"
+	"	callq *%rsi\n"
+	"	movq %rbp, %rsp\n"
+	"	popq %rbp\n"
+	"	ret\n"
+	".size fl_on_stack, . - fl_on_stack\n");
