@@ -8,6 +8,7 @@
  * Closing any descriptor of a file drops the process's record locks on it, fcntl(2). So a kept one stays open while
  * there are any.
  */
+#include "host/proc.h"
 #include "native/native.h"
 
 #define MAX_KEPT 256
@@ -15,11 +16,12 @@
 /* A record is valid while it has a descriptor, which is stored last: a fork may come at any time. */
 struct kept {
 	uint64_t dev, inode;
-	uint64_t start, end; /* where the program's first mapping begins and the last ends; empty: none is known */
-	uint32_t users;	     /* of fl_kept_get() */
-	int fd;		     /* 0: free */
-	bool own;	     /* opened here: the program does not share its position and flags */
-	bool again;	     /* it could not be closed, or checked: look again at the next unmapping */
+	uint64_t start,
+		end; /* the program's mappings of it are in there, as far as they are known; empty: there is none */
+	uint32_t users; /* of fl_kept_get() */
+	int fd;		/* 0: free */
+	bool own;	/* opened here: the program does not share its position and flags */
+	bool again;	/* it could not be closed, or checked: look again at the next unmapping */
 };
 
 static struct kept table[MAX_KEPT];
@@ -114,6 +116,36 @@ static void sweep(void)
 	}
 }
 
+/*
+ * Something at an edge was unmapped, from `from` on. Only what is between the edges is asked for, and of that only up
+ * to the first mapping of the file: so it does not matter how many mappings there are elsewhere.
+ */
+static void look(struct kept *k, uint64_t from)
+{
+	struct fl_host_map map = {0};
+	bool found = false;
+	int ret = fl_fail(FL_FP_LOOK) ? -ENOMEM : 1;
+
+	for (uint64_t at = k->start; at < k->end && !found && ret == 1; at = map.end) {
+		ret = fl_host_maps_next(at, &map);
+		if (ret != 1 || map.start >= k->end)
+			break;
+		found = map.inode == k->inode && map.dev == k->dev;
+	}
+	k->again = ret < 0;
+	if (k->again)
+		return;
+	if (!found) {
+		k->start = k->end = 0;
+		if (!k->users)
+			drop(k);
+		return;
+	}
+	k->start = fl_max(k->start, map.start);
+	if (from > k->start && fl_host_maps_next(from, &map) >= 0 && map.start >= k->end)
+		k->end = from;
+}
+
 static struct kept *free_record(void)
 {
 	for (unsigned i = 0; i < MAX_KEPT; i++)
@@ -181,13 +213,16 @@ static int move_high(int fd)
  */
 static int open_again(int fd, bool *own, enum fl_inject_point fp)
 {
-	int again;
+	int again, high;
 
 	if (fl_fail(fp))
 		return -ENOMEM;
 	again = fl_host_fd_reopen(fd);
 	*own = again >= 0;
-	return *own ? move_high(again) : fl_host_fd_high(fd, true, FL_FP_NONE);
+	high = fl_host_fd_high(*own ? again : fd, true, FL_FP_NONE);
+	if (*own)
+		close_file(again);
+	return high;
 }
 
 /* By a descriptor that the program still has. */
@@ -287,9 +322,19 @@ void fl_kept_after_fork(void)
 
 static bool sandboxed;
 
+/* What is kept would have to be closed later, by calls that may not be allowed. */
 void fl_enters_sandbox(void)
 {
+	uint64_t signals;
+
 	__atomic_store_n(&sandboxed, true, __ATOMIC_RELAXED);
+	if (!fl_kept_any() || __atomic_load_n(&fl_native.ready, __ATOMIC_RELAXED))
+		return;
+	signals = lock();
+	for (unsigned i = 0; i < MAX_KEPT; i++)
+		if (table[i].fd && !table[i].users)
+			drop(&table[i]);
+	unlock(signals);
 }
 
 bool fl_sandboxed(void)
@@ -339,6 +384,7 @@ static void keep(int fd, uint64_t start, uint64_t len)
 
 	if (!fl_host_is_shmem(fd) || !fl_host_fd_rdwr(fd) || fl_host_fstat(fd, &file))
 		return;
+	fl_host_proc_hold();
 	signals = lock();
 	k = lookup(file.dev, file.inode);
 	copy = k ? -ENOMEM : open_again(fd, &own, FL_FP_KEEP);
@@ -381,10 +427,7 @@ long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint
 	return ret;
 }
 
-/*
- * Between two mappings of a file none is the last. (A look costs a reading of /proc/self/maps. What mremap(2) has
- * moved from the end is found by it; what it has moved from between leaves the ends where they are.)
- */
+/* Between two mappings of a file none is the last. */
 static bool may_be_last(const struct kept *k, uint64_t start, uint64_t end)
 {
 	return k->again || (k->start < end && start < k->end && (start <= k->start || end >= k->end));
@@ -393,14 +436,35 @@ static bool may_be_last(const struct kept *k, uint64_t start, uint64_t end)
 void fl_kept_unmapped(uint64_t start, uint64_t len)
 {
 	uint64_t signals, end = start + PAGE_ALIGN(len);
-	bool look = false;
+	bool again = false;
 
 	if (likely(!fl_kept_any()))
 		return;
 	signals = lock();
-	for (unsigned i = 0; i < MAX_KEPT && !look; i++)
-		look = table[i].fd && may_be_last(&table[i], start, end);
-	if (look)
+	for (unsigned i = 0; i < MAX_KEPT; i++) {
+		struct kept *k = &table[i];
+
+		again = again || (k->fd && k->again);
+		if (k->fd && !k->again && may_be_last(k, start, end))
+			look(k, start);
+	}
+	if (again)
 		sweep();
 	unlock(signals);
+}
+
+void fl_kept_moved(uint64_t from, uint64_t old_len, uint64_t to, uint64_t new_len)
+{
+	struct fl_host_map map;
+	struct kept *k;
+	uint64_t signals;
+
+	if (likely(!fl_kept_any()))
+		return;
+	signals = lock();
+	k = fl_host_maps_next(to, &map) == 1 && map.inode ? find(map.dev, map.inode) : NULL;
+	if (k)
+		widen(k, to, to + PAGE_ALIGN(new_len));
+	unlock(signals);
+	fl_kept_unmapped(from, old_len);
 }

@@ -11,6 +11,8 @@
 long fl_kept_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset);
 /* The program has unmapped a range, or moved it away: files that are no longer mapped are closed. */
 void fl_kept_unmapped(uint64_t start, uint64_t len);
+/* mremap(2) was done; the old place may still be mapped, or be a part of the new one. */
+void fl_kept_moved(uint64_t from, uint64_t old_len, uint64_t to, uint64_t new_len);
 /*
  * A descriptor, open for reading and writing, of the file behind a mapping, until put. -EINVAL: there is none;
  * -ENOMEM. Not `own`: the program has descriptors with the same position and flags.

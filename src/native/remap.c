@@ -537,6 +537,6 @@ int64_t fl_native_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 	else
 		ret = remap_one(addr, old_len, new_len, flags, new_addr);
 	if (!fl_host_failed((long)ret))
-		fl_kept_unmapped(addr, old_len);
+		fl_kept_moved(addr, old_len, (uint64_t)ret, new_len);
 	return ret;
 }
