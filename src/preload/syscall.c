@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
@@ -56,6 +57,28 @@ static int guess(const struct args *args)
 	for (unsigned i = 0; i < ARRAY_SIZE(v) && ret != FL_NOT_OURS && ret != FL_MADE_PRESENT; i++)
 		ret = FL_ALL(ret, fl_out(fl_ptr((uint64_t)v[i]), 1));
 	return ret;
+}
+
+static long passed_on(long nr, const struct args *args);
+
+/* The sixth argument points to the mask and its size. */
+static long do_pselect6(const struct args *args)
+{
+	struct {
+		const sigset_t *set;
+		size_t size;
+	} mask, translated;
+	struct args with = *args;
+	uint64_t bits;
+
+	if (!args->f || !fl_peek(&mask, fl_ptr((uint64_t)args->f), sizeof(mask)) || mask.size != sizeof(bits) ||
+	    !mask.set || !fl_peek(&bits, mask.set, sizeof(bits)))
+		return passed_on(SYS_pselect6, args);
+	bits = fl_mask_to_host(bits);
+	translated.set = (const sigset_t *)(const void *)&bits;
+	translated.size = mask.size;
+	with.f = (long)(uintptr_t)&translated;
+	return passed_on(SYS_pselect6, &with);
 }
 
 static long passed_on(long nr, const struct args *args)

@@ -265,10 +265,7 @@ static const struct sigevent *event_for(const struct sigevent *ev, struct sigeve
 
 	if (!ev)
 		return ev;
-	if (fl_copy_user(own, ev, sizeof(*own))) {
-		errno = EFAULT;
-		return NULL;
-	}
+	*own = *ev; /* libc itself reads it, in user mode */
 	if (own->sigev_notify != SIGEV_THREAD)
 		return own;
 	n = notify_of(own);

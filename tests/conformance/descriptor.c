@@ -55,6 +55,11 @@ CASE_LIBC(descriptor_is_no_socket, SEEN ": ENOTSOCK")
 	NO_SOCKET(accept(fd, NULL, NULL));
 	NO_SOCKET(accept4(fd, NULL, NULL, 0));
 	NO_SOCKET(shutdown(fd, SHUT_RDWR));
+	NO_SOCKET(syscall(SYS_recvfrom, fd, bytes, 1, MSG_DONTWAIT, NULL, NULL));
+	NO_SOCKET(syscall(SYS_recvmsg, fd, &msg, MSG_DONTWAIT));
+	NO_SOCKET(syscall(SYS_sendto, fd, bytes, 1, MSG_DONTWAIT, NULL, 0));
+	NO_SOCKET(syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, bytes, &len));
+	NO_SOCKET(syscall(SYS_shutdown, fd, SHUT_RDWR));
 	CHECK_EQ(T->poll(a.u, 5000), POLLIN); /* none of these has taken the message, or the readiness */
 	CHECK_EQ(next_msg(a.u).arg.pagefault.address, a.mem);
 	fill(a.u, a.mem, 1, 5);

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -472,6 +473,11 @@ static void *serves_inside(void *arg)
 	return NULL;
 }
 
+struct sized_mask {
+	const sigset_t *set;
+	size_t size;
+};
+
 /* Calls that wait with a mask which blocks SIGSEGV, and let in SIGUSR1, whose handler touches a missing page. */
 #define WAIT_CASE(name, call)                                                                                        \
 	CASE_LIBC(fault_inside_##name, SEEN)                                                                         \
@@ -504,6 +510,13 @@ WAIT_CASE(bsd_sigpause, __sigpause((int)(1u << (SIGSEGV - 1)), 0))
 WAIT_CASE(sigpause, __sigpause(SIGUSR1, 1))
 
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+#define MASK_8 &mask, sizeof(uint64_t)
+WAIT_CASE(sigsuspend_by_number, syscall(SYS_rt_sigsuspend, MASK_8))
+WAIT_CASE(ppoll_by_number, syscall(SYS_ppoll, NULL, 0, NULL, MASK_8))
+WAIT_CASE(epoll_pwait_by_number, syscall(SYS_epoll_pwait, epoll, &event, 1, -1, MASK_8))
+WAIT_CASE(epoll_pwait2_by_number, syscall(SYS_epoll_pwait2, epoll, &event, 1, NULL, MASK_8))
+WAIT_CASE(pselect_by_number, syscall(SYS_pselect6, 0, NULL, NULL, NULL, NULL, &(struct sized_mask){MASK_8}))
+
 CASE_LIBC(sigignore_of_segv, "sigignore(3), siginterrupt(3)")
 {
 	struct sigaction now;
