@@ -8,9 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -187,7 +190,8 @@ static void check_guard_shared(struct finding *f)
 
 static void check_memfd(struct finding *f)
 {
-	probed(f, probe_memfd(), "registered memory lives in one", "there is nothing to keep registered memory in");
+	probed(f, probe_memfd(), "shared memory can be registered when its descriptor is closed",
+	       "shared memory can be registered while the program has its descriptor");
 }
 
 static void check_error_code(struct finding *f)
@@ -206,9 +210,11 @@ static void check_library(struct finding *f)
 		found(f, ABSENT, "`faultline run' has nothing to preload", "%s", why);
 }
 
+static int tried = -1; /* wait status of the trial; -1: there was none */
+
 /*
- * This command again, with the library, where it asks for an object (ask_for_object): what the library could redirect
- * there is in the counters.
+ * This command again, with the library, where it uses an object (use_object): what the library could redirect there
+ * is in the counters.
  */
 static int try_stubs(const char *library, struct fl_stats **stats)
 {
@@ -218,14 +224,15 @@ static int try_stubs(const char *library, struct fl_stats **stats)
 	pid_t pid = err ? -1 : fork();
 
 	if (pid == 0) {
+		signal(SIGXFSZ, SIG_DFL);
 		setenv("LD_PRELOAD", library, 1);
 		execl("/proc/self/exe", "faultline", "doctor", "--ask", NULL);
 		_exit(EX_ABSENT);
 	}
 	if (pid < 0 && !err)
 		err = -errno;
-	if (pid > 0 && waitpid(pid, &status, 0) == pid && status)
-		err = -ENODATA;
+	if (pid > 0 && waitpid(pid, &status, 0) == pid)
+		tried = status;
 	if (saved)
 		setenv("FAULTLINE_STATS", saved, 1);
 	else
@@ -259,6 +266,27 @@ static void check_stubs(struct finding *f)
 		      in);
 	else
 		found(f, NOTE, unseen, "redirected: %s; left alone: %s", *in ? in : "none", out);
+}
+
+static void check_proc(struct finding *f)
+{
+	probed(f, access("/proc/self/maps", R_OK) ? -errno : 0, "UFFDIO_REGISTER asks it what is mapped",
+	       "UFFDIO_REGISTER cannot ask what is mapped, and the command finds nothing of its own");
+}
+
+/* What decides: limits, filters and cgroups meet in it. */
+static void check_trial(struct finding *f)
+{
+	static const char bad[] = "a page of memory could not be registered and filled under faultline";
+
+	if (tried == 0)
+		found(f, OK, "a page was registered and filled under faultline", "works");
+	else if (tried == -1)
+		found(f, ABSENT, bad, "it could not be made");
+	else if (WIFSIGNALED(tried))
+		found(f, ABSENT, bad, "ended by SIG%s", sigabbrev_np(WTERMSIG(tried)));
+	else
+		found(f, ABSENT, bad, "%s", error_name(-WEXITSTATUS(tried)));
 }
 
 static void check_huge_pages(struct finding *f)
@@ -343,10 +371,12 @@ static const struct check {
 	{"features", "features of the kernel's", check_features, false},
 	{"guard_anonymous", "guard markers, private memory", check_guard_anon, false},
 	{"guard_memfd", "guard markers, shared memfd", check_guard_shared, false},
-	{"memfd", "memfd_create", check_memfd, true},
+	{"memfd", "memfd_create", check_memfd, false},
+	{"proc", "/proc/self/maps", check_proc, true},
 	{"error_code", "SIGSEGV says read or write", check_error_code, true},
 	{"library", "preload library", check_library, true},
 	{"stubs", "libc's own system calls", check_stubs, false},
+	{"trial", "a program under faultline", check_trial, true},
 	{"hugetlb", "huge pages", check_huge_pages, false},
 	{"thp", "transparent huge pages", check_thp, false},
 	{"max_map_count", "vm.max_map_count", check_mappings, false},
@@ -464,10 +494,27 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-/* The child of try_stubs(). Libc's function, for it is the library that is to answer. */
-static _Noreturn void ask_for_object(void)
+/*
+ * The child of try_stubs(): the status is the error number. Libc's functions, for it is the library that is to
+ * answer.
+ */
+static _Noreturn void use_object(void)
 {
-	exit(syscall(SYS_userfaultfd, O_CLOEXEC) < 0 ? EX_ABSENT : 0);
+	struct fl_uffdio_api api = {.api = FL_UFFD_API};
+	struct fl_uffdio_register r = {.mode = FL_UFFDIO_REGISTER_MODE_MISSING};
+	struct fl_uffdio_zeropage zero = {0};
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | FL_UFFD_USER_MODE_ONLY);
+	char *p = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (fd < 0 || p == MAP_FAILED)
+		exit(errno);
+	r.range.start = zero.range.start = (uintptr_t)p;
+	r.range.len = zero.range.len = page;
+	if (ioctl(fd, FL_UFFDIO_API, &api) || ioctl(fd, FL_UFFDIO_REGISTER, &r) ||
+	    ioctl(fd, FL_UFFDIO_ZEROPAGE, &zero))
+		exit(errno);
+	exit(*(volatile char *)p);
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -475,7 +522,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	if (key == 'j')
 		*(bool *)state->input = true;
 	else if (key == OPT_ASK)
-		ask_for_object();
+		use_object();
 	else if (key == 'h')
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 	else if (key == ARGP_KEY_ARG)
@@ -501,6 +548,7 @@ int cmd_doctor(int argc, char **argv)
 	if (argp_parse(&argp, argc, argv, 0, NULL, &json))
 		return EX_BADUSAGE;
 	uname(&host);
+	signal(SIGXFSZ, SIG_IGN); /* what is tried under a limit fails, and is reported */
 	for (size_t i = 0; i < CHECKS; i++)
 		checks[i].check(&findings[i]);
 	bool works = make_plan(findings, plan);

@@ -623,6 +623,22 @@ def test_doctor_without_the_library():
     assert "REQUIRED" in r.stdout, r.stdout
 
 
+def limited(what, value):
+    return lambda: resource.setrlimit(what, (value, value))
+
+
+def test_doctor_under_limits():
+    """It says that faultline works where a program under it does."""
+    for what, value in ((resource.RLIMIT_NOFILE, 5), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_FSIZE, 1 << 20),
+                        (resource.RLIMIT_DATA, 10 << 20), (resource.RLIMIT_AS, 1 << 30)):
+        r = run("doctor", "--json", preexec_fn=limited(what, value))
+        answer = json.loads(r.stdout)
+        works = run("run", FAULTLINE, "doctor", "--ask", preexec_fn=limited(what, value)).returncode == 0
+        equal(answer["works"], works, "limit %d of %d" % (value, what))
+        equal(r.returncode, 0 if works else 1)
+        equal(answer["checks"]["trial"]["state"], "ok" if works else "absent")
+
+
 def test_doctor_with_a_full_disk():
     with open("/dev/full", "w", encoding="utf-8") as full:
         p = subprocess.run([FAULTLINE, "doctor"], stdout=full, stderr=subprocess.PIPE, check=False)
