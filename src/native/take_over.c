@@ -58,7 +58,7 @@ static int sort_holes(struct fl_mm *mm, uint64_t start, uint64_t end)
 	ret = fl_guards_adopt(mm, start, end);
 	if (ret)
 		return ret;
-	flags = fl_adopted_flags(start, start + PAGE_SIZE);
+	flags = fl_host_locked(start, PAGE_SIZE) ? VM_LOCKED : 0;
 	if (!fl_native_map_pool(start, end, vma->pgoff, FL_FP_ADOPT))
 		becomes_pool(mm, vma, flags);
 	return 0;
@@ -165,7 +165,7 @@ static void set_zeros(struct fl_mm *mm, struct fl_vma *vma)
 static int take_piece(struct fl_mm *mm, struct fl_vma *vma)
 {
 	uint64_t nr = PAGES(vma->end - vma->start), aside = 0;
-	uint32_t flags = fl_adopted_flags(vma->start, vma->start + PAGE_SIZE);
+	uint32_t flags = fl_host_locked(vma->start, PAGE_SIZE) ? VM_LOCKED : 0; /* advice is noted already */
 	bool data;
 	int err = fl_vma_hidden(vma) ? 0 : hide(mm, vma);
 

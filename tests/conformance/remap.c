@@ -219,8 +219,8 @@ CASE(mremap_bad, "mremap(2), EINVAL, EFAULT")
 }
 
 /*
- * Several mappings with gaps, moved by one call: Linux 6.17 and later. One that is registered ends it; those before it
- * have moved.
+ * Several mappings with gaps, moved by one call: Linux 6.17 and later. One that is registered ends it; those before
+ * it have moved.
  */
 CASE_ON(remap_many, ON_LIBC, "the soft target moves one mapping", "mremap(2); kernel 6.18, observed")
 {

@@ -113,6 +113,39 @@ static int reg(const void *start, size_t len, uint64_t mode)
 	return ioctl(handler.fd, UFFDIO_REGISTER, &r);
 }
 
+static bool is_anonymous(const struct map *m)
+{
+	return !strcmp(m->rights, "rw-p") && !m->inode && (!m->name[0] || !strcmp(m->name, "[heap]"));
+}
+
+/* All anonymous memory there is: the kernel takes it, and so the program believes that it is its own. */
+static void test_register_all(void)
+{
+	static struct maps now;
+	static uint8_t *bad;
+	int registered = 0;
+
+	start();
+	read_maps(&now);
+	for (int i = 0; i < now.n && !bad; i++) {
+		if (!is_anonymous(&now.map[i]))
+			continue;
+		if (reg(now.map[i].start, (size_t)(now.map[i].end - now.map[i].start), WP))
+			bad = now.map[i].start;
+		registered++;
+	}
+	if (bad)
+		FAIL("the mapping at %p is refused (errno %d)", (void *)bad, errno);
+	CHECK(registered > 0);
+	exercise();
+	for (int i = 0; i < now.n; i++)
+		if (is_anonymous(&now.map[i]))
+			CHECK_INT(uffd_unregister(handler.fd, now.map[i].start,
+						  (size_t)(now.map[i].end - now.map[i].start)),
+				  0);
+	exercise();
+}
+
 static void like_a_hole(uint8_t *start, size_t len)
 {
 	unsigned char in;
@@ -203,10 +236,8 @@ static void test_mapped_over(void)
 }
 
 static const struct test tests[] = {
-	{"hole", test_hole, 0},
-	{"beside-a-hole", test_beside_a_hole, 0},
-	{"mapped-over", test_mapped_over, 0},
-	{NULL, NULL, 0},
+	{"register-all", test_register_all, 0}, {"hole", test_hole, 0}, {"beside-a-hole", test_beside_a_hole, 0},
+	{"mapped-over", test_mapped_over, 0},	{NULL, NULL, 0},
 };
 
 int main(int argc, char **argv)
