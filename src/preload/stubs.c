@@ -193,7 +193,8 @@ static uint8_t *find_in_libc(const char *name, unsigned nr)
 
 /* ---- redirecting them ---- */
 
-static enum { NOT_YET, IN_PROGRESS, DONE } state;
+enum { NOT_YET, IN_PROGRESS, DONE };
+static int state;
 
 /* Of libc's, since 2.32: false from the first thread on. */
 extern char __libc_single_threaded __attribute__((weak));
