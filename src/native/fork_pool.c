@@ -76,12 +76,14 @@ static void remap(void)
 	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
 		struct fl_vma *v = mm->vmas[i];
 
+		fl_vma_set(v, v->flags & ~VM_LOCKED, v->ctx); /* locks are not inherited: mlock(2) */
 		if (v->flags & (VM_SHARED | VM_IN_PLACE)) /* the host has copied what is in place, and its rights */
 			continue;
 		fl_cache_forget(v->pgoff, PAGES(v->end - v->start)); /* it has no rights, and no markers */
 		if (v->flags & VM_RELEASED)
 			must(fl_guards_adopt(mm, v->start, v->end));
-		must(fl_pool_map(v->pgoff, v->end - v->start, v->start, FL_FP_NONE));
+		must(fl_native_map_pool(v->start, v->end, v->pgoff, FL_FP_NONE));
+		fl_state_apply(v->start, v->end, v->flags);
 		if (v->flags & VM_RELEASED)
 			must(fl_host_mprotect(v->start, v->end - v->start, fl_access_prot(v->flags)));
 		if (v->flags & VM_RELEASED)

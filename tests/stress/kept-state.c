@@ -306,6 +306,34 @@ static void test_advice_later(void)
 /* Forks, with the parent's advice of three kinds of memory, registered or not any more. */
 static void *range[3];
 
+static void child_has_dump_and_policy(void *p)
+{
+	struct state s = look(p, LEN);
+
+	CHECK(has(&s, "dd"));
+	CHECK_INT(s.policy, MPOL_BIND);
+}
+
+static void test_kept_in_child(void)
+{
+	for (int used = 0; used < 2; used++) {
+		uint8_t *p = memory();
+		unsigned long node = 1;
+
+		if (syscall(SYS_mbind, p, LEN, MPOL_BIND, &node, sizeof(node) * 8, 0))
+			skip("no NUMA policies here");
+		CHECK_INT(madvise(p, LEN, MADV_DONTDUMP), 0);
+		if (used)
+			fill(p);
+		fd = uffd_open(O_CLOEXEC | O_NONBLOCK, FEAT_WP);
+		uffd_register(fd, p, LEN, MISSING);
+		CHECK_INT(in_child(child_has_dump_and_policy, p), 0);
+		CHECK_INT(uffd_unregister(fd, p, LEN), 0);
+		CHECK_INT(in_child(child_has_dump_and_policy, p), 0);
+		close(fd);
+	}
+}
+
 static void child_looks(void *arg)
 {
 	uint8_t *kept = range[0], *wiped = range[1];
@@ -481,6 +509,31 @@ static void test_locked_used(void)
 	CHECK_INT(munlock(p, LEN), 0);
 	CHECK_INT(status_kb("VmLck:"), locked);
 	check_filled(p, "unlocked");
+}
+
+static void child_drops(void *p)
+{
+	CHECK_INT(madvise(p, LEN, MADV_DONTNEED), 0);
+	CHECK_INT(peek(p), 0);
+}
+
+/* A child does not inherit locks, mlock(2). */
+static void test_locked_in_child(void)
+{
+	for (uint64_t mode = MISSING; mode <= WP; mode++) {
+		uint8_t *p = locked_memory();
+
+		fd = uffd_open(O_CLOEXEC | O_NONBLOCK, FEAT_WP);
+		uffd_register(fd, p, LEN, mode);
+		CHECK_INT(in_child(child_drops, p), 0);
+		CHECK_INT(madvise(p, LEN, MADV_DONTNEED_LOCKED), 0);
+		fill(mode == WP ? p : memory());
+		CHECK_INT(in_child(child_drops, p), 0);
+		CHECK_INT(uffd_unregister(fd, p, LEN), 0);
+		CHECK_INT(in_child(child_drops, p), 0);
+		CHECK_ERR(madvise(p, LEN, MADV_DONTNEED), EINVAL);
+		close(fd);
+	}
 }
 
 static void same_policy(uint8_t *p, const struct state *before, const char *when)
@@ -692,12 +745,14 @@ static const struct test tests[] = {
 	{"advice-used", test_advice_used, 0},
 	{"advice-later", test_advice_later, 0},
 	{"advice-on-fork", test_advice_on_fork, 0},
+	{"kept-in-child", test_kept_in_child, 0},
 	{"resident-wp", test_resident_wp, 0},
 	{"resident-missing", test_resident_missing, 0},
 	{"huge-pages-wp", test_huge_pages_wp, 0},
 	{"huge-pages-missing", test_huge_pages_missing, 0},
 	{"locked-wp", test_locked_wp, 0},
 	{"locked-missing", test_locked_missing, 0},
+	{"locked-in-child", test_locked_in_child, 0},
 	{"locked-later", test_locked_later, 0},
 	{"locked-used", test_locked_used, 0},
 	{"policy", test_policy, 0},
