@@ -56,7 +56,8 @@ static void read_maps(struct maps *maps)
 		unsigned long start, end;
 
 		m->name[0] = '\0';
-		sscanf(line, "%lx-%lx %4s %*s %*s %lu %63s", &start, &end, m->rights, &m->inode, m->name);
+		if (sscanf(line, "%lx-%lx %4s %*s %*s %lu %63s", &start, &end, m->rights, &m->inode, m->name) < 4)
+			FAIL("%s", line);
 		m->start = (uint8_t *)start;
 		m->end = (uint8_t *)end;
 	}
