@@ -221,7 +221,7 @@ static int try_stubs(const char *library, struct fl_stats **stats)
 	const char *old = getenv("FAULTLINE_STATS");
 	char *saved = old ? strdup(old) : NULL;
 	int err = share_stats(stats), status;
-	pid_t pid = err ? -1 : fork();
+	pid_t pid = fork(); /* without counters, too: it is also the trial */
 
 	if (pid == 0) {
 		signal(SIGXFSZ, SIG_DFL);
