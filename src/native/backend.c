@@ -93,7 +93,7 @@ static bool use_in_place(void)
 {
 	const char *want = secure_getenv("FAULTLINE_IN_PLACE");
 
-	return want && strcmp(want, "on") == 0; /* until all that is asked of it is as in the pool */
+	return !(want && strcmp(want, "off") == 0);
 }
 
 static int create(void)

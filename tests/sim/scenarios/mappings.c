@@ -87,6 +87,7 @@ static void minor_and_writer(void)
 static void protected_and_writer(void)
 {
 	present_protected();
+	saw[7] = load(&a, PAGE(0)); /* memory in place gets its frames at the first touch, as a writer */
 	done = false;
 }
 
