@@ -171,6 +171,8 @@ struct fl_host_map {
  * Since 6.11 in one step, otherwise by reading. [MAPS]
  */
 int fl_host_maps_next(uint64_t addr, struct fl_host_map *map);
+/* The same, with the engine's own memory. */
+int fl_host_maps_at(uint64_t addr, struct fl_host_map *map);
 /* All mappings, to fn. Some may be gone by then, if there are threads. [LOOK] */
 int fl_host_maps_walk(void (*fn)(const struct fl_host_map *map, void *data), void *data);
 /* How many mappings the process has, and may have. 0: it cannot be known. [MAPS] */

@@ -197,6 +197,11 @@ static int next_map(uint64_t addr, struct fl_host_map *map)
 	return ret;
 }
 
+int fl_host_maps_at(uint64_t addr, struct fl_host_map *map)
+{
+	return next_map(addr, map);
+}
+
 /* The host may have joined the engine's own memory with the program's. */
 int fl_host_maps_next(uint64_t addr, struct fl_host_map *map)
 {

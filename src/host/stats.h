@@ -44,7 +44,8 @@
 	X(host_file, "host calls on files")                                                                          \
 	X(evictions, "host mapping evictions")                                                                       \
 	X(vma_lock_miss, "look-ups of a mapping that took mmap_lock")                                                \
-	X(forks, "forks")
+	X(forks, "forks")                                                                                            \
+	X(forgotten, "ranges that the program had unmapped unseen")
 
 /*
  * X(name, text): the functions by which libc and the dynamic linker call the system themselves, and which the

@@ -2,12 +2,21 @@
 /* claim.c - memory comes to the engine with its first claim, and goes back to the host after the last. */
 #include "mm/claim.h"
 
+int fl_claim_verify(struct fl_mm *mm, uint64_t start, uint64_t end)
+{
+	return mm->ops->claims ? mm->ops->claims->verify(mm, start, end) : 0;
+}
+
 int fl_claim_fits(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
-	const struct fl_vma *vma = fl_find_vma(mm, start);
+	const struct fl_vma *vma;
+	int err = fl_claim_verify(mm, start, end);
 
+	if (err)
+		return err;
 	if (mm->ops->claims)
 		return mm->ops->claims->fit(mm, start, end);
+	vma = fl_find_vma(mm, start);
 	return vma && vma->start < end ? 0 : -EINVAL;
 }
 

@@ -18,7 +18,15 @@ static inline bool fl_vma_unclaimed(const struct fl_vma *vma)
 	return !(vma->flags & (VM_UFFD | VM_SAMPLED)) && !fl_vma_tracked(vma) && vma->kind->host_serves;
 }
 
-/* Is anything mapped in the range, and can all of it be claimed? 0, -EINVAL. => mmap_lock held for writing */
+/*
+ * What the host does not have any longer is no mapping of the engine's either: before what the tables say of the
+ * range is acted on. -ENOMEM: some is left. => mmap_lock held for writing
+ */
+int fl_claim_verify(struct fl_mm *mm, uint64_t start, uint64_t end);
+/*
+ * Is anything mapped in the range, and can all of it be claimed? What is gone is forgotten. 0, -EINVAL, -ENOMEM.
+ * => mmap_lock held for writing
+ */
 int fl_claim_fits(struct fl_mm *mm, uint64_t start, uint64_t end);
 /* Does the host have a mapping in [start, end), which is outside all of the engine's? => mmap_lock held */
 bool fl_claim_hosts(struct fl_mm *mm, uint64_t start, uint64_t end);

@@ -68,6 +68,11 @@ struct fl_right_ops {
 struct fl_claim_ops {
 	/* Is anything mapped in the range, and is all of it fit for userfaultfd? 0, -EINVAL */
 	int (*fit)(struct fl_mm *mm, uint64_t start, uint64_t end);
+	/*
+	 * The host may have something else by now where the engine has mappings: forget those. -ENOMEM: not all are
+	 * told apart.
+	 */
+	int (*verify)(struct fl_mm *mm, uint64_t start, uint64_t end);
 	/* Does the host have a mapping in [start, end), which is outside all of the engine's? */
 	bool (*mapped)(struct fl_mm *mm, uint64_t start, uint64_t end);
 	/* Insert mappings for what the host has there: see fl_claim_range(). 0 or -errno, with nothing changed */

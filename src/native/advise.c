@@ -249,6 +249,7 @@ int fl_native_madvise(uint64_t addr, uint64_t len, int advice)
 	if (populate)
 		return populate_all(addr, end, advice);
 	signals = advice == MADV_REMOVE ? lock() : lock_range(addr, end); /* removes others' pages, too */
+	fl_native_verify(mm, addr, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);
 		if (ret)

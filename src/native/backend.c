@@ -46,6 +46,7 @@ static uint64_t host_entry_ns(struct fl_mm *mm)
 }
 
 static const struct fl_claim_ops claims = {
+	.verify = fl_native_verify,
 	.fit = fl_native_fit,
 	.mapped = fl_native_mapped,
 	.adopt = fl_native_adopt,

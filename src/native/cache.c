@@ -188,6 +188,19 @@ void fl_cache_set_budget(void)
 	fl_native.budget = max > used + 256 ? (max - used) / 2 : 128;
 }
 
+/*
+ * Markers on what is ours of a part of a mapping. Where something else is by now, which nobody has said, they would
+ * take what it holds.
+ */
+static int guard(const struct fl_vma *vma, uint64_t start, uint64_t end)
+{
+	int err = 0;
+
+	for (uint64_t stop; !err && fl_native_still_next(vma, &start, end, &stop); start = stop)
+		err = fl_host_guard(start, stop - start);
+	return err;
+}
+
 /* ---- eviction ---- */
 
 /* Do the pages of a part have one right? */
@@ -211,17 +224,17 @@ static void evict_in_place(struct chunk *c, const struct piece *p)
 /*
  * Forget all that a part shows; afterwards it is one host mapping. Of a range that is being unmapped nothing is in
  * use any longer, and its addresses, which the table of mappings still has, may belong to another mapping already. =>
- * cache_lock of its mapping held for writing
+ * cache_lock of its mapping held for writing, as for the two below
  */
-static void evict_piece(struct chunk *c, const struct piece *p)
+static void evict_range(struct chunk *c, const struct piece *p)
 {
 	bool mark = marks(p->vma), w = mark && (p->vma->flags & VM_WRITE);
 	enum fl_right base = w ? FL_RIGHT_WRITE : mark ? FL_RIGHT_READ : FL_RIGHT_NONE;
 
-	if (p->vma->flags & VM_IN_PLACE)
+	if (p->vma->flags & VM_IN_PLACE) {
 		evict_in_place(c, p);
-	if ((p->vma->flags & VM_IN_PLACE) || !piece_active(p))
 		return;
+	}
 	if (mark && fl_host_guard(p->start, p->end - p->start))
 		return; /* still shown: leave its rights alone */
 	if (mark) {	/* hidden from here on, even if its rights cannot be changed */
@@ -232,6 +245,33 @@ static void evict_piece(struct chunk *c, const struct piece *p)
 		return;
 	bit_fill(c->shown, p->first, p->nr, false);
 	bit_fill(c->writable, p->first, p->nr, w);
+}
+
+/* There is nothing of ours: nothing is shown, and nothing done. */
+static void evict_lost(struct chunk *c, const struct piece *p)
+{
+	bit_fill(c->shown, p->first, p->nr, false);
+	bit_fill(c->writable, p->first, p->nr, false);
+	bit_fill(c->active, p->first, p->nr, false);
+}
+
+/* What is somebody else's by now is left alone. Guard markers would take what it holds. */
+static void evict_piece(struct chunk *c, const struct piece *p)
+{
+	if (!(p->vma->flags & VM_IN_PLACE) && !piece_active(p))
+		return;
+	for (uint64_t at = p->start, still = at, stop; at < p->end; at = still = stop) {
+		struct piece part;
+
+		if (!fl_native_still_next(p->vma, &still, p->end, &stop))
+			still = stop = p->end;
+		part = piece_at(p->vma, at, still);
+		if (at < still)
+			evict_lost(c, &part);
+		part = piece_at(p->vma, still, stop);
+		if (still < stop)
+			evict_range(c, &part);
+	}
 }
 
 /* An eviction, and what it may touch besides its own mapping. */
@@ -333,7 +373,7 @@ static int protect(struct fl_vma *vma, struct chunk *c, uint64_t start, uint64_t
 static int hide_piece(struct chunk *c, const struct piece *p, bool room)
 {
 	bool w = p->vma->flags & VM_WRITE;
-	int err = fl_host_guard(p->start, p->end - p->start);
+	int err = guard(p->vma, p->start, p->end);
 
 	if (err)
 		return err;
@@ -436,7 +476,7 @@ static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsig
 /* There is no room for a split: the part gets one right, and forgets what it showed. */
 static int rebase(struct chunk *c, const struct piece *p, bool w)
 {
-	int err = fl_host_guard(p->start, p->end - p->start);
+	int err = guard(p->vma, p->start, p->end);
 
 	if (err)
 		return err;
@@ -536,7 +576,7 @@ static void batch_done(const struct batch *b, bool hidden)
 /* Hiding has no alternative. If the host has no room for it, hiding all of the mapping needs none. */
 static void hide(struct batch *b)
 {
-	while (marks(b->vma) ? fl_host_guard(b->start, b->end - b->start)
+	while (marks(b->vma) ? guard(b->vma, b->start, b->end)
 			     : protect(b->vma, NULL, b->start, b->end, PROT_NONE, true)) {
 		if (!marks(b->vma)) {
 			b->start = b->vma->start;

@@ -19,6 +19,15 @@ static inline uint64_t lock_range(uint64_t start, uint64_t end)
 	return signals;
 }
 
+/* The same, for a call on what the tables have there: of what the host has, too. */
+static inline uint64_t lock_mapped(uint64_t start, uint64_t end)
+{
+	uint64_t signals = lock_range(start, end);
+
+	fl_native_verify(&fl_native.mm, start, end);
+	return signals;
+}
+
 static inline uint64_t lock(void)
 {
 	return lock_range(0, UINT64_MAX);

@@ -24,7 +24,9 @@ int fl_fork_prepare(void)
 
 	fl_mmap_write_lock(
 		&fl_native.mm); /* from here on no other thread forks, whose child would inherit the pipe */
-	err = fl_host_gate_open(&gate);
+	err = fl_native_verify(&fl_native.mm, 0, TASK_SIZE);
+	if (!err)
+		err = fl_host_gate_open(&gate);
 	if (err) {
 		fl_mmap_write_unlock(&fl_native.mm);
 		fl_signals_restore(saved);

@@ -130,7 +130,7 @@ int fl_native_mprotect(uint64_t addr, uint64_t len, int prot)
 		return fl_native_around_own(addr, len, mprotect_part, prot, FL_HOLE_ENDS);
 	if (outside_begin(addr, known ? len : 0, &o))
 		return (int)OUTSIDE(&o, fl_host_mprotect(addr, len, prot));
-	signals = lock_range(addr, end);
+	signals = lock_mapped(addr, end);
 	while (!ret && next_part(&at, end, &start, &stop, &vma)) {
 		ret = fl_vma_reserve(mm, 2);
 		if (!ret) /* part by part: what comes before a hole is changed, as by the host */

@@ -22,6 +22,7 @@
 #include "native/kept.h"
 #include "native/pool.h"
 #include "native/shared.h"
+#include "native/verify.h"
 
 #define CHUNK_PAGES 512u
 #define CHUNK_WORDS (CHUNK_PAGES / 64)

@@ -384,14 +384,14 @@ static bool is_shared(uint64_t addr)
 	return ret;
 }
 
-#define REGISTERED_NOW 1 /* since the look; no mapping is there */
+#define LOOK_AGAIN 1 /* it was registered since the look, or is not any longer; no mapping is there */
 
 /* The memory is not registered; what was registered at the place to which it goes is gone. */
 static int64_t move_outside(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
 {
 	bool over = (flags & MREMAP_FIXED) && sane(new_addr, new_len);
 	uint64_t signals = over ? lock_range(new_addr, new_addr + PAGE_ALIGN(new_len)) : lock_range(0, 0);
-	int64_t ret = registered(addr, old_len ? old_len : 1) ? REGISTERED_NOW : fl_vma_reserve(mm, 2);
+	int64_t ret = registered(addr, old_len ? old_len : 1) ? LOOK_AGAIN : fl_vma_reserve(mm, 2);
 
 	if (!ret)
 		ret = WITH_ROOM(fl_host_mremap(addr, old_len, new_len, flags, new_addr));
@@ -427,7 +427,10 @@ static int64_t remap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flag
 	if (old_len && new_len <= old_len && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)))
 		return shrink(addr, old_len, new_len);
 	signals = lock();
-	ret = do_mremap(addr, old_len, new_len, flags, new_addr);
+	fl_native_verify(mm, addr, addr + fl_max(old_len, PAGE_SIZE));
+	ret = LOOK_AGAIN;
+	if (registered(addr, old_len ? old_len : 1))
+		ret = do_mremap(addr, old_len, new_len, flags, new_addr);
 	unlock(signals);
 	return ret;
 }
@@ -438,7 +441,7 @@ static int64_t remap_one(uint64_t addr, uint64_t old_len, uint64_t new_len, int 
 
 	do
 		ret = remap(addr, old_len, new_len, flags, new_addr);
-	while (ret == REGISTERED_NOW);
+	while (ret == LOOK_AGAIN);
 	return ret;
 }
 

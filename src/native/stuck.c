@@ -49,6 +49,16 @@ static int ask_host(uint64_t addr, uint32_t flags)
 								 : err;
 }
 
+/* What is shown at once may have a part that is not ours any longer, unseen, and the host refuses all of it. */
+static void forget_lost(uint64_t addr)
+{
+	uint64_t start = PMD_ALIGN_DOWN(addr);
+
+	fl_mmap_write_lock_range(&fl_native.mm, start, start + PMD_SIZE);
+	fl_native_verify(&fl_native.mm, start, start + PMD_SIZE);
+	fl_mmap_write_unlock(&fl_native.mm);
+}
+
 int fl_stuck(uint64_t addr, uint32_t flags, unsigned tries)
 {
 	uint32_t word = 0;
@@ -56,6 +66,8 @@ int fl_stuck(uint64_t addr, uint32_t flags, unsigned tries)
 
 	if (!err || err == -EAGAIN || err == -EINTR)
 		return 0;
+	if (!tries)
+		forget_lost(addr);
 	if (tries >= TRIES)
 		return err;
 	fl_futex_wait(&word, 0, PAUSE_NS);

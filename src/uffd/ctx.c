@@ -147,12 +147,11 @@ void fl_ctx_set_inthread(struct fl_uffd_ctx *ctx, struct fl_inthread *inthread)
 
 /* ---- release ---- */
 
-/* Take the object off every mapping. => mmap_lock held for writing */
-static void unregister_all(struct fl_uffd_ctx *ctx)
+/* Take the object off every mapping. => sole access to all of them, as below */
+static void take_off(struct fl_uffd_ctx *ctx)
 {
 	struct fl_mm *mm = ctx->mm;
 
-	fl_mmap_exclude(mm, 0, UINT64_MAX);
 	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
 		struct fl_vma *vma = mm->vmas[i];
 
@@ -160,6 +159,14 @@ static void unregister_all(struct fl_uffd_ctx *ctx)
 			fl_vma_set_uffd(mm, vma, 0, NULL);
 	}
 	fl_unclaim(mm, 0, TASK_SIZE);
+}
+
+/* The same, of those that are still there. => mmap_lock held for writing */
+static void unregister_all(struct fl_uffd_ctx *ctx)
+{
+	fl_mmap_exclude(ctx->mm, 0, UINT64_MAX);
+	fl_claim_verify(ctx->mm, 0, TASK_SIZE); /* what cannot be told apart for want of memory is believed */
+	take_off(ctx);
 }
 
 void fl_ctx_forget_all(struct fl_mm *mm)
@@ -177,7 +184,8 @@ void fl_ctx_forget_all(struct fl_mm *mm)
 		ctx->has_pending = ctx->has_waiters = ctx->token = ctx->has_again = false;
 		ctx->notify = silent; /* the descriptor's readiness is its parent's to say */
 		__atomic_store_n(&ctx->released, true, __ATOMIC_RELEASE);
-		unregister_all(ctx);
+		fl_mmap_exclude(mm, 0, UINT64_MAX);
+		take_off(ctx); /* the fork has asked the host */
 		fl_list_del(&ctx->by_mm);
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(space->waits); i++)

@@ -844,6 +844,23 @@ int fl_host_guarded_next(uint64_t *start, uint64_t end, uint64_t *run_end)
 	return 0;
 }
 
+/* The direct map, or what the program has mapped. */
+int fl_host_maps_at(uint64_t addr, struct fl_host_map *map)
+{
+	uint64_t page;
+	const struct host_file *f = host_direct_file(fl_ptr(addr), &page);
+
+	if (!f)
+		return fl_host_maps_next(addr, map);
+	*map = (struct fl_host_map){.start = addr,
+				    .end = addr + PAGE_SIZE,
+				    .shared = true,
+				    .offset = page << PAGE_SHIFT,
+				    .dev = 1,
+				    .inode = inode(f)};
+	return 1;
+}
+
 /* The model has nothing of the engine's own. */
 bool fl_own_next(uint64_t *start, uint64_t end, uint64_t *stop)
 {

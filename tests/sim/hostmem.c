@@ -26,6 +26,7 @@ static struct page {
 	enum fl_right right;
 	const struct host_file *file;
 	uint64_t index;
+	bool unseen, stays; /* what is there was mapped by nobody that we know; host_unseen() */
 } pages[NR_REGIONS][REGION_PAGES];
 static char others[HOST_CHUNKS], table;
 
@@ -597,16 +598,36 @@ void host_changed(uint64_t start, uint64_t end)
 			if (addr < start || addr >= end)
 				continue;
 			now = shown_at(addr);
+			if (p->unseen && !now.file && now.right == FL_RIGHT_WRITE)
+				continue;
+			SIM_CHECK(!p->unseen || !p->stays || !host_at(addr),
+				  "what the program has mapped unseen is changed");
 			if (now.right && (now.right > p->right || now.file != p->file || now.index != p->index))
 				check_shown(addr, &now);
 			*p = now;
 		}
 }
 
+void host_unseen(uint64_t addr, bool stays)
+{
+	struct host_mapping m = {.start = addr, .end = addr + PAGE_SIZE, .prot = PROT_READ | PROT_WRITE};
+	struct page *p = page_of(addr);
+
+	host_unmap(m.start, m.end);
+	host_insert(&m);
+	*p = shown_at(addr);
+	p->unseen = true;
+	p->stays = stays;
+	host_touch(m.start, m.end, true);
+	host_touch_table(true);
+}
+
 static void check_page(uint64_t addr, const struct page *p)
 {
 	struct fl_vma *vma = fl_vma_lookup(&fl_native.mm, addr);
 
+	if (p->unseen)
+		return;
 	if (!vma) {
 		SIM_CHECK(!of_pool(p), "the host maps memory of the pool where there is no mapping");
 		return;

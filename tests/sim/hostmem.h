@@ -63,6 +63,12 @@ void host_memory_reset(void);
 void host_begin(void);
 unsigned host_open_fds(void);
 
+/*
+ * A watched page is unmapped, and another mapped at its place, by instructions of the program's that nobody sees: the
+ * mapping stays as it is until the program unmaps it in sight, or is about to be changed.
+ */
+void host_unseen(uint64_t addr, bool stays);
+
 /* What the child of a fork does first (native_world.c). */
 void native_child(void);
 

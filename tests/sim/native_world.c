@@ -131,6 +131,12 @@ int call_that_writes(uint64_t addr, uint64_t value)
 	return -EFAULT;
 }
 
+void reuse_unseen(uint64_t addr, bool stays)
+{
+	sim_point(SIM_RUN, host_thing(addr), "munmap and mmap, unseen,");
+	host_unseen(addr, stays);
+}
+
 /* ---- fork: space B is the child, in which nothing is registered ---- */
 
 static int fork_space(struct space *parent, struct space *child)

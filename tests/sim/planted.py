@@ -89,13 +89,13 @@ PLANTED = {
     # in the cache of rights, on backends that have it
     'rights-first': (
         'rights are given to pages of the host before markers hide them',
-        '\tint err = fl_host_guard(p->start, p->end - p->start);\n\n\tif (err)\n\t\treturn err;\n'
+        '\tint err = guard(p->vma, p->start, p->end);\n\n\tif (err)\n\t\treturn err;\n'
         '\tbit_fill(c->shown, p->first, p->nr, false);\n\tfl_yield_point(c);\n'
         '\terr = protect(p->vma, c, p->start, p->end, '
         'right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ), room);\n',
         '\tint err = protect(p->vma, c, p->start, p->end, '
         'right_prot(p->vma, w ? FL_RIGHT_WRITE : FL_RIGHT_READ), room);\n\n'
-        '\tif (err)\n\t\treturn err;\n\terr = fl_host_guard(p->start, p->end - p->start);\n'
+        '\tif (err)\n\t\treturn err;\n\terr = guard(p->vma, p->start, p->end);\n'
         '\tbit_fill(c->shown, p->first, p->nr, false);\n',
         ('fault-copy/guard', 'gives more than the entry', [])),
     'evict-untried': (
@@ -170,6 +170,10 @@ PLANTED = {
         '\tif (outside_begin(addr, len, &o)) {\n\t\toutside_end(&o);\n\t\tfl_yield_point(mm);\n'
         '\t\tret = fl_host_munmap(addr, len);\n\t}\n',
         ('munmap-reuse-register/guard', 'the host maps', [])),
+    'trusts-the-table': (
+        'an object is taken off mappings that are not asked for',
+        '\tfl_claim_verify(ctx->mm, 0, TASK_SIZE);', '\t;',
+        ('unseen-close/*', 'mapped unseen is changed|maps another frame|a store is lost', [])),
     'tables-first': (
         'munmap empties the tables before the host has unmapped the memory',
         '\tif (!ret)\n\t\tret = change(call);\n\tfl_yield_point(mm);\n'

@@ -113,6 +113,11 @@ bool world_fault_in(const void *addr, bool write);
 
 /* A system call that writes to a page of space A; only natively. 0, -EFAULT */
 int call_that_writes(uint64_t addr, uint64_t value);
+/*
+ * The program puts another page, of its own, at the place of a page of space A, and nobody sees it. `stays`: no call
+ * of the program's is about to change that mapping. Only natively.
+ */
+void reuse_unseen(uint64_t addr, bool stays);
 
 /* ---- setting up. All pages are missing, private, readable and writable ---- */
 

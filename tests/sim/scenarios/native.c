@@ -270,6 +270,64 @@ static void fork_and_load(void)
 	saw[4] = load(&b, PAGE(0));
 }
 
+/* Page 0 is no longer ours, which nobody has said. */
+static void become_unseen(bool stays)
+{
+	reuse_unseen(PAGE(0), stays);
+	SIM_CHECK(!store(&a, PAGE(0), TWO), "memory of the program's own cannot be stored to");
+}
+
+static void unseen_and_unregister(void)
+{
+	become_unseen(true);
+	unregister_region();
+}
+
+static void unseen_and_close(void)
+{
+	become_unseen(true);
+	do_close();
+}
+
+static void unseen_and_register(void)
+{
+	become_unseen(false);
+	register_wp();
+}
+
+static void unseen_and_advise(void)
+{
+	become_unseen(true);
+	SIM_CHECK(!advise(&a, PAGE(0), MADV_COLD), "madvise()");
+}
+
+static void unseen_and_mprotect(void)
+{
+	become_unseen(false);
+	readable_and_back();
+}
+
+static void unseen_and_unmap(void)
+{
+	become_unseen(true);
+	unmap_1();
+}
+
+static void unseen_and_protect(void)
+{
+	become_unseen(true);
+	protect_1();
+	SIM_CHECK(!writeprotect(&a, PAGE(1), false), "un-protecting");
+	wake_page(&a, PAGE(1));
+}
+
+static void unseen_and_fork(void)
+{
+	become_unseen(true);
+	fork_and_load();
+	SIM_CHECK(saw[4] == TWO, "the child does not have what the parent had");
+}
+
 /* ---- expected results ---- */
 
 /* Page 1 is stored to between the two stores to page 0. */
@@ -426,6 +484,17 @@ static const struct sim_scenario scenarios[] = {
 	 with_object,
 	 {{"mprotect", protect_0_for_a_moment}, {"register", register_wp}},
 	 has_two},
+	/* the host's mapping changes without a word */
+	{"unseen-unregister", two_present, {{"reuse", unseen_and_unregister}, {"store", store_1}}, has_two},
+	{"unseen-close", two_present, {{"reuse", unseen_and_close}, {"store", store_1}}, has_two},
+	{"unseen-register", two_present, {{"reuse", unseen_and_register}, {"store", store_1}}, has_two},
+	{"unseen-advise", two_present, {{"reuse", unseen_and_advise}, {"store", store_1}}, has_two},
+	{"unseen-mprotect", two_present, {{"reuse", unseen_and_mprotect}, {"store", store_1}}, has_two},
+	{"unseen-munmap-beside", two_present, {{"reuse", unseen_and_unmap}}, has_two},
+	{"unseen-protect-beside", two_present, {{"reuse", unseen_and_protect}}, has_two},
+	{"unseen-fork", two_present, {{"reuse", unseen_and_fork}, {"store", store_1}}, has_two},
+	{"unseen-released-fork", two_released, {{"reuse", unseen_and_fork}, {"store", store_1}}, has_two},
+	{"unseen-released-register", two_released, {{"reuse", unseen_and_register}, {"store", store_1}}, has_two},
 	/* rights */
 	{"store-mprotect", present, {{"store", store_0}, {"mprotect", readable_and_back}}, stored_or_segv},
 	{"store-mprotect-released", released, {{"store", store_0}, {"mprotect", readable_and_back}}, stored_or_segv},
