@@ -143,11 +143,12 @@ PLANTED = {
         ('store-register/guard', 'the store is lost|in no table', ['--failures', '1'])),
     'taken-in-sight': (
         'a store lost between take-over and hiding: what the program reaches is moved aside before it is hidden',
-        '\tint err = fl_vma_hidden(vma) ? 0 : hide(mm, vma);\n', '\tint err = 0;\n',
+        '\tint err = fl_vma_hidden(vma) ? 0 : hide(mm, vma);\n',
+        '\tint err = 0;\n\n\tfl_cache_forget(vma->pgoff, nr);\n',
         ('take-in-place-copy/place', 'the store is lost', [])),
     'holes-in-sight': (
         'what has holes is looked at, and taken for a hole, before it is hidden',
-        '\tret = hide(mm, vma);\n\tfl_yield_point(&fl_native);\n', '\tfl_yield_point(&fl_native);\n',
+        '\tret = hide(mm, vma);\n', '\tfl_cache_forget(vma->pgoff, PAGES(end - start));\n',
         ('store-register-missing/place', 'the store is lost|does not know|gives more', [])),
     'first-unseen': (
         'a system call overlooks what the first registration has hidden, but not put in the table',
