@@ -167,7 +167,7 @@ static int copy_run(uint64_t from, uint64_t to, uint64_t len)
 {
 	if (fl_host_populate(to, len, true) == -ENOMEM)
 		return -ENOMEM;
-	memcpy((void *)(uintptr_t)to, (const void *)(uintptr_t)from, len);
+	memcpy((void *)(uintptr_t)to, (const void *)(uintptr_t)from, (size_t)len);
 	return 0;
 }
 

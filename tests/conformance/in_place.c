@@ -57,8 +57,8 @@ static struct smaps smaps(uint64_t addr)
 		s.start = at.start;
 		s.end = at.end;
 		memcpy(s.rights, at.rights, sizeof(s.rights));
-		sscanf(line, "Rss: %lu", &s.rss);
-		sscanf(line, "AnonHugePages: %lu", &s.huge);
+		if (sscanf(line, "Rss: %lu", &s.rss) == 1 || sscanf(line, "AnonHugePages: %lu", &s.huge) == 1)
+			continue;
 		if (strncmp(line, "VmFlags:", 8) == 0)
 			keep_flags(s.flags, sizeof(s.flags), line + 8);
 	}

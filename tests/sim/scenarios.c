@@ -193,8 +193,7 @@ void file_is_gone(void)
 /* ---- the groups ---- */
 
 const struct sim_group *const sim_groups[] = {
-	&sim_calls,  &sim_wakeups,   &sim_borders, &sim_memory, &sim_mappings,
-	&sim_spaces, &sim_shrinking, &sim_merging, &sim_native, &sim_in_place,
-	&sim_take_over,
+	&sim_calls,	&sim_wakeups, &sim_borders, &sim_memory,   &sim_mappings,  &sim_spaces,
+	&sim_shrinking, &sim_merging, &sim_native,  &sim_in_place, &sim_take_over,
 };
 const unsigned sim_nr_groups = ARRAY_SIZE(sim_groups);

@@ -24,7 +24,7 @@
 
 static struct handler handler;
 
-static void limit(int what, rlim_t soft)
+static void limit(unsigned what, rlim_t soft)
 {
 	struct rlimit r;
 
