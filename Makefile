@@ -40,6 +40,7 @@ nightly: deps
 	$(MAKE) build
 	status=0; \
 	STRESS_SECONDS=$(NIGHTLY) $(TEST) $(BUILD) --timeout-multiplier 10 --suite stress || status=1; \
+	FAULT_PASSES=3 $(TEST) $(BUILD) --timeout-multiplier 10 --suite fault || status=1; \
 	STRESS_SECONDS=$(NIGHTLY) $(MAKE) asan || status=1; \
 	STRESS_SECONDS=$(NIGHTLY) $(MAKE) tsan || status=1; \
 	$(MAKE) sim RANDOM=200000 SEED=$$(date +%s) || status=1; \

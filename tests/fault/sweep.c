@@ -21,10 +21,8 @@
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define OWN_MAPPINGS false /* the sanitizer's come and go */
-#define PASSES	     1	   /* and it is slow */
 #else
 #define OWN_MAPPINGS true
-#define PASSES	     3 /* for a case on few pages: nothing may grow from the second pass to the third */
 #endif
 
 #define FOR_EVER   UINT32_MAX
@@ -401,9 +399,17 @@ static int cold_cycle(const char *point, uint32_t after, uint32_t times)
 	return fired;
 }
 
+/* FAULT_PASSES: of a case on few pages; from the second to the third nothing may grow. */
+static unsigned nr_passes(void)
+{
+	const char *passes = getenv("FAULT_PASSES");
+
+	return passes && env.shape->spot == PAGE ? (unsigned)atoi(passes) : 1;
+}
+
 static void run_case(void)
 {
-	unsigned passes = env.shape->spot == PAGE ? PASSES : 1;
+	unsigned passes = nr_passes();
 	struct usage first, last = {0}, now;
 	const char *point;
 
