@@ -49,9 +49,10 @@ static const struct trait {
 } traits[] = {
 	{.point = "alloc.uffd", .err = ENOMEM, .cold = true},
 	{.point = "host.socket", .err = ENFILE},
-	{.point = "host.look", .err = ENOMEM, .absorbed = true},    /* it looks again later */
-	{.point = "host.keep", .err = EINVAL},			    /* its file cannot be found */
-	{.point = "alloc.swap", .err = ENOMEM, .absorbed = true},   /* the page stays where it is */
+	{.point = "host.look", .err = ENOMEM, .absorbed = true},  /* it looks again later */
+	{.point = "host.maps", .err = ENOMEM, .absorbed = true},  /* that a mapping is still there is then believed */
+	{.point = "host.keep", .err = EINVAL},			  /* its file cannot be found */
+	{.point = "alloc.swap", .err = ENOMEM, .absorbed = true}, /* the page stays where it is */
 	{.point = "alloc.extent", .err = ENOMEM, .absorbed = true}, /* the first of two searches */
 	{.point = "alloc.wait", .err = ENOMEM, .absorbed = true},   /* the thread faults until there is memory */
 	{.point = "host.mprotect", .err = ENOMEM, .absorbed = true, .bounded = true},
