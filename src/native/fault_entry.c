@@ -13,6 +13,7 @@
  */
 #include "native/native.h"
 #include "native/sigview.h"
+#include "native/spare_tls.h"
 #include "native/stuck.h"
 
 bool fl_native_undone(void)
@@ -26,13 +27,13 @@ bool fl_native_undone(void)
 }
 
 /* *waited: for user space, so that much may have changed. */
-static enum fl_fault resolve(siginfo_t *info, ucontext_t *uc, uint32_t flags, bool *waited)
+static enum fl_fault resolve(siginfo_t *info, ucontext_t *uc, uint32_t flags, bool spare, bool *waited)
 {
 	struct fl_vmf vmf = {
 		.mm = &fl_native.mm,
 		.addr = fl_addr(info->si_addr),
 		.flags = flags,
-		.sigmask = fl_context_mask(uc),
+		.sigmask = spare ? NULL : fl_context_mask(uc),
 	};
 	enum fl_fault ret = FL_FOREIGN;
 
@@ -51,11 +52,11 @@ static enum fl_fault resolve(siginfo_t *info, ucontext_t *uc, uint32_t flags, bo
 }
 
 /* The same, as often as the host does not let the access through; *refused: it never does. */
-static enum fl_fault resolve_for_good(siginfo_t *info, ucontext_t *uc, uint32_t flags, bool *refused)
+static enum fl_fault resolve_for_good(siginfo_t *info, ucontext_t *uc, uint32_t flags, bool spare, bool *refused)
 {
 	uint64_t addr = fl_addr(info->si_addr);
 	bool waited;
-	enum fl_fault ret = resolve(info, uc, flags, &waited);
+	enum fl_fault ret = resolve(info, uc, flags, spare, &waited);
 	int err;
 
 	if (ret != FL_DONE || waited)
@@ -70,7 +71,7 @@ static enum fl_fault resolve_for_good(siginfo_t *info, ucontext_t *uc, uint32_t 
 				info->si_code = SEGV_MAPERR;
 			if (err != -EBUSY)
 				return FL_FOREIGN;
-			ret = resolve(info, uc, flags, &waited);
+			ret = resolve(info, uc, flags, spare, &waited);
 		}
 	return ret;
 }
@@ -81,15 +82,23 @@ static uint32_t access_of(const siginfo_t *info, const ucontext_t *uc)
 	       (info->si_code == SEGV_MAPERR ? FAULT_NOWHERE : 0);
 }
 
+/* `spare`: on a spare TLS, on which no handler of the program's may run */
+static enum fl_fault caused_resolve(siginfo_t *info, ucontext_t *uc, bool spare, bool *refused)
+{
+	uint32_t flags = access_of(info, uc) | (fl_uaccess_user_fixup(*fl_context_pc(uc)) ? FAULT_KERNEL : 0);
+
+	if (!fl_context_page_fault(uc, info))
+		return FL_FOREIGN;
+	return resolve_for_good(info, uc, flags, spare, refused);
+}
+
 /* The host raised the signal for what this thread did. */
 static void caused(siginfo_t *info, ucontext_t *uc)
 {
 	uintptr_t user_fixup = fl_uaccess_user_fixup(*fl_context_pc(uc));
-	enum fl_fault ret = FL_FOREIGN;
 	bool refused = false;
+	enum fl_fault ret = caused_resolve(info, uc, false, &refused);
 
-	if (fl_context_page_fault(uc, info))
-		ret = resolve_for_good(info, uc, access_of(info, uc) | (user_fixup ? FAULT_KERNEL : 0), &refused);
 	if (ret == FL_DONE)
 		return;
 	if (refused)
@@ -108,16 +117,31 @@ static void caused(siginfo_t *info, ucontext_t *uc)
 		fl_sigview_caused(info, uc);
 }
 
+/* No TLS, until the thread's own can be read. */
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
-	uintptr_t fixup = fl_uaccess_nofault_fixup(*fl_context_pc(uc));
-	int saved = errno;
+	bool was_caused = info->si_code > 0 && sig == SIGSEGV;
+	uintptr_t fixup = was_caused ? fl_uaccess_nofault_fixup(*fl_context_pc(uc)) : 0;
+	enum fl_fault ret;
+	bool refused = false;
+	uintptr_t own;
+	int saved;
 
-	if (info->si_code <= 0 || sig != SIGSEGV)
-		fl_sigview_sent(sig, info, uc);
-	else if (fixup)
+	if (fixup) {
 		*fl_context_pc(uc) = fixup;
+		return;
+	}
+	own = was_caused ? fl_spare_tls_enter() : 0;
+	if (unlikely(own)) {
+		ret = caused_resolve(info, uc, true, &refused);
+		fl_spare_tls_leave(own);
+		if (ret == FL_DONE)
+			return; /* what is still hidden of it faults again */
+	}
+	saved = errno;
+	if (!was_caused)
+		fl_sigview_sent(sig, info, uc);
 	else
 		caused(info, uc);
 	errno = saved;
@@ -125,5 +149,6 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 
 int fl_fault_entry_install(void)
 {
+	fl_spare_tls_init();
 	return fl_sigview_install(on_signal);
 }

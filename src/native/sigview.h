@@ -91,6 +91,7 @@ void fl_sigview_raise_sigbus(ucontext_t *uc, void *addr);
 #define FL_OWN_STACK_SIZE (64u * 1024 - 16)
 
 struct fl_own_stack {
+	struct fl_own_stack *next; /* once its thread has ended, or is about to */
 	stack_t program;
 	int32_t tid; /* the thread that uses it */
 	bool always; /* also while the program has none */

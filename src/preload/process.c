@@ -178,8 +178,8 @@ static long clone_elsewhere(void *call)
 }
 
 /*
- * Registered memory stands still around the system call. A stack that is registered would, too: so it is made on one
- * of ours.
+ * Registered memory stands still around the system call. A stack that is registered would, too, and another thread
+ * may register this one at any moment: so it is made on one of ours.
  */
 static long clone_on_own_stack(const struct clone_call *call)
 {
@@ -198,11 +198,10 @@ static long clone_on_own_stack(const struct clone_call *call)
 long fl_do_clone(long nr, bool forks, long flags, long stack, long ptid, long d, long e)
 {
 	struct clone_call call = {nr, flags, stack, ptid, d, e, __builtin_frame_address(0)};
-	uint64_t sp = fl_addr(call.sp);
 
 	if (!forks) /* the child shares our memory, or does not come back here */
 		return fl_host_call(nr, flags, stack, ptid, d, e, 0);
-	return fl_native_touches(sp - STACK_NEAR, sp + STACK_NEAR) ? clone_on_own_stack(&call) : clone_served(&call);
+	return fl_maybe_ours() ? clone_on_own_stack(&call) : clone_served(&call);
 }
 
 /* ---- what this program was started with ---- */

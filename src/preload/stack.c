@@ -24,15 +24,36 @@ static bool small(const stack_t *ss)
 	return ss->ss_size < 2 * (size_t)sysconf(_SC_MINSIGSTKSZ) + 8192;
 }
 
-static void own_free(void *own)
-{
-	stack_t none = {.ss_flags = SS_DISABLE}, is;
+/*
+ * The thread is about to end, but not yet: libc still works on its stack, which may be hidden. Its alternate stack
+ * stays with it, and is for another thread once this one is gone.
+ */
+static struct fl_own_stack *left; /* of threads that end, or have ended */
 
-	fl_host_sigaltstack(NULL, &is);
-	if (fl_own_stack(&is) == own)
-		fl_host_sigaltstack(&none, NULL);
-	if (own != main_stack)
-		fl_own_unmap(fl_addr(own), PAGE_ALIGN(FL_OWN_STACK_SIZE));
+static void own_leave(void *own)
+{
+	struct fl_own_stack *s = own;
+
+	if (own == main_stack)
+		return;
+	s->next = __atomic_load_n(&left, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&left, &s->next, s, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+}
+
+/* All of them are taken off the list, so that no other thread has them meanwhile; at most one is used. */
+static struct fl_own_stack *own_reuse(void)
+{
+	struct fl_own_stack *s = __atomic_exchange_n(&left, NULL, __ATOMIC_ACQUIRE), *found = NULL, *next;
+
+	for (; s; s = next) {
+		next = s->next;
+		if (!found && !fl_host_thread_exists(s->tid))
+			found = s;
+		else
+			own_leave(s);
+	}
+	return found;
 }
 
 /* This thread's own stack. A task that shares another's TLS gets one that is never freed. */
@@ -44,10 +65,12 @@ static struct fl_own_stack *own_get(void)
 
 	if (own && own->tid == tid)
 		return own;
-	p = fl_own_map(PAGE_ALIGN(FL_OWN_STACK_SIZE), PROT_READ | PROT_WRITE);
+	own = own_reuse();
+	p = own ? (long)own : fl_own_map(PAGE_ALIGN(FL_OWN_STACK_SIZE), PROT_READ | PROT_WRITE);
 	if (fl_host_failed(p))
 		return NULL;
 	own = (struct fl_own_stack *)p;
+	*own = (struct fl_own_stack){0};
 	own->tid = tid;
 	own->program.ss_flags = SS_DISABLE;
 	if (!pthread_getspecific(key))
@@ -127,6 +150,6 @@ static void own_main(void)
 
 void fl_stack_init(void)
 {
-	pthread_key_create(&key, own_free);
+	pthread_key_create(&key, own_leave);
 	own_main();
 }
