@@ -24,7 +24,8 @@
 
 static struct {
 	char *base;	 /* [c] NULL: there are none */
-	uint64_t below;	 /* [c] bytes used below the thread pointer, in whole pages */
+	uint64_t reach;	 /* [c] how far below the thread pointer the engine's and libc's own begins */
+	uint64_t below;	 /* [c] the same with a margin, in whole pages */
 	uint64_t size;	 /* [c] of one */
 	uint64_t in_use; /* [a] a bit for each */
 } spares;
@@ -39,7 +40,8 @@ void fl_spare_tls_init(void)
 	tp = fl_thread_pointer();
 	if (low > tp || tp - low > LARGEST)
 		return;
-	spares.below = PAGE_ALIGN(tp - low + MARGIN);
+	spares.reach = tp - low;
+	spares.below = PAGE_ALIGN(spares.reach + MARGIN);
 	spares.size = spares.below + MARGIN;
 	at = fl_own_map(SPARES * spares.size, PROT_READ | PROT_WRITE);
 	if (fl_host_failed(at))
@@ -51,7 +53,7 @@ void fl_spare_tls_init(void)
 
 static bool readable(uintptr_t tp)
 {
-	for (uint64_t at = PAGE_ALIGN_DOWN(tp - spares.below + MARGIN); at < tp + FL_THREAD_HEAD; at += PAGE_SIZE)
+	for (uint64_t at = PAGE_ALIGN_DOWN(tp - spares.reach); at < tp + FL_THREAD_HEAD; at += PAGE_SIZE)
 		if (fl_touch_nofault(fl_ptr(at)))
 			return false;
 	return true;
