@@ -72,9 +72,11 @@ static int64_t mmap_anywhere(const struct call *call)
 	if (!__atomic_load_n(&fl_native.ready, __ATOMIC_ACQUIRE))
 		return host_mmap(call);
 	signals = lock_range(0, 0);
-	ret = fl_vma_reserve(mm, 2);
-	if (!ret)
-		ret = host_mmap(call);
+	ret = host_mmap(call);
+	if (!fl_host_failed((long)ret) && registered((uint64_t)ret, call->len) && fl_vma_reserve(mm, 2)) {
+		fl_host_munmap((uint64_t)ret, call->len);
+		ret = -ENOMEM;
+	}
 	if (!fl_host_failed((long)ret))
 		fl_native_given((uint64_t)ret, call->len);
 	unlock(signals);
