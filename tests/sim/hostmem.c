@@ -588,6 +588,13 @@ static void check_shown(uint64_t addr, const struct page *p)
 		SIM_CHECK(p->right <= pte_right(pte, vma), "the host gives more than the entry");
 }
 
+static bool in_place(uint64_t addr)
+{
+	const struct fl_vma *vma = fl_vma_lookup(&fl_native.mm, addr);
+
+	return vma && (vma->flags & VM_IN_PLACE);
+}
+
 void host_changed(uint64_t start, uint64_t end)
 {
 	for (unsigned r = 0; r < NR_REGIONS; r++)
@@ -598,8 +605,8 @@ void host_changed(uint64_t start, uint64_t end)
 			if (addr < start || addr >= end)
 				continue;
 			now = shown_at(addr);
-			if (p->unseen && !now.file && now.right == FL_RIGHT_WRITE)
-				continue;
+			if (p->unseen && !now.file && (now.right == FL_RIGHT_WRITE || in_place(addr)))
+				continue; /* of memory in place only what it holds is safe */
 			SIM_CHECK(!p->unseen || !p->stays || !host_at(addr),
 				  "what the program has mapped unseen is changed");
 			if (now.right && (now.right > p->right || now.file != p->file || now.index != p->index))
