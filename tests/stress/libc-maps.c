@@ -83,19 +83,25 @@ static struct range get_malloc(void)
 	return pages_of(block, 4 * MIB);
 }
 
+static void reallocate(size_t size)
+{
+	void *again = realloc(block, size);
+
+	CHECK(again);
+	block = again;
+}
+
 static void grow_block(void)
 {
 	void *wall = malloc(MIB); /* below: it cannot grow there */
 
 	CHECK(wall);
-	block = realloc(block, 16 * MIB);
-	CHECK(block);
+	reallocate(16 * MIB);
 }
 
 static void shrink_block(void)
 {
-	block = realloc(block, 1 * MIB);
-	CHECK(block);
+	reallocate(1 * MIB);
 }
 
 static struct range again_small(void)
@@ -125,7 +131,7 @@ static void trim_heap(void)
 {
 	for (int i = 0; i < BLOCKS; i++)
 		free(blocks[i]);
-	malloc_trim(0);
+	(void)malloc_trim(0);
 }
 
 static struct range again_heap(void)
@@ -185,7 +191,7 @@ static void *arena_life(void *arg)
 	CHECK(wait_for(&turn, 2, PATIENCE));
 	for (int i = arena_blocks - 1; i >= 0; i--)
 		free(arena[i]);
-	malloc_trim(0);
+	(void)malloc_trim(0);
 	turn = 3;
 	CHECK(wait_for(&turn, 4, PATIENCE));
 	arena_fill(arena_blocks);

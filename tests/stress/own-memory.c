@@ -104,7 +104,9 @@ static bool overlaps(const struct maps *maps, const struct map *with)
 /* Neither there before, nor a mapping of the program's. */
 static bool is_anothers(const struct map *m)
 {
-	return strstr(m->name, "faultline") || (!overlaps(&before, m) && m->name[0] != '[');
+	const char *slash = strrchr(m->name, '/'); /* a directory may be called so, too */
+
+	return strstr(slash ? slash : m->name, "faultline") || (!overlaps(&before, m) && m->name[0] != '[');
 }
 
 static int reg(const void *start, size_t len, uint64_t mode)

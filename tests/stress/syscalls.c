@@ -45,6 +45,11 @@
 #include <time.h>
 #include <unistd.h>
 
+/* the function of glibc 2.41 writes in user mode, in the vDSO */
+#if __GLIBC_PREREQ(2, 41)
+#define getrandom(...) syscall(SYS_getrandom, __VA_ARGS__)
+#endif
+
 #define PAGES 16
 #define DATA  65536
 
