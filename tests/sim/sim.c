@@ -139,7 +139,7 @@ static bool compare(const struct sim_scenario *s, const char *name, unsigned num
 
 typedef bool body_fn(const struct sim_scenario *s, const char *name, unsigned number);
 
-/* What they expect holds only as long as nothing fails: what the host does not say is believed, and calls may fail. */
+/* What some expect holds only as long as nothing fails: what the host does not say is believed. */
 static bool fit(const struct sim_scenario *s)
 {
 	static const char *const sure[] = {"unseen-*", "place-taken", "place-sample-stop", "take-call",
