@@ -52,11 +52,11 @@ bool fl_host_socket_put(int fd)
 	return fl_sys(SYS_sendto, fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0) == 1;
 }
 
-void fl_host_socket_take(int fd)
+bool fl_host_socket_take(int fd)
 {
 	char bytes[8];
 
-	fl_sys(SYS_recvfrom, fd, bytes, sizeof(bytes), MSG_DONTWAIT, NULL, NULL);
+	return fl_sys(SYS_recvfrom, fd, bytes, sizeof(bytes), MSG_DONTWAIT, NULL, NULL) > 0;
 }
 
 bool fl_host_socket_hung_up(int fd)

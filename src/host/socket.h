@@ -20,9 +20,9 @@ int fl_host_socket_pair(bool cloexec, int pair[2]);
 void fl_host_socket_name(int fd, const char *head, size_t len);
 /* Has the socket such a name, beginning so? */
 bool fl_host_socket_is_named(int fd, const char *name, size_t len);
-/* Put a byte in at one end, false if there is no room; take one out at the other. */
+/* Put a byte in at one end, false if there is no room; take one out at the other, false if there is none. */
 bool fl_host_socket_put(int fd);
-void fl_host_socket_take(int fd);
+bool fl_host_socket_take(int fd);
 /* Is the other end gone, in every process? */
 bool fl_host_socket_hung_up(int fd);
 /*

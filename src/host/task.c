@@ -274,3 +274,16 @@ void fl_host_sigqueue_process(int sig, siginfo_t *info)
 {
 	fl_sys(SYS_rt_sigqueueinfo, fl_host_pid(), sig, info);
 }
+
+#define PIDFD_OF_THREAD O_EXCL /* PIDFD_THREAD, since Linux 6.9 */
+
+int fl_host_fd_fetch(int32_t task, bool thread, int fd)
+{
+	int pidfd = (int)fl_sys(SYS_pidfd_open, task, thread ? PIDFD_OF_THREAD : 0), got;
+
+	if (pidfd < 0)
+		return pidfd;
+	got = (int)fl_sys(SYS_pidfd_getfd, pidfd, fd, 0);
+	fl_sys(SYS_close, pidfd);
+	return got;
+}

@@ -34,6 +34,8 @@ int32_t fl_host_pid(void);
 bool fl_host_thread_exists(int32_t tid);
 /* Does the pidfd, or a number that stands for one, name this process? False also if it cannot be found out. */
 bool fl_host_pidfd_self(int pidfd);
+/* A descriptor of what `fd` names in the table of a process's first thread or, `thread`, of any thread. */
+int fl_host_fd_fetch(int32_t task, bool thread, int fd);
 _Noreturn void fl_host_exit(int status);
 /* Text to stderr. */
 void fl_host_say(const char *text, size_t len);

@@ -36,6 +36,8 @@ struct fl_uffd {
 	uint32_t tokens;		/* [ctx->lock] bytes in it */
 	int peer;			/* [c] the other end */
 	int watch;			/* [t] on the last copy of this end, once there is none here; or negative */
+	uint64_t peer_inode;		/* [c] */
+	int32_t tid;			/* [c] the thread that has made it */
 	int32_t pid;			/* [c] its process: a forked child holds the descriptor, but not the memory */
 	struct fl_uffd_ctx *ctx;	/* [c] */
 	const struct fl_caller *caller; /* [c] */
@@ -44,6 +46,31 @@ struct fl_uffd {
 	struct fl_uffd *next;		/* [t] of all objects */
 	struct fl_uffd *next_free;
 };
+
+/* ---- objects and tables of descriptors (reach.c) ---- */
+
+/*
+ * A thread of this process has a table of its own from now on, or may. Then the numbers in object.c are hints: what
+ * is looked for is the socket, in the thread's own table, and whether an object is closed only its sockets tell.
+ */
+void fl_reach_own_table(void);
+/* Is there one table, as far as is known? */
+bool fl_reach_by_number(void);
+/* Does the number name this socket of the object's here? */
+bool fl_reach_is(const struct fl_uffd *object, int fd, uint64_t inode);
+
+/*
+ * A descriptor of such a socket, wherever it is; -EBADF: closed; other negative: out of reach. => fl_reach_end()
+ * afterwards
+ */
+struct fl_reach {
+	int fd;
+	bool fetched;
+};
+struct fl_reach fl_reach(const struct fl_uffd *object, int fd, uint64_t inode);
+void fl_reach_end(struct fl_reach reach);
+
+/* ---- objects (object.c) ---- */
 
 /*
  * A new object, with the lowest free descriptor. `caller` says how the arguments of its ioctls are reached; `flags`

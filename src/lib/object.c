@@ -67,25 +67,51 @@ static void fd_add(struct fl_uffd *o, int fd)
 
 /* ---- lookup, without a lock ---- */
 
-/*
- * Objects' memory is only used for objects, so a stale pointer can be asked for its count; then the table is asked
- * again.
- */
+/* Objects' memory is only used for objects, so a stale pointer can be asked for its count. */
+static bool get_unless_zero(struct fl_uffd *o)
+{
+	uint32_t n = __atomic_load_n(&o->refs, __ATOMIC_RELAXED);
+
+	do
+		if (!n)
+			return false;
+	while (!__atomic_compare_exchange_n(&o->refs, &n, n + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	return true;
+}
+
+/* Where a number says nothing: what it names in this thread's table. */
+static struct fl_uffd *get_by_socket(int fd)
+{
+	struct fl_host_file file;
+	struct fl_uffd *o = NULL;
+	uint64_t signals;
+
+	if (fl_host_fstat(fd, &file))
+		return NULL;
+	signals = fl_signals_block();
+	fl_mutex_lock(&table_lock);
+	for (o = all_objects; o; o = o->next)
+		if (is_socket_of(o, &file) && get_unless_zero(o))
+			break;
+	fl_mutex_unlock(&table_lock);
+	fl_signals_restore(signals);
+	return o;
+}
+
+/* After the count, the table is asked again. */
 struct fl_uffd *fl_object_get(int fd)
 {
 	struct fl_uffd *o;
-	uint32_t n;
 
 	if (!fl_object_any() || fd < 0 || fd >= MAX_FDS)
 		return NULL;
 	o = __atomic_load_n(&table[fd], __ATOMIC_ACQUIRE);
 	if (!o)
 		return NULL;
-	n = __atomic_load_n(&o->refs, __ATOMIC_RELAXED);
-	do
-		if (!n)
-			return NULL;
-	while (!__atomic_compare_exchange_n(&o->refs, &n, n + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	if (!fl_reach_by_number())
+		return get_by_socket(fd);
+	if (!get_unless_zero(o))
+		return NULL;
 	if (__atomic_load_n(&table[fd], __ATOMIC_ACQUIRE) == o)
 		return o;
 	fl_object_put(o);
@@ -100,9 +126,11 @@ void fl_object_put(struct fl_uffd *o)
 	if (__atomic_fetch_sub(&o->refs, 1, __ATOMIC_ACQ_REL) != 1)
 		return;
 	signals = fl_signals_block();
-	fl_host_close(o->peer);
-	if (o->watch >= 0)
-		fl_host_close(o->watch);
+	if (fl_reach_by_number() || fl_reach_is(o, o->peer, o->peer_inode)) {
+		fl_host_close(o->peer);
+		if (o->watch >= 0)
+			fl_host_close(o->watch);
+	}
 	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd **p = &all_objects; *p; p = &(*p)->next)
 		if (*p == o) {
@@ -120,29 +148,54 @@ void fl_object_put(struct fl_uffd *o)
 
 /* ---- what the engine asks of the descriptor ---- */
 
+/* Do it with a socket of the object's: by its number, or if that fails, wherever it is. */
+static bool with_socket(const struct fl_uffd *o, int fd, uint64_t inode, bool (*doit)(int fd))
+{
+	struct fl_reach reach;
+	bool done;
+
+	if (fl_reach_by_number() && doit(fd))
+		return true;
+	reach = fl_reach(o, fd, inode);
+	done = reach.fd >= 0 && doit(reach.fd);
+	fl_reach_end(reach);
+	return done;
+}
+
 /* => ctx->lock held */
 static void notify(struct fl_uffd_ctx *ctx, bool readable)
 {
 	struct fl_uffd *o = ctx->owner;
 
-	if (readable && fl_host_socket_put(o->peer))
+	if (readable && with_socket(o, o->peer, o->peer_inode, fl_host_socket_put))
 		o->tokens++;
 	for (; !readable && o->fd >= 0 && o->tokens; o->tokens--)
-		fl_host_socket_take(o->fd);
+		with_socket(o, o->fd, o->inode, fl_host_socket_take);
+}
+
+/* Is a descriptor left in reach? */
+static bool has_fd(const struct fl_uffd *o, int fd)
+{
+	struct fl_reach reach = fl_reach(o, fd, o->inode);
+
+	fl_reach_end(reach);
+	return reach.fd >= 0;
 }
 
 /*
  * The socket hangs up when its last copy is closed, and when a holder of one calls shutdown(2), which means nothing.
- * fl_object_closing() has made the watch, unless our last descriptor was closed unseen.
+ * fl_object_closing() has made the watch, unless our last descriptor was closed unseen. Out of reach, in another
+ * table of descriptors than the object's, is not closed; where there is one, the program has closed all it found.
  */
 static bool gone(const struct fl_uffd *o)
 {
 	int fd = __atomic_load_n(&o->fd, __ATOMIC_RELAXED), watch = __atomic_load_n(&o->watch, __ATOMIC_RELAXED);
-	struct fl_host_file file;
+	struct fl_reach peer = fl_reach(o, o->peer, o->peer_inode);
+	bool hung_up = peer.fd >= 0 ? fl_host_socket_hung_up(peer.fd)
+				    : peer.fd == -EBADF || (fl_reach_by_number() && fl_host_pid() == o->pid);
 
-	if (!fl_host_socket_hung_up(o->peer))
-		return false;
-	if (fd >= 0 && fl_host_fstat(fd, &file) == 0 && is_socket_of(o, &file))
+	fl_reach_end(peer);
+	if (!hung_up || has_fd(o, fd))
 		return false;
 	return watch < 0 || !fl_host_socket_only_shut_down(watch);
 }
@@ -267,12 +320,15 @@ static void object_init(struct fl_uffd *o, struct fl_uffd_ctx *ctx, const struct
 	o->tokens = 0;
 	o->dev = file.dev;
 	o->inode = file.inode;
+	fl_host_fstat(peer, &file);
+	o->peer_inode = file.inode;
 	o->next = all_objects;
 	all_objects = o;
 	o->fd = fd;
 	o->peer = peer;
 	o->watch = -1;
 	o->pid = fl_host_pid();
+	o->tid = fl_host_tid();
 	o->ctx = ctx;
 	o->caller = caller;
 	ctx->owner = o;
@@ -333,20 +389,53 @@ struct fl_uffd *fl_object_closing(int fd)
 	}
 	signals = fl_signals_block();
 	fl_mutex_lock(&table_lock);
-	if (table[fd] == o) {
+	if (table[fd] == o && fl_reach_by_number()) {
 		fd_del(fd);
 		__atomic_fetch_sub(&o->refs, 1, __ATOMIC_RELAXED); /* the table's; this function holds one */
 	}
 	other = o->first_fd;
-	if (other < 0 && o->watch < 0)
+	if ((other < 0 || !fl_reach_by_number()) && o->watch < 0)
 		__atomic_store_n(&o->watch, fl_host_socket_watch(fd), __ATOMIC_RELAXED);
 	fl_mutex_unlock(&table_lock);
 	fl_mutex_lock(&o->ctx->lock);
-	if (o->fd == fd)
+	if (o->fd == fd && fl_reach_by_number())
 		o->fd = other;
 	fl_mutex_unlock(&o->ctx->lock);
 	fl_signals_restore(signals);
 	return o;
+}
+
+/* Is it known that a descriptor is left? */
+static bool has_number(const struct fl_uffd *o)
+{
+	return likely(__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST)) && fl_reach_by_number();
+}
+
+/* One of the numbers may have gone from all tables: o->fd is one that has not, if there is any. */
+static void choose_fd(struct fl_uffd *o)
+{
+	int fd = __atomic_load_n(&o->fd, __ATOMIC_RELAXED);
+
+	if (fl_reach_by_number() || has_fd(o, fd))
+		return;
+	fl_mutex_lock(&table_lock);
+	for (fd = o->first_fd; fd >= 0 && !has_fd(o, fd);)
+		fd = links[fd].next;
+	fl_mutex_unlock(&table_lock);
+	fl_mutex_lock(&o->ctx->lock);
+	o->fd = fd;
+	fl_mutex_unlock(&o->ctx->lock);
+}
+
+/* It has ended, and no number of any table names it. */
+static void drop_numbers(struct fl_uffd *o)
+{
+	fl_mutex_lock(&table_lock);
+	while (o->first_fd >= 0) {
+		fd_del(o->first_fd);
+		__atomic_fetch_sub(&o->refs, 1, __ATOMIC_RELAXED); /* the caller holds one */
+	}
+	fl_mutex_unlock(&table_lock);
 }
 
 /*
@@ -355,9 +444,10 @@ struct fl_uffd *fl_object_closing(int fd)
  */
 static void settle(struct fl_uffd *o)
 {
-	if (!__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST) && !__atomic_load_n(&o->calls, __ATOMIC_SEQ_CST) &&
-	    gone(o))
-		fl_ctx_release(o->ctx);
+	if (has_number(o) || __atomic_load_n(&o->calls, __ATOMIC_SEQ_CST) || !gone(o))
+		return;
+	fl_ctx_release(o->ctx);
+	drop_numbers(o);
 }
 
 void fl_object_closed(struct fl_uffd *o)
@@ -367,6 +457,7 @@ void fl_object_closed(struct fl_uffd *o)
 	if (!o)
 		return;
 	signals = fl_signals_block();
+	choose_fd(o);
 	settle(o);
 	if (!o->nr_fds && !o->ctx->released && !o->in_flight) {
 		o->in_flight = true; /* this keeps what the waiters need, until the descriptor comes back, if ever */
@@ -430,7 +521,8 @@ bool fl_object_private_fd(int fd)
 	signals = fl_signals_block();
 	fl_mutex_lock(&table_lock);
 	for (struct fl_uffd *o = all_objects; o && !found; o = o->next)
-		found = o->peer == fd || o->watch == fd;
+		found = (o->peer == fd || o->watch == fd) &&
+			(fl_reach_by_number() || fl_reach_is(o, o->peer, o->peer_inode));
 	fl_mutex_unlock(&table_lock);
 	fl_signals_restore(signals);
 	return found;
@@ -476,7 +568,7 @@ void fl_object_after_fork(void)
 {
 	fl_mutex_init(&table_lock, FL_RANK_MMAP);
 	for (struct fl_uffd *o = all_objects; o; o = o->next)
-		o->pid = fl_host_pid();
+		o->tid = o->pid = fl_host_pid();
 }
 
 /* ---- calls ---- */
@@ -491,8 +583,7 @@ void fl_object_end(struct fl_uffd *o)
 {
 	uint64_t signals;
 
-	if (__atomic_sub_fetch(&o->calls, 1, __ATOMIC_SEQ_CST) ||
-	    likely(__atomic_load_n(&o->nr_fds, __ATOMIC_SEQ_CST)))
+	if (__atomic_sub_fetch(&o->calls, 1, __ATOMIC_SEQ_CST) || has_number(o))
 		return;
 	signals = fl_signals_block();
 	settle(o);

@@ -86,6 +86,14 @@ FL_EXPORT int close_range(unsigned first, unsigned last, int flags)
 
 	if (first > last || (flags & ~(int)(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)))
 		return (int)fl_ret(hostcall_close_range(first, last, flags));
+	if (flags &
+	    (int)CLOSE_RANGE_UNSHARE) { /* first, and nothing else: what is closed one by one is this thread's */
+		fl_reach_own_table();
+		ret = hostcall_close_range(UINT_MAX, UINT_MAX, (int)CLOSE_RANGE_UNSHARE);
+		if (ret)
+			return (int)fl_ret(ret);
+		flags &= ~(int)CLOSE_RANGE_UNSHARE;
+	}
 	for (unsigned fd = next_known(first, high); fd <= high && any_ours(); fd = next_known(fd + 1, high)) {
 		struct fl_uffd *o;
 

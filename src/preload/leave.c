@@ -36,8 +36,15 @@ LEAVE(setegid, (gid_t gid), (gid))
 LEAVE(setregid, (gid_t real, gid_t effective), (real, effective))
 LEAVE(setresgid, (gid_t real, gid_t effective, gid_t saved), (real, effective, saved))
 LEAVE(setfsgid, (gid_t gid), (gid))
-LEAVE(unshare, (int flags), (flags))
 LEAVE(setns, (int fd, int type), (fd, type))
+
+FL_EXPORT int unshare(int flags)
+{
+	fl_before_leaving();
+	if (flags & CLONE_FILES)
+		fl_reach_own_table();
+	return FL_FIND(unshare)(flags);
+}
 
 FL_EXPORT int chroot(const char *path)
 {

@@ -155,6 +155,8 @@ ssize_t fl_process_madvise(int pidfd, const struct iovec *iov, size_t n, int adv
 
 /* At start: before the program registers fork handlers of its own. */
 void fl_process_init(void);
+/* Of any clone(2): it may make a table of descriptors. */
+void fl_before_clone(uint64_t flags);
 /*
  * clone(2), or fork(2) where there is one, as the system call `nr`: -errno. `forks`: the child has memory of its own,
  * and comes back from this call.

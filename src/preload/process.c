@@ -114,6 +114,13 @@ FL_EXPORT pid_t _Fork(void)
 	return pid;
 }
 
+/* The child of vfork() does not live beside us. */
+void fl_before_clone(uint64_t flags)
+{
+	if ((flags & (CLONE_VM | CLONE_FILES | CLONE_VFORK)) == CLONE_VM)
+		fl_reach_own_table();
+}
+
 struct clone_start {
 	int (*fn)(void *);
 	void *arg;
@@ -139,6 +146,7 @@ FL_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	tls = va_arg(ap, void *);
 	ctid = va_arg(ap, void *);
 	va_end(ap);
+	fl_before_clone((uint64_t)flags);
 	if (flags & CLONE_VM)
 		return FL_FIND(clone)(fn, stack, flags, arg, ptid, tls, ctid);
 	if (fl_native_fork_prepare()) {

@@ -38,8 +38,11 @@ static long do_clone3(const struct args *args)
 	struct {
 		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack;
 	} how;
-	bool forks = fl_peek(&how, fl_ptr((uint64_t)args->a), sizeof(how)) && !(how.flags & CLONE_VM) && !how.stack;
+	bool known = fl_peek(&how, fl_ptr((uint64_t)args->a), sizeof(how));
+	bool forks = known && !(how.flags & CLONE_VM) && !how.stack;
 
+	if (known)
+		fl_before_clone(how.flags);
 	return fl_do_clone(SYS_clone3, forks, args->a, args->b, 0, 0, 0);
 }
 
