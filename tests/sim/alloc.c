@@ -28,14 +28,14 @@ struct block {
 static char reserve[RESERVE] __attribute__((aligned(4096)));
 static size_t reserved;
 static char arena[ARENA] __attribute__((aligned(4096)));
-static size_t used, most; /* most: in any schedule; another process may have had more */
+static size_t used, most; /* most: in this schedule; another process may have had more */
 static struct block blocks[BLOCKS];
 static unsigned nr_blocks;
 
 void sim_memory_reset(void)
 {
 	memset(arena, 0, most);
-	used = reserved = nr_blocks = 0;
+	used = most = reserved = nr_blocks = 0;
 }
 
 static void *take(size_t size)
