@@ -136,11 +136,11 @@ static void test_full_table(void)
 	exercise(registered());
 }
 
-/* Every number but the object's, and those of standard streams, is closed, or becomes another file. */
+/* Every number but the handler's, and those of standard streams, is closed, or becomes another file. */
 static void others(int of_dev_null)
 {
 	for (int fd = 3; fd < 4096; fd++) {
-		if (fd == handler.fd || (of_dev_null >= 0 && fd == of_dev_null))
+		if (fd == handler.fd || fd == handler.stop || (of_dev_null >= 0 && fd == of_dev_null))
 			continue;
 		if (of_dev_null >= 0)
 			dup3(of_dev_null, fd, O_CLOEXEC);

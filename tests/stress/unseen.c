@@ -228,8 +228,8 @@ static void all_of(enum memory memory)
 				int status;
 				pid_t pid;
 
-				/* a fault beside it gives the same rights to all around: divergence.md */
-				if (what == FAULT_REST && (now == READ_ONLY || mode == PROTECTED))
+				/* what hides or shows pages beside it does so to all around: divergence.md */
+				if ((what >= ADVISE && now == READ_ONLY) || (what == FAULT_REST && mode == PROTECTED))
 					continue;
 				pid = fork();
 
