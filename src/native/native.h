@@ -58,7 +58,7 @@ struct fl_native {
 	uint64_t cursor;      /* [m] where to look for free chunks next */
 	uint64_t used_chunks; /* [m] */
 	uint64_t stale;	      /* [a] pages whose memory is kept for the next fill */
-	uint64_t stale_max;   /* [c] the most of them */
+	uint64_t stale_max;   /* [a] the most of them */
 	uint32_t pieces_off;  /* [a] fills until the host is asked again for 2 MiB in one piece */
 	bool in_place;	      /* [c] memory stays where it is when no frames are needed */
 	bool guard;	      /* [c] hide by guard markers; otherwise by protection alone */

@@ -12,11 +12,25 @@
 #include <string.h>
 
 #define STALE_PAGES PAGES(256ull << 20)
-#define STREAM	    64u /* frames in a row that make fills a stream */
+#define LOOK_AGAIN  PAGES(4ull << 20) /* when so many more are kept */
+#define STREAM	    64u		      /* frames in a row that make fills a stream */
+
+/* How much may be kept: the process may have been moved to a smaller cgroup since it was last looked at. */
+static void look_at_limit(void)
+{
+	uint64_t max = fl_min(STALE_PAGES, PAGES(fl_host_memory_limit() / 8));
+
+	__atomic_store_n(&fl_native.stale_max, max, __ATOMIC_RELAXED);
+}
+
+static uint64_t stale_max(void)
+{
+	return __atomic_load_n(&fl_native.stale_max, __ATOMIC_RELAXED);
+}
 
 int fl_pool_create(struct fl_pool *pool)
 {
-	fl_native.stale_max = fl_min(STALE_PAGES, PAGES(fl_host_memory_limit() / 8));
+	look_at_limit();
 	return fl_direct_create(pool);
 }
 
@@ -180,9 +194,14 @@ uint64_t fl_native_huge_get(struct fl_mm *mm, struct fl_vma *vma, uint64_t addr)
 
 void fl_native_frame_put(struct fl_mm *mm, uint64_t pfn)
 {
+	uint64_t stale;
+
 	if (chunk_of(pfn)->file || !bit_get(chunk_of(pfn)->resident, (unsigned)(pfn % CHUNK_PAGES)))
 		return;
-	if (__atomic_add_fetch(&fl_native.stale, 1, __ATOMIC_RELAXED) > fl_native.stale_max)
+	stale = __atomic_add_fetch(&fl_native.stale, 1, __ATOMIC_RELAXED);
+	if (stale % LOOK_AGAIN == 0)
+		look_at_limit();
+	if (stale > stale_max())
 		fl_frames_punch(pfn, 1);
 }
 
@@ -313,7 +332,7 @@ static bool wants_piece(const struct chunk *c, unsigned first, unsigned nr)
 	uint32_t off = __atomic_load_n(&fl_native.pieces_off, __ATOMIC_RELAXED);
 
 	if (c->used != CHUNK_PAGES || (!stream && nr < CHUNK_PAGES / 2) ||
-	    __atomic_load_n(&fl_native.stale, __ATOMIC_RELAXED) + CHUNK_PAGES > fl_native.stale_max)
+	    __atomic_load_n(&fl_native.stale, __ATOMIC_RELAXED) + CHUNK_PAGES > stale_max())
 		return false;
 	if (off && off != UINT32_MAX)
 		__atomic_store_n(&fl_native.pieces_off, off - 1, __ATOMIC_RELAXED);

@@ -229,7 +229,8 @@ static void all_of(enum memory memory)
 				pid_t pid;
 
 				/* what hides or shows pages beside it does so to all around: divergence.md */
-				if ((what >= ADVISE && now == READ_ONLY) || (what == FAULT_REST && mode == PROTECTED))
+				if ((what >= ADVISE && (now == READ_ONLY || now == NOTHING)) ||
+				    (what == FAULT_REST && mode == PROTECTED))
 					continue;
 				pid = fork();
 
