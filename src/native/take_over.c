@@ -132,6 +132,12 @@ int fl_hide_whole(struct fl_mm *mm, uint64_t start, uint64_t end)
 		hi = fl_min(vma->end, PMD_ALIGN(end));
 		if (!(vma->flags & VM_WHOLE) || !(vma->flags & VM_UFFD_MISSING))
 			continue;
+		err = fl_native_verify(mm, lo, hi); /* it may be cut */
+		vma = fl_find_vma(mm, lo);
+		if (err || !vma || vma->start >= hi)
+			continue;
+		lo = fl_max(lo, vma->start);
+		hi = fl_min(hi, vma->end);
 		err = fl_vma_reserve(mm, 2);
 		if (err)
 			break;
