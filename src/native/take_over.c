@@ -132,6 +132,7 @@ int fl_hide_whole(struct fl_mm *mm, uint64_t start, uint64_t end)
 		hi = fl_min(vma->end, PMD_ALIGN(end));
 		if (!(vma->flags & VM_WHOLE) || !(vma->flags & VM_UFFD_MISSING))
 			continue;
+		fl_mmap_exclude(mm, lo, hi);
 		err = fl_native_verify(mm, lo, hi); /* it may be cut */
 		vma = fl_find_vma(mm, lo);
 		if (err || !vma || vma->start >= hi)
