@@ -228,7 +228,7 @@ static void all_of(enum memory memory)
 				int status;
 				pid_t pid;
 
-				/* what hides or shows pages beside it, or gives them back, does so to all: divergence.md */
+				/* what hides or shows pages beside it does so to all around: divergence.md */
 				if ((what >= ADVISE && (now == READ_ONLY || now == NOTHING)) ||
 				    (mode == PROTECTED && (what == FAULT_REST || now == READ_ONLY)))
 					continue;
