@@ -48,6 +48,7 @@ static const struct trait {
 	bool bounded;  /* failing for ever would keep a cache from ever dropping a right: by design that never ends */
 } traits[] = {
 	{.point = "alloc.uffd", .err = ENOMEM, .cold = true},
+	{.point = "host.pool", .err = ENOMEM, .cold = true}, /* memory of the host that is got stays */
 	{.point = "host.socket", .err = ENFILE},
 	{.point = "host.look", .err = ENOMEM, .absorbed = true},  /* it looks again later */
 	{.point = "host.maps", .err = ENOMEM, .absorbed = true},  /* that a mapping is still there is then believed */
