@@ -118,7 +118,7 @@ PLANTED = {
         'rights are taken from memory that the host has unmapped: it may be mapped again',
         '\tif (max == FL_RIGHT_WRITE || (vma->flags & (VM_RELEASED | VM_GONE)))\n',
         '\tif (max == FL_RIGHT_WRITE || (vma->flags & VM_RELEASED))\n',
-        ('fault-munmap-reuse/guard-full', 'may be another', [])),
+        ('fault-munmap-reuse/bare-full', 'may be another', [])),
     'shown-after-error': (
         'a page is shown though its right could not be set',
         'if (!err && mark && bit_any(c->shown', 'if (mark && bit_any(c->shown',
