@@ -60,6 +60,17 @@ bool on_native(void); /* the reverse: where faultline needs a right that the ker
 
 __attribute__((noreturn, format(printf, 3, 4))) void fail(const char *file, int line, const char *fmt, ...);
 __attribute__((noreturn, format(printf, 1, 2))) void skip(const char *fmt, ...);
+
+/* Is a sanitizer's runtime in the program, whose functions stand before libc's? */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) ||             \
+	__has_feature(thread_sanitizer)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
 void check_eq(const char *file, int line, const char *what, int64_t got, int64_t want);
 
 #define CHECK(cond)	    ((cond) ? (void)0 : fail(__FILE__, __LINE__, "not so: %s", #cond))

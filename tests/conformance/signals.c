@@ -543,6 +543,8 @@ CASE_LIBC(alternate_stack_of_any_size, "sigaltstack(2)")
 	static char room[256 << 10] __attribute__((aligned(16)));
 	struct area a = area(1, MISSING, 0);
 
+	if (SANITIZED)
+		skip("the sanitizer needs more stack");
 	look_with(SIGSEGV, SA_ONSTACK, false);
 	for (size_t size = 2048; size <= sizeof(room); size += size < 64000 ? 1013 : size < 66000 ? 1 : 16000) {
 		stack_t ss = {.ss_sp = room + sizeof(room) - size, .ss_size = size}, old;

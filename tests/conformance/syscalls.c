@@ -357,16 +357,6 @@ CASE_LIBC(syscall_vector_of_three_pages, SEEN)
 
 /* ---- the calls that act on memory ---- */
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) ||             \
-	__has_feature(thread_sanitizer)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
-
 static void needs_mlock(void)
 {
 	if (SANITIZED)
