@@ -216,7 +216,7 @@ static void step(struct worker *w)
 	else if (what < 97)
 		load_library(w);
 	else if (what < 98)
-		malloc_trim(0);
+		(void)malloc_trim(0);
 }
 
 static void *work(void *arg)
