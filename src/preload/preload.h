@@ -219,5 +219,7 @@ void fl_before_read(int fd, void *buf, size_t len);
 ssize_t fl_go_on(int fd, const struct iovec *iov, int n, ssize_t done, bool write);
 /* The same for recv(2). */
 ssize_t fl_go_on_recv(int fd, void *buf, size_t len, int flags, ssize_t done);
+/* getrandom(2) by its number: libc's function may be the vDSO's, which writes in user mode. */
+ssize_t fl_getrandom(void *buf, size_t len, int flags);
 
 #endif

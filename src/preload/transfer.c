@@ -199,6 +199,13 @@ static ssize_t random_bytes(int fd, const struct iovec *iov, int n, off64_t offs
 	return (ssize_t)fl_ret(hostcall_getrandom(iov->iov_base, iov->iov_len, flags));
 }
 
+ssize_t fl_getrandom(void *buf, size_t len, int flags)
+{
+	ssize_t done = FL_RETRY(ssize_t, random_bytes(-1, VEC(buf, len), 0, flags), fl_next_page(buf, len, true));
+
+	return go_on(random_bytes, -1, VEC(buf, len), 0, flags, done, true);
+}
+
 static ssize_t to_socket(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
 {
 	return FL_FIND(send)(fd, iov->iov_base, iov->iov_len, flags);

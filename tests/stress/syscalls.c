@@ -45,9 +45,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/* the function of glibc 2.41 writes in user mode, in the vDSO */
+/* glibc 2.41 has the vDSO do it */
 #if __GLIBC_PREREQ(2, 41)
-#define getrandom(...) syscall(SYS_getrandom, __VA_ARGS__)
+#define RANDOM USER
+#else
+#define RANDOM OUT
 #endif
 
 #define PAGES 16
@@ -422,7 +424,7 @@ static const struct part {
 	{"write file", call_pwrite, 50, NULL},
 	{"write socket", call_send, -1, NULL},
 	{"writev pipe", call_writev, -1, NULL},
-	{"getrandom", call_getrandom, 50, NULL},
+	{"getrandom", call_getrandom_call, 50, NULL},
 	{"process_vm_readv", call_process_vm_readv, 50, NULL},
 };
 
