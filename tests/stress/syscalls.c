@@ -47,7 +47,7 @@
 
 /* glibc 2.41 has the vDSO do it */
 #if __GLIBC_PREREQ(2, 41)
-#define RANDOM USER
+#define RANDOM (OUT | USER)
 #else
 #define RANDOM OUT
 #endif
