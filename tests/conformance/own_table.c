@@ -282,7 +282,7 @@ static int child(void *how)
 		ask_kernel(SYS_close_range, 3, ~0u, 0, 0);
 	else
 		close_range(3, ~0u, 0);
-	_exit(*(volatile uint8_t *)a.mem);
+	_exit(*(volatile uint8_t *)(uintptr_t)a.mem);
 }
 
 static void child_without(void *how)

@@ -51,7 +51,7 @@ static pthread_t start_on(uint64_t stack, void *(*fn)(void *), void *arg)
 	pthread_t t;
 
 	CHECK_OK(pthread_attr_init(&attr));
-	CHECK_OK(pthread_attr_setstack(&attr, (void *)stack, STACK * PAGE));
+	CHECK_OK(pthread_attr_setstack(&attr, (void *)(uintptr_t)stack, STACK * PAGE));
 	CHECK_OK(pthread_create(&t, &attr, fn, arg));
 	CHECK_OK(pthread_attr_destroy(&attr));
 	return t;
@@ -159,9 +159,9 @@ static void *finds_stack(void *arg)
 	CHECK_OK(pthread_getattr_np(pthread_self(), &attr));
 	CHECK_OK(pthread_attr_getstack(&attr, &base, &size));
 	CHECK_OK(pthread_attr_destroy(&attr));
-	CHECK_EQ((uint64_t)base, stack);
+	CHECK_EQ((uintptr_t)base, stack);
 	CHECK_EQ(size, STACK * PAGE);
-	CHECK((uint64_t)&attr >= stack && (uint64_t)&attr < stack + STACK * PAGE);
+	CHECK((uintptr_t)&attr >= stack && (uintptr_t)&attr < stack + STACK * PAGE);
 	return NULL;
 }
 
@@ -183,14 +183,14 @@ static void loads_deep(void)
 	volatile char deep[1024];
 
 	deep[0] = 1;
-	loaded = *(volatile uint8_t *)touched + deep[0];
+	loaded = *(volatile uint8_t *)(uintptr_t)touched + deep[0];
 }
 
 static void coroutine(uint64_t stack, unsigned pages)
 {
 	loaded = 0;
 	CHECK_OK(getcontext(&there));
-	there.uc_stack.ss_sp = (void *)stack;
+	there.uc_stack.ss_sp = (void *)(uintptr_t)stack;
 	there.uc_stack.ss_size = pages * PAGE;
 	there.uc_link = &back;
 	makecontext(&there, loads_deep, 0);
@@ -243,7 +243,10 @@ static void loads(union sigval value)
 static struct sigevent event(uint64_t addr)
 {
 	return (struct sigevent){
-		.sigev_notify = SIGEV_THREAD, .sigev_notify_function = loads, .sigev_value.sival_ptr = (void *)addr};
+		.sigev_notify = SIGEV_THREAD,
+		.sigev_notify_function = loads,
+		.sigev_value.sival_ptr = (void *)(uintptr_t)addr,
+	};
 }
 
 static void sees_7(void)

@@ -2,6 +2,8 @@
 /* no_native.c - in place of native_world.c where there is no native backend. */
 #include "world.h"
 
+#include "host/host.h"
+
 const struct backend native_backends[] = {{0}};
 const unsigned native_nr_backends;
 
@@ -12,4 +14,9 @@ int call_that_writes(uint64_t addr, uint64_t value)
 
 void reuse_unseen(uint64_t addr, bool stays)
 {
+}
+
+int fl_host_map_over(uint64_t addr, uint64_t len)
+{
+	return -ENOSYS;
 }
