@@ -92,7 +92,7 @@ static long map_zero(uint64_t at, uint64_t len, int prot)
 static long map(uint64_t len, int prot)
 {
 	uint64_t at = fl_own_place(len);
-	long p = map_zero(at, len, prot);
+	long p = at ? map_zero(at, len, prot) : -ENOMEM; /* among the program's it need not look different */
 
 	if (!fl_host_failed(p))
 		return p;

@@ -399,7 +399,7 @@ struct fl_uffd *fl_object_closing(int fd)
 	fl_mutex_unlock(&table_lock);
 	fl_mutex_lock(&o->ctx->lock);
 	if (o->fd == fd && fl_reach_by_number())
-		o->fd = other;
+		__atomic_store_n(&o->fd, other, __ATOMIC_RELAXED);
 	fl_mutex_unlock(&o->ctx->lock);
 	fl_signals_restore(signals);
 	return o;
@@ -423,7 +423,7 @@ static void choose_fd(struct fl_uffd *o)
 		fd = links[fd].next;
 	fl_mutex_unlock(&table_lock);
 	fl_mutex_lock(&o->ctx->lock);
-	o->fd = fd;
+	__atomic_store_n(&o->fd, fd, __ATOMIC_RELAXED);
 	fl_mutex_unlock(&o->ctx->lock);
 }
 
@@ -501,7 +501,7 @@ void fl_object_received(int fd)
 			__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
 		o->in_flight = false;
 		if (o->fd < 0)
-			o->fd = fd;
+			__atomic_store_n(&o->fd, fd, __ATOMIC_RELAXED);
 		fd_add(o, fd);
 		break;
 	}

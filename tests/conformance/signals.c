@@ -375,7 +375,7 @@ static ssize_t interrupted(struct area *a, bool poll, int flags)
 	pause_ms(50);
 	CHECK_OK(pthread_kill(c.thread, SIGUSR1));
 	CHECK(handled_soon(1));
-	pause_ms(20);
+	pause_ms(300); /* for a thread that the signal ends to get there, on a busy machine */
 	touch_start(&t, LOAD, a->mem, 0);
 	CHECK_OK(pthread_join(c.thread, NULL));
 	return c.ret;

@@ -274,10 +274,13 @@ CASE_ON(close_by_dup2, ON_LIBC, DESCRIPTOR, CLOSE)
 	touch_ends_with(&t, 0);
 }
 
+static atomic_bool about_to_read;
+
 static void *blocked_read(void *arg)
 {
 	struct fl_uffd_msg msg;
 
+	atomic_store(&about_to_read, true);
 	return T->read(*(uffd_t *)arg, &msg, sizeof(msg)) == sizeof(msg) ? NULL : arg;
 }
 
@@ -290,8 +293,11 @@ CASE_ON(close_while_another_thread_reads, ON_LIBC, DESCRIPTOR,
 	void *failed;
 
 	CHECK_OK(T->nonblock(a.u, 0));
+	atomic_store(&about_to_read, false);
 	CHECK_OK(pthread_create(&reader, NULL, blocked_read, &a.u));
-	pause_ms(50);
+	while (!atomic_load(&about_to_read))
+		pause_ms(1);
+	pause_ms(200);
 	CHECK_OK(T->close(a.u));
 	touch_start(&t, LOAD, a.mem, 0xee);
 	CHECK_OK(pthread_join(reader, &failed));
