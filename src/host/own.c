@@ -113,7 +113,7 @@ static void add(uint64_t start, uint64_t end)
 		return;
 	b = (struct block *)p;
 	fill_slot(b, start, end);
-	fill_slot(b, (uint64_t)p, (uint64_t)p + PAGE);
+	fill_slot(b, (uintptr_t)p, (uintptr_t)p + PAGE);
 	old = LOAD(blocks);
 	do
 		b->next = old;
@@ -163,7 +163,7 @@ long fl_own_map(uint64_t len, int prot)
 	len = (len + PAGE - 1) & ~(uint64_t)(PAGE - 1);
 	p = map(len, prot);
 	if (!fl_host_failed(p))
-		fl_own_add((uint64_t)p, len);
+		fl_own_add((uintptr_t)p, len); /* an address is not negative */
 	return p;
 }
 
