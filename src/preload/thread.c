@@ -15,7 +15,7 @@
 
 #define LIBC_STACK (256u * 1024) /* for libc, thread-local storage, and handlers that run before the change */
 
-/* What a new thread is to do. Freed by it, and linked while it runs if its stack is the program's. */
+/* What a new thread is to do. Given back by it, and linked while it runs if its stack is the program's. */
 struct start {
 	void *(*fn)(void *);
 	void *arg;
@@ -25,7 +25,11 @@ struct start {
 	struct start *next;
 };
 
-static struct start *starts;
+/*
+ * Those given back are for the next thread that is made: free() would give the new thread an arena of malloc's, 64 MiB
+ * of address space in a program whose threads may never need one.
+ */
+static struct start *starts, *spare;
 static struct fl_mutex starts_lock;
 
 static uint64_t lock(void)
@@ -45,6 +49,27 @@ static void unlock(uint64_t signals)
 void fl_threads_after_fork(void)
 {
 	starts_lock = (struct fl_mutex){0};
+}
+
+/* NULL: no memory */
+static struct start *take(void)
+{
+	uint64_t signals = lock();
+	struct start *start = spare;
+
+	if (start)
+		spare = start->next;
+	unlock(signals);
+	return start ? start : malloc(sizeof(*start));
+}
+
+static void give_back(struct start *start)
+{
+	uint64_t signals = lock();
+
+	start->next = spare;
+	spare = start;
+	unlock(signals);
 }
 
 static void add(struct start *start)
@@ -67,7 +92,7 @@ static void end(void *arg)
 			break;
 		}
 	unlock(signals);
-	free(start);
+	give_back(start);
 }
 
 /* It may have ended by now. */
@@ -121,7 +146,7 @@ static void *start_thread(void *arg)
 	if (!start->base) {
 		struct start copy = *start;
 
-		free(start);
+		give_back(start);
 		return copy.fn(copy.arg);
 	}
 	set_self(start, pthread_self());
@@ -180,7 +205,7 @@ static int create(pthread_t *thread, const pthread_attr_t *attr, struct start *s
 FL_EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attr, void *(*fn)(void *),
 			     void *restrict arg)
 {
-	struct start *start = malloc(sizeof(*start));
+	struct start *start = take();
 	void *base = NULL;
 	size_t size = 0;
 	int err;

@@ -244,6 +244,21 @@ static void test_address_space_later(void)
 	exercise(registered());
 }
 
+static void *idle(void *unused)
+{
+	return unused;
+}
+
+/* A thread that allocates nothing has no arena of malloc's, which takes 64 MiB of the program's addresses. */
+static void test_thread(void)
+{
+	long before = status("VmPeak:");
+
+	for (int i = 0; i < 8; i++)
+		join(spawn(idle, NULL));
+	CHECK(status("VmPeak:") - before < 32 * MIB);
+}
+
 static void test_data(void)
 {
 	limit(RLIMIT_DATA, (rlim_t)(status("VmData:") + 64 * MIB));
@@ -341,16 +356,18 @@ static const char needle[] = NEEDLE;
 /* Is it in a mapping other than [p, p + SIZE), or the program's own? Only pages that are there are read. */
 static bool found_in(uint8_t *start, uint8_t *end, const uint8_t *p)
 {
-	char want[sizeof(needle)];
+	/* what is looked for is in no constant, and in no buffer at the begin of a page */
+	static _Alignas(64) char odd[1 + sizeof(needle)];
+	char *want = odd + 1;
 
-	memcpy(want, needle, sizeof(want));
-	want[0] = 'S'; /* what is looked for is in no constant, and in no buffer */
+	memcpy(want, needle, sizeof(needle));
+	want[0] = 'S';
 	for (uint8_t *at = start; at < end; at += PAGE) {
 		unsigned char in = 0;
 
 		if ((at >= p && at < p + SIZE) || mincore(at, PAGE, &in) || !(in & 1))
 			continue;
-		if (memcmp(at, want, sizeof(want)) == 0)
+		if (memcmp(at, want, sizeof(needle)) == 0)
 			return true;
 	}
 	return false;
@@ -460,6 +477,7 @@ static const struct test tests[] = {
 	{"locked-later", test_locked_later, 0},
 	{"address-space", test_address_space, 0},
 	{"address-space-later", test_address_space_later, 0},
+	{"thread", test_thread, 0},
 	{"data", test_data, 0},
 	{"no-room", test_no_room, 0},
 	{"cgroup", test_cgroup, 0},
