@@ -3,7 +3,7 @@
  * libc-maps.c - what libc unmaps and maps without the program's saying so. A table of its functions: each gets memory
  * from libc, which is registered; lets libc take it away; and lets libc use the place for something else, which is
  * the program's and filled. Then one of the ends: the object is closed, the old range unregistered, the process
- * forked, the new memory registered in its turn. Whatever happens, the new memory holds what was written.
+ * forked, the new memory registered in its turn, the old range's borders evicted. Whatever happens, the new memory holds what was written.
  *
  * And what fork() does with malloc's locks, while other threads allocate and free in registered arenas.
  */
@@ -447,9 +447,60 @@ static void end_register(int fd, struct range old, struct range new)
 	verify(new, "registered and closed");
 }
 
+/* Little is left of the mapping table, so that what is protected apart has its borders taken away soon. */
+static void fill_maps(void)
+{
+	uint8_t *many = mmap(NULL, 1l << 32, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long n = 0;
+
+	CHECK(many != MAP_FAILED);
+	while (n < 200000 && syscall(SYS_mprotect, many + n * 2 * PAGE, PAGE, PROT_READ) == 0)
+		n++;
+	for (long i = 0; i < 400 && n > 0; i++, n--)
+		CHECK_INT(syscall(SYS_mprotect, many + (n - 1) * 2 * PAGE, PAGE, PROT_NONE), 0);
+}
+
+static void protect_apart(int fd, struct range r)
+{
+	for (size_t at = 0; at + PAGE <= r.n; at += 2 * PAGE)
+		CHECK_INT(uffd_protect(fd, r.p + at, PAGE, true), 0);
+}
+
+static struct handler evict_handler;
+
+static void before_evict(int fd, struct range old)
+{
+	evict_handler.fd = fd;
+	handler_start(&evict_handler); /* libc writes into what it takes away */
+	if (old.n > 64 * PAGE)
+		old.n = 64 * PAGE;
+	protect_apart(fd, old);
+}
+
+/* Other memory needs the borders that the old range had. */
+static void end_evict(int fd, struct range old, struct range new)
+{
+	struct range other = {map_pages(2048), 2048 * PAGE};
+
+	(void)old;
+	fill(other);
+	uffd_register(fd, other.p, other.n, WP);
+	protect_apart(fd, other);
+	verify(new, "evicted");
+	for (size_t at = 0; at < new.n; at += PAGE)
+		CHECK(may_write(new.p + at));
+	fill(new);
+	handler_stop(&evict_handler);
+	verify(other, "protected");
+	close(fd);
+	verify(new, "evicted and closed");
+	fill(other);
+}
+
 struct end {
 	const char *name;
 	void (*end)(int fd, struct range old, struct range new);
+	void (*before)(int fd, struct range old); /* may be NULL */
 };
 
 struct run {
@@ -464,6 +515,8 @@ static void run(void *arg)
 	struct range old = run->way->get(), new;
 
 	uffd_register(fd, old.p, old.n, WP);
+	if (run->end->before)
+		run->end->before(fd, old);
 	run->way->drop();
 	new = run->way->again();
 	if (getenv("STRESS_PRINT"))
@@ -477,17 +530,16 @@ static void run(void *arg)
 	_exit(0); /* with its threads as they are */
 }
 
-static void all_ways(const char *name, void (*end)(int fd, struct range old, struct range new))
+static void all_ways(struct end end)
 {
-	const struct end e = {name, end};
 	int failed = 0;
 
 	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
-		struct run r = {&ways[i], &e};
+		struct run r = {&ways[i], &end};
 		int status = in_child(run, &r);
 
 		if (status) {
-			note("%s, then %s: status %#x", r.way->name, name, status);
+			note("%s, then %s: status %#x", r.way->name, end.name, status);
 			failed++;
 		}
 	}
@@ -497,22 +549,28 @@ static void all_ways(const char *name, void (*end)(int fd, struct range old, str
 
 static void test_close(void)
 {
-	all_ways("close", end_close);
+	all_ways((struct end){"close", end_close, NULL});
 }
 
 static void test_unregister(void)
 {
-	all_ways("unregister", end_unregister);
+	all_ways((struct end){"unregister", end_unregister, NULL});
 }
 
 static void test_fork(void)
 {
-	all_ways("fork", end_fork);
+	all_ways((struct end){"fork", end_fork, NULL});
 }
 
 static void test_register(void)
 {
-	all_ways("register", end_register);
+	all_ways((struct end){"register", end_register, NULL});
+}
+
+static void test_evict(void)
+{
+	fill_maps();
+	all_ways((struct end){"evict", end_evict, before_evict});
 }
 
 /* ---- fork and malloc's locks ---- */
@@ -718,6 +776,7 @@ static const struct test tests[] = {
 	{"unregister", test_unregister, 0},
 	{"fork", test_fork, 0},
 	{"register", test_register, 0},
+	{"evict", test_evict, 0},
 	{"fork-beside-malloc", test_fork_beside_malloc, 0},
 	{"fork-beside-registered", test_fork_beside_registered, 0},
 	{"fork-full-table", test_fork_full_table, 0},

@@ -217,7 +217,7 @@ void test_not_the_file(void)
 	unlink(path);
 	rmdir(dir);
 	n = open_pagemap();
-	CHECK_INT(raw(SYS_close, n, 0, 0, 0), 0); /* the library does not see it */
+	CHECK_INT(raw(SYS_close, n, 0, 0, 0, 0, 0), 0); /* the library does not see it */
 	CHECK_INT(pipe(data), 0);
 	CHECK(data[0] == n || data[1] == n);
 	CHECK_INT(write(data[1], "through a pipe", 15), 15);
@@ -235,7 +235,7 @@ void test_not_the_file(void)
 	if (fd >= 0) { /* the parent has nothing there, or something else */
 		uint64_t got = 0, want = 0;
 		ssize_t len = pread(fd, &got, 8, offset_of(range));
-		CHECK_INT(raw(SYS_pread64, fd, (long)&want, 8, offset_of(range)), len);
+		CHECK_INT(raw(SYS_pread64, fd, (long)&want, 8, offset_of(range), 0, 0), len);
 		CHECK_INT(got, want);
 	}
 }

@@ -87,30 +87,13 @@ uint64_t word(const void *p)
 	return w;
 }
 
-long raw(long nr, long a, long b, long c, long d)
-{
-#if defined(__x86_64__)
-	long ret;
-	register long r10 __asm__("r10") = d;
-	__asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
-	return ret;
-#elif defined(__aarch64__)
-	register long x8 __asm__("x8") = nr, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
-	register long x3 __asm__("x3") = d;
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
-	return x0;
-#else
-#error "which instruction is a system call?"
-#endif
-}
-
 uint64_t raw_word(const void *p)
 {
 	uint64_t word = 0;
-	long fd = raw(SYS_openat, AT_FDCWD, (long)"/proc/self/pagemap", O_RDONLY, 0);
+	long fd = raw(SYS_openat, AT_FDCWD, (long)"/proc/self/pagemap", O_RDONLY, 0, 0, 0);
 	CHECK(fd >= 0);
-	CHECK_INT(raw(SYS_pread64, fd, (long)&word, sizeof(word), offset_of(p)), sizeof(word));
-	raw(SYS_close, fd, 0, 0, 0);
+	CHECK_INT(raw(SYS_pread64, fd, (long)&word, sizeof(word), offset_of(p), 0, 0), sizeof(word));
+	raw(SYS_close, fd, 0, 0, 0, 0, 0);
 	return word;
 }
 
@@ -251,7 +234,7 @@ static int child_looks(void *arg)
 	CHECK_INT(word_by(fd, at(5)) & (PRESENT | UFFD_WP), PRESENT);
 	w = word_by(inherited, at(40)); /* it shows the parent, where that page has not been filled */
 	CHECK_INT(w & PRESENT, 0);
-	CHECK_INT(raw(SYS_pread64, inherited, (long)&seen, 8, offset_of(at(40))), 8);
+	CHECK_INT(raw(SYS_pread64, inherited, (long)&seen, 8, offset_of(at(40)), 0, 0), 8);
 	CHECK_INT(w & ALL_BITS, seen & ALL_BITS);
 	CHECK(fcntl(inherited, F_GETFD) >= 0);
 	return 0;

@@ -32,8 +32,6 @@ off_t offset_of(const void *p);
 int open_pagemap(void);
 uint64_t word_by(int fd, const void *p);
 uint64_t word(const void *p);
-/* A system call past libc and anything that interposes it; -errno. */
-long raw(long nr, long a, long b, long c, long d);
 uint64_t raw_word(const void *p);
 void is(int line, const char *what, int page, uint64_t got, uint64_t want);
 /* Does the descriptor show all of it correctly? */

@@ -178,6 +178,33 @@ void *map_pages(size_t pages)
 	return p;
 }
 
+long raw(long nr, long a, long b, long c, long d, long e, long f)
+{
+#if defined(__x86_64__)
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return ret;
+#elif defined(__aarch64__)
+	register long x8 __asm__("x8") = nr, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
+			 x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
+
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+	return x0;
+#else
+#error "which instruction is a system call?"
+#endif
+}
+
+bool may_write(void *at)
+{
+	return raw(SYS_getrandom, (long)at, 1, 1 /* GRND_NONBLOCK */, 0, 0, 0) == 1;
+}
+
 pthread_t spawn(void *(*fn)(void *), void *arg)
 {
 	pthread_t t;

@@ -107,6 +107,11 @@ static inline void poke(void *p, uint8_t v)
 	compiler_barrier();
 }
 
+/* A system call past libc and anything that interposes it; -errno. */
+long raw(long nr, long a, long b, long c, long d, long e, long f);
+/* Asked of the kernel, and changes a byte: /proc/self/maps would do, but says less plainly what may be done. */
+bool may_write(void *at);
+
 /* ---- userfaultfd -------------------------------------------------------------------------------------------- */
 
 int uffd_new(int flags);		     /* the system call alone */

@@ -20,26 +20,6 @@
 #define FROM  4 /* the pages that are replaced */
 #define TO    9
 
-static long raw(long nr, long a, long b, long c, long d, long e, long f)
-{
-#if defined(__x86_64__)
-	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return ret;
-#elif defined(__aarch64__)
-	register long x8 __asm__("x8") = nr, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
-			 x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
-
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-	return x0;
-#endif
-}
-
 /* ---- what was registered, and how; what takes its place; what is done then ----------------------------------- */
 
 enum memory { PRIVATE, HEAP, SHARED, MEMORIES };
@@ -109,12 +89,6 @@ static void replace(enum now now)
 			mem[p * PAGE + i] = byte(p, i);
 	if (prot != (PROT_READ | PROT_WRITE))
 		CHECK_INT(raw(SYS_mprotect, (long)at, len, prot, 0, 0, 0), 0);
-}
-
-/* Asked of the kernel, by a raw call, too: /proc/self/maps would do, but says less plainly what may be done. */
-static bool may_write(char *at)
-{
-	return raw(SYS_getrandom, (long)at, 1, 1 /* GRND_NONBLOCK */, 0, 0, 0) == 1;
 }
 
 static void check_ours(enum now now, const char *where)
