@@ -23,8 +23,9 @@ static void host_unmapped(struct fl_mm *mm, struct fl_vma *vma)
 
 static uint64_t host_metadata(struct fl_mm *mm)
 {
-	/* a chunk's record, and its 512 folios, which are one page of the folio array */
-	return fl_native.used_chunks * (sizeof(struct chunk) + CHUNK_PAGES * sizeof(struct fl_folio));
+	/* a chunk's records, and its 512 folios, which are one page of the folio array */
+	return fl_native.used_chunks *
+	       (sizeof(struct home) + sizeof(struct chunk) + CHUNK_PAGES * sizeof(struct fl_folio));
 }
 
 /* The host's part of a fault, invisible to the engine's clock: delivering a signal, and the way back. */

@@ -28,6 +28,8 @@
 
 #include "host/count.h"
 
+#include <string.h>
+
 /* ---- the host's words for rights ---- */
 
 int fl_access_prot(uint32_t flags)
@@ -88,15 +90,20 @@ static struct piece whole_piece(struct fl_vma *vma, uint64_t addr)
 	return piece_at(vma, fl_max(vma->start, PMD_ALIGN_DOWN(addr)), UINT64_MAX);
 }
 
+static uint64_t chunk_nr(const struct chunk *c)
+{
+	return (uint64_t)(c - fl_native.chunks);
+}
+
 static bool in_chunk(const struct piece *p, const struct chunk *c)
 {
-	return !(p->vma->flags & (VM_RELEASED | VM_GONE)) && chunk_of(vma_pfn(p->vma, p->start)) == c;
+	return !(p->vma->flags & (VM_RELEASED | VM_GONE)) && vma_pfn(p->vma, p->start) / CHUNK_PAGES == chunk_nr(c);
 }
 
 /* The next part of a chunk at or above *addr. => mmap_lock held */
 static bool piece_next(struct fl_mm *mm, const struct chunk *c, uint64_t *addr, struct piece *p)
 {
-	uint64_t limit = c->vbase + PMD_SIZE;
+	uint64_t limit = fl_native.homes[chunk_nr(c)].vbase + PMD_SIZE;
 	struct fl_vma *vma;
 
 	while (*addr < limit && (vma = fl_find_vma(mm, *addr)) && vma->start < limit) {
@@ -176,6 +183,42 @@ static void recount(struct chunk *c)
 		fl_yield_point(&fl_native.splits);
 		__atomic_fetch_add(&fl_native.splits, (uint64_t)now - before, __ATOMIC_RELAXED);
 	} while (!right);
+}
+
+/* One thread does it, the others wait: it takes no lock and no signal, so that is not for long. */
+void fl_chunk_set_up(struct home *home, struct chunk *c)
+{
+	uint16_t state = __atomic_load_n(&home->state, __ATOMIC_ACQUIRE);
+
+	while (state != CHUNK_SET_UP) {
+		if (state == CHUNK_SETTING_UP)
+			fl_host_yield();
+		else if (__atomic_compare_exchange_n(&home->state, &state, CHUNK_SETTING_UP, false, __ATOMIC_ACQUIRE,
+						     __ATOMIC_ACQUIRE))
+			break;
+		state = __atomic_load_n(&home->state, __ATOMIC_ACQUIRE);
+	}
+	if (state == CHUNK_SET_UP)
+		return;
+	FL_BUG_ON(c->splits); /* an eviction in another thread skips the chunk if it is 0 */
+	memset(c->active, 0, sizeof(*c) - offsetof(struct chunk, active));
+	c->file = NULL;
+	bit_fill(c->shown, home->first, home->nr, state > CHUNK_NEW + FL_RIGHT_NONE);
+	bit_fill(c->writable, home->first, home->nr, state == CHUNK_NEW + FL_RIGHT_WRITE);
+	c->splits = (uint16_t)all_borders(c);
+	__atomic_fetch_add(&fl_native.splits, c->splits, __ATOMIC_RELAXED);
+	__atomic_store_n(&home->state, CHUNK_SET_UP, __ATOMIC_RELEASE);
+}
+
+/* All pages that the extent has of a chunk get one right. false: there is a record, or these are not all. */
+static bool set_new_right(uint64_t pfn, uint64_t nr, enum fl_right right)
+{
+	struct home *home = home_of(pfn);
+	uint16_t state = __atomic_load_n(&home->state, __ATOMIC_ACQUIRE);
+
+	return state >= CHUNK_NEW && nr == home->nr &&
+	       __atomic_compare_exchange_n(&home->state, &state, (uint16_t)(CHUNK_NEW + right), false,
+					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 void fl_cache_set_budget(void)
@@ -314,7 +357,7 @@ static uint64_t evict_from(const struct evictor *e, struct fl_vma *vma, struct c
 
 static void evict(const struct evictor *e, struct chunk *c)
 {
-	uint64_t addr = __atomic_load_n(&c->vbase, __ATOMIC_RELAXED),
+	uint64_t addr = __atomic_load_n(&fl_native.homes[chunk_nr(c)].vbase, __ATOMIC_RELAXED),
 		 limit = addr + PMD_SIZE; /* in_chunk() knows better */
 	struct fl_vma *vma;
 	bool got;
@@ -454,7 +497,7 @@ static int set_rights(struct fl_vma *vma, struct chunk *c, unsigned first, unsig
 
 	while (nr && !err) {
 		unsigned run = bit_run(c->writable, first, nr);
-		uint64_t addr = c->vbase + ((uint64_t)first << PAGE_SHIFT);
+		uint64_t addr = fl_native.homes[chunk_nr(c)].vbase + ((uint64_t)first << PAGE_SHIFT);
 		bool same = bit_get(c->writable, first) == w;
 
 		if (!marks(vma)) {
@@ -662,17 +705,21 @@ void fl_native_invalidate(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, 
 	fl_write_unlock(&vma->cache_lock);
 }
 
+static void forget(struct chunk *c, unsigned first, unsigned nr)
+{
+	bit_fill(c->shown, first, nr, false);
+	bit_fill(c->writable, first, nr, false);
+	bit_fill(c->active, first, nr, false); /* next time it starts without markers */
+	recount(c);
+}
+
 void fl_cache_forget(uint64_t pfn, uint64_t nr)
 {
 	while (nr) {
-		struct chunk *c = chunk_of(pfn);
-		unsigned first = (unsigned)(pfn % CHUNK_PAGES);
-		unsigned n = (unsigned)fl_min(nr, (uint64_t)(CHUNK_PAGES - first));
+		unsigned n = (unsigned)fl_min(nr, CHUNK_PAGES - pfn % CHUNK_PAGES);
 
-		bit_fill(c->shown, first, n, false);
-		bit_fill(c->writable, first, n, false);
-		bit_fill(c->active, first, n, false); /* next time it starts without markers */
-		recount(c);
+		if (!set_new_right(pfn, n, FL_RIGHT_NONE))
+			forget(chunk_of(pfn), (unsigned)(pfn % CHUNK_PAGES), n);
 		pfn += n;
 		nr -= n;
 	}
@@ -709,9 +756,12 @@ bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
 static void note_right(struct fl_vma *vma, uint64_t start, uint64_t end, enum fl_right right)
 {
 	for (struct piece p; start < end; start = p.end) {
-		struct chunk *c = chunk_of(vma_pfn(vma, start));
+		struct chunk *c;
 
 		p = piece_at(vma, start, end);
+		if (set_new_right(vma_pfn(vma, start), p.nr, right))
+			continue;
+		c = chunk_of(vma_pfn(vma, start));
 		bit_fill(c->shown, p.first, p.nr, right != FL_RIGHT_NONE);
 		bit_fill(c->writable, p.first, p.nr, right == FL_RIGHT_WRITE);
 		recount(c);
@@ -758,11 +808,17 @@ int fl_cache_protect(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint6
 static uint64_t alike(struct fl_vma *vma, uint64_t at, uint64_t end, int *prot, bool *full)
 {
 	struct piece p = piece_at(vma, at, end);
-	const struct chunk *c = chunk_of(vma_pfn(vma, at));
-	bool w = bit_get(c->writable, p.first), s = bit_get(c->shown, p.first);
-	unsigned run = fl_min(bit_run(c->shown, p.first, p.nr), bit_run(c->writable, p.first, p.nr));
+	int right = new_right(vma_pfn(vma, at));
+	unsigned run = p.nr;
 
-	*prot = right_prot(vma, !s ? FL_RIGHT_NONE : w ? FL_RIGHT_WRITE : FL_RIGHT_READ);
+	if (right < 0) {
+		const struct chunk *c = chunk_of(vma_pfn(vma, at));
+		bool w = bit_get(c->writable, p.first), s = bit_get(c->shown, p.first);
+
+		run = fl_min(bit_run(c->shown, p.first, p.nr), bit_run(c->writable, p.first, p.nr));
+		right = !s ? FL_RIGHT_NONE : w ? FL_RIGHT_WRITE : FL_RIGHT_READ;
+	}
+	*prot = right_prot(vma, (enum fl_right)right);
 	*full = *prot == fl_access_prot(vma->flags);
 	return at + ((uint64_t)run << PAGE_SHIFT);
 }
@@ -879,10 +935,13 @@ int fl_cache_freeze(struct fl_mm *mm, bool frozen)
 
 	for (uint64_t i = 0; i < fl_native.chunks_end; i++) {
 		struct chunk *c = &fl_native.chunks[i];
-		uint64_t addr = c->vbase;
+		uint64_t addr = fl_native.homes[i].vbase;
 
-		while (c->used && !c->file && piece_next(mm, c, &addr, &p)) { /* what is shared stays shared */
-			if (p.vma->flags & VM_IN_PLACE)			      /* the host copies it, at one moment */
+		if (new_right(i * CHUNK_PAGES) >= 0)
+			continue; /* in place, or hidden */
+		while (fl_native.homes[i].used && !c->file &&
+		       piece_next(mm, c, &addr, &p)) {	/* what is shared stays shared */
+			if (p.vma->flags & VM_IN_PLACE) /* the host copies it, at one moment */
 				continue;
 			fl_write_lock(&p.vma->cache_lock);
 			err = err ? err : freeze_piece(c, &p, frozen);

@@ -24,6 +24,11 @@ static uint64_t chunks_size(uint64_t nr)
 	return nr * sizeof(struct chunk);
 }
 
+static uint64_t homes_size(uint64_t nr)
+{
+	return nr * sizeof(struct home);
+}
+
 static uint64_t folios_size(uint64_t nr)
 {
 	return nr * CHUNK_PAGES * sizeof(struct fl_folio);
@@ -35,13 +40,14 @@ int fl_direct_create(struct fl_pool *pool)
 	long at;
 
 	while (nr = bytes >> PMD_SHIFT,
-	       fl_host_failed(at = fl_host_free_range(bytes + chunks_size(nr) + folios_size(nr))))
+	       fl_host_failed(at = fl_host_free_range(bytes + chunks_size(nr) + folios_size(nr) + homes_size(nr))))
 		if ((bytes /= 2) < WINDOW_MIN)
 			return -ENOMEM;
 	pool->base = fl_ptr((uint64_t)at);
 	pool->nr_frames = PAGES(bytes);
 	pool->folios = fl_ptr((uint64_t)at + bytes);
 	fl_native.chunks = fl_ptr((uint64_t)at + bytes + folios_size(nr));
+	fl_native.homes = fl_ptr((uint64_t)at + bytes + folios_size(nr) + chunks_size(nr));
 	fl_native.nr_chunks = nr;
 	fl_mutex_init(&fl_native.window_lock, FL_RANK_BACKEND);
 	return 0;
@@ -64,6 +70,18 @@ static int map_records(void *at, uint64_t len)
 	return err;
 }
 
+/* They are so small that those of several sections are on one page. */
+static int map_homes(uint64_t end)
+{
+	uint64_t from = fl_addr(fl_native.homes) + homes_size(fl_native.homes_end);
+	uint64_t to = PAGE_ALIGN(fl_addr(fl_native.homes) + homes_size(end));
+	int err = from < to ? map_records(fl_ptr(from), to - from) : 0;
+
+	if (!err && from < to)
+		fl_native.homes_end = (to - fl_addr(fl_native.homes)) / sizeof(struct home);
+	return err;
+}
+
 static void unmap_section(const struct fl_section *s, bool direct)
 {
 	fl_own_unmap(fl_addr(&fl_native.chunks[s->first]), chunks_size(s->nr));
@@ -76,8 +94,10 @@ void fl_direct_destroy(void)
 {
 	for (unsigned i = 0; i < fl_native.nr_sections; i++)
 		unmap_section(&fl_native.sections[i], fl_native.sections[i].kind != FL_SECTION_TAKEN);
+	if (fl_native.homes_end)
+		fl_own_unmap(fl_addr(fl_native.homes), homes_size(fl_native.homes_end));
 	fl_native.nr_sections = 0;
-	fl_native.next_chunk = 0;
+	fl_native.next_chunk = fl_native.homes_end = 0;
 }
 
 static int map_section(const struct fl_section *s)
@@ -101,7 +121,7 @@ static int add_section(uint64_t nr, enum fl_section_kind kind)
 	struct fl_section s = {fl_native.next_chunk, nr, kind};
 	int err;
 
-	if (fl_native.nr_sections == FL_SECTIONS || s.first + nr > fl_native.nr_chunks ||
+	if (fl_native.nr_sections == FL_SECTIONS || s.first + nr > fl_native.nr_chunks || map_homes(s.first + nr) ||
 	    map_records(&fl_native.chunks[s.first], chunks_size(nr)))
 		return -ENOMEM;
 	if (map_records(fl_folio(&fl_native.mm, s.first * CHUNK_PAGES), folios_size(nr))) {

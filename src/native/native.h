@@ -27,12 +27,28 @@
 #define CHUNK_PAGES 512u
 #define CHUNK_WORDS (CHUNK_PAGES / 64)
 
+/*
+ * Is there a record of a chunk? It is set up when it is first asked for: a registration does not touch hundreds of
+ * them. Until then all pages have one right.
+ */
+enum fl_chunk_state {
+	CHUNK_SET_UP,
+	CHUNK_SETTING_UP,
+	CHUNK_NEW, /* + an enum fl_right: of the host's */
+};
+
+/* Whose a chunk is. All of these are small, so that an extent costs little before it is used. */
+struct home {
+	uint64_t vbase;	    /* [m][a] address of page 0; 0: unused */
+	uint16_t used;	    /* [m] pages that belong to a mapping */
+	uint16_t first, nr; /* [m] the pages that the extent has of it */
+	uint16_t state;	    /* [a] enum fl_chunk_state */
+};
+
 /* Letters as in mm/types.h, and [b] fl_vma.cache_lock of the mapping that has the page: cache.c. */
 struct chunk {
 	_Alignas(512) struct fl_shared_file *file; /* [m] the direct map has its pages here, not the pool's; NULL */
 	uint64_t index;				   /* [m] the file's page that page 0 would be, modulo 2^64 */
-	uint64_t vbase;				   /* [m][a] address of page 0; 0: unused */
-	uint16_t used;				   /* [m] pages that belong to a mapping */
 	uint16_t splits;			   /* [a] borders between host rights inside it */
 	uint64_t active[CHUNK_WORDS]; /* [b] the host mapping carries rights, and a marker where the page is hidden */
 	uint64_t shown[CHUNK_WORDS];  /* [b] the program reaches the page */
@@ -47,6 +63,8 @@ struct chunk {
 struct fl_native {
 	struct fl_mm mm;
 	struct chunk *chunks; /* [c] for every 2 MiB of the direct map, as far as there are sections */
+	struct home *homes;   /* [c] one for each chunk */
+	uint64_t homes_end;   /* [m] those up to here have memory */
 	uint64_t nr_chunks;   /* [c] the most there may be */
 	struct fl_section sections[FL_SECTIONS]; /* [m] */
 	unsigned nr_sections;			 /* [m] */
@@ -71,9 +89,27 @@ struct fl_native {
 
 extern struct fl_native fl_native;
 
+static inline struct home *home_of(uint64_t pfn)
+{
+	return &fl_native.homes[pfn / CHUNK_PAGES];
+}
+
+/* The right that the host gives to all pages of a chunk that has no record yet; -1: it has one. */
+static inline int new_right(uint64_t pfn)
+{
+	return (int)fl_max(__atomic_load_n(&home_of(pfn)->state, __ATOMIC_ACQUIRE), CHUNK_NEW - 1) - CHUNK_NEW;
+}
+
+/* Set up the record of a chunk, or wait until another thread has: cache.c */
+void fl_chunk_set_up(struct home *home, struct chunk *c);
+
 static inline struct chunk *chunk_of(uint64_t pfn)
 {
-	return &fl_native.chunks[pfn / CHUNK_PAGES];
+	struct chunk *c = &fl_native.chunks[pfn / CHUNK_PAGES];
+
+	if (unlikely(__atomic_load_n(&home_of(pfn)->state, __ATOMIC_ACQUIRE) != CHUNK_SET_UP))
+		fl_chunk_set_up(home_of(pfn), c);
+	return c;
 }
 
 static inline uint64_t vma_pfn(const struct fl_vma *vma, uint64_t addr)

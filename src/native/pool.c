@@ -48,7 +48,7 @@ static uint64_t find_in(const struct fl_section *s, uint64_t from, uint64_t nr)
 	uint64_t run = 0;
 
 	for (uint64_t i = fl_max(from, s->first); i + 1 < s->first + s->nr; i++) {
-		run = fl_native.chunks[i].used ? 0 : run + 1;
+		run = fl_native.homes[i].used ? 0 : run + 1;
 		if (run == nr)
 			return i + 1 - nr;
 	}
@@ -80,14 +80,13 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end, enum fl_section_kind kind
 	if (first == FL_PFN_NONE)
 		return FL_PFN_NONE;
 	for (uint64_t i = 0; i < nr; i++) {
-		struct chunk *c = &fl_native.chunks[first + i];
+		struct home *home = &fl_native.homes[first + i];
 		uint64_t base = PMD_ALIGN_DOWN(start) + (i << PMD_SHIFT);
 
-		FL_BUG_ON(c->splits); /* an eviction in another thread skips the chunk if it is 0 */
-		memset(c->active, 0, sizeof(*c) - offsetof(struct chunk, active));
-		c->file = NULL;
-		__atomic_store_n(&c->vbase, base, __ATOMIC_RELAXED);
-		c->used = (uint16_t)PAGES(fl_min(end, base + PMD_SIZE) - fl_max(start, base));
+		__atomic_store_n(&home->vbase, base, __ATOMIC_RELAXED);
+		home->first = (uint16_t)PAGES(fl_max(start, base) - base);
+		home->used = home->nr = (uint16_t)PAGES(fl_min(end, base + PMD_SIZE) - fl_max(start, base));
+		__atomic_store_n(&home->state, CHUNK_NEW + FL_RIGHT_NONE, __ATOMIC_RELEASE);
 	}
 	fl_native.cursor = first + nr;
 	if (fl_native.chunks_end < first + nr)
@@ -154,10 +153,10 @@ void fl_extent_put(uint64_t start, uint64_t end, uint64_t pgoff)
 {
 	for (uint64_t a = start; a < end;) {
 		uint64_t next = fl_min(PMD_ALIGN_DOWN(a) + PMD_SIZE, end), pfn = pgoff + PAGES(a - start);
-		struct chunk *c = chunk_of(pfn);
+		struct home *home = home_of(pfn);
 
-		c->used = (uint16_t)(c->used - PAGES(next - a));
-		if (!c->used) {
+		home->used = (uint16_t)(home->used - PAGES(next - a));
+		if (!home->used) {
 			fl_native.used_chunks--;
 			fl_native.cursor = fl_min(fl_native.cursor, pfn / CHUNK_PAGES);
 		}
@@ -326,12 +325,12 @@ static void now_mapped(struct chunk *c, uint64_t pfn, unsigned first, unsigned n
 }
 
 /* Is the host asked for 2 MiB in one piece? If it has refused, not for a while, or never, if it does not know it. */
-static bool wants_piece(const struct chunk *c, unsigned first, unsigned nr)
+static bool wants_piece(const struct chunk *c, uint64_t pfn, unsigned first, unsigned nr)
 {
 	bool stream = first >= STREAM && !bit_any(c->resident, first - STREAM, STREAM, false);
 	uint32_t off = __atomic_load_n(&fl_native.pieces_off, __ATOMIC_RELAXED);
 
-	if (c->used != CHUNK_PAGES || (!stream && nr < CHUNK_PAGES / 2) ||
+	if (home_of(pfn)->used != CHUNK_PAGES || (!stream && nr < CHUNK_PAGES / 2) ||
 	    __atomic_load_n(&fl_native.stale, __ATOMIC_RELAXED) + CHUNK_PAGES > stale_max())
 		return false;
 	if (off && off != UINT32_MAX)
@@ -372,7 +371,7 @@ static int get_pages(struct chunk *c, uint64_t pfn, unsigned first, unsigned nr)
 
 static int get_memory(struct chunk *c, uint64_t pfn, unsigned first, unsigned nr)
 {
-	if (wants_piece(c, first, nr) && get_piece(c, pfn, first))
+	if (wants_piece(c, pfn, first, nr) && get_piece(c, pfn, first))
 		return 0;
 	return get_pages(c, pfn, first, nr);
 }

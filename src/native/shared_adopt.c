@@ -60,8 +60,10 @@ void fl_file_set_entries(struct fl_mm *mm, struct fl_vma *vma)
 static void set_chunks(uint64_t pgoff, uint64_t nr, struct fl_shared_file *f, uint64_t index)
 {
 	for (uint64_t i = pgoff / CHUNK_PAGES; i <= (pgoff + nr - 1) / CHUNK_PAGES; i++) {
-		fl_native.chunks[i].file = f;
-		fl_native.chunks[i].index = index + i * CHUNK_PAGES - pgoff;
+		struct chunk *c = chunk_of(i * CHUNK_PAGES);
+
+		c->file = f;
+		c->index = index + i * CHUNK_PAGES - pgoff;
 	}
 }
 

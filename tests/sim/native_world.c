@@ -22,6 +22,8 @@ static void begin(void)
 {
 	uint64_t nr = fl_max(fl_native.chunks_end, 4u); /* of either process */
 
+	if (fl_native.homes)
+		memset(fl_native.homes, 0, nr * sizeof(struct home));
 	if (fl_native.chunks)
 		memset(fl_native.chunks, 0, nr * sizeof(struct chunk));
 	if (fl_native.mm.pool.folios)

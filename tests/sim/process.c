@@ -35,6 +35,7 @@ bool process_in_child(void)
 static void parts(process_part_fn *fn, void *data)
 {
 	fn(&fl_native, sizeof(fl_native), data);
+	fn(fl_native.homes, CHUNKS * sizeof(struct home), data);
 	fn(fl_native.chunks, CHUNKS * sizeof(struct chunk), data);
 	fn(fl_native.mm.pool.folios, CHUNKS * CHUNK_PAGES * sizeof(struct fl_folio), data);
 	sim_memory_parts(fn, data);
