@@ -185,12 +185,16 @@ static void recount(struct chunk *c)
 	} while (!right);
 }
 
-/* One thread does it, the others wait: it takes no lock and no signal, so that is not for long. */
+/*
+ * One thread does it, the others wait: it takes no lock and no signal, so that is not for long. Those who change a
+ * record hold pt_lock, or mmap_lock for writing, so whoever waits only wants to look.
+ */
 void fl_chunk_set_up(struct home *home, struct chunk *c)
 {
 	uint16_t state = __atomic_load_n(&home->state, __ATOMIC_ACQUIRE);
 
 	while (state != CHUNK_SET_UP) {
+		fl_yield_point(home);
 		if (state == CHUNK_SETTING_UP)
 			fl_host_yield();
 		else if (__atomic_compare_exchange_n(&home->state, &state, CHUNK_SETTING_UP, false, __ATOMIC_ACQUIRE,
@@ -200,6 +204,7 @@ void fl_chunk_set_up(struct home *home, struct chunk *c)
 	}
 	if (state == CHUNK_SET_UP)
 		return;
+	fl_yield_point(home);
 	FL_BUG_ON(c->splits); /* an eviction in another thread skips the chunk if it is 0 */
 	memset(c->active, 0, sizeof(*c) - offsetof(struct chunk, active));
 	c->file = NULL;
@@ -216,9 +221,11 @@ static bool set_new_right(uint64_t pfn, uint64_t nr, enum fl_right right)
 	struct home *home = home_of(pfn);
 	uint16_t state = __atomic_load_n(&home->state, __ATOMIC_ACQUIRE);
 
-	return state >= CHUNK_NEW && nr == home->nr &&
-	       __atomic_compare_exchange_n(&home->state, &state, (uint16_t)(CHUNK_NEW + right), false,
-					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	if (state < CHUNK_NEW)
+		return false;
+	fl_yield_point(home);
+	return nr == home->nr && __atomic_compare_exchange_n(&home->state, &state, (uint16_t)(CHUNK_NEW + right),
+							     false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 void fl_cache_set_budget(void)
@@ -381,12 +388,14 @@ static bool evict_to(struct fl_mm *mm, struct fl_vma *own, uint64_t target, cons
 	uint64_t before = splits(), chunks = __atomic_load_n(&fl_native.chunks_end, __ATOMIC_RELAXED);
 
 	for (uint64_t seen = 0; seen < chunks && splits() > target; seen++) {
+		uint64_t nr;
 		struct chunk *c;
 
 		fl_yield_point(&fl_native.hand);
-		c = &fl_native.chunks[__atomic_fetch_add(&fl_native.hand, 1, __ATOMIC_RELAXED) % chunks];
+		nr = __atomic_fetch_add(&fl_native.hand, 1, __ATOMIC_RELAXED) % chunks;
+		c = &fl_native.chunks[nr];
 		fl_yield_look(c);
-		if (__atomic_load_n(&c->splits, __ATOMIC_RELAXED) && c != keep)
+		if (is_set_up(&fl_native.homes[nr]) && __atomic_load_n(&c->splits, __ATOMIC_RELAXED) && c != keep)
 			evict(&e, c);
 	}
 	return splits() < before; /* a caller that asks again must come to an end */
@@ -728,9 +737,13 @@ void fl_cache_forget(uint64_t pfn, uint64_t nr)
 bool fl_native_caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right)
 {
 	uint64_t pfn = vma_pfn(vma, addr);
-	struct chunk *c = chunk_of(pfn);
+	int all = new_right(pfn);
 	unsigned i = (unsigned)(pfn % CHUNK_PAGES);
+	struct chunk *c;
 
+	if (all >= 0)
+		return all >= (int)right;
+	c = chunk_of(pfn);
 	return bit_get(c->shown, i) && (right <= FL_RIGHT_READ || bit_get(c->writable, i));
 }
 

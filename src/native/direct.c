@@ -263,12 +263,13 @@ static bool all_open(uint64_t pfn, uint64_t nr)
 	return is_open(pfn) && alike(pfn, nr) == nr;
 }
 
-/* The frame of the pool that is at an address. */
+/* The frame of the pool that is at an address, if there is a section: no record tells of what none has. */
 static uint64_t frame_at(uint64_t addr)
 {
 	uint64_t base = fl_addr(fl_native.mm.pool.base);
+	uint64_t end = __atomic_load_n(&fl_native.next_chunk, __ATOMIC_ACQUIRE) * CHUNK_PAGES;
 
-	return addr >= base && PAGES(addr - base) < fl_native.mm.pool.nr_frames ? PAGES(addr - base) : FL_PFN_NONE;
+	return addr >= base && PAGES(addr - base) < end ? PAGES(addr - base) : FL_PFN_NONE;
 }
 
 int fl_window_open(struct fl_window *w, uint64_t pfn, uint64_t nr, uint64_t src)

@@ -100,6 +100,11 @@ static inline int new_right(uint64_t pfn)
 	return (int)fl_max(__atomic_load_n(&home_of(pfn)->state, __ATOMIC_ACQUIRE), CHUNK_NEW - 1) - CHUNK_NEW;
 }
 
+static inline bool is_set_up(const struct home *home)
+{
+	return __atomic_load_n(&home->state, __ATOMIC_ACQUIRE) == CHUNK_SET_UP;
+}
+
 /* Set up the record of a chunk, or wait until another thread has: cache.c */
 void fl_chunk_set_up(struct home *home, struct chunk *c);
 
@@ -107,7 +112,7 @@ static inline struct chunk *chunk_of(uint64_t pfn)
 {
 	struct chunk *c = &fl_native.chunks[pfn / CHUNK_PAGES];
 
-	if (unlikely(__atomic_load_n(&home_of(pfn)->state, __ATOMIC_ACQUIRE) != CHUNK_SET_UP))
+	if (unlikely(!is_set_up(home_of(pfn))))
 		fl_chunk_set_up(home_of(pfn), c);
 	return c;
 }

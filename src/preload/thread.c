@@ -26,8 +26,8 @@ struct start {
 };
 
 /*
- * Those given back are for the next thread that is made: free() would give the new thread an arena of malloc's, 64 MiB
- * of address space in a program whose threads may never need one.
+ * Those given back are for the next thread that is made: free() would give the new thread an arena of malloc's, 64
+ * MiB of addresses in a program whose threads may never need one.
  */
 static struct start *starts, *spare;
 static struct fl_mutex starts_lock;

@@ -106,11 +106,12 @@ REDIS = """
 cd $D; rm -f dump.rdb redis.sock
 redis-server --port 0 --unixsocket $D/redis.sock --dir $D --save '' --daemonize no >redis.log 2>&1 &
 until redis-cli -s redis.sock ping >ping 2>&1; do kill -0 $!; sleep 0.05; done
-redis-cli -s redis.sock debug populate 100000 key 100; redis-cli -s redis.sock bgsave
+redis-cli -s redis.sock eval 'for i=1,100000 do redis.call("set", "key:"..i, string.rep(i.." ", 20)) end' 0
+redis-cli -s redis.sock incr n >ping; redis-cli -s redis.sock bgsave
 until redis-cli -s redis.sock info persistence | grep -q bgsave_in_progress:0; do
     redis-cli -s redis.sock incr n >ping; sleep 0.02; done
 redis-cli -s redis.sock info persistence | grep -E '^rdb_(last_bgsave_status|saves)' | tr -d '\\r'
-redis-cli -s redis.sock debug reload; redis-cli -s redis.sock dbsize; redis-cli -s redis.sock get key:4711 | cksum
+redis-cli -s redis.sock dbsize; redis-cli -s redis.sock get key:4711 | cksum
 redis-cli -s redis.sock shutdown nosave; wait; redis-check-rdb dump.rdb | grep -c -i 'looks ok'
 """
 BASH = """

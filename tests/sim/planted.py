@@ -146,6 +146,11 @@ PLANTED = {
         '\tint err = fl_vma_hidden(vma) ? 0 : hide(mm, vma);\n',
         '\tint err = 0;\n\n\tfl_cache_forget(vma->pgoff, nr);\n',
         ('take-in-place-copy/place', 'the store is lost', [])),
+    'right-forgotten': (
+        'the right that all pages of a chunk had is not in its record when that is set up',
+        '\tbit_fill(c->shown, home->first, home->nr, state > CHUNK_NEW + FL_RIGHT_NONE);\n',
+        '\tbit_fill(c->shown, home->first, home->nr, false);\n',
+        ('place-protect-beside/place', 'does not know', [])),
     'holes-in-sight': (
         'what has holes is looked at, and taken for a hole, before it is hidden',
         '\tret = hide(mm, vma);\n', '\tfl_cache_forget(vma->pgoff, PAGES(end - start));\n',

@@ -64,6 +64,16 @@ static void protect_and_look(void)
 	SIM_CHECK(!writeprotect(&a, PAGE(0), false), "un-protecting");
 }
 
+static void protect_0(void)
+{
+	SIM_CHECK(!writeprotect(&a, PAGE(0), true), "protecting");
+}
+
+static void protect_1(void)
+{
+	SIM_CHECK(!writeprotect(&a, PAGE(1), true), "protecting");
+}
+
 static void unregister_region(void)
 {
 	SIM_CHECK(!unregister_range(&a, REGION(0), REGION_SIZE), "UNREGISTER");
@@ -108,6 +118,16 @@ static void stored_or_dropped(void)
 	SIM_CHECK(value == TWO || value == NEW || !value, "neither what was stored nor zeros");
 }
 
+/* Both pages are read-only at the host, whoever was the first to ask for the record of the chunk. */
+static void both_protected(void)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		SIM_CHECK(load(&a, PAGE(i)) == OLD, "what a page held is lost");
+		SIM_CHECK(!writeprotect(&a, PAGE(i), false), "un-protecting");
+		SIM_CHECK(!store(&a, PAGE(i), NEW) && load(&a, PAGE(i)) == NEW, "the page is still protected");
+	}
+}
+
 /* The first access is noted once, by this look or by the next. */
 static void noted_once(void)
 {
@@ -131,6 +151,7 @@ static const struct sim_scenario scenarios[] = {
 	 placed,
 	 {{"store", store_0}, {"store too", store_1}, {"protect", protect_and_look}},
 	 stored_both},
+	{"place-protect-beside", placed, {{"protect", protect_0}, {"protect too", protect_1}}, both_protected},
 	{"place-unprotect", placed_protected, {{"store", store_0}, {"unprotect", unprotect}}, stored},
 	{"place-unregister", placed_protected, {{"store", store_0}, {"unregister", unregister_and_wake}}, stored},
 	{"place-close", placed_protected, {{"store", store_0}, {"close", do_close}}, stored},

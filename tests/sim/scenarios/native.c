@@ -434,6 +434,18 @@ static void copied_or_not(void)
 	SIM_CHECK(load(&a, PAGE(0)) == (copied ? NEW : 0), "the copy is lost, or was none");
 }
 
+/* The first two fills of a chunk, each of which may be the one that sets up its record. */
+static void copy_1(void)
+{
+	saw[3] = (uint64_t)copy_value(&a, PAGE(1), TWO, 0);
+}
+
+static void copied_both(void)
+{
+	SIM_CHECK(!saw[2] && !saw[3], "COPY failed");
+	SIM_CHECK(load(&a, PAGE(0)) == NEW && load(&a, PAGE(1)) == TWO, "what was filled is lost");
+}
+
 static const struct sim_scenario scenarios[] = {
 	/* adopting */
 	{"store-register", with_object, {{"store", store_twice}, {"register", register_wp}}, stored},
@@ -467,6 +479,7 @@ static const struct sim_scenario scenarios[] = {
 	 present,
 	 {{"store", store_0}, {"unregister", unregister_and_drop}},
 	 stored_or_dropped},
+	{"copy-beside", missing, {{"copy", do_copy}, {"copy too", copy_1}}, copied_both},
 	{"copy-unregister", missing, {{"copy", do_copy}, {"unregister", unregister_0}}, copied_or_not},
 	{"store-close", present, {{"store", store_twice}, {"close", do_close}}, stored},
 	{"store-unregister-shared",
