@@ -21,6 +21,7 @@ enum fl_rank {
 	FL_RANK_UFFDS,	 /* fl_uffd_space.lock */
 	FL_RANK_QUEUE,	 /* fl_uffd_ctx.lock */
 	FL_RANK_BACKEND, /* the backend's own; fl_vma.cache_lock */
+	FL_RANK_RECORDS, /* native: fl_chunk_set_up() */
 	FL_RANK_KEPT,	 /* native/kept.c */
 	FL_RANK_ALLOC,	 /* base/alloc.c */
 	FL_NR_RANKS

@@ -16,6 +16,7 @@ const char *fl_rank_name(unsigned rank)
 		[FL_RANK_UFFDS] = "the lock of the objects",
 		[FL_RANK_QUEUE] = "ctx->lock",
 		[FL_RANK_BACKEND] = "the backend's lock",
+		[FL_RANK_RECORDS] = "the lock of new records",
 		[FL_RANK_KEPT] = "the lock of kept descriptors",
 		[FL_RANK_ALLOC] = "the allocator's lock",
 	};

@@ -185,34 +185,26 @@ static void recount(struct chunk *c)
 	} while (!right);
 }
 
-/*
- * One thread does it, the others wait: it takes no lock and no signal, so that is not for long. Those who change a
- * record hold pt_lock, or mmap_lock for writing, so whoever waits only wants to look.
- */
 void fl_chunk_set_up(struct home *home, struct chunk *c)
 {
-	uint16_t state = __atomic_load_n(&home->state, __ATOMIC_ACQUIRE);
+	uint16_t state;
+	bool first = false;
 
-	while (state != CHUNK_SET_UP) {
+	fl_mutex_lock(&fl_native.records_lock);
+	while (!first && (state = __atomic_load_n(&home->state, __ATOMIC_ACQUIRE)) != CHUNK_SET_UP) {
 		fl_yield_point(home);
-		if (state == CHUNK_SETTING_UP)
-			fl_host_yield();
-		else if (__atomic_compare_exchange_n(&home->state, &state, CHUNK_SETTING_UP, false, __ATOMIC_ACQUIRE,
-						     __ATOMIC_ACQUIRE))
-			break;
-		state = __atomic_load_n(&home->state, __ATOMIC_ACQUIRE);
+		FL_BUG_ON(c->splits); /* what its last extent has shown was forgotten */
+		memset(c->active, 0, sizeof(*c) - offsetof(struct chunk, active));
+		c->file = NULL;
+		bit_fill(c->shown, home->first, home->nr, state > CHUNK_NEW + FL_RIGHT_NONE);
+		bit_fill(c->writable, home->first, home->nr, state == CHUNK_NEW + FL_RIGHT_WRITE);
+		fl_yield_point(home);
+		first = __atomic_compare_exchange_n(&home->state, &state, CHUNK_SET_UP, false, __ATOMIC_RELEASE,
+						    __ATOMIC_RELAXED);
 	}
-	if (state == CHUNK_SET_UP)
-		return;
-	fl_yield_point(home);
-	FL_BUG_ON(c->splits); /* an eviction in another thread skips the chunk if it is 0 */
-	memset(c->active, 0, sizeof(*c) - offsetof(struct chunk, active));
-	c->file = NULL;
-	bit_fill(c->shown, home->first, home->nr, state > CHUNK_NEW + FL_RIGHT_NONE);
-	bit_fill(c->writable, home->first, home->nr, state == CHUNK_NEW + FL_RIGHT_WRITE);
-	c->splits = (uint16_t)all_borders(c);
-	__atomic_fetch_add(&fl_native.splits, c->splits, __ATOMIC_RELAXED);
-	__atomic_store_n(&home->state, CHUNK_SET_UP, __ATOMIC_RELEASE);
+	fl_mutex_unlock(&fl_native.records_lock);
+	if (first)
+		recount(c);
 }
 
 /* All pages that the extent has of a chunk get one right. false: there is a record, or these are not all. */
@@ -221,11 +213,10 @@ static bool set_new_right(uint64_t pfn, uint64_t nr, enum fl_right right)
 	struct home *home = home_of(pfn);
 	uint16_t state = __atomic_load_n(&home->state, __ATOMIC_ACQUIRE);
 
-	if (state < CHUNK_NEW)
-		return false;
 	fl_yield_point(home);
-	return nr == home->nr && __atomic_compare_exchange_n(&home->state, &state, (uint16_t)(CHUNK_NEW + right),
-							     false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	return state >= CHUNK_NEW && nr == home->nr &&
+	       __atomic_compare_exchange_n(&home->state, &state, (uint16_t)(CHUNK_NEW + right), false,
+					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 void fl_cache_set_budget(void)
@@ -353,7 +344,9 @@ static uint64_t evict_from(const struct evictor *e, struct fl_vma *vma, struct c
 	if (vma->start >= limit)
 		return limit;
 	p = piece_at(vma, fl_max(addr, vma->start), limit);
-	if (!in_chunk(&p, c) || (tried && !fl_write_trylock(&vma->cache_lock)))
+	/* what has no record has no borders: another extent has the chunk by now */
+	if (!in_chunk(&p, c) || new_right(vma_pfn(vma, p.start)) >= 0 ||
+	    (tried && !fl_write_trylock(&vma->cache_lock)))
 		return p.end;
 	evict_piece(c, &p);
 	recount(c); /* while the mapping is there, and so is the chunk */
@@ -388,14 +381,12 @@ static bool evict_to(struct fl_mm *mm, struct fl_vma *own, uint64_t target, cons
 	uint64_t before = splits(), chunks = __atomic_load_n(&fl_native.chunks_end, __ATOMIC_RELAXED);
 
 	for (uint64_t seen = 0; seen < chunks && splits() > target; seen++) {
-		uint64_t nr;
 		struct chunk *c;
 
 		fl_yield_point(&fl_native.hand);
-		nr = __atomic_fetch_add(&fl_native.hand, 1, __ATOMIC_RELAXED) % chunks;
-		c = &fl_native.chunks[nr];
+		c = &fl_native.chunks[__atomic_fetch_add(&fl_native.hand, 1, __ATOMIC_RELAXED) % chunks];
 		fl_yield_look(c);
-		if (is_set_up(&fl_native.homes[nr]) && __atomic_load_n(&c->splits, __ATOMIC_RELAXED) && c != keep)
+		if (__atomic_load_n(&c->splits, __ATOMIC_RELAXED) && c != keep)
 			evict(&e, c);
 	}
 	return splits() < before; /* a caller that asks again must come to an end */
@@ -734,17 +725,22 @@ void fl_cache_forget(uint64_t pfn, uint64_t nr)
 	}
 }
 
+/* The right that a page has in the host's tables, as far as the cache knows. It sets up no record. */
+static enum fl_right cached_right(uint64_t pfn)
+{
+	int right = new_right(pfn);
+	unsigned i = (unsigned)(pfn % CHUNK_PAGES);
+	const struct chunk *c;
+
+	if (right >= 0)
+		return (enum fl_right)right;
+	c = chunk_of(pfn);
+	return !bit_get(c->shown, i) ? FL_RIGHT_NONE : bit_get(c->writable, i) ? FL_RIGHT_WRITE : FL_RIGHT_READ;
+}
+
 bool fl_native_caches(const struct fl_vma *vma, uint64_t addr, enum fl_right right)
 {
-	uint64_t pfn = vma_pfn(vma, addr);
-	int all = new_right(pfn);
-	unsigned i = (unsigned)(pfn % CHUNK_PAGES);
-	struct chunk *c;
-
-	if (all >= 0)
-		return all >= (int)right;
-	c = chunk_of(pfn);
-	return bit_get(c->shown, i) && (right <= FL_RIGHT_READ || bit_get(c->writable, i));
+	return cached_right(vma_pfn(vma, addr)) >= right;
 }
 
 bool fl_cache_writable(struct fl_mm *mm, uint64_t addr)
@@ -792,9 +788,13 @@ void fl_cache_in_place(struct fl_vma *vma)
 /* Is a page of it hidden? */
 static bool any_hidden(struct fl_vma *vma, uint64_t start, uint64_t end)
 {
+	int right;
+
 	for (struct piece p; start < end; start = p.end) {
 		p = piece_at(vma, start, end);
-		if (bit_any(chunk_of(vma_pfn(vma, start))->shown, p.first, p.nr, false))
+		right = new_right(vma_pfn(vma, start));
+		if (right < 0 ? bit_any(chunk_of(vma_pfn(vma, start))->shown, p.first, p.nr, false)
+			      : right == FL_RIGHT_NONE)
 			return true;
 	}
 	return false;
@@ -821,17 +821,15 @@ int fl_cache_protect(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint6
 static uint64_t alike(struct fl_vma *vma, uint64_t at, uint64_t end, int *prot, bool *full)
 {
 	struct piece p = piece_at(vma, at, end);
-	int right = new_right(vma_pfn(vma, at));
+	uint64_t pfn = vma_pfn(vma, at);
 	unsigned run = p.nr;
 
-	if (right < 0) {
-		const struct chunk *c = chunk_of(vma_pfn(vma, at));
-		bool w = bit_get(c->writable, p.first), s = bit_get(c->shown, p.first);
+	if (new_right(pfn) < 0) {
+		const struct chunk *c = chunk_of(pfn);
 
 		run = fl_min(bit_run(c->shown, p.first, p.nr), bit_run(c->writable, p.first, p.nr));
-		right = !s ? FL_RIGHT_NONE : w ? FL_RIGHT_WRITE : FL_RIGHT_READ;
 	}
-	*prot = right_prot(vma, (enum fl_right)right);
+	*prot = right_prot(vma, cached_right(pfn));
 	*full = *prot == fl_access_prot(vma->flags);
 	return at + ((uint64_t)run << PAGE_SHIFT);
 }

@@ -34,6 +34,12 @@ static uint64_t folios_size(uint64_t nr)
 	return nr * CHUNK_PAGES * sizeof(struct fl_folio);
 }
 
+static void init_locks(void)
+{
+	fl_mutex_init(&fl_native.window_lock, FL_RANK_BACKEND);
+	fl_mutex_init(&fl_native.records_lock, FL_RANK_RECORDS);
+}
+
 int fl_direct_create(struct fl_pool *pool)
 {
 	uint64_t bytes = WINDOW_MAX, nr;
@@ -49,7 +55,7 @@ int fl_direct_create(struct fl_pool *pool)
 	fl_native.chunks = fl_ptr((uint64_t)at + bytes + folios_size(nr));
 	fl_native.homes = fl_ptr((uint64_t)at + bytes + folios_size(nr) + chunks_size(nr));
 	fl_native.nr_chunks = nr;
-	fl_mutex_init(&fl_native.window_lock, FL_RANK_BACKEND);
+	init_locks();
 	return 0;
 }
 
@@ -173,7 +179,7 @@ int fl_direct_unshare(void)
 {
 	int err = 0;
 
-	fl_mutex_init(&fl_native.window_lock, FL_RANK_BACKEND);
+	init_locks();
 	for (unsigned i = 0; i < fl_native.nr_sections && !err; i++) {
 		const struct fl_section *s = &fl_native.sections[i];
 

@@ -98,8 +98,12 @@ static void new_pool(void)
 {
 	must(fl_direct_unshare());
 	for (uint64_t i = 0; i < fl_native.chunks_end; i++) {
-		bit_fill(fl_native.chunks[i].mapped, 0, CHUNK_PAGES, false);
-		bit_fill(fl_native.chunks[i].open, 0, CHUNK_PAGES, false);
+		struct chunk *c = &fl_native.chunks[i];
+
+		if (new_right(i * CHUNK_PAGES) >= 0)
+			continue;
+		bit_fill(c->mapped, 0, CHUNK_PAGES, false);
+		bit_fill(c->open, 0, CHUNK_PAGES, false);
 	}
 }
 

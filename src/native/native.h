@@ -33,7 +33,6 @@
  */
 enum fl_chunk_state {
 	CHUNK_SET_UP,
-	CHUNK_SETTING_UP,
 	CHUNK_NEW, /* + an enum fl_right: of the host's */
 };
 
@@ -70,6 +69,7 @@ struct fl_native {
 	unsigned nr_sections;			 /* [m] */
 	uint64_t next_chunk;			 /* [m] where the next section begins */
 	struct fl_mutex window_lock;		 /* fl_window_open() */
+	struct fl_mutex records_lock;		 /* fl_chunk_set_up() */
 	uint32_t adopting;    /* [a] adoptions in progress: what they hide may be in no mapping yet */
 	uint32_t undone;      /* [a] adoptions that failed after they had hidden something */
 	uint64_t chunks_end;  /* [a] no chunk from here on was ever used */
@@ -105,7 +105,10 @@ static inline bool is_set_up(const struct home *home)
 	return __atomic_load_n(&home->state, __ATOMIC_ACQUIRE) == CHUNK_SET_UP;
 }
 
-/* Set up the record of a chunk, or wait until another thread has: cache.c */
+/*
+ * Set up the record of a chunk, if no other thread has by now. Nothing in it can fail: the memory is there. => the
+ * chunk is a mapping's, which is pinned, or mmap_lock is held
+ */
 void fl_chunk_set_up(struct home *home, struct chunk *c);
 
 static inline struct chunk *chunk_of(uint64_t pfn)

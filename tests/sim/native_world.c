@@ -139,6 +139,36 @@ void reuse_unseen(uint64_t addr, bool stays)
 	host_unseen(addr, stays);
 }
 
+/* Of the bits of a record this one changes nothing for memory that was not released. */
+static struct chunk *record_of(uint64_t addr, unsigned *bit)
+{
+	struct fl_vma *vma = fl_vma_pin(&fl_native.mm, addr);
+	uint64_t pfn = vma_pfn(vma, addr);
+	struct chunk *c = chunk_of(pfn);
+
+	fl_vma_unpin(vma);
+	*bit = (unsigned)(pfn % CHUNK_PAGES);
+	return c;
+}
+
+void record_note(uint64_t addr)
+{
+	unsigned bit;
+	struct chunk *c = record_of(addr, &bit);
+
+	bit_fill(c->owned, bit, 1, true);
+}
+
+bool record_forget(uint64_t addr)
+{
+	unsigned bit;
+	struct chunk *c = record_of(addr, &bit);
+	bool had = bit_get(c->owned, bit);
+
+	bit_fill(c->owned, bit, 1, false);
+	return had;
+}
+
 /* ---- fork: space B is the child, in which nothing is registered ---- */
 
 static int fork_space(struct space *parent, struct space *child)

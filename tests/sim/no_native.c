@@ -16,6 +16,15 @@ void reuse_unseen(uint64_t addr, bool stays)
 {
 }
 
+void record_note(uint64_t addr)
+{
+}
+
+bool record_forget(uint64_t addr)
+{
+	return true;
+}
+
 int fl_host_map_over(uint64_t addr, uint64_t len)
 {
 	return -ENOSYS;

@@ -127,6 +127,12 @@ PLANTED = {
         'a right is restored to a mapping that is not ours any more',
         '\treturn map->anon && map->prot == prot;\n', '\treturn map->anon;\n',
         ('place-taken/place', 'not ours any more', [])),
+    'set-up-again': (
+        'a lost expansion: the second thread that asks for a new record sets it up again',
+        '\twhile (!first && (state = __atomic_load_n(&home->state, __ATOMIC_ACQUIRE)) != CHUNK_SET_UP) {\n'
+        '\t\tfl_yield_point(home);\n\t\tFL_BUG_ON(c->splits); /* what its last extent has shown was forgotten */\n',
+        '\tfor (state = __atomic_load_n(&home->state, __ATOMIC_ACQUIRE); !first;) {\n',
+        ('place-first-use/place', 'in a new record is lost|does not know', [])),
     # of mapping calls, adopting, releasing and fork, on the same backends
     'adopted-in-sight': (
         'memory is copied into the pool before it is hidden',

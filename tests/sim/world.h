@@ -119,6 +119,10 @@ int call_that_writes(uint64_t addr, uint64_t value);
  */
 void reuse_unseen(uint64_t addr, bool stays);
 
+/* The record of the page's chunk gets a bit for the page, and loses it, which is whether it had it; only natively. */
+void record_note(uint64_t addr);
+bool record_forget(uint64_t addr);
+
 /* ---- setting up. All pages are missing, private, readable and writable ---- */
 
 void space_make(struct space *s);

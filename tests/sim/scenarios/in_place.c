@@ -102,6 +102,23 @@ static void stop_sampling(void)
 	SIM_CHECK(!fl_sample_range(a.mm, REGION(0), REGION(0) + REGION_SIZE, false), "sampling");
 }
 
+/* Nothing has asked for the chunk's record before. */
+static void note_0(void)
+{
+	record_note(PAGE(0));
+}
+
+static void note_1(void)
+{
+	record_note(PAGE(1));
+}
+
+static void fork_and_load(void)
+{
+	space_fork(&a, &b);
+	saw[4] = load(&b, PAGE(0));
+}
+
 /* ---- expected results ---- */
 
 static void stored_both(void)
@@ -145,6 +162,25 @@ static void left_alone(void)
 	SIM_CHECK(!store(&a, PAGE(1), TWO), "a right did not come back");
 }
 
+static void noted_0(void)
+{
+	SIM_CHECK(record_forget(PAGE(0)), "what a thread has noted in a new record is lost");
+	SIM_CHECK(!store(&a, PAGE(0), TWO) && load(&a, PAGE(0)) == TWO, "the store is lost");
+}
+
+static void noted_both(void)
+{
+	noted_0();
+	SIM_CHECK(record_forget(PAGE(1)), "what a thread has noted in a new record is lost");
+}
+
+static void child_has_old(void)
+{
+	SIM_CHECK(saw[4] == OLD, "the child has what was never there");
+	SIM_CHECK(!store(&b, PAGE(0), TWO) && load(&b, PAGE(0)) == TWO, "the child cannot store");
+	SIM_CHECK(load(&a, PAGE(0)) == OLD, "the parent has the child's store");
+}
+
 static const struct sim_scenario scenarios[] = {
 	{"place-store-protect", placed, {{"store", store_twice}, {"protect", protect_and_look}}, stored},
 	{"place-stores-protect",
@@ -159,6 +195,9 @@ static const struct sim_scenario scenarios[] = {
 	{"place-dontneed", placed, {{"store", store_twice}, {"drop", drop_0}}, stored_or_dropped},
 	{"place-sample", sampled, {{"store", store_twice}, {"look", look}}, noted_once},
 	{"place-sample-stop", sampled, {{"store", store_twice}, {"stop", stop_sampling}}, stored},
+	{"place-first-use", placed, {{"note", note_0}, {"note too", note_1}}, noted_both},
+	{"place-first-use-protect", placed, {{"note", note_0}, {"protect", protect_and_look}}, noted_0},
+	{"place-first-use-fork", placed, {{"protect", protect_and_look}, {"fork", fork_and_load}}, child_has_old},
 	{"place-taken", taken, {{"store", store_1}, {"unregister", unregister_region}}, left_alone},
 };
 
