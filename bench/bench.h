@@ -30,6 +30,9 @@ struct series {
 	size_t n, cap;
 };
 
+/* What of a registration is measured: its call, or one of its ends. */
+enum ends { NOT_ITS_END, BY_CALL, BY_CLOSE };
+
 /* What one more thread does all the time. */
 enum beside { NOTHING, COMPUTES, MAPS, REGISTERS };
 
@@ -51,6 +54,7 @@ struct row {
 	unsigned threads;  /* that fault */
 	unsigned handlers; /* threads that resolve; 0: one */
 	enum beside beside;
+	enum ends ends;
 	bool slows;   /* by how much: in every other batch that thread only computes */
 	unsigned ops; /* faults in a batch */
 };

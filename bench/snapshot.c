@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "abi.h"
@@ -38,21 +39,64 @@ static void unregister(int fd, char *p, size_t len)
 		die("UFFDIO_UNREGISTER: %s", strerror(errno));
 }
 
+/* One REGISTER of 1 GiB, and how it ends. Returns how long the one or the other has taken. */
+static uint64_t register_once(const struct row *row, int fd)
+{
+	char *p = with_data(REGISTERED);
+	uint64_t start = now_ns(), registered;
+
+	abi_register(fd, p, REGISTERED, row->wp ? UFFDIO_REGISTER_MODE_WP : UFFDIO_REGISTER_MODE_MISSING);
+	registered = now_ns() - start;
+	start = now_ns();
+	if (row->ends == BY_CLOSE)
+		close(fd);
+	else
+		unregister(fd, p, REGISTERED);
+	start = now_ns() - start;
+	munmap(p, REGISTERED);
+	return row->ends ? start : registered;
+}
+
+static int open_object(const struct row *row)
+{
+	return abi_open(row->wp ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0);
+}
+
 void measure_register_1g(const struct run *run, struct series *out)
 {
-	uint64_t mode = run->row->wp ? UFFDIO_REGISTER_MODE_WP : UFFDIO_REGISTER_MODE_MISSING;
 	unsigned batches = run->batches < MAX_BATCHES ? run->batches : MAX_BATCHES;
-	int fd = abi_open(run->row->wp ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0);
+	int fd = open_object(run->row);
 
 	pin_to_cpu(0);
 	for (unsigned batch = 0; batch < batches; batch++) {
-		char *p = with_data(REGISTERED);
-		uint64_t start = now_ns();
+		series_add(out, register_once(run->row, fd), 1000);
+		if (run->row->ends == BY_CLOSE)
+			fd = open_object(run->row);
+	}
+}
 
-		abi_register(fd, p, REGISTERED, mode);
-		series_add(out, now_ns() - start, 1000);
-		unregister(fd, p, REGISTERED);
-		munmap(p, REGISTERED);
+/* Each in a process of its own, which has registered nothing before. */
+void measure_first_register_1g(const struct run *run, struct series *out)
+{
+	unsigned batches = run->batches < MAX_BATCHES ? run->batches : MAX_BATCHES;
+	uint64_t took;
+	int ends[2];
+
+	pin_to_cpu(0);
+	if (pipe(ends))
+		die("pipe: %s", strerror(errno));
+	for (unsigned batch = 0; batch < batches; batch++) {
+		int status = 1;
+		pid_t pid = fork();
+
+		if (!pid) {
+			took = register_once(run->row, open_object(run->row));
+			_exit(write(ends[1], &took, sizeof(took)) != sizeof(took));
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status ||
+		    read(ends[0], &took, sizeof(took)) != sizeof(took))
+			die("no first REGISTER");
+		series_add(out, took, 1000);
 	}
 }
 

@@ -14,6 +14,7 @@ void measure_arm(const struct run *run, struct series *out);	     /* fills.c */
 void measure_unprotect(const struct run *run, struct series *out);   /* fills.c */
 void measure_arm_1g(const struct run *run, struct series *out);	     /* track.c */
 void measure_register_1g(const struct run *run, struct series *out); /* snapshot.c */
+void measure_first_register_1g(const struct run *run, struct series *out);
 void measure_snapshot(const struct run *run, struct series *out);    /* snapshot.c */
 void measure_dirty_round(const struct run *run, struct series *out); /* track.c */
 void measure_minor(const struct run *run, struct series *out);	     /* shmem.c */

@@ -148,24 +148,26 @@ struct procmap_query {
 #define PROCMAP_SHARED		     0x8u
 #define PROCMAP_COVERING_OR_NEXT_VMA 0x10u
 
-/* Is memory without a file the program's, or a special mapping of the kernel's? Its name says. */
-static bool named_anonymous(int fd, uint64_t addr)
+/*
+ * 1, 0 none; -errno: it is to be read. Is memory without a file the program's, or a special mapping of the kernel's? Its
+ * name says, which is short then: a name without room is a path.
+ */
+static int query_map(int fd, uint64_t addr, struct fl_host_map *map)
 {
 	char name[128] = {0};
 	struct procmap_query q = {.size = sizeof(q),
+				  .query_flags = PROCMAP_COVERING_OR_NEXT_VMA,
 				  .query_addr = addr,
 				  .vma_name_size = sizeof(name),
 				  .vma_name_addr = (uint64_t)(uintptr_t)name};
-
-	return fl_sys(SYS_ioctl, fd, PROCMAP_QUERY, &q) == 0 && anonymous_name(name);
-}
-
-/* 1, 0 none; -errno: it is to be read */
-static int query_map(int fd, uint64_t addr, struct fl_host_map *map)
-{
-	struct procmap_query q = {.size = sizeof(q), .query_flags = PROCMAP_COVERING_OR_NEXT_VMA, .query_addr = addr};
 	long ret = fl_sys(SYS_ioctl, fd, PROCMAP_QUERY, &q);
 
+	if (ret == -ENAMETOOLONG) {
+		q.vma_name_size = 0;
+		q.vma_name_addr = 0;
+		name[0] = '/';
+		ret = fl_sys(SYS_ioctl, fd, PROCMAP_QUERY, &q);
+	}
 	if (ret)
 		return ret == -ENOENT ? 0 : (int)ret;
 	map->start = q.vma_start;
@@ -177,7 +179,7 @@ static int query_map(int fd, uint64_t addr, struct fl_host_map *map)
 	map->offset = q.vma_offset;
 	map->dev = makedev(q.dev_major, q.dev_minor);
 	map->inode = q.inode;
-	map->anon = !map->inode && !map->shared && named_anonymous(fd, map->start);
+	map->anon = !map->inode && !map->shared && anonymous_name(name);
 	return 1;
 }
 

@@ -17,6 +17,7 @@ int fl_native_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 {
 	bool any = false;
 
+	fl_native.asked.end = 0;
 	for (uint64_t addr = start; addr < end;) {
 		struct fl_vma *vma = fl_find_vma(mm, addr);
 		struct fl_host_map map;
@@ -35,6 +36,8 @@ int fl_native_fit(struct fl_mm *mm, uint64_t start, uint64_t end)
 		vma = fl_find_vma(mm, map.start);
 		if (!(vma && vma->start <= map.start) && !map.anon && !fl_file_fit(&map))
 			return -EINVAL;
+		if (map.start <= start && map.end >= end)
+			fl_native.asked = map;
 		any = true;
 		addr = map.end;
 	}
@@ -169,7 +172,7 @@ uint32_t fl_adopted_flags(uint64_t start, uint64_t end)
 int fl_adopt_private(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access, struct fl_file *file,
 		     uint64_t index)
 {
-	uint64_t pgoff = fl_extent_alloc(start, end, FL_SECTION_POOL), aside = 0;
+	uint64_t pgoff = fl_extent_alloc(start, end, FL_SECTION_POOL, FL_RIGHT_NONE), aside = 0;
 	struct fl_vma *vma;
 	uint32_t flags;
 	bool data;
@@ -301,6 +304,14 @@ static int adopt_mapping(struct fl_mm *mm, uint64_t start, uint64_t end, const s
 				  : fl_adopt_private(mm, start, end, fl_prot_access(map->prot), NULL, 0);
 }
 
+/* fit() has just asked the same, if all is one mapping. */
+static int next_map(uint64_t addr, struct fl_host_map *map)
+{
+	*map = fl_native.asked;
+	fl_native.asked.end = 0;
+	return map->end ? 1 : fl_host_maps_next(addr, map);
+}
+
 static int adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim)
 {
 	int err = readopt_range(mm, start, end);
@@ -315,7 +326,7 @@ static int adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim)
 			addr = vma->end;
 			continue;
 		}
-		ret = fl_host_maps_next(addr, &map);
+		ret = next_map(addr, &map);
 		if (ret < 0)
 			return ret;
 		if (!ret || map.start >= end)
@@ -337,7 +348,7 @@ static int adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim)
 	return err;
 }
 
-int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim)
+int fl_native_adopt_fit(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim)
 {
 	int err;
 
@@ -345,6 +356,12 @@ int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t cla
 	err = adopt(mm, start, end, claim);
 	__atomic_fetch_sub(&fl_native.adopting, 1, __ATOMIC_RELEASE);
 	return err;
+}
+
+int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim)
+{
+	fl_native.asked.end = 0;
+	return fl_native_adopt_fit(mm, start, end, claim);
 }
 
 /* ---- release ---- */

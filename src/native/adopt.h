@@ -11,6 +11,8 @@ int fl_native_fit(struct fl_mm *mm, uint64_t start, uint64_t end);
 int fl_native_map_pool(uint64_t start, uint64_t end, uint64_t pgoff, enum fl_inject_point fp);
 bool fl_native_mapped(struct fl_mm *mm, uint64_t start, uint64_t end);
 int fl_native_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim);
+/* The same right after fl_native_fit(), whose answers it goes by. */
+int fl_native_adopt_fit(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t claim);
 void fl_native_release(struct fl_mm *mm, struct fl_vma *vma);
 /* Is a page of a released mapping, which the pool has, the program's own, and not the shared one of zeros? */
 bool fl_released_owned(struct fl_vma *vma, uint64_t addr);

@@ -777,14 +777,6 @@ static void note_right(struct fl_vma *vma, uint64_t start, uint64_t end, enum fl
 	}
 }
 
-void fl_cache_in_place(struct fl_vma *vma)
-{
-	note_right(vma, vma->start, vma->end,
-		   (vma->flags & VM_WRITE) ? FL_RIGHT_WRITE
-		   : fl_vma_access(vma)	   ? FL_RIGHT_READ
-					   : FL_RIGHT_NONE);
-}
-
 /* Is a page of it hidden? */
 static bool any_hidden(struct fl_vma *vma, uint64_t start, uint64_t end)
 {

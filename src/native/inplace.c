@@ -20,13 +20,12 @@ static uint32_t advised(uint64_t start)
 
 int fl_in_place_adopt(struct fl_mm *mm, uint64_t start, uint64_t end, uint32_t access)
 {
-	uint64_t pgoff = fl_extent_alloc(start, end, FL_SECTION_POOL);
-	struct fl_vma *vma;
+	enum fl_right right = (access & VM_WRITE) ? FL_RIGHT_WRITE : access ? FL_RIGHT_READ : FL_RIGHT_NONE;
+	uint64_t pgoff = fl_extent_alloc(start, end, FL_SECTION_POOL, right);
 
 	if (pgoff == FL_PFN_NONE)
 		return -ENOMEM;
-	vma = fl_vma_insert(mm, start, end, pgoff, access | advised(start) | VM_SOFTDIRTY | VM_IN_PLACE, NULL);
-	fl_cache_in_place(vma);
+	fl_vma_insert(mm, start, end, pgoff, access | advised(start) | VM_SOFTDIRTY | VM_IN_PLACE, NULL);
 	return 0;
 }
 

@@ -73,8 +73,10 @@ struct fl_native {
 	uint32_t adopting;    /* [a] adoptions in progress: what they hide may be in no mapping yet */
 	uint32_t undone;      /* [a] adoptions that failed after they had hidden something */
 	uint64_t chunks_end;  /* [a] no chunk from here on was ever used */
+	uint64_t top;	      /* [m] no chunk from here on is used */
 	uint64_t cursor;      /* [m] where to look for free chunks next */
 	uint64_t used_chunks; /* [m] */
+	struct fl_host_map asked; /* [m] what fit() was told, for the adopt() that follows; end 0: nothing */
 	uint64_t stale;	      /* [a] pages whose memory is kept for the next fill */
 	uint64_t stale_max;   /* [a] the most of them */
 	uint32_t pieces_off;  /* [a] fills until the host is asked again for 2 MiB in one piece */

@@ -45,9 +45,11 @@ void fl_pool_destroy(struct fl_pool *pool)
 /* `nr` consecutive free chunks of a section, from the cursor on. */
 static uint64_t find_in(const struct fl_section *s, uint64_t from, uint64_t nr)
 {
-	uint64_t run = 0;
+	uint64_t run = 0, last = s->first + s->nr - 1;
 
-	for (uint64_t i = fl_max(from, s->first); i + 1 < s->first + s->nr; i++) {
+	for (uint64_t i = fl_max(from, s->first); i < last; i++) {
+		if (i >= fl_native.top)
+			return i - run + nr <= last ? i - run : FL_PFN_NONE;
 		run = fl_native.homes[i].used ? 0 : run + 1;
 		if (run == nr)
 			return i + 1 - nr;
@@ -65,7 +67,7 @@ static uint64_t find_chunks(uint64_t from, uint64_t nr, enum fl_section_kind kin
 	return found;
 }
 
-uint64_t fl_extent_alloc(uint64_t start, uint64_t end, enum fl_section_kind kind)
+uint64_t fl_extent_alloc(uint64_t start, uint64_t end, enum fl_section_kind kind, enum fl_right right)
 {
 	uint64_t nr = (PMD_ALIGN(end) - PMD_ALIGN_DOWN(start)) >> PMD_SHIFT;
 	uint64_t first;
@@ -86,9 +88,10 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end, enum fl_section_kind kind
 		__atomic_store_n(&home->vbase, base, __ATOMIC_RELAXED);
 		home->first = (uint16_t)PAGES(fl_max(start, base) - base);
 		home->used = home->nr = (uint16_t)PAGES(fl_min(end, base + PMD_SIZE) - fl_max(start, base));
-		__atomic_store_n(&home->state, CHUNK_NEW + FL_RIGHT_NONE, __ATOMIC_RELEASE);
+		__atomic_store_n(&home->state, (uint16_t)(CHUNK_NEW + right), __ATOMIC_RELEASE);
 	}
 	fl_native.cursor = first + nr;
+	fl_native.top = fl_max(fl_native.top, first + nr);
 	if (fl_native.chunks_end < first + nr)
 		__atomic_store_n(&fl_native.chunks_end, first + nr, __ATOMIC_RELAXED);
 	fl_native.used_chunks += nr;
@@ -162,6 +165,8 @@ void fl_extent_put(uint64_t start, uint64_t end, uint64_t pgoff)
 		}
 		a = next;
 	}
+	while (fl_native.top && !fl_native.homes[fl_native.top - 1].used)
+		fl_native.top--;
 }
 
 /* ---- frames ---- */

@@ -10,9 +10,10 @@
 int fl_pool_create(struct fl_pool *pool);
 void fl_pool_destroy(struct fl_pool *pool);
 /*
- * A home for [start, end): the page offset, congruent to start in 2 MiB; FL_PFN_NONE: full. => mmap_lock for writing
+ * A home for [start, end), which has the right in the host's tables: the page offset, congruent to start in 2 MiB;
+ * FL_PFN_NONE: full. => mmap_lock for writing
  */
-uint64_t fl_extent_alloc(uint64_t start, uint64_t end, enum fl_section_kind kind);
+uint64_t fl_extent_alloc(uint64_t start, uint64_t end, enum fl_section_kind kind, enum fl_right right);
 /* Its pages no longer belong to a mapping; their memory goes back to the host. => as above */
 void fl_extent_free(uint64_t start, uint64_t end, uint64_t pgoff);
 /* The same for memory in place, which has had no memory of the pool. */

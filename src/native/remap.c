@@ -31,7 +31,7 @@ static int copy_frames(uint64_t from, uint64_t len, uint64_t pgoff)
 /* Map pool for [start, start + len) at a place that is free, or is to be replaced. The extent, or FL_PFN_NONE. */
 static uint64_t map_new(uint64_t start, uint64_t len)
 {
-	uint64_t pgoff = fl_extent_alloc(start, start + len, FL_SECTION_POOL);
+	uint64_t pgoff = fl_extent_alloc(start, start + len, FL_SECTION_POOL, FL_RIGHT_NONE);
 	long ret;
 
 	if (pgoff == FL_PFN_NONE)

@@ -105,7 +105,7 @@ static int adopt_pages(struct fl_mm *mm, uint64_t start, uint64_t end, const str
 		return -EPERM;
 	if (fl_prepare_tables(mm, start, end, &any) || fl_guards_adopt(mm, start, end))
 		goto fail;
-	pgoff = fl_extent_alloc(start, end, FL_SECTION_FILES);
+	pgoff = fl_extent_alloc(start, end, FL_SECTION_FILES, FL_RIGHT_NONE);
 	if (pgoff == FL_PFN_NONE)
 		goto fail;
 	if (hide_shared(mm, start, end, pgoff)) {
