@@ -32,11 +32,12 @@ void measure_start_up(const struct run *run, struct series *out)
 	}
 }
 
-#define FAULT(...)  .unit = "ns/fault", .measure = measure_fault, __VA_ARGS__
-#define CROWD(...)  .unit = "ns/fault", .measure = measure_threads, .answer = OTHER_CORE, __VA_ARGS__
-#define SLOWS(...)  .unit = "x computing", .measure = measure_threads, .answer = OTHER_CORE, .slows = 1, __VA_ARGS__
-#define FILL(...)   .unit = "ns/page", .measure = measure_fill, __VA_ARGS__
-#define ACCESS(...) .unit = "x plain", .measure = measure_access, __VA_ARGS__
+#define FAULT(...)    .unit = "ns/fault", .measure = measure_fault, __VA_ARGS__
+#define CROWD(...)    .unit = "ns/fault", .measure = measure_threads, .answer = OTHER_CORE, __VA_ARGS__
+#define SLOWS(...)    .unit = "x computing", .measure = measure_threads, .answer = OTHER_CORE, .slows = 1, __VA_ARGS__
+#define FILL(...)     .unit = "ns/page", .measure = measure_fill, __VA_ARGS__
+#define REGISTER(...) .unit = "us/call", .measure = measure_register_1g, __VA_ARGS__
+#define ACCESS(...)   .unit = "x plain", .measure = measure_access, __VA_ARGS__
 
 /* clang-format off */
 static const struct row rows[] = {
@@ -88,11 +89,11 @@ static const struct row rows[] = {
 	{"wp-drop-1g-pte",		.unit = "ns/page", .measure = measure_arm_1g, .chunk = KIB(4)},
 	{"wp-arm-1g-pmd",		.unit = "ns/page", .measure = measure_arm_1g, .chunk = MIB(2), .wp = true},
 	{"wp-drop-1g-pmd",		.unit = "ns/page", .measure = measure_arm_1g, .chunk = MIB(2)},
-	{"register-wp-1g",		.unit = "us/call", .measure = measure_register_1g, .wp = true},
+	{"register-wp-1g",		REGISTER(.wp = true)},
 	{"register-wp-1g-first",	.unit = "us/call", .measure = measure_first_register_1g, .wp = true},
-	{"unregister-wp-1g",		.unit = "us/call", .measure = measure_register_1g, .wp = true, .ends = BY_CALL},
-	{"close-wp-1g",			.unit = "us/call", .measure = measure_register_1g, .wp = true, .ends = BY_CLOSE},
-	{"register-missing-1g",		.unit = "us/call", .measure = measure_register_1g},
+	{"unregister-wp-1g",		REGISTER(.wp = true, .ends = BY_CALL)},
+	{"close-wp-1g",			REGISTER(.wp = true, .ends = BY_CLOSE)},
+	{"register-missing-1g",		REGISTER(.wp = false)},
 	{"snapshot-256m",		.unit = "us/round", .measure = measure_snapshot},
 	{"dirty-round-1g",		.unit = "us/round", .measure = measure_dirty_round},
 	{"minor-sigbus-4k",		.unit = "ns/fault", .measure = measure_minor, .chunk = KIB(4)},

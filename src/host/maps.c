@@ -149,8 +149,8 @@ struct procmap_query {
 #define PROCMAP_COVERING_OR_NEXT_VMA 0x10u
 
 /*
- * 1, 0 none; -errno: it is to be read. Is memory without a file the program's, or a special mapping of the kernel's? Its
- * name says, which is short then: a name without room is a path.
+ * 1, 0 none; -errno: it is to be read. Is memory without a file the program's, or a special mapping of the kernel's?
+ * Its name says, which is short then: a name without room is a path.
  */
 static int query_map(int fd, uint64_t addr, struct fl_host_map *map)
 {

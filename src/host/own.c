@@ -79,10 +79,10 @@ static bool fill_slot(struct block *b, uint64_t start, uint64_t end)
 	return false;
 }
 
-static long map_zero(uint64_t at, uint64_t len, int prot)
+static long map_zero(uint64_t at, uint64_t len, int prot, int how)
 {
 	int fd = fl_host_open("/dev/zero", O_RDWR | O_CLOEXEC);
-	long p = fd < 0 ? fd : fl_host_mmap(at, len, prot, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+	long p = fd < 0 ? fd : fl_host_mmap(at, len, prot, MAP_PRIVATE | MAP_NORESERVE | how, fd, 0);
 
 	if (fd >= 0)
 		fl_host_close(fd);
@@ -92,11 +92,22 @@ static long map_zero(uint64_t at, uint64_t len, int prot)
 static long map(uint64_t len, int prot)
 {
 	uint64_t at = fl_own_place(len);
-	long p = at ? map_zero(at, len, prot) : -ENOMEM; /* among the program's it need not look different */
+	long p = at ? map_zero(at, len, prot, 0) : -ENOMEM; /* among the program's it need not look different */
 
 	if (!fl_host_failed(p))
 		return p;
 	return fl_host_mmap(at, len, prot, MAP_PRIVATE | MAP_NORESERVE | MAP_ANONYMOUS, -1, 0);
+}
+
+int fl_own_map_beside(uint64_t addr, uint64_t len)
+{
+	long p = map_zero(addr, len, PROT_NONE, MAP_FIXED_NOREPLACE);
+
+	if (!fl_host_failed(p) && (uint64_t)p == addr)
+		return 0;
+	if (!fl_host_failed(p)) /* the host does not know the flag */
+		fl_host_munmap((uint64_t)p, len);
+	return fl_host_map_beside(addr, len);
 }
 
 /* Without memory for another block it goes unnoticed. */
@@ -130,7 +141,7 @@ void fl_own_add(uint64_t start, uint64_t len)
 /* A copy of the pages that have been used, moved to their place. If that fails, they stay as they are. */
 static void cover(uint64_t start, uint64_t end)
 {
-	long p = map_zero(0, end - start, PROT_READ | PROT_WRITE);
+	long p = map_zero(0, end - start, PROT_READ | PROT_WRITE, 0);
 	unsigned char in[512];
 
 	for (uint64_t at = start; at < end && !fl_host_failed(p); at += PAGE) {

@@ -16,6 +16,8 @@
  * is such a file, so that a program that looks for anonymous memory in /proc/self/maps does not find it.
  */
 long fl_own_map(uint64_t len, int prot);
+/* The same at that address, without rights: 0, -EEXIST, -ENOMEM. Not noted before fl_own_add(). */
+int fl_own_map_beside(uint64_t addr, uint64_t len);
 void fl_own_unmap(uint64_t start, uint64_t len);
 /* Memory that was mapped otherwise. */
 void fl_own_add(uint64_t start, uint64_t len);

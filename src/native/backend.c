@@ -121,6 +121,7 @@ static int create(void)
 	}
 	fl_signals_enabled = true;
 	fl_host_proc_hold();
+	fl_direct_prepare();
 	return 0;
 }
 

@@ -24,8 +24,9 @@ int fl_native_conform(struct fl_mm *mm, struct fl_vma *vma);
 /* Undo it, or what it did before it failed: nothing is hidden. => as above */
 void fl_cache_unhide(struct fl_vma *vma);
 /*
- * Memory in place. The program's mprotect() of a part, before the flags change: 0, -ENOMEM, or what the host says; all
- * that it allows comes back, where the host still has what was made of it: 0, -ENOMEM. => mmap_lock held for writing
+ * Memory in place. The program's mprotect() of a part, before the flags change: 0, -ENOMEM, or what the host says;
+ * all that it allows comes back, where the host still has what was made of it: 0, -ENOMEM. => mmap_lock held for
+ * writing
  */
 int fl_cache_protect(struct fl_mm *mm, struct fl_vma *vma, uint64_t start, uint64_t end, uint32_t access);
 int fl_cache_restore(struct fl_vma *vma);

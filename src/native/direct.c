@@ -4,10 +4,13 @@
 
 #include "host/own.h"
 
+#include <string.h>
+
 #define WINDOW_MAX (1ull << 40) /* the most that the pool may become: addresses, of which nothing is reserved */
 #define WINDOW_MIN (1ull << 30)
-#define STEP	   8u	       /* chunks: then their records fill pages */
-#define AT_ONCE	   (1ull << 9) /* chunks: up to here it doubles, then it grows by a quarter */
+#define STEP	   8u		    /* chunks: then their records fill pages */
+#define AHEAD	   (AT_ONCE + STEP) /* chunks: their records are mapped before they are needed */
+#define AT_ONCE	   (1ull << 9)	    /* chunks: up to here it doubles, then it grows by a quarter */
 
 _Static_assert(STEP * sizeof(struct chunk) % PAGE_SIZE == 0, "sections have pages of records of their own");
 _Static_assert(CHUNK_PAGES * sizeof(struct fl_folio) % PAGE_SIZE == 0, "and of folios");
@@ -40,6 +43,63 @@ static void init_locks(void)
 	fl_mutex_init(&fl_native.records_lock, FL_RANK_RECORDS);
 }
 
+/* Memory for records: without rights first, so that mlockall() populates nothing. */
+static int map_records(void *at, uint64_t len)
+{
+	int err = fl_own_map_beside(fl_addr(at), len);
+
+	if (err)
+		return err;
+	fl_host_munlock(fl_addr(at), len);
+	fl_host_dump(fl_addr(at), len, false);
+	err = fl_host_mprotect(fl_addr(at), len, PROT_READ | PROT_WRITE);
+	if (err)
+		fl_host_munmap(fl_addr(at), len);
+	else
+		fl_own_add(fl_addr(at), len);
+	return err;
+}
+
+struct records {
+	void *array;
+	uint64_t size; /* of a chunk's */
+};
+
+static struct records records_of(unsigned i)
+{
+	const struct records all[FL_NR_RECORDS] = {
+		{fl_native.homes, homes_size(1)},
+		{fl_native.chunks, chunks_size(1)},
+		{fl_native.mm.pool.folios, folios_size(1)},
+	};
+
+	return all[i];
+}
+
+/* Memory for the records of all chunks below `end`. 0, -ENOMEM: some may have it, and keep it */
+static int have_records(uint64_t end)
+{
+	for (unsigned i = 0; i < FL_NR_RECORDS; i++) {
+		struct records r = records_of(i);
+		uint64_t len = PAGE_ALIGN(end * r.size), before = fl_native.records_len[i];
+
+		if (len <= before)
+			continue;
+		if (map_records(fl_ptr(fl_addr(r.array) + before), len - before))
+			return -ENOMEM;
+		fl_native.records_len[i] = len;
+	}
+	return 0;
+}
+
+void fl_direct_prepare(void)
+{
+	if (have_records(AHEAD))
+		return;
+	for (uint64_t i = 0; i < AHEAD; i += PAGE_SIZE / sizeof(struct home))
+		__atomic_store_n(&fl_native.homes[i].vbase, 0, __ATOMIC_RELAXED);
+}
+
 int fl_direct_create(struct fl_pool *pool)
 {
 	uint64_t bytes = WINDOW_MAX, nr;
@@ -59,51 +119,20 @@ int fl_direct_create(struct fl_pool *pool)
 	return 0;
 }
 
-/* Memory for records: without rights first, so that mlockall() populates nothing. */
-static int map_records(void *at, uint64_t len)
-{
-	int err = fl_host_map_beside(fl_addr(at), len);
-
-	if (err)
-		return err;
-	fl_host_munlock(fl_addr(at), len);
-	fl_host_dump(fl_addr(at), len, false);
-	err = fl_host_mprotect(fl_addr(at), len, PROT_READ | PROT_WRITE);
-	if (err)
-		fl_host_munmap(fl_addr(at), len);
-	else
-		fl_own_add(fl_addr(at), len);
-	return err;
-}
-
-/* They are so small that those of several sections are on one page. */
-static int map_homes(uint64_t end)
-{
-	uint64_t from = fl_addr(fl_native.homes) + homes_size(fl_native.homes_end);
-	uint64_t to = PAGE_ALIGN(fl_addr(fl_native.homes) + homes_size(end));
-	int err = from < to ? map_records(fl_ptr(from), to - from) : 0;
-
-	if (!err && from < to)
-		fl_native.homes_end = (to - fl_addr(fl_native.homes)) / sizeof(struct home);
-	return err;
-}
-
-static void unmap_section(const struct fl_section *s, bool direct)
-{
-	fl_own_unmap(fl_addr(&fl_native.chunks[s->first]), chunks_size(s->nr));
-	fl_own_unmap(fl_addr(fl_folio(&fl_native.mm, s->first * CHUNK_PAGES)), folios_size(s->nr));
-	if (direct)
-		fl_own_unmap(direct_addr(s->first * CHUNK_PAGES), s->nr << PMD_SHIFT);
-}
-
 void fl_direct_destroy(void)
 {
-	for (unsigned i = 0; i < fl_native.nr_sections; i++)
-		unmap_section(&fl_native.sections[i], fl_native.sections[i].kind != FL_SECTION_TAKEN);
-	if (fl_native.homes_end)
-		fl_own_unmap(fl_addr(fl_native.homes), homes_size(fl_native.homes_end));
+	for (unsigned i = 0; i < fl_native.nr_sections; i++) {
+		const struct fl_section *s = &fl_native.sections[i];
+
+		if (s->kind != FL_SECTION_TAKEN)
+			fl_own_unmap(direct_addr(s->first * CHUNK_PAGES), s->nr << PMD_SHIFT);
+	}
+	for (unsigned i = 0; i < FL_NR_RECORDS; i++)
+		if (fl_native.records_len[i])
+			fl_own_unmap(fl_addr(records_of(i).array), fl_native.records_len[i]);
+	memset(fl_native.records_len, 0, sizeof(fl_native.records_len));
 	fl_native.nr_sections = 0;
-	fl_native.next_chunk = fl_native.homes_end = 0;
+	fl_native.next_chunk = 0;
 }
 
 static int map_section(const struct fl_section *s)
@@ -127,18 +156,11 @@ static int add_section(uint64_t nr, enum fl_section_kind kind)
 	struct fl_section s = {fl_native.next_chunk, nr, kind};
 	int err;
 
-	if (fl_native.nr_sections == FL_SECTIONS || s.first + nr > fl_native.nr_chunks || map_homes(s.first + nr) ||
-	    map_records(&fl_native.chunks[s.first], chunks_size(nr)))
+	if (fl_native.nr_sections == FL_SECTIONS || s.first + nr > fl_native.nr_chunks || have_records(s.first + nr))
 		return -ENOMEM;
-	if (map_records(fl_folio(&fl_native.mm, s.first * CHUNK_PAGES), folios_size(nr))) {
-		fl_own_unmap(fl_addr(&fl_native.chunks[s.first]), chunks_size(nr));
-		return -ENOMEM;
-	}
 	err = map_section(&s);
-	if (err && err != -EEXIST) {
-		unmap_section(&s, false);
+	if (err && err != -EEXIST)
 		return -ENOMEM;
-	}
 	if (err)
 		s.kind = FL_SECTION_TAKEN;
 	else

@@ -14,7 +14,8 @@
 #include "host/inject.h"
 #include "mm/mm.h"
 
-#define FL_SECTIONS 128
+#define FL_SECTIONS   128
+#define FL_NR_RECORDS 3 /* arrays of records: homes, chunks, folios */
 
 enum fl_section_kind {
 	FL_SECTION_POOL,
@@ -30,6 +31,11 @@ struct fl_section {
 /* Choose where it will be. Nothing is mapped yet. 0, -ENOMEM */
 int fl_direct_create(struct fl_pool *pool);
 void fl_direct_destroy(void);
+/*
+ * The records of the first gigabyte get memory, so that they need none when it is registered. It does not matter if
+ * that fails. => once, when the address space is there
+ */
+void fl_direct_prepare(void);
 /* Another section, with room for an extent of `nr` chunks. 0, -ENOMEM. => mmap_lock for writing, as for all below */
 int fl_direct_grow(uint64_t nr, enum fl_section_kind kind);
 /* After mlockall(). */

@@ -61,32 +61,32 @@ struct chunk {
 /* Letters as in mm/types.h. */
 struct fl_native {
 	struct fl_mm mm;
-	struct chunk *chunks; /* [c] for every 2 MiB of the direct map, as far as there are sections */
-	struct home *homes;   /* [c] one for each chunk */
-	uint64_t homes_end;   /* [m] those up to here have memory */
-	uint64_t nr_chunks;   /* [c] the most there may be */
+	struct chunk *chunks;		     /* [c] for every 2 MiB of the direct map, as far as there are sections */
+	struct home *homes;		     /* [c] one for each chunk */
+	uint64_t records_len[FL_NR_RECORDS]; /* [m] bytes of homes, chunks, folios that have memory */
+	uint64_t nr_chunks;		     /* [c] the most there may be */
 	struct fl_section sections[FL_SECTIONS]; /* [m] */
 	unsigned nr_sections;			 /* [m] */
 	uint64_t next_chunk;			 /* [m] where the next section begins */
 	struct fl_mutex window_lock;		 /* fl_window_open() */
 	struct fl_mutex records_lock;		 /* fl_chunk_set_up() */
-	uint32_t adopting;    /* [a] adoptions in progress: what they hide may be in no mapping yet */
-	uint32_t undone;      /* [a] adoptions that failed after they had hidden something */
-	uint64_t chunks_end;  /* [a] no chunk from here on was ever used */
-	uint64_t top;	      /* [m] no chunk from here on is used */
-	uint64_t cursor;      /* [m] where to look for free chunks next */
-	uint64_t used_chunks; /* [m] */
+	uint32_t adopting;	  /* [a] adoptions in progress: what they hide may be in no mapping yet */
+	uint32_t undone;	  /* [a] adoptions that failed after they had hidden something */
+	uint64_t chunks_end;	  /* [a] no chunk from here on was ever used */
+	uint64_t top;		  /* [m] no chunk from here on is used */
+	uint64_t cursor;	  /* [m] where to look for free chunks next */
+	uint64_t used_chunks;	  /* [m] */
 	struct fl_host_map asked; /* [m] what fit() was told, for the adopt() that follows; end 0: nothing */
-	uint64_t stale;	      /* [a] pages whose memory is kept for the next fill */
-	uint64_t stale_max;   /* [a] the most of them */
-	uint32_t pieces_off;  /* [a] fills until the host is asked again for 2 MiB in one piece */
-	bool in_place;	      /* [c] memory stays where it is when no frames are needed */
-	bool guard;	      /* [c] hide by guard markers; otherwise by protection alone */
-	uint64_t splits;      /* [a] sum over the chunks */
-	uint64_t budget;      /* [c] the most that `splits` may be */
-	uint64_t hand;	      /* [a] where eviction continues */
-	bool advice;	      /* [a] the program has given advice that is a flag for memory that is not registered */
-	bool ready;	      /* [a] */
+	uint64_t stale;		  /* [a] pages whose memory is kept for the next fill */
+	uint64_t stale_max;	  /* [a] the most of them */
+	uint32_t pieces_off;	  /* [a] fills until the host is asked again for 2 MiB in one piece */
+	bool in_place;		  /* [c] memory stays where it is when no frames are needed */
+	bool guard;		  /* [c] hide by guard markers; otherwise by protection alone */
+	uint64_t splits;	  /* [a] sum over the chunks */
+	uint64_t budget;	  /* [c] the most that `splits` may be */
+	uint64_t hand;		  /* [a] where eviction continues */
+	bool advice; /* [a] the program has given advice that is a flag for memory that is not registered */
+	bool ready;  /* [a] */
 };
 
 extern struct fl_native fl_native;

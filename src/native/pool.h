@@ -6,7 +6,7 @@
 #include "mm/mm.h"
 #include "native/direct.h"
 
-/* Nothing is mapped until the first extent is. 0, -ENOMEM */
+/* Nothing is mapped until the first extent is, or fl_direct_prepare() is called. 0, -ENOMEM */
 int fl_pool_create(struct fl_pool *pool);
 void fl_pool_destroy(struct fl_pool *pool);
 /*

@@ -871,6 +871,11 @@ void fl_own_add(uint64_t start, uint64_t len)
 {
 }
 
+int fl_own_map_beside(uint64_t addr, uint64_t len)
+{
+	return fl_host_map_beside(addr, len);
+}
+
 void fl_own_unmap(uint64_t start, uint64_t len)
 {
 	fl_host_munmap(start, len);
