@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define DEPTH 4096u
 
@@ -55,10 +56,14 @@ static struct states on_the_way, at_the_end;
 
 static void forget(struct states *s)
 {
-	if (!s->seen)
-		s->seen = calloc(SEEN, sizeof(*s->seen));
-	if (!s->seen)
-		abort();
+	size_t size = SEEN * sizeof(*s->seen);
+
+	if (!s->seen) {
+		s->seen = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (s->seen == MAP_FAILED)
+			abort();
+		madvise(s->seen, size, MADV_HUGEPAGE); /* every look is elsewhere */
+	}
 	s->turn++;
 	s->nr = 0;
 }

@@ -647,13 +647,20 @@ static void check_page(uint64_t addr, const struct page *p)
 			  "the host gives a right of which the cache does not know");
 }
 
+/* Each bit as the next one is. */
+static uint64_t next_bits(const uint64_t *map, unsigned w)
+{
+	return map[w] >> 1 | (w + 1 < CHUNK_WORDS ? map[w + 1] : map[w] >> 63) << 63;
+}
+
 /* The pages that differ from the next in what they have of one of two bitmaps. */
 static unsigned count(const uint64_t *one, const uint64_t *two)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i + 1 < CHUNK_PAGES; i++)
-		n += bit_get(one, i) != bit_get(one, i + 1) || bit_get(two, i) != bit_get(two, i + 1);
+	for (unsigned w = 0; w < CHUNK_WORDS; w++)
+		for (uint64_t d = (one[w] ^ next_bits(one, w)) | (two[w] ^ next_bits(two, w)); d; d &= d - 1)
+			n++;
 	return n;
 }
 
