@@ -43,6 +43,7 @@ nightly: deps
 	FAULT_PASSES=3 $(TEST) $(BUILD) --timeout-multiplier 10 --suite fault || status=1; \
 	STRESS_SECONDS=$(NIGHTLY) $(MAKE) asan || status=1; \
 	STRESS_SECONDS=$(NIGHTLY) $(MAKE) tsan || status=1; \
+	for s in fault store borders; do $(MAKE) sim BOUND=4 RANDOM=0 SCENARIO="$$s*" || status=1; done; \
 	$(MAKE) sim RANDOM=200000 SEED=$$(date +%s) || status=1; \
 	$(MAKE) sim FAILURES=1 RANDOM=200000 SEED=$$(date +%s) || status=1; \
 	exit $$status
