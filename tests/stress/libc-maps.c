@@ -3,8 +3,8 @@
  * libc-maps.c - what libc unmaps and maps without the program's saying so. A table of its functions: each gets memory
  * from libc, which is registered; lets libc take it away; and lets libc use the place for something else, which is
  * the program's and filled. Then one of the ends: the object is closed, the old range unregistered, the process
- * forked, the new memory registered in its turn, the borders of the old range evicted. Whatever happens, the new memory
- * holds what was written.
+ * forked, the new memory registered in its turn, the borders of the old range evicted. Whatever happens, the new
+ * memory holds what was written.
  *
  * And what fork() does with malloc's locks, while other threads allocate and free in registered arenas.
  */

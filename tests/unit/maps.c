@@ -28,7 +28,8 @@ static void read_all(void)
 /* The two ways to ask have nothing in common but the question. */
 static void test_each_is_as_in_the_text(void **state)
 {
-	int fd = memfd_create("a file", MFD_CLOEXEC);
+	int fd = memfd_create("a file", MFD_CLOEXEC), long_fd;
+	char long_name[240] = {0}; /* longer than what is asked for with the rest */
 	const int shared = MAP_SHARED, private = MAP_PRIVATE;
 
 	assert_int_equal(ftruncate(fd, 4 * PAGE_SIZE), 0);
@@ -36,6 +37,9 @@ static void test_each_is_as_in_the_text(void **state)
 	assert_ptr_not_equal(mmap(NULL, PAGE_SIZE, PROT_READ, private, fd, 2 * PAGE_SIZE), MAP_FAILED);
 	assert_ptr_not_equal(mmap(NULL, PAGE_SIZE, PROT_NONE, private | MAP_ANONYMOUS, -1, 0), MAP_FAILED);
 	assert_ptr_not_equal(mmap(NULL, PAGE_SIZE, PROT_READ | PROT_EXEC, shared | MAP_ANONYMOUS, -1, 0), MAP_FAILED);
+	memset(long_name, 'x', sizeof(long_name) - 1);
+	long_fd = memfd_create(long_name, MFD_CLOEXEC);
+	assert_ptr_not_equal(mmap(NULL, PAGE_SIZE, PROT_READ, private, long_fd, 0), MAP_FAILED);
 	read_all();
 	for (unsigned i = 0; i < nr; i++) {
 		struct fl_host_map *want = &read_maps[i], map;
@@ -55,6 +59,7 @@ static void test_each_is_as_in_the_text(void **state)
 		assert_int_equal(map.inode, want->inode);
 	}
 	close(fd);
+	close(long_fd);
 }
 
 static void test_between_and_behind(void **state)
