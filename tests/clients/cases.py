@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
-Programs that behave rightly on the kernel's userfaultfd and are kept beside the project, not in it: a directory with a
-command `run FAULTLINE [NAME...]`, which prints a row for each, how it ended on the kernel and how under faultline in
-each mode. Every row must be as its kernel column. Where the directory is not there, the test says so and is skipped.
+Programs that behave rightly on the kernel's userfaultfd and are kept beside the project, not in it: a directory with
+a command `run FAULTLINE [NAME...]`, which prints a row for each, how it ended on the kernel and how under faultline
+in each mode. Every row must be as its kernel column. Where the directory is not there, the test says so and is
+skipped.
 
 Usage: cases.py FAULTLINE DIRECTORY     FAULTLINE_CASES=dir is another directory
 """
