@@ -196,8 +196,8 @@ void fl_chunk_set_up(struct home *home, struct chunk *c)
 		FL_BUG_ON(c->splits); /* what its last extent has shown was forgotten */
 		memset(c->active, 0, sizeof(*c) - offsetof(struct chunk, active));
 		c->file = NULL;
-		bit_fill(c->shown, home->first, home->nr, state > CHUNK_NEW + FL_RIGHT_NONE);
-		bit_fill(c->writable, home->first, home->nr, state == CHUNK_NEW + FL_RIGHT_WRITE);
+		bit_fill(c->shown, home->first, home->nr, state > chunk_new(FL_RIGHT_NONE));
+		bit_fill(c->writable, home->first, home->nr, state == chunk_new(FL_RIGHT_WRITE));
 		fl_yield_point(home);
 		first = __atomic_compare_exchange_n(&home->state, &state, CHUNK_SET_UP, false, __ATOMIC_RELEASE,
 						    __ATOMIC_RELAXED);
@@ -215,7 +215,7 @@ static bool set_new_right(uint64_t pfn, uint64_t nr, enum fl_right right)
 
 	fl_yield_point(home);
 	return state >= CHUNK_NEW && nr == home->nr &&
-	       __atomic_compare_exchange_n(&home->state, &state, (uint16_t)(CHUNK_NEW + right), false,
+	       __atomic_compare_exchange_n(&home->state, &state, chunk_new(right), false,
 					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 

@@ -91,6 +91,12 @@ struct fl_native {
 
 extern struct fl_native fl_native;
 
+/* The state of a chunk without a record whose pages have this right. */
+static inline uint16_t chunk_new(enum fl_right right)
+{
+	return (uint16_t)((unsigned)CHUNK_NEW + (unsigned)right);
+}
+
 static inline struct home *home_of(uint64_t pfn)
 {
 	return &fl_native.homes[pfn / CHUNK_PAGES];

@@ -88,7 +88,7 @@ uint64_t fl_extent_alloc(uint64_t start, uint64_t end, enum fl_section_kind kind
 		__atomic_store_n(&home->vbase, base, __ATOMIC_RELAXED);
 		home->first = (uint16_t)PAGES(fl_max(start, base) - base);
 		home->used = home->nr = (uint16_t)PAGES(fl_min(end, base + PMD_SIZE) - fl_max(start, base));
-		__atomic_store_n(&home->state, (uint16_t)(CHUNK_NEW + right), __ATOMIC_RELEASE);
+		__atomic_store_n(&home->state, chunk_new(right), __ATOMIC_RELEASE);
 	}
 	fl_native.cursor = first + nr;
 	fl_native.top = fl_max(fl_native.top, first + nr);

@@ -154,7 +154,7 @@ PLANTED = {
         ('take-in-place-copy/place', 'the store is lost', [])),
     'right-forgotten': (
         'the right that all pages of a chunk had is not in its record when that is set up',
-        '\tbit_fill(c->shown, home->first, home->nr, state > CHUNK_NEW + FL_RIGHT_NONE);\n',
+        '\tbit_fill(c->shown, home->first, home->nr, state > chunk_new(FL_RIGHT_NONE));\n',
         '\tbit_fill(c->shown, home->first, home->nr, false);\n',
         ('place-protect-beside/place', 'does not know', [])),
     'holes-in-sight': (

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
@@ -658,8 +659,11 @@ static uint8_t *swapped_memory(void)
 
 static void with_swap(void (*life)(uint8_t *p, check_fn *check))
 {
+	int swaps = open("/proc/swaps", O_RDONLY | O_CLOEXEC);
 	uint8_t *p;
 
+	/* one at a time: what is in the area of another run comes back when that is removed */
+	CHECK(swaps >= 0 && !flock(swaps, LOCK_EX));
 	if (geteuid() || swapon(make_swap(), 0))
 		skip("no swap can be added here");
 	p = swapped_memory();

@@ -195,8 +195,10 @@ long raw(long nr, long a, long b, long c, long d, long e, long f)
 
 	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
 	return x0;
-#else
-#error "which instruction is a system call?"
+#else /* nothing is interposed there */
+	long ret = syscall(nr, a, b, c, d, e, f);
+
+	return ret == -1 ? -errno : ret;
 #endif
 }
 
