@@ -483,12 +483,36 @@ static void print_json(const struct utsname *host, const struct finding *f, cons
 	printf("  ]\n}\n");
 }
 
+static void print_syscalls(bool json)
+{
+	if (json)
+		printf("{\n  \"syscalls\": {\n");
+	for (size_t i = 0; i < syscall_use_count; i++) {
+		const struct syscall_use *u = &syscall_uses[i];
+
+		if (!json) {
+			printf("%-17s %3ld  %s; refused: %s\n", u->name, u->number, u->use, u->refused);
+			continue;
+		}
+		printf("    \"%s\": {\"number\": %ld, ", u->name, u->number);
+		json_members("use", u->use, "refused", u->refused, NULL);
+		printf("}%s\n", i + 1 < syscall_use_count ? "," : "");
+	}
+	if (json)
+		printf("  }\n}\n");
+}
+
 /* ---- the command ---- */
 
-enum { OPT_ASK = 256 };
+enum { OPT_ASK = 256, OPT_SYSCALLS };
+
+struct choice {
+	bool json, syscalls;
+};
 
 static const struct argp_option options[] = {
 	{"json", 'j', NULL, 0, "print JSON", 0},
+	{"syscalls", OPT_SYSCALLS, NULL, 0, "list the system calls that faultline makes for itself", 0},
 	{"ask", OPT_ASK, NULL, OPTION_HIDDEN, NULL, 0},
 	{NULL, 'h', NULL, OPTION_HIDDEN, NULL, 0},
 	{0},
@@ -519,8 +543,12 @@ static _Noreturn void use_object(void)
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
+	struct choice *choice = state->input;
+
 	if (key == 'j')
-		*(bool *)state->input = true;
+		choice->json = true;
+	else if (key == OPT_SYSCALLS)
+		choice->syscalls = true;
 	else if (key == OPT_ASK)
 		use_object();
 	else if (key == 'h')
@@ -538,25 +566,34 @@ static const struct argp argp = {
 	.doc = "Say what this host offers, and what faultline will do here and why.",
 };
 
+static int written(int status)
+{
+	if (fflush(stdout) || ferror(stdout))
+		return fail(EX_ABSENT, "cannot write: %s", strerror(errno));
+	return status;
+}
+
 int cmd_doctor(int argc, char **argv)
 {
 	static struct finding findings[CHECKS];
 	const char *plan[PLAN_LINES];
 	struct utsname host;
-	bool json = false;
+	struct choice choice = {0};
 
-	if (argp_parse(&argp, argc, argv, 0, NULL, &json))
+	if (argp_parse(&argp, argc, argv, 0, NULL, &choice))
 		return EX_BADUSAGE;
+	if (choice.syscalls) {
+		print_syscalls(choice.json);
+		return written(0);
+	}
 	uname(&host);
 	signal(SIGXFSZ, SIG_IGN); /* what is tried under a limit fails, and is reported */
 	for (size_t i = 0; i < CHECKS; i++)
 		checks[i].check(&findings[i]);
 	bool works = make_plan(findings, plan);
-	if (json)
+	if (choice.json)
 		print_json(&host, findings, plan, works);
 	else
 		print_people(&host, findings, plan);
-	if (fflush(stdout) || ferror(stdout))
-		return fail(EX_ABSENT, "cannot write: %s", strerror(errno));
-	return works ? 0 : EX_ABSENT;
+	return written(works ? 0 : EX_ABSENT);
 }

@@ -64,7 +64,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
 	.parser = parse,
-	.args_doc = "run [OPTION...] [--] PROGRAM [ARG...]\ndoctor [--json]",
+	.args_doc = "run [OPTION...] [--] PROGRAM [ARG...]\ndoctor [--syscalls] [--json]",
 	.doc = "userfaultfd(2) in user space.\v"
 	       "  run      run a program with its userfaultfd calls answered by faultline\n"
 	       "  doctor   say what this host offers and what faultline does here\n\n"

@@ -4,7 +4,7 @@
  *
  * main.c parses the command line down to the subcommand; run.c starts a program on faultline, with elf.c (can it be
  * preloaded?), deny.c (the system call filter), inject.c (failures on demand) and stats.c (what happened); doctor.c
- * reports what this host offers, which probe.c finds out by trying.
+ * reports what this host offers, which probe.c finds out by trying, and what syscalls.c lists.
  */
 #ifndef FL_TOOLS_TOOL_H
 #define FL_TOOLS_TOOL_H
@@ -66,6 +66,16 @@ int share_stats(struct fl_stats **stats);
 
 /* Let the kernel refuse userfaultfd to this process and all that it starts. 0 or -errno. */
 int deny_kernel(void);
+
+/* What faultline calls the kernel for beside what the program asks for: for seccomp profiles. */
+struct syscall_use {
+	const char *name;
+	long number;
+	const char *use, *refused; /* what for, and what happens without it */
+};
+
+extern const struct syscall_use syscall_uses[];
+extern const size_t syscall_use_count;
 
 /* The points of --inject, on stdout: a line of explanation each. */
 void list_inject_points(void);
