@@ -33,12 +33,13 @@ const struct syscall_use syscall_uses[] = {
 #ifdef SYS_getuid
 	CALL(getuid, "`faultline run': would the program get other rights?", "the program may be refused"),
 #endif
+	CALL(getxattr, "`faultline run', not as root: has the program capabilities?", "they are not noticed"),
 	CALL(ioctl, "reads /proc/self/maps and pagemap quickly", "the files are read as text"),
 	CALL(kill, "does a forked child still exist?", "fork may wait for a child that was killed"),
 	CALL(lseek, "finds data and holes in files", "holes are taken for data"),
 	CALL(madvise, "guard markers, dropping pages", "pages are hidden by mprotect alone; dropped memory stays"),
 	CALL(mbind, "keeps the NUMA policy of memory it moves", "that memory has the default policy"),
-	CALL(memfd_create, "memory that does not stay in place", "registering or filling such memory fails"),
+	CALL(memfd_create, "keeps shared anonymous memory", "what needs it fails with ENOMEM or the error"),
 	CALL(mincore, "what is mapped, which pages are there", "NEEDED: a forked child may read wrong data"),
 #ifdef SYS_mmap2
 	CALL(mmap2, "all memory of its own", "NEEDED"),
@@ -58,7 +59,7 @@ const struct syscall_use syscall_uses[] = {
 	CALL(pidfd_open, "fetches an object of another process", "that object is not found"),
 	CALL(pipe2, "lets a forked child wait for its parent", "fork fails with the error"),
 	CALL(ppoll, "waits for objects and sockets", "waiting for an object may fail"),
-	CALL(prctl, "`faultline run': the filter of --deny-kernel and its parent's signals", "--deny-kernel fails"),
+	CALL(prctl, "`faultline run': would the program get other rights? --deny-kernel", "--deny-kernel fails"),
 	CALL(pread64, "reads /proc/self/maps, pagemap and file pages", "NEEDED"),
 	CALL(prlimit64, "keeps to the program's limits", "limits are not kept"),
 	CALL(pwrite64, "writes pages of files", "filling shared memory fails"),
