@@ -215,8 +215,8 @@ static bool set_new_right(uint64_t pfn, uint64_t nr, enum fl_right right)
 
 	fl_yield_point(home);
 	return state >= CHUNK_NEW && nr == home->nr &&
-	       __atomic_compare_exchange_n(&home->state, &state, chunk_new(right), false,
-					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	       __atomic_compare_exchange_n(&home->state, &state, chunk_new(right), false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
 }
 
 void fl_cache_set_budget(void)
