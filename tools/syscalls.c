@@ -26,6 +26,9 @@ const struct syscall_use syscall_uses[] = {
 #endif
 	CALL(futex, "locks and waiting", "waiting burns CPU time, or the C library ends the program"),
 	CALL(get_mempolicy, "keeps the NUMA policy of memory it moves", "that memory has the default policy"),
+#ifdef SYS_getgid
+	CALL(getgid, "`faultline run': would the program get other rights?", "the program may be refused"),
+#endif
 	CALL(getpid, "notices fork, names itself in messages", "processes are mixed up"),
 	CALL(getrandom, "names for sockets and descriptors", "objects may not be made"),
 	CALL(getsockname, "recognises the socket of an object", "an inherited or passed object is not recognised"),
@@ -79,6 +82,9 @@ const struct syscall_use syscall_uses[] = {
 	CALL(seccomp, "`faultline run --deny-kernel': its filter", "--deny-kernel fails"),
 #endif
 	CALL(sendto, "makes an object readable", "poll may not wake"),
+#ifdef SYS_shmctl
+	CALL(shmctl, "how long is a segment that the program attaches?", "what it attaches over stays registered"),
+#endif
 	CALL(sigaltstack, "a stack for faults on a full stack", "a fault on a full stack ends the program"),
 	CALL(socketpair, "the descriptor of an object", "userfaultfd fails with the error"),
 #ifdef SYS_statfs
