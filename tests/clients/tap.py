@@ -30,7 +30,7 @@ class Tap:
     @staticmethod
     def skip_all(why):
         print(f"1..0 # SKIP {why}")
-        sys.exit(77)
+        sys.exit(0)
 
     def end(self):
         print(f"1..{self.count}")
